@@ -1,0 +1,20 @@
+//! What everybody talks about: money, tokens, names, windows of time.
+//!
+//! No input or output, no async, nothing of the rest of the crate. Values check themselves when they are made, so a
+//! wrong one can't be handed on.
+
+mod ids;
+mod model;
+mod money;
+mod secret;
+mod tokens;
+mod usage;
+mod window;
+
+pub use ids::{BudgetId, IdError, KeyId, Name, RequestId, RequestIds};
+pub use model::{CacheOutcome, CostBasis, Deployment, Dialect, Endpoint, EntryStatus, ModelId, ProviderKind, ProviderName};
+pub use money::{MoneyError, Multiplier, Picodollars, Price};
+pub use secret::Secret;
+pub use tokens::estimate_tokens;
+pub use usage::TokenUsage;
+pub use window::{Window, WindowId};

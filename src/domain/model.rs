@@ -1,0 +1,217 @@
+//! Names of providers and models, and the closed lists that the whole product shares.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::ids::{IdError, Name};
+
+macro_rules! name_type {
+    ($(#[$doc:meta])* $type:ident, $max:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $type(Name);
+
+        impl $type {
+            /// Checks and keeps a name.
+            pub fn new(text: &str) -> Result<Self, IdError> {
+                Name::new(text, $max).map(Self)
+            }
+            /// The name itself.
+            pub fn as_str(&self) -> &str {
+                self.0.as_str()
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.pad(self.as_str())
+            }
+        }
+
+        impl FromStr for $type {
+            type Err = IdError;
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                Self::new(text)
+            }
+        }
+    };
+}
+
+name_type!(
+    /// The name of a configured provider, as in `[[providers]] name`.
+    ProviderName, 64
+);
+name_type!(
+    /// The name of a model, as a provider knows it or as a client asks for it.
+    ModelId, 128
+);
+
+/// One model at one configured provider: `provider/model`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Deployment {
+    /// The configured provider.
+    pub provider: ProviderName,
+    /// The model, in the provider's words.
+    pub model: ModelId,
+}
+
+impl fmt::Display for Deployment {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}/{}", self.provider, self.model)
+    }
+}
+
+impl FromStr for Deployment {
+    type Err = IdError;
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let (provider, model) = text.split_once('/').ok_or_else(|| IdError::NotADeployment(text.to_owned()))?;
+        Ok(Self { provider: provider.parse()?, model: model.parse()? })
+    }
+}
+
+macro_rules! closed_list {
+    ($(#[$doc:meta])* $type:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub enum $type { $($(#[$variant_doc])* #[serde(rename = $text)] $variant),+ }
+
+        impl $type {
+            /// Every value, in order.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The word that stands for it in files, answers and metrics.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text),+ }
+            }
+
+            /// The value that a word stands for.
+            pub fn from_word(word: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|value| value.as_str() == word)
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.pad(self.as_str())
+            }
+        }
+    };
+}
+
+closed_list!(
+    /// The wire format that a client speaks, and its errors with it.
+    Dialect {
+        /// OpenAI's shapes.
+        OpenAi = "openai",
+        /// Anthropic's shapes.
+        Anthropic = "anthropic",
+    }
+);
+
+closed_list!(
+    /// What stands behind a configured provider.
+    ProviderKind {
+        /// OpenAI's own API.
+        OpenAi = "openai",
+        /// Anthropic's own API.
+        Anthropic = "anthropic",
+        /// Any server that speaks OpenAI's chat completions.
+        OpenAiCompatible = "openai-compatible",
+        /// The built-in stand-in that needs no key and costs nothing.
+        Sandbox = "sandbox",
+    }
+);
+
+closed_list!(
+    /// An inference path that a call came in by.
+    Endpoint {
+        /// `POST /v1/chat/completions`.
+        ChatCompletions = "chat.completions",
+        /// `POST /v1/messages`.
+        Messages = "messages",
+    }
+);
+
+impl Endpoint {
+    /// The dialect that the path belongs to.
+    pub const fn dialect(self) -> Dialect {
+        match self {
+            Self::ChatCompletions => Dialect::OpenAi,
+            Self::Messages => Dialect::Anthropic,
+        }
+    }
+}
+
+closed_list!(
+    /// How a ledger entry ended.
+    EntryStatus {
+        /// Answered or billed.
+        Settled = "settled",
+        /// Ended with nothing owed.
+        Failed = "failed",
+        /// Still running.
+        Pending = "pending",
+        /// Its end was never seen: charged at its reservation.
+        Unknown = "unknown",
+    }
+);
+
+closed_list!(
+    /// What a cost rests on, strongest first: the weakest basis of its attempts stands for an entry.
+    CostBasis {
+        /// The provider's usage times a known price.
+        Exact = "exact",
+        /// A local token count, or a price taken for a missing one.
+        Estimated = "estimated",
+        /// The whole reservation, because the end was never seen.
+        Reserved = "reserved",
+        /// No price is known.
+        Unpriced = "unpriced",
+    }
+);
+
+impl CostBasis {
+    /// The weaker of two.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        self.max(other)
+    }
+}
+
+closed_list!(
+    /// What the response cache did for a call.
+    CacheOutcome {
+        /// Answered from the cache.
+        Hit = "hit",
+        /// Answered from the cache by meaning.
+        Semantic = "semantic",
+        /// Not in the cache.
+        Miss = "miss",
+        /// The cache was not asked.
+        Bypass = "bypass",
+    }
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deployment_is_a_provider_and_everything_after_the_first_slash() {
+        let deployment: Deployment = "openrouter/meta/llama-3".parse().unwrap();
+        assert_eq!(deployment.provider.as_str(), "openrouter");
+        assert_eq!(deployment.model.as_str(), "meta/llama-3");
+        assert!("gpt-5".parse::<Deployment>().is_err());
+        assert!("/gpt-5".parse::<Deployment>().is_err());
+        assert!("openai/".parse::<Deployment>().is_err());
+    }
+
+    #[test]
+    fn the_weakest_basis_stands() {
+        assert_eq!(CostBasis::Exact.and(CostBasis::Reserved), CostBasis::Reserved);
+        assert_eq!(CostBasis::Unpriced.and(CostBasis::Estimated), CostBasis::Unpriced);
+    }
+}

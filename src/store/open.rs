@@ -1,0 +1,154 @@
+//! Opening a database file: never a new one where one was, and a sentence that helps where it can't be read.
+
+use std::fs::{File, Permissions};
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+use redb::{Builder, Database};
+
+/// The first bytes of every redb file.
+const MAGIC: &[u8; 4] = b"redb";
+/// The largest file that is checked whole at each start: a tenth of a second.
+const INTEGRITY_BYTES_MAX: u64 = 64 << 20;
+
+/// How a file is opened.
+#[derive(Clone, Debug)]
+pub struct OpenOptions {
+    /// The file.
+    pub path: PathBuf,
+    /// What people call it, for messages: `ledger`.
+    pub name: &'static str,
+    /// Memory that redb may use to cache pages.
+    pub cache_bytes: usize,
+}
+
+/// Why a file can't be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The file that once was here is gone or empty.
+    #[error(
+        "the {name} file {path} is {what}, but its marker {marker} says that it held data: restore it from a backup, or move the marker away to begin anew"
+    )]
+    Lost {
+        /// What people call the file.
+        name: &'static str,
+        /// Where it should be.
+        path: PathBuf,
+        /// `missing` or `empty`.
+        what: &'static str,
+        /// The marker file beside it.
+        marker: PathBuf,
+    },
+    /// The file is something else.
+    #[error("{path} is not a {name} file: move it away or choose another data folder")]
+    Foreign {
+        /// What people call the file.
+        name: &'static str,
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is damaged, or of a version that this program can't read.
+    #[error("the {name} file {path} can't be read ({detail}): restore it from a backup; nothing was changed")]
+    Damaged {
+        /// What people call the file.
+        name: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the database says.
+        detail: String,
+    },
+    /// Another process holds the file.
+    #[error("the {name} file {path} is in use by another process")]
+    InUse {
+        /// What people call the file.
+        name: &'static str,
+        /// The file.
+        path: PathBuf,
+    },
+    /// The disk says no.
+    #[error("the {name} file {path} can't be opened")]
+    Io {
+        /// What people call the file.
+        name: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// Opens a file, and creates it only where there has never been one: a marker beside it remembers that there was.
+pub fn open(options: &OpenOptions) -> Result<Database, OpenError> {
+    let OpenOptions { path, name, cache_bytes } = options;
+    let io = |source| OpenError::Io { name, path: path.clone(), source };
+    let marker = path.with_extension("created");
+    let length = match std::fs::metadata(path) {
+        Ok(metadata) => Some(metadata.len()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => return Err(io(error)),
+    };
+    let mut builder = Builder::new();
+    builder.set_cache_size(*cache_bytes);
+    // Finds every damaged page; a second per gigabyte, so a large file is left to `tollgate verify`.
+    builder.set_check_integrity_on_open(length.unwrap_or(0) <= INTEGRITY_BYTES_MAX);
+    match length {
+        None | Some(0) if marker.exists() => {
+            let what = if length.is_none() { "missing" } else { "empty" };
+            Err(OpenError::Lost { name, path: path.clone(), what, marker })
+        }
+        Some(0) => Err(OpenError::Foreign { name, path: path.clone() }),
+        None => {
+            let database = guarded(options, || builder.create(path))?;
+            std::fs::set_permissions(path, Permissions::from_mode(0o600)).map_err(io)?;
+            write_marker(&marker, name).map_err(io)?;
+            Ok(database)
+        }
+        Some(_) => {
+            let mut first = [0; 4];
+            File::open(path).and_then(|mut file| file.read_exact(&mut first)).map_err(io)?;
+            if &first != MAGIC {
+                let damaged = marker.exists().then(|| OpenError::Damaged {
+                    name,
+                    path: path.clone(),
+                    detail: "its header is gone".to_owned(),
+                });
+                return Err(damaged.unwrap_or(OpenError::Foreign { name, path: path.clone() }));
+            }
+            let database = guarded(options, || builder.open(path))?;
+            if !marker.exists() {
+                write_marker(&marker, name).map_err(io)?;
+            }
+            Ok(database)
+        }
+    }
+}
+
+fn write_marker(marker: &Path, name: &str) -> std::io::Result<()> {
+    let mut file = File::create(marker)?;
+    writeln!(file, "The {name} file beside this one holds data. While this marker is here, a new one is never begun.")?;
+    file.sync_all()?;
+    // The names of both files must survive a power cut as well as their contents.
+    marker.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+}
+
+/// Runs an open that may panic on a damaged file, and turns both kinds of failure into one sentence.
+fn guarded(
+    options: &OpenOptions,
+    open: impl FnOnce() -> Result<Database, redb::DatabaseError>,
+) -> Result<Database, OpenError> {
+    let OpenOptions { path, name, .. } = options;
+    match catch_unwind(AssertUnwindSafe(open)) {
+        Ok(Ok(database)) => Ok(database),
+        Ok(Err(redb::DatabaseError::DatabaseAlreadyOpen)) => Err(OpenError::InUse { name, path: path.clone() }),
+        Ok(Err(redb::DatabaseError::Storage(redb::StorageError::Io(source))))
+            if source.kind() != std::io::ErrorKind::InvalidData && source.kind() != std::io::ErrorKind::UnexpectedEof =>
+        {
+            Err(OpenError::Io { name, path: path.clone(), source })
+        }
+        Ok(Err(error)) => Err(OpenError::Damaged { name, path: path.clone(), detail: error.to_string() }),
+        Err(_) => Err(OpenError::Damaged { name, path: path.clone(), detail: "its pages contradict each other".to_owned() }),
+    }
+}
