@@ -1,1 +1,223 @@
-//! ledger.
+//! The ledger: what every call cost, exactly, whatever happens.
+//!
+//! A call is reserved for durably before anything is sent upstream, and booked durably before the last byte of its
+//! answer leaves ([`Reservation`]). Entries, sums and rollups change in one transaction of one writer thread
+//! (`journal`), so totals always equal rows, and [`Ledger::verify`] proves it. A call whose process died becomes `unknown` at the next start,
+//! charged at what was held for it. What budgets there are and which apply is not known here: charges come in with a
+//! reservation.
+
+mod cells;
+mod costs;
+mod journal;
+mod names;
+mod query;
+mod record;
+mod reservation;
+mod sums;
+mod tables;
+#[cfg(test)]
+mod tests;
+mod verify;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+use redb::{Database, ReadableDatabase as _, ReadableTable as _};
+use tokio::sync::{broadcast, oneshot};
+
+use crate::domain::{BudgetId, Picodollars, RequestId, WindowId};
+use crate::store::{OpenError, OpenOptions, SubmitError, Writer, WriterOptions};
+
+pub use cells::Cell;
+pub use costs::{CostGroup, Costs, GroupBy, TimeRange};
+pub use query::{EntryFilter, Page};
+pub use record::{Acknowledge, Attempt, Balance, CallFacts, Charge, Entry, Outcome, Scope};
+pub use reservation::{Planned, Renewal, Reservation};
+pub use verify::{Difference, VerifyReport};
+
+use journal::{Command, LedgerJournal};
+use names::Names;
+
+/// Commands that may wait for the writer: a place for each call that runs, and one to spare for what it asks next.
+const LEDGER_QUEUE_LEN: usize = 32_768;
+/// Commands of one transaction: beyond a thousand, commits get slower without getting cheaper.
+const LEDGER_BATCH_MAX: usize = 1_024;
+/// Entries that live pages may lag behind before they miss some.
+const LIVE_ENTRIES_LEN: usize = 1_024;
+/// Memory for cached pages of the file.
+const LEDGER_CACHE_BYTES: usize = 16 << 20;
+
+/// Where the ledger is and how it keeps.
+#[derive(Clone, Debug)]
+pub struct LedgerOptions {
+    /// The file.
+    pub path: PathBuf,
+    /// The zone whose hours, days and months are summed.
+    pub zone: TimeZone,
+    /// When a reservation or settlement counts as done.
+    pub acknowledge: Acknowledge,
+}
+
+/// What can go wrong with the ledger.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// A budget would be exceeded.
+    #[error("{budget} has {spent} of {limit} USD spent and {held} held in this {window}; the call may cost {asked}",
+        spent = balance.spent, held = balance.held, window = window.window)]
+    OverBudget {
+        /// The budget that refuses.
+        budget: BudgetId,
+        /// The window that the call falls into.
+        window: WindowId,
+        /// The budget's limit.
+        limit: Picodollars,
+        /// How the sum stands.
+        balance: Balance,
+        /// What the call may cost under this budget.
+        asked: Picodollars,
+    },
+    /// As many calls run as the ledger takes.
+    #[error("too many calls are waiting for the ledger")]
+    Busy,
+    /// The file can't be written.
+    #[error("the ledger can't be written: {detail}")]
+    Unwritable {
+        /// What the disk or the database says.
+        detail: Arc<str>,
+    },
+    /// The file can't be read.
+    #[error("the ledger can't be read: {detail}")]
+    Unreadable {
+        /// What the disk or the database says.
+        detail: Arc<str>,
+    },
+    /// The call is not running.
+    #[error("{id} is not running")]
+    NoSuchCall {
+        /// The call that was meant.
+        id: RequestId,
+    },
+}
+
+impl From<SubmitError> for LedgerError {
+    fn from(error: SubmitError) -> Self {
+        match error {
+            SubmitError::Full => Self::Busy,
+            SubmitError::Unwritable => Self::Unwritable { detail: "the last write failed".into() },
+        }
+    }
+}
+
+impl From<redb::Error> for LedgerError {
+    fn from(error: redb::Error) -> Self {
+        Self::Unreadable { detail: error.to_string().into() }
+    }
+}
+
+/// The ledger of one data folder.
+pub struct Ledger {
+    writer: Writer<LedgerJournal>,
+    names: Names,
+    zone: TimeZone,
+    settled: broadcast::Sender<Arc<Entry>>,
+}
+
+impl Ledger {
+    /// Opens the file, books what a crash left open, and starts the writer.
+    pub fn open(options: LedgerOptions) -> Result<Self, OpenError> {
+        let opening = OpenOptions { path: options.path.clone(), name: "ledger", cache_bytes: LEDGER_CACHE_BYTES };
+        let database = Arc::new(crate::store::open(&opening)?);
+        prepare(&database, &options.zone).map_err(|error| OpenError::Damaged {
+            name: "ledger",
+            path: options.path.clone(),
+            detail: error.to_string(),
+        })?;
+        Self::start(database, move || crate::store::open(&opening), options.zone, options.acknowledge)
+    }
+
+    fn start(
+        database: Arc<Database>,
+        reopen: impl Fn() -> Result<Database, OpenError> + Send + 'static,
+        zone: TimeZone,
+        acknowledge: Acknowledge,
+    ) -> Result<Self, OpenError> {
+        let names = Names::default();
+        let settled = broadcast::Sender::new(LIVE_ENTRIES_LEN);
+        let journal = LedgerJournal::new(names.clone(), zone.clone(), acknowledge, settled.clone());
+        let sizes = WriterOptions {
+            queue_len: LEDGER_QUEUE_LEN,
+            batch_max: LEDGER_BATCH_MAX,
+            reopen_pause: Duration::from_millis(200),
+        };
+        let writer = Writer::start_with(database, reopen, sizes, journal)?;
+        Ok(Self { writer, names, zone, settled })
+    }
+
+    fn writer(&self) -> &Writer<LedgerJournal> {
+        &self.writer
+    }
+
+    /// The zone whose hours, days and months are summed.
+    pub fn zone(&self) -> &TimeZone {
+        &self.zone
+    }
+
+    /// Entries from now on, as they are booked.
+    pub fn subscribe(&self) -> broadcast::Receiver<Arc<Entry>> {
+        self.settled.subscribe()
+    }
+
+    /// Why calls can't be booked, if they can't.
+    pub fn trouble(&self) -> Option<Arc<str>> {
+        self.writer.trouble()
+    }
+
+    /// Begins to keep a sum up to date, from everything that was booked in its window before.
+    pub async fn track(&self, scope: Scope, window: WindowId) -> Result<(), LedgerError> {
+        let (reply, answer) = oneshot::channel();
+        self.writer.submit(Command::Track { scope, window, reply })?;
+        answer.await.unwrap_or_else(|_| Err(LedgerError::Unwritable { detail: "the writer has stopped".into() }))
+    }
+
+    /// Writes everything that is queued and closes the file.
+    pub fn stop(self) {
+        self.writer.stop();
+    }
+}
+
+/// Makes the tables of a new file, and sums everything anew where the time zone has changed.
+fn prepare(database: &Database, zone: &TimeZone) -> Result<(), redb::Error> {
+    use tables::{BALANCES, BY_KEY, CELLS, ENTRIES, FORMAT, META, NAMES, PENDING};
+    let transaction = database.begin_write()?;
+    let zone_name = zone.iana_name().unwrap_or("fixed").to_owned();
+    let rebuild = {
+        let mut meta = transaction.open_table(META)?;
+        let format = meta.get("format")?.map(|format| format.value().to_owned());
+        match format.as_deref().map(str::parse::<u32>) {
+            None => drop(meta.insert("format", FORMAT.to_string().as_str())?),
+            Some(Ok(format)) if format <= FORMAT => {}
+            Some(format) => {
+                let format = format.map_or_else(|_| "unknown".to_owned(), |format| format.to_string());
+                let detail = format!("its format {format} is newer than this program's {FORMAT}: use a newer tollgate");
+                return Err(redb::Error::Corrupted(detail));
+            }
+        }
+        let before = meta.get("time_zone")?.map(|name| name.value().to_owned());
+        meta.insert("time_zone", zone_name.as_str())?;
+        before.is_some_and(|before| before != zone_name)
+    };
+    transaction.open_table(PENDING)?;
+    transaction.open_table(ENTRIES)?;
+    transaction.open_table(BY_KEY)?;
+    transaction.open_table(CELLS)?;
+    transaction.open_table(BALANCES)?;
+    transaction.open_table(NAMES)?;
+    if rebuild {
+        tracing::info!("the time zone has changed to {zone_name}: sums and rollups are taken anew");
+        verify::rebuild(&transaction, zone)?;
+    }
+    transaction.commit()?;
+    Ok(())
+}

@@ -5,7 +5,9 @@
 //! unknown outcome, so the waiters of that batch are told, and the file is reopened and its journal reloaded before
 //! anything else is written. Reads go straight to the file, in short transactions.
 
+mod journal;
 mod open;
 
+pub use journal::{CommitError, Journal, SubmitError, Writer, WriterOptions};
 pub use open::{OpenError, OpenOptions, open};
 pub use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};

@@ -1,0 +1,230 @@
+//! Sums over a range of time, in groups: from rollups where whole windows are asked for, from entries at ragged edges.
+
+use std::collections::HashMap;
+
+use jiff::Timestamp;
+use redb::ReadableTable as _;
+
+use crate::domain::{EntryStatus, Picodollars, RequestId, Window, WindowId};
+
+use super::cells::{Cell, CellKey, GRAINS, contributions};
+use super::record::Entry;
+use super::sums::entries_between;
+use super::tables::{CELLS, ENTRIES, decode_cell, encode_entry};
+use super::{Ledger, LedgerError};
+
+/// What sums are grouped by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GroupBy {
+    /// The configured provider.
+    Provider,
+    /// The model, in the provider's words.
+    Model,
+    /// What calls were for.
+    Operation,
+    /// The virtual key, by its id.
+    Key,
+    /// The team.
+    Team,
+    /// The value of a label; read from the entries.
+    Tag(String),
+    /// The local day.
+    Day,
+    /// The local hour.
+    Hour,
+}
+
+impl GroupBy {
+    /// The grouping that a query's word stands for.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Some(match word {
+            "provider" => Self::Provider,
+            "model" => Self::Model,
+            "operation" => Self::Operation,
+            "key" => Self::Key,
+            "team" => Self::Team,
+            "day" => Self::Day,
+            "hour" => Self::Hour,
+            _ => Self::Tag(word.strip_prefix("tag:").filter(|name| !name.is_empty())?.to_owned()),
+        })
+    }
+}
+
+/// A half-open range of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimeRange {
+    /// The first instant in it.
+    pub from: Timestamp,
+    /// The first instant after it.
+    pub until: Timestamp,
+}
+
+/// One group's sums.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CostGroup {
+    /// The provider, model, … by name; a day as `2026-11-22`, an hour as `2026-11-22T14`.
+    pub name: String,
+    /// The series that the sums belong to, where a second grouping was asked for; else empty.
+    pub series: String,
+    /// The sums.
+    pub sums: Cell,
+}
+
+/// Sums over a range of time.
+#[derive(Clone, Debug, Default)]
+pub struct Costs {
+    /// Everything in the range.
+    pub total: Cell,
+    /// Held for calls that run and began in the range.
+    pub held: Picodollars,
+    /// How many they are.
+    pub pending: u64,
+    /// Per group: dearest first, times in order.
+    pub groups: Vec<CostGroup>,
+}
+
+impl Ledger {
+    /// Sums of a range of time, grouped once or twice (`[Day, Model]` for a chart). Blocking.
+    pub fn costs(&self, range: TimeRange, group_by: &[GroupBy]) -> Result<Costs, LedgerError> {
+        let mut groups: HashMap<(String, String), Cell> = HashMap::new();
+        let mut total = Cell::default();
+        let by_tag = group_by.iter().any(|by| matches!(by, GroupBy::Tag(_)));
+        let by_time = group_by.iter().find_map(|by| match by {
+            GroupBy::Hour => Some(Window::Hour),
+            GroupBy::Day => Some(Window::Day),
+            _ => None,
+        });
+        let finest = by_time.unwrap_or(Window::Month);
+        for part in self.parts(range, if by_tag { None } else { Some(finest) }) {
+            let mut take = |key: &CellKey, cell: &Cell, entry: Option<&Entry>| {
+                total.add(cell);
+                let mut names = group_by.iter().map(|by| self.group_name(by, key, entry));
+                let group = (names.next().unwrap_or_default(), names.next().unwrap_or_default());
+                if !group_by.is_empty() {
+                    groups.entry(group).or_default().add(cell);
+                }
+            };
+            match part {
+                Part::Cells(from, until) => self.each_cell(from, until, &mut take)?,
+                Part::Entries(from, until) => {
+                    let grain = by_time.unwrap_or(Window::Hour);
+                    self.each_entry(from, until, grain, &mut take)?;
+                }
+            }
+        }
+        let mut groups: Vec<CostGroup> =
+            groups.into_iter().map(|((name, series), sums)| CostGroup { name, series, sums }).collect();
+        if by_time.is_some() && matches!(group_by.first(), Some(GroupBy::Day | GroupBy::Hour)) {
+            groups.sort_by(|a, b| (&a.name, &a.series).cmp(&(&b.name, &b.series)));
+        } else {
+            groups.sort_by(|a, b| {
+                (b.sums.cost, b.sums.requests).cmp(&(a.sums.cost, a.sums.requests)).then_with(|| a.name.cmp(&b.name))
+            });
+        }
+        let mut costs = Costs { total, groups, ..Costs::default() };
+        for entry in self.running()? {
+            if (range.from..range.until).contains(&entry.time()) {
+                costs.held += entry.reserved;
+                costs.pending += 1;
+            }
+        }
+        Ok(costs)
+    }
+
+    fn group_name(&self, by: &GroupBy, key: &CellKey, entry: Option<&Entry>) -> String {
+        let named = |number| self.names.name(number).map(|name| name.to_string()).unwrap_or_default();
+        match by {
+            GroupBy::Provider => named(key.provider),
+            GroupBy::Model => named(key.model),
+            GroupBy::Operation => named(key.operation),
+            GroupBy::Key => named(key.key),
+            GroupBy::Team => named(key.team),
+            GroupBy::Tag(name) => entry
+                .and_then(|entry| entry.facts.tags.iter().find(|(tag, _)| **tag == **name))
+                .map(|(_, value)| value.to_string())
+                .unwrap_or_default(),
+            GroupBy::Day => key.window.first_date().map(|date| date.to_string()).unwrap_or_default(),
+            GroupBy::Hour => {
+                let date = key.window.first_date().map(|date| date.to_string()).unwrap_or_default();
+                format!("{date}T{:02}", key.window.number % 24)
+            }
+        }
+    }
+
+    /// Cuts a range into whole months, days and hours as large as `largest` allows, and edges that need the entries.
+    fn parts(&self, range: TimeRange, largest: Option<Window>) -> Vec<Part> {
+        let mut parts = Vec::new();
+        let mut at = range.from;
+        while at < range.until {
+            let whole = largest.and_then(|largest| {
+                let fits = |grain: &&Window| {
+                    let id = grain.at(at, &self.zone);
+                    **grain <= largest
+                        && id.start(&self.zone) == Some(at)
+                        && id.end(&self.zone).is_some_and(|end| end <= range.until && end > at)
+                };
+                GRAINS.iter().rev().find(fits).copied()
+            });
+            let next = if let Some(grain) = whole {
+                let id = grain.at(at, &self.zone);
+                let end = id.end(&self.zone).expect("grains end");
+                parts.push(Part::Cells(id, grain.at(end, &self.zone).number));
+                end
+            } else {
+                let hour = Window::Hour.at(at, &self.zone).end(&self.zone).filter(|end| *end > at && largest.is_some());
+                let end = hour.unwrap_or(range.until).min(range.until);
+                parts.push(Part::Entries(at, end));
+                end
+            };
+            at = next;
+        }
+        parts
+    }
+
+    fn each_cell(
+        &self,
+        from: WindowId,
+        until: u32,
+        take: &mut impl FnMut(&CellKey, &Cell, Option<&Entry>),
+    ) -> Result<(), redb::Error> {
+        let reading = self.read().map_err(|error| redb::Error::Corrupted(error.to_string()))?;
+        let table = reading.open_table(CELLS)?;
+        let (first, end) = CellKey::range(from, until);
+        for row in table.range(first..end)? {
+            let (key, value) = row?;
+            let key = CellKey::from_bytes(key.value())
+                .ok_or_else(|| redb::Error::Corrupted("a rollup has an unknown grain".to_owned()))?;
+            take(&key, &decode_cell(value.value())?, None);
+        }
+        Ok(())
+    }
+
+    fn each_entry(
+        &self,
+        from: Timestamp,
+        until: Timestamp,
+        grain: Window,
+        take: &mut impl FnMut(&CellKey, &Cell, Option<&Entry>),
+    ) -> Result<(), redb::Error> {
+        let reading = self.read().map_err(|error| redb::Error::Corrupted(error.to_string()))?;
+        let table = reading.open_table(ENTRIES)?;
+        let id = |instant: Timestamp| RequestId::first_of(instant.as_millisecond());
+        for entry in entries_between(&table, &self.names, id(from), Some(id(until)))? {
+            let entry = entry?;
+            debug_assert_ne!(entry.status, EntryStatus::Pending, "what runs has its own table");
+            let (_, names) = encode_entry(&entry, &self.names);
+            let window = grain.at(entry.time(), &self.zone);
+            for (key, cell) in contributions(&entry, &names, &[window]) {
+                take(&key, &cell, Some(&entry));
+            }
+        }
+        Ok(())
+    }
+}
+
+enum Part {
+    /// Cells of whole windows: from one to before a number of the same kind.
+    Cells(WindowId, u32),
+    /// Entries of a half-open range.
+    Entries(Timestamp, Timestamp),
+}

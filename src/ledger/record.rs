@@ -1,0 +1,217 @@
+//! What the ledger keeps of a call: its facts, its attempts, and how it ended.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::domain::{
+    BudgetId, CacheOutcome, CostBasis, Deployment, Endpoint, EntryStatus, KeyId, ModelId, Picodollars, ProviderName,
+    RequestId, TokenUsage, WindowId,
+};
+
+/// What is known of a call before its first attempt, and doesn't change any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallFacts {
+    /// The call, and its entry.
+    pub id: RequestId,
+    /// The virtual key that pays.
+    pub key: KeyId,
+    /// What people call the key.
+    pub key_name: Arc<str>,
+    /// The team that the key belongs to.
+    pub team: Option<Arc<str>>,
+    /// What the call is for: `chat` where nothing else was said.
+    pub operation: Arc<str>,
+    /// The path that it came in by.
+    pub endpoint: Endpoint,
+    /// The model or route that the client asked for.
+    pub requested_model: ModelId,
+    /// Whether the client asked for a stream.
+    pub stream: bool,
+    /// What the response cache did.
+    pub cache: CacheOutcome,
+    /// The client's own id of the call.
+    pub client_request_id: Option<Arc<str>>,
+    /// The client's own labels.
+    pub tags: Vec<(Arc<str>, Arc<str>)>,
+}
+
+/// One attempt, ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// Where it went.
+    pub deployment: Deployment,
+    /// The upstream's HTTP status; 0 where none came.
+    pub status: u16,
+    /// Why it failed, as a stable code.
+    pub error: Option<Arc<str>>,
+    /// What it used.
+    pub usage: TokenUsage,
+    /// What it cost.
+    pub cost: Picodollars,
+    /// What the cost rests on.
+    pub basis: CostBasis,
+    /// Milliseconds from the call's arrival to the start of the attempt.
+    pub started_ms: u32,
+    /// Milliseconds that it took.
+    pub latency_ms: u32,
+    /// Milliseconds from its start to the first content.
+    pub time_to_first_token_ms: Option<u32>,
+    /// The provider's usage object as it came.
+    pub raw_usage: Option<Arc<str>>,
+    /// The provider's own id of the request.
+    pub upstream_request_id: Option<Arc<str>>,
+}
+
+/// A sum that a reservation must fit under.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Charge {
+    /// The budget that sets the limit.
+    pub budget: BudgetId,
+    /// What is summed.
+    pub scope: Scope,
+    /// The window in which the call was made.
+    pub window: WindowId,
+    /// What the sum may come to.
+    pub limit: Picodollars,
+}
+
+/// What a sum is taken over: `everything`, or `kind:value`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Scope(Arc<str>);
+
+impl Scope {
+    /// Every call.
+    pub fn everything() -> Self {
+        Self("everything".into())
+    }
+
+    /// The calls whose `kind` is `value`: kinds are `key`, `team`, `provider`, `model`, `operation` and `tag` (`name=value`).
+    pub fn of(kind: &str, value: &str) -> Self {
+        Self(format!("{kind}:{value}").into())
+    }
+
+    /// A scope from its stored form.
+    pub(super) fn stored(text: &str) -> Self {
+        Self(text.into())
+    }
+
+    /// The stored form.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What a sum comes to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Balance {
+    /// Booked, entries of unknown end included.
+    pub spent: Picodollars,
+    /// The part of `spent` whose end was never seen.
+    pub unknown: Picodollars,
+    /// Held back for calls that are running.
+    pub held: Picodollars,
+}
+
+/// How a call ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// Settled, failed or unknown.
+    pub status: EntryStatus,
+    /// Why it failed, as a stable code.
+    pub error: Option<Arc<str>>,
+    /// The HTTP status that the client got; 0 where it had gone.
+    pub http_status: u16,
+    /// The last attempt; absent where the call never got that far.
+    pub last: Option<Attempt>,
+    /// Milliseconds from arrival to end.
+    pub latency_ms: u32,
+    /// Milliseconds from arrival to the first content.
+    pub time_to_first_token_ms: Option<u32>,
+    /// What a cache hit would have cost.
+    pub saved: Picodollars,
+}
+
+/// One call as the ledger has it: a fact that never changes, but for calls that still run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// What was known at its start.
+    pub facts: CallFacts,
+    /// How it stands.
+    pub status: EntryStatus,
+    /// Why it failed.
+    pub error: Option<Arc<str>>,
+    /// What the client got.
+    pub http_status: u16,
+    /// Every attempt, in order.
+    pub attempts: Vec<Attempt>,
+    /// Held back, where it still runs.
+    pub reserved: Picodollars,
+    /// Milliseconds from arrival to end.
+    pub latency_ms: u32,
+    /// Milliseconds from arrival to the first content.
+    pub time_to_first_token_ms: Option<u32>,
+    /// What a cache hit would have cost.
+    pub saved: Picodollars,
+}
+
+impl Entry {
+    /// When the call arrived.
+    pub fn time(&self) -> Timestamp {
+        Timestamp::from_millisecond(self.facts.id.unix_ms()).unwrap_or_default()
+    }
+
+    /// The sum of its attempts.
+    pub fn cost(&self) -> Picodollars {
+        self.attempts.iter().map(|attempt| attempt.cost).sum()
+    }
+
+    /// The weakest basis of its attempts.
+    pub fn basis(&self) -> CostBasis {
+        self.attempts.iter().fold(CostBasis::Exact, |basis, attempt| basis.and(attempt.basis))
+    }
+
+    /// What all attempts used.
+    pub fn usage(&self) -> TokenUsage {
+        self.attempts.iter().fold(TokenUsage::default(), |sum, attempt| sum + attempt.usage)
+    }
+
+    /// The provider that answered, or was tried last.
+    pub fn provider(&self) -> Option<&ProviderName> {
+        self.attempts.last().map(|attempt| &attempt.deployment.provider)
+    }
+
+    /// The model that answered, or was tried last.
+    pub fn model(&self) -> Option<&ModelId> {
+        self.attempts.last().map(|attempt| &attempt.deployment.model)
+    }
+
+    /// What the entry adds to which sums.
+    pub fn postings(&self) -> Vec<(Scope, Picodollars)> {
+        let cost = self.cost();
+        let mut postings = vec![
+            (Scope::everything(), cost),
+            (Scope::of("key", self.facts.key.as_str()), cost),
+            (Scope::of("operation", &self.facts.operation), cost),
+        ];
+        postings.extend(self.facts.team.as_deref().map(|team| (Scope::of("team", team), cost)));
+        for (name, value) in &self.facts.tags {
+            postings.push((Scope::of("tag", &format!("{name}={value}")), cost));
+        }
+        for attempt in &self.attempts {
+            postings.push((Scope::of("provider", attempt.deployment.provider.as_str()), attempt.cost));
+            postings.push((Scope::of("model", attempt.deployment.model.as_str()), attempt.cost));
+        }
+        postings
+    }
+}
+
+/// How strictly a reservation and a settlement are made durable before the call goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Acknowledge {
+    /// After the disk has it.
+    Durable,
+    /// As soon as it is queued: a crash may lose the last moments.
+    Queued,
+}

@@ -1,0 +1,312 @@
+//! How the ledger lies in its file: table definitions, stored types and their versions.
+
+use std::sync::Arc;
+
+use redb::{ReadableTable, TableDefinition};
+use serde::{Deserialize, Serialize};
+
+use crate::domain::{
+    CacheOutcome, CostBasis, Deployment, Endpoint, EntryStatus, KeyId, Picodollars, RequestId, TokenUsage, Window,
+    WindowId,
+};
+
+use super::cells::{CELL_KEY_LEN, Cell, CellNames};
+use super::names::{NONE, Names};
+use super::record::{Attempt, CallFacts, Entry, Scope};
+
+/// Calls that run: request id → [`StoredEntry`].
+pub(super) const PENDING: TableDefinition<u128, &[u8]> = TableDefinition::new("pending");
+/// Calls that ended: request id → [`StoredEntry`].
+pub(super) const ENTRIES: TableDefinition<u128, &[u8]> = TableDefinition::new("entry");
+/// Calls of a key: number of the key's id, request id.
+pub(super) const BY_KEY: TableDefinition<(u32, u128), ()> = TableDefinition::new("by_key");
+/// Rollups.
+pub(super) const CELLS: TableDefinition<[u8; CELL_KEY_LEN], &[u8]> = TableDefinition::new("cell");
+/// Sums that budgets are held against: scope, window → [`StoredBalance`].
+pub(super) const BALANCES: TableDefinition<(&str, u8, u32), &[u8]> = TableDefinition::new("balance");
+/// Interned names.
+pub(super) const NAMES: TableDefinition<u32, &str> = TableDefinition::new("name");
+/// Facts about the file itself: `format`, `time_zone`, `instance`.
+pub(super) const META: TableDefinition<&str, &str> = TableDefinition::new("meta");
+
+/// The version of everything below; a file with a newer one is refused.
+pub(super) const FORMAT: u32 = 1;
+/// The first byte of each stored value.
+const VERSION: u8 = 1;
+
+/// Why a stored value can't be read.
+#[derive(Debug, thiserror::Error)]
+#[error("a stored {what} can't be read: {detail}")]
+pub struct DecodeError {
+    what: &'static str,
+    detail: String,
+}
+
+impl From<DecodeError> for redb::Error {
+    fn from(error: DecodeError) -> Self {
+        Self::Corrupted(error.to_string())
+    }
+}
+
+fn encode<T: Serialize>(value: &T) -> Vec<u8> {
+    let bytes = vec![VERSION];
+    postcard::to_extend(value, bytes).expect("these types always have a stored form")
+}
+
+fn decode<'a, T: Deserialize<'a>>(what: &'static str, bytes: &'a [u8]) -> Result<T, DecodeError> {
+    match bytes {
+        [VERSION, rest @ ..] => {
+            postcard::from_bytes(rest).map_err(|error| DecodeError { what, detail: error.to_string() })
+        }
+        [other, ..] => Err(DecodeError { what, detail: format!("version {other} is unknown") }),
+        [] => Err(DecodeError { what, detail: "it is empty".to_owned() }),
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredAttempt {
+    provider: u32,
+    model: u32,
+    status: u16,
+    error: u32,
+    usage: TokenUsage,
+    cost: Picodollars,
+    basis: CostBasis,
+    started_ms: u32,
+    latency_ms: u32,
+    time_to_first_token_ms: Option<u32>,
+    raw_usage: Option<String>,
+    upstream_request_id: Option<String>,
+}
+
+/// One call, running or ended; names are numbers of [`NAMES`].
+#[derive(Serialize, Deserialize)]
+pub(super) struct StoredEntry {
+    key: u32,
+    key_name: u32,
+    team: u32,
+    operation: u32,
+    endpoint: Endpoint,
+    requested_model: u32,
+    stream: bool,
+    cache: CacheOutcome,
+    client_request_id: Option<String>,
+    tags: Vec<(String, String)>,
+    status: EntryStatus,
+    error: u32,
+    http_status: u16,
+    attempts: Vec<StoredAttempt>,
+    reserved: Picodollars,
+    latency_ms: u32,
+    time_to_first_token_ms: Option<u32>,
+    saved: Picodollars,
+}
+
+fn intern(names: &Names, name: Option<&str>) -> u32 {
+    name.map_or(NONE, |name| names.intern(name))
+}
+
+/// An entry in its stored form, and the numbers that its cells are found by.
+pub(super) fn encode_entry(entry: &Entry, names: &Names) -> (Vec<u8>, CellNames) {
+    let facts = &entry.facts;
+    let attempts: Vec<StoredAttempt> = entry
+        .attempts
+        .iter()
+        .map(|attempt| StoredAttempt {
+            provider: names.intern(attempt.deployment.provider.as_str()),
+            model: names.intern(attempt.deployment.model.as_str()),
+            status: attempt.status,
+            error: intern(names, attempt.error.as_deref()),
+            usage: attempt.usage,
+            cost: attempt.cost,
+            basis: attempt.basis,
+            started_ms: attempt.started_ms,
+            latency_ms: attempt.latency_ms,
+            time_to_first_token_ms: attempt.time_to_first_token_ms,
+            raw_usage: attempt.raw_usage.as_deref().map(ToOwned::to_owned),
+            upstream_request_id: attempt.upstream_request_id.as_deref().map(ToOwned::to_owned),
+        })
+        .collect();
+    let stored = StoredEntry {
+        key: names.intern(facts.key.as_str()),
+        key_name: names.intern(&facts.key_name),
+        team: intern(names, facts.team.as_deref()),
+        operation: names.intern(&facts.operation),
+        endpoint: facts.endpoint,
+        requested_model: names.intern(facts.requested_model.as_str()),
+        stream: facts.stream,
+        cache: facts.cache,
+        client_request_id: facts.client_request_id.as_deref().map(ToOwned::to_owned),
+        tags: facts.tags.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
+        status: entry.status,
+        error: intern(names, entry.error.as_deref()),
+        http_status: entry.http_status,
+        attempts,
+        reserved: entry.reserved,
+        latency_ms: entry.latency_ms,
+        time_to_first_token_ms: entry.time_to_first_token_ms,
+        saved: entry.saved,
+    };
+    let cell_names = CellNames {
+        team: stored.team,
+        key: stored.key,
+        operation: stored.operation,
+        deployments: stored.attempts.iter().map(|attempt| (attempt.provider, attempt.model)).collect(),
+    };
+    (encode(&stored), cell_names)
+}
+
+/// An entry from its stored form.
+pub(super) fn decode_entry(id: u128, bytes: &[u8], names: &Names) -> Result<Entry, DecodeError> {
+    const WHAT: &str = "entry";
+    let stored: StoredEntry = decode(WHAT, bytes)?;
+    let missing =
+        || DecodeError { what: WHAT, detail: "it names something that is not in the list of names".to_owned() };
+    let name = |number| names.name(number).ok_or_else(missing);
+    let parse = |detail: crate::domain::IdError| DecodeError { what: WHAT, detail: detail.to_string() };
+    let mut attempts = Vec::with_capacity(stored.attempts.len());
+    for attempt in stored.attempts {
+        attempts.push(Attempt {
+            deployment: Deployment {
+                provider: name(attempt.provider)?.parse().map_err(parse)?,
+                model: name(attempt.model)?.parse().map_err(parse)?,
+            },
+            status: attempt.status,
+            error: names.name(attempt.error),
+            usage: attempt.usage,
+            cost: attempt.cost,
+            basis: attempt.basis,
+            started_ms: attempt.started_ms,
+            latency_ms: attempt.latency_ms,
+            time_to_first_token_ms: attempt.time_to_first_token_ms,
+            raw_usage: attempt.raw_usage.map(Arc::from),
+            upstream_request_id: attempt.upstream_request_id.map(Arc::from),
+        });
+    }
+    let facts = CallFacts {
+        id: RequestId::from_number(id),
+        key: KeyId::new(&name(stored.key)?).map_err(parse)?,
+        key_name: name(stored.key_name)?,
+        team: names.name(stored.team),
+        operation: name(stored.operation)?,
+        endpoint: stored.endpoint,
+        requested_model: name(stored.requested_model)?.parse().map_err(parse)?,
+        stream: stored.stream,
+        cache: stored.cache,
+        client_request_id: stored.client_request_id.map(Arc::from),
+        tags: stored.tags.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
+    };
+    Ok(Entry {
+        facts,
+        status: stored.status,
+        error: names.name(stored.error),
+        http_status: stored.http_status,
+        attempts,
+        reserved: stored.reserved,
+        latency_ms: stored.latency_ms,
+        time_to_first_token_ms: stored.time_to_first_token_ms,
+        saved: stored.saved,
+    })
+}
+
+pub(super) fn encode_cell(cell: &Cell) -> Vec<u8> {
+    encode(cell)
+}
+
+pub(super) fn decode_cell(bytes: &[u8]) -> Result<Cell, DecodeError> {
+    decode("rollup", bytes)
+}
+
+/// The booked part of a balance; what is held is the sum of the pending entries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct StoredBalance {
+    pub(super) spent: Picodollars,
+    pub(super) unknown: Picodollars,
+}
+
+pub(super) fn encode_balance(balance: StoredBalance) -> Vec<u8> {
+    encode(&balance)
+}
+
+pub(super) fn decode_balance(bytes: &[u8]) -> Result<StoredBalance, DecodeError> {
+    decode("balance", bytes)
+}
+
+/// The key of a balance.
+pub(super) fn balance_key(scope: &Scope, window: WindowId) -> (&str, u8, u32) {
+    let kind = Window::ALL.iter().position(|kind| *kind == window.window).expect("every kind is in the list of all");
+    (scope.as_str(), u8::try_from(kind).expect("there are five kinds"), window.number)
+}
+
+/// The names of the file.
+pub(super) fn read_names(table: &impl ReadableTable<u32, &'static str>) -> Result<Vec<(u32, String)>, redb::Error> {
+    let mut names = Vec::new();
+    for row in table.iter()? {
+        let (number, name) = row?;
+        names.push((number.value(), name.value().to_owned()));
+    }
+    Ok(names)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// An entry of one attempt, for tests.
+    pub(in crate::ledger) fn entry(id: u128, cost: i128) -> Entry {
+        Entry {
+            facts: CallFacts {
+                id: RequestId::from_number(id),
+                key: KeyId::new("key_1").unwrap(),
+                key_name: "ci".into(),
+                team: None,
+                operation: "chat".into(),
+                endpoint: Endpoint::ChatCompletions,
+                requested_model: "gpt-5".parse().unwrap(),
+                stream: true,
+                cache: CacheOutcome::Bypass,
+                client_request_id: Some("mine".into()),
+                tags: vec![("env".into(), "test".into())],
+            },
+            status: EntryStatus::Settled,
+            error: None,
+            http_status: 200,
+            attempts: vec![Attempt {
+                deployment: "openai/gpt-5".parse().unwrap(),
+                status: 200,
+                error: None,
+                usage: TokenUsage { uncached_input: 10, output: 5, ..TokenUsage::default() },
+                cost: Picodollars::new(cost),
+                basis: CostBasis::Exact,
+                started_ms: 1,
+                latency_ms: 20,
+                time_to_first_token_ms: Some(7),
+                raw_usage: Some("{}".into()),
+                upstream_request_id: None,
+            }],
+            reserved: Picodollars::ZERO,
+            latency_ms: 21,
+            time_to_first_token_ms: Some(8),
+            saved: Picodollars::ZERO,
+        }
+    }
+
+    #[test]
+    fn an_entry_survives_storage() {
+        let names = Names::default();
+        let entry = entry(7, 155_400_000);
+        let (bytes, _) = encode_entry(&entry, &names);
+        assert_eq!(decode_entry(7, &bytes, &names).unwrap(), entry);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_decode_or_are_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let names = Names::default();
+            let _ = decode_entry(1, &bytes, &names);
+            let _ = decode_cell(&bytes);
+            let _ = decode_balance(&bytes);
+        }
+    }
+}
