@@ -4,6 +4,7 @@
 //! wrong one can't be handed on.
 
 mod ids;
+pub mod json;
 mod model;
 mod money;
 mod secret;

@@ -1,1 +1,22 @@
-//! provider.
+//! The providers: how each is called, and what its answers mean.
+//!
+//! A [`Provider`] knows one kind of upstream: where its paths are, which headers it wants. A [`Decoder`] knows one
+//! dialect: usage, records of streams, errors. Bytes pass through both untouched. [`Client`] is the only way out: it takes no call without the
+//! proof that money is reserved for it, whatever type the application makes that proof.
+
+pub mod anthropic;
+mod client;
+mod compatible;
+mod decode;
+mod error;
+pub mod openai;
+pub mod sandbox;
+mod sse;
+mod upstream;
+pub mod usage;
+
+pub use client::{Body, Client, ClientSettings, Response};
+pub use decode::{Decoder, Meaning, Progress, Whole, decoder};
+pub use error::{Owed, ProviderError, Recovery, TimeLimit, retry_after};
+pub use sse::{RECORD_BYTES_MAX, RecordSplitter, RecordTooLong};
+pub use upstream::{ForwardedHeaders, Provider, Upstream, UpstreamRequest};

@@ -1,0 +1,197 @@
+//! Anthropic's answers: read for usage and their end, passed on untouched.
+
+use bytes::Bytes;
+use http::HeaderMap;
+use memchr::memmem;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::provider::decode::{Decoder, Meaning, Progress, Whole, counted, short};
+use crate::provider::error::{ProviderError, retry_after};
+use crate::provider::sse::{fields, string_length_after};
+
+use super::usage::decode_answer;
+
+/// Reads messages.
+pub(in crate::provider) struct AnthropicDecoder;
+
+#[derive(Deserialize)]
+struct Typed<'a> {
+    #[serde(borrow, rename = "type", default)]
+    kind: Option<std::borrow::Cow<'a, str>>,
+    #[serde(borrow, default)]
+    content: Option<&'a RawValue>,
+    #[serde(default)]
+    content_block: Option<Block>,
+}
+
+#[derive(Deserialize)]
+struct Block {
+    #[serde(rename = "type", default)]
+    kind: String,
+}
+
+#[derive(Deserialize, Default)]
+struct ErrorBody {
+    #[serde(default)]
+    error: Option<ErrorDetail>,
+}
+
+#[derive(Deserialize)]
+struct ErrorDetail {
+    #[serde(rename = "type", default)]
+    kind: Option<String>,
+    #[serde(default)]
+    message: Option<String>,
+}
+
+fn told(body: &[u8], status: u16) -> (String, Option<String>) {
+    let read: ErrorBody = serde_json::from_slice(body).unwrap_or_default();
+    let (kind, message) = read.error.map_or((None, None), |error| (error.kind, error.message));
+    let message = message.map(|message| short(&message));
+    (message.unwrap_or_else(|| format!("it answered with status {status} and no message")), kind)
+}
+
+impl Decoder for AnthropicDecoder {
+    fn whole(&self, provider: &str, body: &[u8]) -> Result<Whole, ProviderError> {
+        let garbage = |detail: &str| ProviderError::Garbage { provider: provider.to_owned(), detail: detail.to_owned() };
+        let answer = decode_answer(body).map_err(|_| garbage("it is not a JSON object"))?;
+        let read: Typed<'_> = serde_json::from_slice(body).map_err(|_| garbage("it is not a message"))?;
+        if read.content.is_none() || read.kind.as_deref() != Some("message") {
+            return Err(garbage("it is not a message"));
+        }
+        Ok(Whole {
+            model: answer.model.map(std::borrow::Cow::into_owned),
+            counted_output: counted(body),
+            usage: answer.usage.unwrap_or_default(),
+        })
+    }
+
+    fn record(&self, provider: &str, record: &[u8], progress: &mut Progress) -> Meaning {
+        let fields = fields(record);
+        let quiet = if progress.began { Meaning::Other } else { Meaning::Prelude };
+        if !fields.has_data {
+            return quiet;
+        }
+        let data = &*fields.data;
+        let kind = match fields.event {
+            Some(event) => std::str::from_utf8(event).unwrap_or_default().to_owned(),
+            // Servers that imitate the dialect may leave the event line out.
+            None => serde_json::from_slice::<Typed<'_>>(data)
+                .ok()
+                .and_then(|typed| typed.kind.map(std::borrow::Cow::into_owned))
+                .unwrap_or_default(),
+        };
+        match kind.as_str() {
+            "content_block_delta" => {
+                let text = [b"\"text\":\"".as_slice(), b"\"thinking\":\"", b"\"partial_json\":\""];
+                let bytes: usize = text.iter().map(|name| string_length_after(data, name)).sum();
+                progress.text(bytes);
+                Meaning::Content
+            }
+            "content_block_start" => {
+                // These come whole in their first record; every other block is empty until its first delta.
+                let whole = ["redacted_thinking", "tool_use", "server_tool_use", "web_search_tool_result"];
+                let block = serde_json::from_slice::<Typed<'_>>(data).ok().and_then(|typed| typed.content_block);
+                if block.is_some_and(|block| whole.contains(&block.kind.as_str())) {
+                    progress.text(1);
+                    return Meaning::Content;
+                }
+                quiet
+            }
+            "message_start" | "message_delta" => {
+                // A usage that can't be right counts as absent: the call is estimated instead.
+                let _ = progress.anthropic.take(data);
+                if kind == "message_start" && progress.anthropic.model().is_none() && memmem::find(data, b"{").is_none() {
+                    let detail = "a record of the stream is not JSON".to_owned();
+                    return Meaning::Error(ProviderError::Garbage { provider: provider.to_owned(), detail });
+                }
+                quiet
+            }
+            "message_stop" => {
+                progress.finished = true;
+                Meaning::End
+            }
+            "error" => {
+                let (message, kind) = told(data, 200);
+                let overloaded = kind.as_deref() == Some("overloaded_error");
+                Meaning::Error(ProviderError::StreamError { provider: provider.to_owned(), message, overloaded })
+            }
+            _ if data.first() != Some(&b'{') => {
+                let detail = "a record of the stream is not JSON".to_owned();
+                Meaning::Error(ProviderError::Garbage { provider: provider.to_owned(), detail })
+            }
+            _ => quiet,
+        }
+    }
+
+    fn error(&self, provider: &str, status: u16, headers: &HeaderMap, body: &[u8]) -> ProviderError {
+        let (message, kind) = told(body, status);
+        let provider = provider.to_owned();
+        let retry_after = retry_after(headers);
+        match status {
+            401 | 403 => ProviderError::Unauthorized { provider, status },
+            402 => ProviderError::OutOfFunds { provider, message },
+            429 => ProviderError::RateLimited { provider, message, retry_after },
+            503 | 529 => ProviderError::Overloaded { provider, message, retry_after },
+            408 | 409 | 500.. => ProviderError::Broken { provider, status, message, retry_after },
+            400..500 => ProviderError::Rejected { provider, status, message, kind, param: None, code: None },
+            _ => {
+                let detail = format!("its status is {status}");
+                ProviderError::Garbage { provider, detail }
+            }
+        }
+    }
+
+    fn without_usage(&self, _: &Bytes) -> Option<Bytes> {
+        // Usage is a part of this dialect: every client has asked for it.
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::Dialect;
+
+    fn read(records: &[(&str, &str)]) -> (Vec<Meaning>, Progress) {
+        let mut progress = Progress::new(Dialect::Anthropic);
+        let read = |(event, data): &(&str, &str)| {
+            let record = format!("event: {event}\ndata: {data}\n\n");
+            AnthropicDecoder.record("p", record.as_bytes(), &mut progress)
+        };
+        (records.iter().map(read).collect(), progress)
+    }
+
+    const START: (&str, &str) = (
+        "message_start",
+        r#"{"type":"message_start","message":{"id":"m","model":"claude","content":[],"usage":{"input_tokens":25,"output_tokens":1}}}"#,
+    );
+
+    #[test]
+    fn a_stream_is_prelude_content_end() {
+        let (meanings, progress) = read(&[
+            START,
+            ("ping", r#"{"type":"ping"}"#),
+            ("content_block_start", r#"{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}"#),
+            ("content_block_delta", r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"Hi"}}"#),
+            ("content_block_stop", r#"{"type":"content_block_stop","index":0}"#),
+            ("message_delta", r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":9}}"#),
+            ("message_stop", r#"{"type":"message_stop"}"#),
+        ]);
+        use Meaning::{Content, End, Other, Prelude};
+        assert_eq!(meanings, [Prelude, Prelude, Prelude, Content, Other, Other, End]);
+        assert!(progress.finished && progress.usage_is_final());
+        let usage = progress.reported().unwrap().usage;
+        assert_eq!((usage.uncached_input, usage.output), (25, 9));
+    }
+
+    #[test]
+    fn an_error_event_is_an_error_and_what_was_told_before_stands() {
+        let overloaded = r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#;
+        let (meanings, progress) = read(&[START, ("error", overloaded)]);
+        assert!(matches!(&meanings[1], Meaning::Error(ProviderError::StreamError { overloaded: true, .. })));
+        assert!(!progress.finished);
+        assert_eq!(progress.reported().unwrap().usage.uncached_input, 25);
+    }
+}

@@ -1,0 +1,236 @@
+//! The way out: one HTTP client a worker and provider, and the sandbox without a network.
+
+use std::collections::{HashMap, VecDeque};
+use std::error::Error as _;
+use std::marker::PhantomData;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+
+use crate::domain::ProviderName;
+
+use super::error::{ProviderError, TimeLimit};
+use super::sandbox::{self, SandboxBody, SandboxRequest};
+use super::upstream::{Upstream, UpstreamRequest};
+
+/// The largest answer that is taken as a whole.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+/// The largest error body that is read: no dialect's is longer.
+const ERROR_BYTES_MAX: usize = 64 << 10;
+/// Connections kept open to a provider while nothing uses them.
+const IDLE_CONNECTIONS_MAX: usize = 64;
+
+/// How connections are made.
+#[derive(Clone, Debug, Default)]
+pub struct ClientSettings {
+    /// A file of further certificate authorities, in PEM.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// Sends requests upstream, and only with a proof in hand that money is held for them.
+///
+/// `R` is that proof; this layer doesn't know the ledger, so the application says which type it is. Each worker thread has a
+/// client of its own: a connection never changes threads.
+pub struct Client<R> {
+    settings: ClientSettings,
+    clients: Mutex<HashMap<ProviderName, reqwest::Client>>,
+    proof: PhantomData<fn(&R)>,
+}
+
+/// An answer that has begun.
+pub struct Response {
+    /// Its HTTP status.
+    pub status: u16,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body, still arriving.
+    pub body: Body,
+}
+
+/// The body of an answer.
+pub enum Body {
+    /// Over the network.
+    Network(ProviderName, reqwest::Response),
+    /// From the sandbox.
+    Sandbox(ProviderName, SandboxFrames),
+}
+
+/// What is left of a sandbox's answer.
+pub struct SandboxFrames {
+    frames: VecDeque<Bytes>,
+    delay: Duration,
+    cut: bool,
+}
+
+impl<R> Client<R> {
+    /// A client without connections yet.
+    pub fn new(settings: ClientSettings) -> Self {
+        Self { settings, clients: Mutex::new(HashMap::new()), proof: PhantomData }
+    }
+
+    /// Sends a request and waits for the head of its answer. The caller limits the time.
+    pub async fn send(&self, _proof: &R, upstream: &Upstream, request: UpstreamRequest) -> Result<Response, ProviderError> {
+        if upstream.sandbox().is_some() {
+            return from_sandbox(upstream, &request).await;
+        }
+        let client = self.client(upstream)?;
+        let headers = upstream.provider().headers(request.endpoint, upstream.credential(), &request.headers);
+        let sent = client.post(upstream.url(&request)).headers(headers).body(request.body).send().await;
+        let response = sent.map_err(|error| failure(upstream, error, false))?;
+        let encoding = response.headers().get(http::header::CONTENT_ENCODING).map(http::HeaderValue::as_bytes);
+        if encoding.is_some_and(|encoding| !encoding.is_empty() && encoding != b"identity") {
+            let detail = "it is compressed although that was not asked for".to_owned();
+            return Err(ProviderError::Garbage { provider: upstream.name().to_string(), detail });
+        }
+        Ok(Response {
+            status: response.status().as_u16(),
+            headers: response.headers().clone(),
+            body: Body::Network(upstream.name().clone(), response),
+        })
+    }
+
+    fn client(&self, upstream: &Upstream) -> Result<reqwest::Client, ProviderError> {
+        let mut clients = self.clients.lock().expect("no holder of this lock panics");
+        if let Some(client) = clients.get(upstream.name()) {
+            return Ok(client.clone());
+        }
+        let client = build(&self.settings, upstream.timeouts().connect).map_err(|detail| ProviderError::Connect {
+            provider: upstream.name().to_string(),
+            detail,
+        })?;
+        clients.insert(upstream.name().clone(), client.clone());
+        Ok(client)
+    }
+}
+
+fn build(settings: &ClientSettings, connect_timeout: Duration) -> Result<reqwest::Client, String> {
+    let mut builder = reqwest::Client::builder()
+        .connect_timeout(connect_timeout)
+        .redirect(reqwest::redirect::Policy::none())
+        .tcp_nodelay(true)
+        .hickory_dns(true)
+        .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX);
+    if let Some(path) = &settings.ca_file {
+        let pem = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        for certificate in reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| error.to_string())? {
+            builder = builder.add_root_certificate(certificate);
+        }
+    }
+    builder.build().map_err(|error| format!("no connection can be made: {error}"))
+}
+
+/// Whose fault a network error is, and how far the call had got.
+fn failure(upstream: &Upstream, error: reqwest::Error, began: bool) -> ProviderError {
+    let provider = upstream.name().to_string();
+    describe(provider, error, began, upstream.timeouts().connect)
+}
+
+fn describe(provider: String, error: reqwest::Error, began: bool, connect_timeout: Duration) -> ProviderError {
+    // The address may hold what people put into base URLs; the causes below it don't.
+    let error = error.without_url();
+    let mut detail = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        detail = inner.to_string();
+        cause = inner.source();
+    }
+    if began {
+        ProviderError::BrokeOff { provider, detail }
+    } else if error.is_connect() && error.is_timeout() {
+        ProviderError::Timeout { provider, limit: TimeLimit::Connect, after: connect_timeout }
+    } else if error.is_connect() {
+        ProviderError::Connect { provider, detail }
+    } else {
+        ProviderError::Lost { provider, detail }
+    }
+}
+
+async fn from_sandbox(upstream: &Upstream, request: &UpstreamRequest) -> Result<Response, ProviderError> {
+    let settings = upstream.sandbox().expect("the caller has looked");
+    let mut headers = HeaderMap::new();
+    for (name, value) in [
+        ("content-type", Some("application/json")),
+        ("authorization", Some("Bearer sandbox")),
+        ("x-tollgate-sandbox", request.headers.sandbox.as_deref()),
+        ("anthropic-version", Some(request.headers.anthropic_version.as_deref().unwrap_or("2023-06-01"))),
+        ("anthropic-beta", request.headers.anthropic_beta.as_deref()),
+    ] {
+        super::upstream::insert(&mut headers, name, value);
+    }
+    let path = upstream.provider().path(request.endpoint);
+    let asked = SandboxRequest { method: "POST", path, headers: &headers, body: &request.body };
+    let answer = sandbox::answer(settings, &asked);
+    if answer.hang {
+        std::future::pending::<()>().await;
+    }
+    if !answer.delay.is_zero() {
+        tokio::time::sleep(answer.delay).await;
+    }
+    let frames = match answer.body {
+        SandboxBody::Whole(body) => SandboxFrames { frames: VecDeque::from([body]), delay: Duration::ZERO, cut: false },
+        SandboxBody::Stream { frames, delay, cut } => SandboxFrames { frames: frames.into(), delay, cut },
+    };
+    Ok(Response {
+        status: answer.status,
+        headers: answer.headers,
+        body: Body::Sandbox(upstream.name().clone(), frames),
+    })
+}
+
+impl Body {
+    /// The next piece; `None` at the end. Dropping the body ends the call.
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, ProviderError> {
+        match self {
+            Self::Network(provider, response) => {
+                response.chunk().await.map_err(|error| describe(provider.to_string(), error, true, Duration::ZERO))
+            }
+            Self::Sandbox(provider, frames) => {
+                let Some(frame) = frames.frames.pop_front() else {
+                    if frames.cut {
+                        let detail = "the sandbox cut the stream".to_owned();
+                        return Err(ProviderError::BrokeOff { provider: provider.to_string(), detail });
+                    }
+                    return Ok(None);
+                };
+                if !frames.delay.is_zero() {
+                    tokio::time::sleep(frames.delay).await;
+                }
+                Ok(Some(frame))
+            }
+        }
+    }
+
+    /// The whole body of an answer.
+    pub async fn whole(&mut self) -> Result<Bytes, ProviderError> {
+        let provider = match self {
+            Self::Network(provider, _) | Self::Sandbox(provider, _) => provider.to_string(),
+        };
+        let Some(first) = self.chunk().await? else { return Ok(Bytes::new()) };
+        let Some(second) = self.chunk().await? else { return Ok(first) };
+        let mut whole = BytesMut::from(first.as_ref());
+        whole.extend_from_slice(&second);
+        while let Some(chunk) = self.chunk().await? {
+            whole.extend_from_slice(&chunk);
+            if whole.len() > ANSWER_BYTES_MAX {
+                let detail = "it is larger than 64 MiB".to_owned();
+                return Err(ProviderError::Garbage { provider, detail });
+            }
+        }
+        Ok(whole.freeze())
+    }
+
+    /// The beginning of an error's body: what went wrong while reading it doesn't matter any more.
+    pub async fn beginning(&mut self) -> Bytes {
+        let mut beginning = BytesMut::new();
+        while let Ok(Some(chunk)) = self.chunk().await {
+            beginning.extend_from_slice(&chunk);
+            if beginning.len() > ERROR_BYTES_MAX {
+                break;
+            }
+        }
+        beginning.freeze()
+    }
+}

@@ -1,0 +1,140 @@
+//! What answers mean, per dialect: usage in passing, the records of a stream, errors.
+
+use bytes::Bytes;
+use http::HeaderMap;
+
+use crate::domain::{Dialect, estimate_tokens};
+
+use super::anthropic::AnthropicDecoder;
+use super::error::ProviderError;
+use super::openai::OpenAiDecoder;
+use super::usage::ReportedUsage;
+
+/// One dialect's reading of answers.
+pub trait Decoder: Send + Sync {
+    /// Reads what a whole answer says about itself; an answer that is not of the dialect is garbage.
+    fn whole(&self, provider: &str, body: &[u8]) -> Result<Whole, ProviderError>;
+
+    /// Reads one record of a stream and notes what it says.
+    fn record(&self, provider: &str, record: &[u8], progress: &mut Progress) -> Meaning;
+
+    /// Reads an answer whose status is no success.
+    fn error(&self, provider: &str, status: u16, headers: &HeaderMap, body: &[u8]) -> ProviderError;
+
+    /// The record without what the client has not asked for; only where usage was asked for in its place.
+    fn without_usage(&self, record: &Bytes) -> Option<Bytes>;
+}
+
+/// The decoder of a dialect.
+pub fn decoder(dialect: Dialect) -> &'static dyn Decoder {
+    match dialect {
+        Dialect::OpenAi => &OpenAiDecoder,
+        Dialect::Anthropic => &AnthropicDecoder,
+    }
+}
+
+/// What a whole answer says about itself.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Whole {
+    /// The usage, where it has one that can be right.
+    pub usage: Option<ReportedUsage>,
+    /// The model that answered, in the provider's words.
+    pub model: Option<String>,
+    /// Tokens of its text, counted here.
+    pub counted_output: u64,
+}
+
+/// What has come of a stream.
+#[derive(Debug)]
+pub struct Progress {
+    pub(super) openai: super::openai::usage::UsageProgress,
+    pub(super) anthropic: super::anthropic::usage::UsageProgress,
+    /// Whether the end was announced: a finish reason, or the last event.
+    pub finished: bool,
+    /// Whether content has come.
+    pub(super) began: bool,
+    dialect: Dialect,
+    /// Bytes of text, reasoning and tool arguments.
+    pub text_bytes: u64,
+    /// Records that carried any of it.
+    pub content_records: u64,
+}
+
+impl Progress {
+    /// A stream of which nothing has come.
+    pub fn new(dialect: Dialect) -> Self {
+        Self {
+            openai: Default::default(),
+            anthropic: Default::default(),
+            finished: false,
+            began: false,
+            dialect,
+            text_bytes: 0,
+            content_records: 0,
+        }
+    }
+
+    /// The usage as far as it was told.
+    pub fn reported(&self) -> Option<ReportedUsage> {
+        match self.dialect {
+            Dialect::OpenAi => self.openai.reported(),
+            Dialect::Anthropic => self.anthropic.reported(),
+        }
+    }
+
+    /// True once the usage of the whole answer has come.
+    pub fn usage_is_final(&self) -> bool {
+        match self.dialect {
+            Dialect::OpenAi => self.openai.is_final(),
+            Dialect::Anthropic => self.anthropic.is_final(),
+        }
+    }
+
+    /// The model that answers, in the provider's words.
+    pub fn model(&self) -> Option<&str> {
+        match self.dialect {
+            Dialect::OpenAi => self.openai.model(),
+            Dialect::Anthropic => self.anthropic.model(),
+        }
+    }
+
+    /// Notes text of a record; the first makes it content.
+    pub(super) fn text(&mut self, bytes: usize) {
+        self.began = true;
+        self.text_bytes += bytes as u64;
+        self.content_records += 1;
+    }
+
+    /// Output tokens counted here: never fewer than records with content, since each carries at least one.
+    pub fn counted_output(&self) -> u64 {
+        (self.text_bytes * 2).div_ceil(7).max(self.content_records)
+    }
+}
+
+/// What a record is to the relay.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Meaning {
+    /// Comes before content: held back while another deployment could still answer instead.
+    Prelude,
+    /// Text, reasoning or tool arguments.
+    Content,
+    /// Comes after content: finish reasons, usage, ends of blocks.
+    Other,
+    /// Carries nothing but usage.
+    UsageOnly,
+    /// Ends the stream as it should.
+    End,
+    /// The provider gave up.
+    Error(ProviderError),
+}
+
+/// Tokens of an answer's text, where a provider told none: counted from the bytes of its JSON.
+pub(super) fn counted(body: &[u8]) -> u64 {
+    std::str::from_utf8(body).map_or(0, estimate_tokens)
+}
+
+/// A provider's words, short enough to pass on.
+pub(super) fn short(message: &str) -> String {
+    const MESSAGE_CHARS_MAX: usize = 2_000;
+    message.chars().filter(|character| !character.is_control() || *character == '\n').take(MESSAGE_CHARS_MAX).collect()
+}

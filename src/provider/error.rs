@@ -1,0 +1,316 @@
+//! What can go wrong upstream: whose fault it is, and whether another attempt may help.
+
+use std::time::Duration;
+
+/// A failed attempt.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProviderError {
+    /// No connection: refused, reset before an answer, no address, a certificate that is not accepted.
+    #[error("can't connect to {provider}: {detail}")]
+    Connect {
+        /// The configured provider.
+        provider: String,
+        /// What the network says.
+        detail: String,
+    },
+    /// The connection was lost after the request went out and before an answer began.
+    #[error("{provider} closed the connection without an answer: {detail}")]
+    Lost {
+        /// The configured provider.
+        provider: String,
+        /// What the network says.
+        detail: String,
+    },
+    /// One of the time limits ran out.
+    #[error("{provider} took longer than the {limit} limit of {after:?}")]
+    Timeout {
+        /// The configured provider.
+        provider: String,
+        /// Which limit.
+        limit: TimeLimit,
+        /// How long it is.
+        after: Duration,
+    },
+    /// The provider limits the rate of our account.
+    #[error("{provider} limits the rate: {message}")]
+    RateLimited {
+        /// The configured provider.
+        provider: String,
+        /// The provider's words.
+        message: String,
+        /// When it says to come back.
+        retry_after: Option<Duration>,
+    },
+    /// The provider's account has no money left.
+    #[error("{provider} says that its account is out of money: {message}")]
+    OutOfFunds {
+        /// The configured provider.
+        provider: String,
+        /// The provider's words.
+        message: String,
+    },
+    /// The provider is too busy.
+    #[error("{provider} is overloaded: {message}")]
+    Overloaded {
+        /// The configured provider.
+        provider: String,
+        /// The provider's words.
+        message: String,
+        /// When it says to come back.
+        retry_after: Option<Duration>,
+    },
+    /// The provider failed.
+    #[error("{provider} failed with status {status}: {message}")]
+    Broken {
+        /// The configured provider.
+        provider: String,
+        /// Its status.
+        status: u16,
+        /// The provider's words.
+        message: String,
+        /// When it says to come back.
+        retry_after: Option<Duration>,
+    },
+    /// The provider doesn't accept the gateway's own key.
+    #[error("{provider} refuses the key that Tollgate has for it")]
+    Unauthorized {
+        /// The configured provider.
+        provider: String,
+        /// Its status: 401 or 403.
+        status: u16,
+    },
+    /// The provider finds fault with the request; another would too.
+    #[error("{message}")]
+    Rejected {
+        /// The configured provider.
+        provider: String,
+        /// Its status.
+        status: u16,
+        /// The provider's words.
+        message: String,
+        /// The provider's kind of error.
+        kind: Option<String>,
+        /// The field that it names.
+        param: Option<String>,
+        /// Its code.
+        code: Option<String>,
+    },
+    /// The answer is not of the dialect.
+    #[error("{provider} sent an answer that can't be read: {detail}")]
+    Garbage {
+        /// The configured provider.
+        provider: String,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// The answer began and stopped before its end.
+    #[error("the answer of {provider} broke off: {detail}")]
+    BrokeOff {
+        /// The configured provider.
+        provider: String,
+        /// How.
+        detail: String,
+    },
+    /// The stream carried an error record.
+    #[error("{provider} failed while answering: {message}")]
+    StreamError {
+        /// The configured provider.
+        provider: String,
+        /// The provider's words.
+        message: String,
+        /// True where the record says that the provider is overloaded.
+        overloaded: bool,
+    },
+    /// As many calls run at the provider as are allowed.
+    #[error("{provider} has as many calls running as its concurrent_requests_max allows")]
+    Crowded {
+        /// The configured provider.
+        provider: String,
+    },
+    /// The circuit breaker is open.
+    #[error("{provider} is not called for the moment because it kept failing")]
+    CircuitOpen {
+        /// The configured provider.
+        provider: String,
+        /// When it is tried again.
+        retry_after: Duration,
+    },
+}
+
+/// The time limits of an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimeLimit {
+    /// Until the connection stands.
+    Connect,
+    /// Until the first content of a stream.
+    FirstToken,
+    /// Between two pieces of an answer.
+    Idle,
+    /// From start to end.
+    Total,
+}
+
+impl std::fmt::Display for TimeLimit {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Connect => "connect",
+            Self::FirstToken => "first_token",
+            Self::Idle => "idle",
+            Self::Total => "total",
+        })
+    }
+}
+
+/// What may be done about a failed attempt, as long as nothing has gone out to the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recovery {
+    /// The next deployment may be tried, or this one again; not before the time given, where one is.
+    Retry(Option<Duration>),
+    /// The next deployment may be tried, but not this one again.
+    FallBack,
+    /// Every deployment would refuse it.
+    GiveUp,
+}
+
+/// What a failed attempt may have cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owed {
+    /// Nothing: it was not taken, or refused.
+    Nothing,
+    /// Perhaps everything: it was taken, and its end was never seen.
+    Perhaps,
+    /// What had come of the answer, and its input.
+    WhatCame,
+}
+
+impl ProviderError {
+    /// No `_` arm: a new failure has to say here whether another attempt may help.
+    pub fn recovery(&self) -> Recovery {
+        match self {
+            Self::Connect { .. } | Self::Lost { .. } | Self::StreamError { .. } | Self::BrokeOff { .. } => {
+                Recovery::Retry(None)
+            }
+            Self::RateLimited { retry_after, .. }
+            | Self::Overloaded { retry_after, .. }
+            | Self::Broken { retry_after, .. } => Recovery::Retry(*retry_after),
+            // Waiting as long again would double what the caller waits; another provider may be quicker.
+            Self::Timeout { limit: TimeLimit::Connect, .. } => Recovery::Retry(None),
+            Self::Timeout { limit: TimeLimit::FirstToken | TimeLimit::Idle, .. } => Recovery::FallBack,
+            Self::OutOfFunds { .. }
+            | Self::Unauthorized { .. }
+            | Self::Garbage { .. }
+            | Self::Crowded { .. }
+            | Self::CircuitOpen { .. } => Recovery::FallBack,
+            Self::Timeout { limit: TimeLimit::Total, .. } | Self::Rejected { .. } => Recovery::GiveUp,
+        }
+    }
+
+    /// What may be owed for the attempt.
+    pub fn owed(&self) -> Owed {
+        match self {
+            Self::Connect { .. }
+            | Self::Timeout { limit: TimeLimit::Connect, .. }
+            | Self::RateLimited { .. }
+            | Self::OutOfFunds { .. }
+            | Self::Overloaded { .. }
+            | Self::Broken { .. }
+            | Self::Unauthorized { .. }
+            | Self::Rejected { .. }
+            | Self::Crowded { .. }
+            | Self::CircuitOpen { .. } => Owed::Nothing,
+            Self::Lost { .. } | Self::Timeout { .. } | Self::Garbage { .. } => Owed::Perhaps,
+            Self::BrokeOff { .. } | Self::StreamError { .. } => Owed::WhatCame,
+        }
+    }
+
+    /// Whether the provider's health is to blame: a request that is refused says nothing about it.
+    pub fn is_ill_health(&self) -> bool {
+        match self {
+            Self::Connect { .. }
+            | Self::Lost { .. }
+            | Self::Timeout { .. }
+            | Self::Overloaded { .. }
+            | Self::Broken { .. }
+            | Self::Garbage { .. }
+            | Self::BrokeOff { .. }
+            | Self::StreamError { .. } => true,
+            Self::RateLimited { .. }
+            | Self::OutOfFunds { .. }
+            | Self::Unauthorized { .. }
+            | Self::Rejected { .. }
+            | Self::Crowded { .. }
+            | Self::CircuitOpen { .. } => false,
+        }
+    }
+
+    /// The stable code in entries, metrics and answers.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Connect { .. } => "upstream_connect",
+            Self::Lost { .. } => "upstream_lost",
+            Self::Timeout { limit: TimeLimit::Connect, .. } => "timeout_connect",
+            Self::Timeout { limit: TimeLimit::FirstToken, .. } => "timeout_first_token",
+            Self::Timeout { limit: TimeLimit::Idle, .. } => "timeout_idle",
+            Self::Timeout { limit: TimeLimit::Total, .. } => "timeout_total",
+            Self::RateLimited { .. } => "upstream_rate_limited",
+            Self::OutOfFunds { .. } => "upstream_out_of_funds",
+            Self::Overloaded { .. } => "upstream_overloaded",
+            Self::Broken { .. } => "upstream_error",
+            Self::Unauthorized { .. } => "upstream_unauthorized",
+            Self::Rejected { .. } => "upstream_rejected",
+            Self::Garbage { .. } => "upstream_garbage",
+            Self::BrokeOff { .. } => "stream_broke_off",
+            Self::StreamError { .. } => "stream_error",
+            Self::Crowded { .. } => "provider_crowded",
+            Self::CircuitOpen { .. } => "circuit_open",
+        }
+    }
+
+    /// The upstream's HTTP status, where it gave one.
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::Broken { status, .. } | Self::Unauthorized { status, .. } | Self::Rejected { status, .. } => *status,
+            Self::RateLimited { .. } | Self::OutOfFunds { .. } => 429,
+            Self::Overloaded { .. } => 503,
+            Self::Garbage { .. } | Self::BrokeOff { .. } | Self::StreamError { .. } => 200,
+            Self::Connect { .. }
+            | Self::Lost { .. }
+            | Self::Timeout { .. }
+            | Self::Crowded { .. }
+            | Self::CircuitOpen { .. } => 0,
+        }
+    }
+}
+
+/// Reads the waiting time that an answer asks for: `retry-after-ms` first, then `retry-after` in seconds.
+///
+/// A date is left to the client: the clocks of two machines differ.
+pub fn retry_after(headers: &http::HeaderMap) -> Option<Duration> {
+    let number = |name: &str| -> Option<f64> { headers.get(name)?.to_str().ok()?.trim().parse().ok() };
+    let seconds = number("retry-after-ms").map(|ms| ms / 1_000.0).or_else(|| number("retry-after"))?;
+    (seconds >= 0.0).then(|| Duration::try_from_secs_f64(seconds).ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(headers: &[(&'static str, &'static str)], expected: Option<Duration>) {
+        let headers = headers
+            .iter()
+            .map(|(name, value)| (http::HeaderName::from_static(name), http::HeaderValue::from_static(value)))
+            .collect();
+        assert_eq!(retry_after(&headers), expected);
+    }
+
+    #[test]
+    fn the_wait_in_milliseconds_wins_and_nonsense_is_no_wait() {
+        check(&[("retry-after", "2"), ("retry-after-ms", "1500")], Some(Duration::from_millis(1_500)));
+        check(&[("retry-after", "0.5")], Some(Duration::from_millis(500)));
+        check(&[("retry-after", "-1")], None);
+        check(&[("retry-after", "NaN")], None);
+        check(&[("retry-after", "1e300")], None);
+        check(&[("retry-after", "Wed, 21 Oct 2026 07:28:00 GMT")], None);
+        check(&[], None);
+    }
+}

@@ -1,0 +1,304 @@
+//! OpenAI's answers, and those of the servers that imitate it: read leniently, passed on untouched.
+
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+use memchr::memmem;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::domain::json;
+use crate::provider::decode::{Decoder, Meaning, Progress, Whole, counted, short};
+use crate::provider::error::{ProviderError, retry_after};
+use crate::provider::sse::{fields, string_length_after};
+
+use super::usage::decode_answer;
+
+/// Reads chat completions.
+pub(in crate::provider) struct OpenAiDecoder;
+
+#[derive(Deserialize)]
+struct Chunk<'a> {
+    #[serde(borrow, default)]
+    choices: Option<Vec<Choice<'a>>>,
+    #[serde(borrow, default)]
+    error: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Choice<'a> {
+    #[serde(borrow, default)]
+    delta: Option<Delta<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Delta<'a> {
+    #[serde(borrow, default)]
+    content: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    reasoning_content: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    reasoning: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    refusal: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    tool_calls: Option<Vec<&'a RawValue>>,
+    #[serde(borrow, default)]
+    function_call: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    audio: Option<&'a RawValue>,
+}
+
+impl Chunk<'_> {
+    fn has_content(&self) -> bool {
+        let says = |text: Option<&RawValue>| text.is_some_and(|text| !matches!(text.get(), "\"\"" | "null"));
+        self.choices.iter().flatten().filter_map(|choice| choice.delta.as_ref()).any(|delta| {
+            says(delta.content)
+                || says(delta.reasoning_content)
+                || says(delta.reasoning)
+                || says(delta.refusal)
+                || says(delta.function_call)
+                || says(delta.audio)
+                || delta.tool_calls.as_ref().is_some_and(|calls| !calls.is_empty())
+        })
+    }
+}
+
+#[derive(Deserialize, Default)]
+struct ErrorBody {
+    error: Option<serde_json::Value>,
+    /// Some servers answer without the outer object.
+    message: Option<serde_json::Value>,
+    detail: Option<serde_json::Value>,
+}
+
+struct Told {
+    message: String,
+    kind: Option<String>,
+    param: Option<String>,
+    code: Option<String>,
+}
+
+fn told(body: &[u8], status: u16) -> Told {
+    let read: ErrorBody = serde_json::from_slice(body).unwrap_or_default();
+    let text = |value: &serde_json::Value| match value {
+        serde_json::Value::String(text) => Some(short(text)),
+        serde_json::Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    };
+    let field = |name: &str| read.error.as_ref().and_then(|error| error.get(name)).and_then(text);
+    let message = field("message")
+        .or_else(|| read.error.as_ref().and_then(text))
+        .or_else(|| read.message.as_ref().and_then(text))
+        .or_else(|| read.detail.as_ref().map(|detail| short(&detail.to_string())))
+        .unwrap_or_else(|| format!("it answered with status {status} and no message"));
+    Told { message, kind: field("type"), param: field("param"), code: field("code") }
+}
+
+impl Decoder for OpenAiDecoder {
+    fn whole(&self, provider: &str, body: &[u8]) -> Result<Whole, ProviderError> {
+        let garbage = |detail: &str| ProviderError::Garbage { provider: provider.to_owned(), detail: detail.to_owned() };
+        let answer = decode_answer(body).map_err(|_| garbage("it is not a JSON object"))?;
+        let read: Chunk<'_> = serde_json::from_slice(body).map_err(|_| garbage("it is not a chat completion"))?;
+        if read.error.is_some_and(|error| error.get() != "null") {
+            let Told { message, .. } = told(body, 200);
+            return Err(ProviderError::StreamError { provider: provider.to_owned(), message, overloaded: false });
+        }
+        if read.choices.is_none() {
+            return Err(garbage("it has no choices"));
+        }
+        Ok(Whole {
+            model: answer.model.map(std::borrow::Cow::into_owned),
+            counted_output: counted(body),
+            usage: answer.usage.unwrap_or_default(),
+        })
+    }
+
+    fn record(&self, provider: &str, record: &[u8], progress: &mut Progress) -> Meaning {
+        let fields = fields(record);
+        if !fields.has_data {
+            return if progress.began { Meaning::Other } else { Meaning::Prelude };
+        }
+        let data = &*fields.data;
+        if data.trim_ascii() == b"[DONE]" {
+            return Meaning::End;
+        }
+        // A quoted name can only stand in a text with its quotes escaped, so a record without these bytes has no such field.
+        let may_have = |name: &[u8]| memmem::find(data, name).is_some();
+        if may_have(b"\"error\"")
+            && let Ok(Chunk { error: Some(error), .. }) = serde_json::from_slice::<Chunk<'_>>(data)
+            && error.get() != "null"
+        {
+            let Told { message, code, .. } = told(data, 200);
+            let overloaded = code.as_deref().is_some_and(|code| code.contains("overload") || code == "503");
+            return Meaning::Error(ProviderError::StreamError { provider: provider.to_owned(), message, overloaded });
+        }
+        let mut usage_only = false;
+        if may_have(b"\"usage\"") || may_have(b"\"finish_reason\":\"") || may_have(b"\"finish_reason\": \"") || !progress.began {
+            let before = progress.openai.reported().is_some();
+            // A usage that can't be right counts as absent: the call is estimated instead.
+            let _ = progress.openai.take(data);
+            progress.finished |= progress.openai.finish_reason().is_some();
+            usage_only = !before && progress.openai.reported().is_some() && has_no_choices(data);
+        }
+        let text = [b"\"content\":\"".as_slice(), b"\"arguments\":\"", b"\"reasoning_content\":\"", b"\"reasoning\":\""];
+        let bytes: usize = text.iter().map(|name| string_length_after(data, name)).sum();
+        if bytes > 0 {
+            progress.text(bytes);
+            return Meaning::Content;
+        }
+        if progress.began {
+            return if usage_only { Meaning::UsageOnly } else { Meaning::Other };
+        }
+        match serde_json::from_slice::<Chunk<'_>>(data) {
+            Ok(chunk) if chunk.has_content() => {
+                progress.text(1);
+                Meaning::Content
+            }
+            Ok(_) if usage_only => Meaning::UsageOnly,
+            Ok(_) => Meaning::Prelude,
+            Err(_) => {
+                let detail = "a record of the stream is not JSON".to_owned();
+                Meaning::Error(ProviderError::Garbage { provider: provider.to_owned(), detail })
+            }
+        }
+    }
+
+    fn error(&self, provider: &str, status: u16, headers: &HeaderMap, body: &[u8]) -> ProviderError {
+        let Told { message, kind, param, code } = told(body, status);
+        let provider = provider.to_owned();
+        let retry_after = retry_after(headers);
+        let is_quota = [&kind, &code].into_iter().flatten().any(|word| word == "insufficient_quota");
+        match status {
+            401 | 403 => ProviderError::Unauthorized { provider, status },
+            402 => ProviderError::OutOfFunds { provider, message },
+            429 if is_quota => ProviderError::OutOfFunds { provider, message },
+            429 => ProviderError::RateLimited { provider, message, retry_after },
+            503 | 529 => ProviderError::Overloaded { provider, message, retry_after },
+            408 | 409 | 500.. => ProviderError::Broken { provider, status, message, retry_after },
+            400..500 => ProviderError::Rejected { provider, status, message, kind, param, code },
+            _ => {
+                let detail = format!("its status is {status}");
+                ProviderError::Garbage { provider, detail }
+            }
+        }
+    }
+
+    fn without_usage(&self, record: &Bytes) -> Option<Bytes> {
+        // As servers write it: at the end of the record's object.
+        const LAST: &[u8] = b",\"usage\":null}";
+        let end = record.len() - record.iter().rev().take_while(|byte| byte.is_ascii_whitespace()).count();
+        if record[..end].ends_with(LAST) {
+            let mut cut = BytesMut::with_capacity(record.len());
+            cut.extend_from_slice(&record[..end - LAST.len()]);
+            cut.extend_from_slice(b"}");
+            cut.extend_from_slice(&record[end..]);
+            return Some(cut.freeze());
+        }
+        memmem::find(record, b"\"usage\"")?;
+        cut_null_usage(record)
+    }
+}
+
+fn has_no_choices(data: &[u8]) -> bool {
+    serde_json::from_slice::<Chunk<'_>>(data).is_ok_and(|chunk| chunk.choices.is_none_or(|choices| choices.is_empty()))
+}
+
+/// Takes `"usage": null` out of a record's object wherever it stands in it.
+fn cut_null_usage(record: &Bytes) -> Option<Bytes> {
+    let start = memchr::memchr(b'{', record)?;
+    let end = memchr::memrchr(b'}', record)? + 1;
+    let members = json::members(&record[start..end]).ok()?;
+    let usage = members.iter().find(|member| member.name == "usage" && member.value == "null")?;
+    let value = start + usage.span.start;
+    let name = memmem::rfind(&record[..value], b"\"usage\"")?;
+    let (mut from, mut until) = (name, value + usage.value.len());
+    // One comma goes with it: the one behind, or else the one before.
+    let behind = record[until..].iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+    if record.get(until + behind) == Some(&b',') {
+        until += behind + 1;
+    } else {
+        let before = record[..from].iter().rev().take_while(|byte| byte.is_ascii_whitespace()).count();
+        if record[..from - before].last() == Some(&b',') {
+            from -= before + 1;
+        }
+    }
+    let mut cut = BytesMut::with_capacity(record.len());
+    cut.extend_from_slice(&record[..from]);
+    cut.extend_from_slice(&record[until..]);
+    Some(cut.freeze())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::Dialect;
+
+    fn read(records: &[&str]) -> (Vec<Meaning>, Progress) {
+        let mut progress = Progress::new(Dialect::OpenAi);
+        let read = |record: &&str| OpenAiDecoder.record("p", format!("data: {record}\n\n").as_bytes(), &mut progress);
+        (records.iter().map(read).collect(), progress)
+    }
+
+    #[test]
+    fn a_stream_is_prelude_content_finish_usage_end() {
+        let (meanings, progress) = read(&[
+            r#"{"choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}]}"#,
+            r#"{"choices":[{"index":0,"delta":{"content":"Hi"}}]}"#,
+            r#"{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#,
+            r#"{"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":1}}"#,
+            "[DONE]",
+        ]);
+        assert_eq!(meanings, [Meaning::Prelude, Meaning::Content, Meaning::Other, Meaning::UsageOnly, Meaning::End]);
+        assert!(progress.finished && progress.usage_is_final());
+        assert_eq!(progress.reported().unwrap().usage.output, 1);
+    }
+
+    #[test]
+    fn tools_reasoning_and_refusals_are_content() {
+        for delta in [
+            r#"{"tool_calls":[{"index":0,"id":"c","function":{"name":"f","arguments":""}}]}"#,
+            r#"{"reasoning_content":"so"}"#,
+            r#"{"reasoning":"so"}"#,
+            r#"{"refusal":"no"}"#,
+        ] {
+            let (meanings, _) = read(&[&format!(r#"{{"choices":[{{"delta":{delta}}}]}}"#)]);
+            assert_eq!(meanings, [Meaning::Content], "{delta}");
+        }
+        let (meanings, _) = read(&[r#"{"choices":[{"delta":{"content":"","tool_calls":[]}}]}"#]);
+        assert_eq!(meanings, [Meaning::Prelude]);
+    }
+
+    #[test]
+    fn an_error_record_is_an_error_and_the_word_in_a_text_is_not() {
+        let (meanings, _) = read(&[r#"{"choices":[{"delta":{"content":"\"error\": x"}}]}"#, r#"{"error":{"message":"boom"}}"#]);
+        assert_eq!(meanings[0], Meaning::Content);
+        assert!(matches!(&meanings[1], Meaning::Error(ProviderError::StreamError { message, .. }) if message == "boom"));
+    }
+
+    #[test]
+    fn null_usage_goes_wherever_it_stands() {
+        let check = |record: &str, expected: Option<&str>| {
+            let cut = OpenAiDecoder.without_usage(&Bytes::copy_from_slice(record.as_bytes()));
+            assert_eq!(cut.as_deref(), expected.map(str::as_bytes), "{record}");
+        };
+        check("data: {\"a\":1,\"usage\":null}\n\n", Some("data: {\"a\":1}\n\n"));
+        check("data: {\"usage\": null, \"a\":1}\n\n", Some("data: { \"a\":1}\n\n"));
+        check("data: {\"a\":1 , \"usage\" : null }\n\n", Some("data: {\"a\":1  }\n\n"));
+        check("data: {\"a\":\"usage\"}\n\n", None);
+        check("data: {\"a\":{\"usage\":null}}\n\n", None);
+        check(": \"usage\" comment\n\n", None);
+    }
+
+    #[test]
+    fn errors_keep_what_the_provider_said() {
+        let body = br#"{"error":{"message":"bad","type":"invalid_request_error","param":"n","code":"x"}}"#;
+        let error = OpenAiDecoder.error("p", 400, &HeaderMap::new(), body);
+        let ProviderError::Rejected { message, param, code, .. } = error else { panic!("{error:?}") };
+        assert_eq!((message.as_str(), param.as_deref(), code.as_deref()), ("bad", Some("n"), Some("x")));
+        let quota = br#"{"error":{"message":"no money","type":"insufficient_quota","code":"insufficient_quota"}}"#;
+        assert!(matches!(OpenAiDecoder.error("p", 429, &HeaderMap::new(), quota), ProviderError::OutOfFunds { .. }));
+        assert!(matches!(OpenAiDecoder.error("p", 500, &HeaderMap::new(), b"<html>"), ProviderError::Broken { .. }));
+        assert!(matches!(OpenAiDecoder.error("p", 302, &HeaderMap::new(), b""), ProviderError::Garbage { .. }));
+        assert!(matches!(OpenAiDecoder.error("p", 401, &HeaderMap::new(), b""), ProviderError::Unauthorized { .. }));
+    }
+}

@@ -1,0 +1,183 @@
+//! A configured provider: its address, credentials and limits, and how requests to its kind are made.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use url::Url;
+
+use crate::config::{ProviderConfig, Timeouts};
+use crate::domain::{Dialect, Endpoint, ProviderKind, ProviderName, Secret};
+
+use super::anthropic::Anthropic;
+use super::compatible::Compatible;
+use super::error::ProviderError;
+use super::openai::OpenAi;
+use super::sandbox::{Sandbox, SandboxSettings};
+
+/// The longest that a call waits for a place at a provider that has as many running as it may.
+const CROWDED_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// What of a client's headers goes on to a provider: nothing else does.
+#[derive(Clone, Debug, Default)]
+pub struct ForwardedHeaders {
+    /// `anthropic-version`.
+    pub anthropic_version: Option<String>,
+    /// `anthropic-beta`, a comma list.
+    pub anthropic_beta: Option<String>,
+    /// `x-tollgate-sandbox`: what the sandbox shall do for this call.
+    pub sandbox: Option<String>,
+    /// The query string as it came, such as `beta=true`.
+    pub query: Option<String>,
+}
+
+/// A request to be sent.
+#[derive(Clone, Debug)]
+pub struct UpstreamRequest {
+    /// The path that it goes to.
+    pub endpoint: Endpoint,
+    /// The body, as it shall arrive.
+    pub body: Bytes,
+    /// What goes on of the client's headers.
+    pub headers: ForwardedHeaders,
+}
+
+/// One kind of upstream: everything that differs between kinds before an answer comes.
+pub trait Provider: Send + Sync {
+    /// Whether it takes calls of this path without translation.
+    fn speaks(&self, endpoint: Endpoint) -> bool;
+
+    /// Where a path is, below the configured base.
+    fn path(&self, endpoint: Endpoint) -> &'static str;
+
+    /// The headers of a request: the credential, and what goes on of the client's.
+    fn headers(&self, endpoint: Endpoint, credential: Option<&Secret<String>>, forwarded: &ForwardedHeaders) -> HeaderMap;
+
+    /// The field that caps the output in chat completions.
+    fn output_cap_field(&self) -> &'static str {
+        "max_completion_tokens"
+    }
+}
+
+/// A configured provider.
+pub struct Upstream {
+    name: ProviderName,
+    kind: ProviderKind,
+    catalog: String,
+    base_url: Url,
+    credentials: Vec<Secret<String>>,
+    next_credential: AtomicUsize,
+    timeouts: Timeouts,
+    places: Arc<Semaphore>,
+    provider: Box<dyn Provider>,
+    sandbox: Option<SandboxSettings>,
+}
+
+impl Upstream {
+    /// Makes a provider from its settings; `sandbox` is how a sandbox behaves.
+    pub fn new(config: &ProviderConfig, sandbox: Option<SandboxSettings>) -> Self {
+        let provider: Box<dyn Provider> = match config.kind {
+            ProviderKind::OpenAi => Box::new(OpenAi),
+            ProviderKind::Anthropic => Box::new(Anthropic),
+            ProviderKind::OpenAiCompatible => Box::new(Compatible),
+            ProviderKind::Sandbox => Box::new(Sandbox),
+        };
+        let places = usize::try_from(config.concurrent_requests_max).unwrap_or(Semaphore::MAX_PERMITS);
+        Self {
+            name: config.name.clone(),
+            kind: config.kind,
+            catalog: config.catalog.clone(),
+            base_url: config.base_url.clone(),
+            credentials: config.api_keys.clone(),
+            next_credential: AtomicUsize::new(0),
+            timeouts: config.timeouts,
+            places: Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS))),
+            provider,
+            sandbox: (config.kind == ProviderKind::Sandbox).then(|| sandbox.unwrap_or_default()),
+        }
+    }
+
+    /// Its configured name.
+    pub fn name(&self) -> &ProviderName {
+        &self.name
+    }
+
+    /// Its kind.
+    pub fn kind(&self) -> ProviderKind {
+        self.kind
+    }
+
+    /// Whose prices it has.
+    pub fn catalog(&self) -> &str {
+        &self.catalog
+    }
+
+    /// Its time limits.
+    pub fn timeouts(&self) -> &Timeouts {
+        &self.timeouts
+    }
+
+    /// What differs between kinds.
+    pub fn provider(&self) -> &dyn Provider {
+        &*self.provider
+    }
+
+    /// How the sandbox behaves, where it is one.
+    pub fn sandbox(&self) -> Option<&SandboxSettings> {
+        self.sandbox.as_ref()
+    }
+
+    /// Waits for a place among the calls that may run at once, in the order of arrival.
+    pub async fn place(&self) -> Result<OwnedSemaphorePermit, ProviderError> {
+        let crowded = || ProviderError::Crowded { provider: self.name.to_string() };
+        let waiting = tokio::time::timeout(CROWDED_WAIT_MAX, Arc::clone(&self.places).acquire_owned());
+        waiting.await.map_err(|_| crowded())?.map_err(|_| crowded())
+    }
+
+    /// The credential to use next: they take turns.
+    pub(super) fn credential(&self) -> Option<&Secret<String>> {
+        let turn = self.next_credential.fetch_add(1, Ordering::Relaxed);
+        self.credentials.get(turn.checked_rem(self.credentials.len())?)
+    }
+
+    /// The address of a path, with the client's query.
+    pub(super) fn url(&self, request: &UpstreamRequest) -> Url {
+        let mut url = self.base_url.clone();
+        let base = url.path().trim_end_matches('/').to_owned();
+        url.set_path(&format!("{base}{}", self.provider.path(request.endpoint)));
+        url.set_query(request.headers.query.as_deref());
+        url
+    }
+}
+
+/// A header value of a secret, marked so that nothing prints it.
+pub(super) fn secret_value(prefix: &str, secret: &Secret<String>) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_str(&format!("{prefix}{}", secret.expose())).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+/// `content-type`, `accept-encoding` and our own name: what every request has.
+pub(super) fn base_headers() -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(8);
+    headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    // A compressed answer could be a bomb, and couldn't be observed in passing.
+    headers.insert(http::header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    headers.insert(http::header::USER_AGENT, HeaderValue::from_static(concat!("tollgate/", env!("CARGO_PKG_VERSION"))));
+    headers
+}
+
+/// Adds a header where there is a value for it that a header may have.
+pub(super) fn insert(headers: &mut HeaderMap, name: &'static str, value: Option<&str>) {
+    if let Some(value) = value.and_then(|value| HeaderValue::from_str(value).ok()) {
+        headers.insert(HeaderName::from_static(name), value);
+    }
+}
+
+/// True for paths of OpenAI's dialect.
+pub(super) fn is_openai(endpoint: Endpoint) -> bool {
+    endpoint.dialect() == Dialect::OpenAi
+}

@@ -1,0 +1,158 @@
+//! The circuit breaker of one deployment: a pure state machine, time comes in as a value.
+
+use std::time::{Duration, Instant};
+
+/// When a circuit opens, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub struct CircuitPolicy {
+    /// Failures in a row that open it.
+    pub failures_max: u32,
+    /// How long it stays open the first time; doubles while probes keep failing.
+    pub open_for: Duration,
+    /// The longest that it stays open.
+    pub open_for_max: Duration,
+}
+
+impl Default for CircuitPolicy {
+    fn default() -> Self {
+        // Five in a row are no accident; five seconds later a live call may find out whether it has passed.
+        Self { failures_max: 5, open_for: Duration::from_secs(5), open_for_max: Duration::from_secs(60) }
+    }
+}
+
+/// The state of a circuit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Circuit {
+    /// Traffic flows.
+    Closed {
+        /// Failures since the last success.
+        failures: u32,
+    },
+    /// Traffic is refused.
+    Open {
+        /// Until then.
+        until: Instant,
+        /// How long the next opening is.
+        next: Duration,
+    },
+    /// One live call finds out.
+    HalfOpen {
+        /// How long the next opening is.
+        next: Duration,
+        /// When the probe counts as lost, and another may go.
+        lost: Instant,
+    },
+}
+
+/// What came of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// It was answered.
+    Well,
+    /// The deployment failed.
+    Ill,
+    /// It says nothing about the deployment: a request that was refused.
+    Unclear,
+}
+
+/// A probe that has not come back after this long was lost.
+const PROBE_TIME_MAX: Duration = Duration::from_secs(30);
+
+impl Default for Circuit {
+    fn default() -> Self {
+        Self::Closed { failures: 0 }
+    }
+}
+
+impl Circuit {
+    /// Whether a call may go, and the state after it has gone; otherwise how long to wait.
+    pub fn admit(self, now: Instant) -> Result<Self, Duration> {
+        match self {
+            Self::Closed { .. } => Ok(self),
+            Self::Open { until, next } if now >= until => Ok(Self::HalfOpen { next, lost: now + PROBE_TIME_MAX }),
+            Self::Open { until, .. } => Err(until - now),
+            Self::HalfOpen { next, lost } if now >= lost => Ok(Self::HalfOpen { next, lost: now + PROBE_TIME_MAX }),
+            Self::HalfOpen { lost, .. } => Err(lost - now),
+        }
+    }
+
+    /// The state after a call came back.
+    #[must_use]
+    pub fn after(self, health: Health, now: Instant, policy: &CircuitPolicy) -> Self {
+        match (self, health) {
+            (_, Health::Well) => Self::Closed { failures: 0 },
+            (Self::HalfOpen { next, .. }, Health::Unclear) => Self::Open { until: now, next },
+            (_, Health::Unclear) => self,
+            (Self::Closed { failures }, Health::Ill) if failures + 1 < policy.failures_max => {
+                Self::Closed { failures: failures + 1 }
+            }
+            (Self::Closed { .. }, Health::Ill) => {
+                Self::Open { until: now + policy.open_for, next: (policy.open_for * 2).min(policy.open_for_max) }
+            }
+            (Self::HalfOpen { next, .. }, Health::Ill) => {
+                Self::Open { until: now + next, next: (next * 2).min(policy.open_for_max) }
+            }
+            (Self::Open { .. }, Health::Ill) => self,
+        }
+    }
+
+    /// The word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed { .. } => "closed",
+            Self::Open { .. } => "open",
+            Self::HalfOpen { .. } => "half-open",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn five_failures_open_it_and_a_good_probe_closes_it() {
+        let (policy, start) = (CircuitPolicy::default(), Instant::now());
+        let mut circuit = Circuit::default();
+        for _ in 0..4 {
+            circuit = circuit.admit(start).unwrap().after(Health::Ill, start, &policy);
+        }
+        assert!(circuit.admit(start).is_ok());
+        circuit = circuit.after(Health::Ill, start, &policy);
+        assert_eq!(circuit.admit(start), Err(Duration::from_secs(5)));
+        let later = start + Duration::from_secs(5);
+        circuit = circuit.admit(later).unwrap();
+        assert!(circuit.admit(later).is_err(), "one probe at a time");
+        assert_eq!(circuit.after(Health::Well, later, &policy), Circuit::default());
+        let failed = circuit.after(Health::Ill, later, &policy);
+        assert_eq!(failed.admit(later), Err(Duration::from_secs(10)));
+    }
+
+    #[test]
+    fn a_success_in_between_starts_the_count_anew() {
+        let (policy, start) = (CircuitPolicy::default(), Instant::now());
+        let mut circuit = Circuit::default();
+        for health in [Health::Ill, Health::Ill, Health::Ill, Health::Ill, Health::Well, Health::Ill, Health::Unclear] {
+            circuit = circuit.after(health, start, &policy);
+        }
+        assert_eq!(circuit, Circuit::Closed { failures: 1 });
+    }
+
+    proptest! {
+        #[test]
+        fn a_circuit_is_never_shut_for_ever(steps in proptest::collection::vec((0_u64..100, 0_u8..3), 0..100)) {
+            let (policy, mut now) = (CircuitPolicy::default(), Instant::now());
+            let mut circuit = Circuit::default();
+            for (seconds, health) in steps {
+                now += Duration::from_secs(seconds);
+                if let Ok(admitted) = circuit.admit(now) {
+                    let health = [Health::Well, Health::Ill, Health::Unclear][usize::from(health)];
+                    circuit = admitted.after(health, now, &policy);
+                }
+                let wait = circuit.admit(now).err().unwrap_or_default();
+                prop_assert!(wait <= policy.open_for_max);
+            }
+        }
+    }
+}

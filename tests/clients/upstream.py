@@ -1,0 +1,688 @@
+#!/usr/bin/env python3
+"""A provider for tests: speaks both vendors' dialects, checks requests as they do, and keeps its own account.
+
+    python3 tests/clients/upstream.py --port 0 --port-file FILE [--account FILE.jsonl]
+
+Standard library only, and written apart from the gateway's sandbox, so that a misread wire fact can't agree with
+itself. `/v1/...` is strict, `/compat/v1/...` is a lenient OpenAI-compatible server. The key is `sk-upstream-test`.
+
+The last user message chooses the behaviour: any of these words at its start (`id:NAME` may stand before, between or
+after them and marks the request in the account); with none of them the answer is a fixed sentence.
+
+    fixture:FILE             a file of tests/fixtures/wire, with the status and headers of its index
+    echo:TEXT                answers TEXT (the rest of the message)
+    error:429;times=1        an error status; retry-after=, retry-after-ms=, should-retry=, type=, code=, param=,
+                             message=; `times` fails only the first so many attempts with this message
+    usage:in=9,read=0,write5m=0,write1h=0,out=5,reasoning=0     the usage to report (any may be left out)
+    tier:priority            the service tier that the answer claims to be billed at
+    no-usage negative-usage  reports none, or counts below zero
+    slow:200ms drip:20ms     waits before the first byte, or before every record
+    split:7                  sends the body in pieces of so many bytes, even inside a character
+    cut cut:N truncate:N     breaks the connection, or ends the stream in good order, after N records
+    hang hang:mid reset      never answers; stops after two records; resets the connection
+    garbage html endless-line redirect      what broken proxies do
+
+Usage follows one rule when nothing else is said: input is the number of words in all text of the request, output the
+number of words in the answer, and never above the request's own cap. In the account `finished` means that the whole
+answer was sent, and `usage` is what was reported, in disjoint counts.
+
+`GET /__account` returns the account, `GET /__request/SEQUENCE` one request's headers and body, `POST /__reset` clears
+both. None of the three takes a key.
+"""
+
+import argparse
+import base64
+import collections
+import hashlib
+import http.server
+import json
+import os
+import pathlib
+import re
+import select
+import signal
+import socket
+import struct
+import threading
+import time
+from urllib.parse import urlsplit
+
+import upstream_answers as answers
+import upstream_checks as checks
+from upstream_answers import Answer
+from upstream_checks import Refusal
+
+EXPECTED_KEY = "sk-upstream-test"
+FIXTURES = pathlib.Path(__file__).resolve().parent.parent / "fixtures" / "wire"
+DEFAULT_TEXT = "Paris is the capital of France. é✓ 😀"
+OPENAI_MODELS = ("gpt-4o-mini", "gpt-4o", "gpt-5-mini", "text-embedding-3-small")
+ANTHROPIC_MODELS = ("claude-haiku-4-5", "claude-sonnet-4-5")
+# Nothing waits longer than this, so that a test that goes wrong leaves no thread behind.
+HANG_SECONDS_MAX = 60
+BODY_BYTES_MAX = 64 * 1024 * 1024
+ENDLESS_BYTES_MAX = 96 * 1024 * 1024
+# Enough for one test's look back; a load test must not keep every body.
+REQUESTS_KEPT_MAX = 512
+FLAGS = frozenset("cut truncate hang reset garbage html endless-line negative-usage no-usage redirect".split())
+WITH_VALUE = frozenset("fixture echo error usage tier slow drip split cut truncate hang html".split())
+USAGE_NAMES = {
+    "in": "input",
+    "read": "cache_read",
+    "write5m": "cache_write_5m",
+    "write1h": "cache_write_1h",
+    "out": "output",
+    "reasoning": "reasoning",
+}
+
+
+class BrokenOff(Exception):
+    """The connection ended on purpose, or the client went away."""
+
+
+class Account:
+    """What this provider saw and what it says it used; one line per request in the file when the request ends."""
+
+    def __init__(self, path):
+        self.lock = threading.Lock()
+        self.records = []
+        self.requests = collections.OrderedDict()
+        self.failures = collections.Counter()
+        self.sequence = 0
+        self.file = open(path, "a", encoding="utf-8") if path else None
+
+    def open(self, record, headers, body):
+        with self.lock:
+            self.sequence += 1
+            record["sequence"] = self.sequence
+            self.records.append(record)
+            self.requests[self.sequence] = (headers, body)
+            if len(self.requests) > REQUESTS_KEPT_MAX:
+                self.requests.popitem(last=False)
+
+    def close(self, record):
+        with self.lock:
+            if self.file:
+                self.file.write(json.dumps(record, ensure_ascii=False) + "\n")
+                self.file.flush()
+
+    def clear(self):
+        """The sequence goes on, so that numbers stay unique in the file."""
+        with self.lock:
+            self.records.clear()
+            self.requests.clear()
+            self.failures.clear()
+
+    def listing(self):
+        with self.lock:
+            return json.dumps(self.records, ensure_ascii=False)
+
+    def request(self, sequence):
+        with self.lock:
+            headers, body = self.requests[sequence]
+        return json.dumps({"headers": headers, "body": base64.b64encode(body).decode("ascii")})
+
+    def failed_before(self, key):
+        """How often this message was failed, counting this time."""
+        with self.lock:
+            self.failures[key] += 1
+            return self.failures[key] - 1
+
+
+def read_directives(text):
+    """The behaviours that stand at the start of a message, and the marker that may stand anywhere in it."""
+    marker = re.search(r"(?<!\S)id:([A-Za-z0-9_-]+)", text)
+    directives = {"id": marker and marker[1]}
+    rest = text.lstrip()
+    while rest:
+        word = rest.split(None, 1)[0]
+        name, colon, value = word.partition(":")
+        if name == "echo" and colon:
+            # The marker is no part of what the model says when it stands in front; behind, it is.
+            directives["echo"] = rest[len("echo:") :]
+            break
+        if name == "id":
+            pass
+        elif (colon and name in WITH_VALUE) or (not colon and name in FLAGS):
+            directives[name] = value
+        else:
+            break
+        rest = rest[len(word) :].lstrip()
+    return directives
+
+
+def named_values(text, separator):
+    """`a=1;b=2` as a dictionary of strings."""
+    return dict(part.split("=", 1) for part in text.split(separator) if "=" in part)
+
+
+def seconds(text):
+    """`200ms` or `2s`, bounded."""
+    value = float(text[:-2]) / 1000 if text.endswith("ms") else float(text.removesuffix("s"))
+    return min(value, HANG_SECONDS_MAX)
+
+
+def texts_of(value):
+    """Every text in a message's content, in order."""
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, list):
+        return [text for part in value for text in texts_of(part)]
+    if isinstance(value, dict):
+        return texts_of(value.get("text") or value.get("content") or [])
+    return []
+
+
+def last_user_text(body):
+    """The text of the last user message (or of a Responses input)."""
+    source = body.get("messages", body.get("input"))
+    if isinstance(source, str):
+        return source
+    for message in reversed(source or []):
+        if isinstance(message, dict) and message.get("role") == "user":
+            return "\n".join(texts_of(message.get("content")))
+    return ""
+
+
+def all_text(body):
+    """Everything that the metering rule counts."""
+    source = [body.get("system"), body.get("instructions"), body.get("messages", body.get("input"))]
+    return " ".join(texts_of([part for part in source if part is not None]))
+
+
+class Fixtures:
+    """The wire files with the status and headers that their index gives them."""
+
+    def __init__(self):
+        index = json.loads((FIXTURES / "index.json").read_text(encoding="utf-8"))
+        self.entries = {entry["file"]: entry for entry in index["fixtures"]}
+
+    def load(self, name):
+        if name not in self.entries:
+            raise Refusal(400, f"there is no fixture {name}")
+        return self.entries[name], (FIXTURES / name).read_bytes()
+
+    def headers(self, dialect):
+        """A plain answer carries the headers of the vendor's plainest fixture."""
+        name = "anthropic_message.json" if dialect == "anthropic" else "openai_chat.json"
+        return dict(self.entries[name]["headers"])
+
+
+def without_usage(records):
+    """An OpenAI stream as it is for a client that did not ask for usage."""
+    for record in records:
+        if '"choices":[]' not in record:
+            yield record.replace(',"usage":null', "")
+
+
+class Provider(http.server.BaseHTTPRequestHandler):
+    """One connection; each request is checked, answered as its directive says, and booked."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    # Bounds how long an idle kept-alive connection holds its thread.
+    timeout = 300
+
+    def log_message(self, format, *arguments):
+        """Silent: the account is the log."""
+
+    def do_GET(self):
+        self._handle(b"")
+
+    def do_POST(self):
+        self._handle(self._read_body())
+
+    do_DELETE = do_GET
+
+    # Reading
+
+    def _read_body(self):
+        """By length or in chunks; both are legal towards a provider."""
+        if "chunked" in self.headers.get("transfer-encoding", "").lower():
+            body = b""
+            while True:
+                size = int(self.rfile.readline(64).split(b";")[0], 16)
+                body += self.rfile.read(size)
+                self.rfile.readline(8)
+                if size == 0 or len(body) > BODY_BYTES_MAX:
+                    return body
+        return self.rfile.read(min(int(self.headers.get("content-length", 0)), BODY_BYTES_MAX))
+
+    def _handle(self, raw):
+        path = urlsplit(self.path).path
+        if path.startswith("/__") and path != "/__redirected":
+            self._answer_test(path)
+            return
+        self.lenient = path.startswith("/compat/")
+        self.route = path.removeprefix("/compat")
+        anthropic = self.route.startswith("/v1/messages") or "anthropic-version" in self.headers
+        self.dialect = "anthropic" if anthropic and not self.lenient else "openai"
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        self.record = {
+            "sequence": 0,
+            "time": time.time(),
+            "method": self.command,
+            "path": self.path,
+            "dialect": self.dialect,
+            "model": None,
+            "stream": False,
+            "id": None,
+            "directive": None,
+            "gateway_request_id": headers.get("x-tollgate-request-id"),
+            "body_sha256": hashlib.sha256(raw).hexdigest(),
+            "status": None,
+            "finished": False,
+            "usage": None,
+            "usage_raw": None,
+        }
+        self.sent = ""
+        # The object lives as long as the connection; a directive only as long as its request.
+        self.directives = {}
+        self.server.account.open(self.record, headers, raw)
+        try:
+            self._serve(headers, raw)
+        except Refusal as refusal:
+            self._send_refusal(refusal)
+        except (BrokenOff, OSError):
+            self.close_connection = True
+        finally:
+            self._book_usage()
+            self.server.account.close(self.record)
+
+    def _book_usage(self):
+        """Called before the last byte leaves too, so that whoever has the answer finds it in the account."""
+        reported = answers.reported_usage(self.sent, self.dialect)
+        self.record["usage"] = reported and reported["tokens"]
+        self.record["usage_raw"] = reported and reported["raw"]
+
+    def _answer_test(self, path):
+        """The account itself; never booked."""
+        account = self.server.account
+        if path == "/__account":
+            body = account.listing()
+        elif path == "/__reset":
+            account.clear()
+            body = "{}"
+        else:
+            body = account.request(int(path.rsplit("/", 1)[1]))
+        self._write(self._head(200, {"content-type": "application/json"}, len(body.encode())) + body.encode())
+
+    # Deciding
+
+    def _serve(self, headers, raw):
+        if self.route == "/__redirected":
+            self._send_json(200, {"followed": True})
+            return
+        if self.dialect == "anthropic":
+            version = checks.anthropic_headers(headers, EXPECTED_KEY)
+        else:
+            version = None
+            checks.openai_headers(headers, EXPECTED_KEY)
+        if self.command == "GET":
+            self._serve_models()
+            return
+        checks.json_content_type(headers)
+        try:
+            body = json.loads(raw)
+            if not isinstance(body, dict):
+                raise ValueError
+        except ValueError:
+            raise Refusal(400, "We could not parse the JSON body of your request.") from None
+        self.record["model"] = body.get("model")
+        self.record["stream"] = body.get("stream") is True
+        self.record["id"] = self.record["id"] or read_directives(last_user_text(body))["id"]
+        routes = {
+            "/v1/chat/completions": self._serve_chat,
+            "/v1/responses": self._serve_response,
+            "/v1/embeddings": self._serve_embeddings,
+        }
+        if self.dialect == "anthropic":
+            routes = {"/v1/messages": self._serve_message, "/v1/messages/count_tokens": self._serve_count}
+        if self.route not in routes:
+            raise Refusal(404, f"Unknown request URL: POST {self.path}.", kind=self._not_found())
+        routes[self.route](body, version)
+
+    def _not_found(self):
+        return "not_found_error" if self.dialect == "anthropic" else "invalid_request_error"
+
+    def _serve_models(self):
+        """The listing, or one of it, in the dialect that the headers chose."""
+        anthropic = self.dialect == "anthropic"
+        names = ANTHROPIC_MODELS if anthropic else OPENAI_MODELS
+        items = [
+            {"type": "model", "id": name, "display_name": name, "created_at": "2025-10-01T00:00:00Z"}
+            if anthropic
+            else {"id": name, "object": "model", "created": answers.CREATED, "owned_by": "upstream"}
+            for name in names
+        ]
+        if self.route == "/v1/models":
+            listing = {"object": "list", "data": items}
+            if anthropic:
+                listing = {"data": items, "has_more": False, "first_id": names[0], "last_id": names[-1]}
+            self._send_json(200, listing)
+            return
+        wanted = self.route.removeprefix("/v1/models/")
+        for item in items:
+            if item["id"] == wanted:
+                self._send_json(200, item)
+                return
+        raise Refusal(404, f"The model '{wanted}' does not exist", kind=self._not_found(), code="model_not_found")
+
+    def _serve_chat(self, body, _version):
+        checks.openai_chat(body, self.lenient)
+        include_usage = bool((body.get("stream_options") or {}).get("include_usage"))
+        self._serve_answer(
+            body,
+            answers.openai_chat,
+            lambda answer, sequence: answers.openai_chat_records(answer, sequence, include_usage),
+            include_usage,
+        )
+
+    def _serve_message(self, body, version):
+        checks.anthropic_messages(body, version, counting=False)
+        self._serve_answer(body, answers.anthropic_message, answers.anthropic_message_records)
+
+    def _serve_response(self, body, _version):
+        if not isinstance(body.get("input"), (str, list)):
+            raise Refusal(400, "Missing required parameter: 'input'.", param="input")
+        checks.openai_model(str(body.get("model")), self.lenient)
+        self._serve_answer(body, answers.openai_response, answers.openai_response_records)
+
+    def _serve_count(self, body, version):
+        checks.anthropic_messages(body, version, counting=True)
+        self._send_json(200, {"input_tokens": answers.word_count(all_text(body))})
+
+    def _serve_embeddings(self, body, _version):
+        checks.openai_model(str(body.get("model")), self.lenient)
+        if not isinstance(body.get("input"), (str, list)) or not body["input"]:
+            raise Refusal(400, "Missing required parameter: 'input'.", param="input")
+        self._send_json(200, answers.openai_embeddings(body))
+
+    def _serve_answer(self, body, whole, records, include_usage=True):
+        """Plays the directive of the last user message."""
+        text = last_user_text(body)
+        directives = read_directives(text)
+        self.directives = directives
+        self.record["directive"] = " ".join(sorted(set(directives) - {"id"})) or None
+        if "slow" in directives:
+            time.sleep(seconds(directives["slow"]))
+        self._misbehave(directives)
+        if "error" in directives and self._fail(directives["error"], text):
+            return
+        stream = body.get("stream") is True
+        if "fixture" in directives:
+            self._send_fixture(directives["fixture"], stream, include_usage)
+            return
+        answer = self._make_answer(body, directives)
+        sequence = self.record["sequence"]
+        if "garbage" in directives:
+            self._send_garbage(stream)
+        elif stream:
+            self._send_stream(self._request_headers(), records(answer, sequence))
+        else:
+            self._send_json(200, whole(answer, sequence))
+
+    def _make_answer(self, body, directives):
+        """The text, the tier and the usage that the directive or the fixed rule gives."""
+        format = body.get("response_format") or (body.get("output_config") or {}).get("format") or {}
+        schema = (format.get("json_schema") or format).get("schema")
+        text = directives.get("echo") or (answers.compact(answers.schema_example(schema)) if schema else DEFAULT_TEXT)
+        usage = dict.fromkeys(USAGE_NAMES.values(), 0)
+        usage.update(input=answers.word_count(all_text(body)), output=answers.word_count(text))
+        if "usage" in directives:
+            given = named_values(directives["usage"], ",")
+            usage = {name: int(given.get(short, 0)) for short, name in USAGE_NAMES.items()}
+        # The model stops where the request caps it, whatever the directive would have it say.
+        caps = [body.get(name) for name in ("max_completion_tokens", "max_tokens", "max_output_tokens")]
+        cap = next((cap for cap in caps if cap is not None), None)
+        stop = "stop"
+        if cap is not None and usage["output"] > cap:
+            usage["output"], stop = cap, "length"
+            text = "".join(answers.pieces(text)[:cap])
+        if "negative-usage" in directives:
+            usage.update(input=-1_000_000, output=-1_000_000)
+        reported = None if "no-usage" in directives else usage
+        return Answer(body["model"], text, reported, directives.get("tier"), stop)
+
+    def _misbehave(self, directives):
+        """The behaviours that never reach an answer."""
+        if directives.get("hang") == "":
+            self._wait_for_the_client_to_leave()
+        if "reset" in directives:
+            # Closing with a linger of zero sends a reset instead of an orderly end.
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            os.close(self.connection.detach())
+            raise BrokenOff
+        if "redirect" in directives:
+            port = self.server.server_address[1]
+            self.record["status"] = 307
+            self._write(self._head(307, {"location": f"http://127.0.0.1:{port}/__redirected"}, 0))
+            raise BrokenOff
+        if "html" in directives:
+            status = int(directives["html"] or 502)
+            page = b"<html><head><title>502 Bad Gateway</title></head><body>cloudflare</body></html>"
+            self.record["status"] = status
+            self._write(self._head(status, {"content-type": "text/html"}, len(page)) + page)
+            raise BrokenOff
+        if "endless-line" in directives:
+            self._send_endless_line()
+
+    def _fail(self, description, text):
+        """An error in the vendor's words; False when its `times` are used up."""
+        status_text, _, rest = description.partition(";")
+        status, options = int(status_text), named_values(rest, ";")
+        if self.server.account.failed_before((self.path, text)) >= int(options.get("times", 1 << 30)):
+            return False
+        stem = "anthropic" if self.dialect == "anthropic" else "openai"
+        name = f"{stem}_{status}.json"
+        if (FIXTURES / name).exists():
+            body = json.loads((FIXTURES / name).read_text(encoding="utf-8"))
+        else:
+            body = self._error_body(status, "The request failed as it was told to.", None, None, None)
+        for option in ("type", "code", "param", "message"):
+            if option in options:
+                body["error"][option] = options[option]
+        headers = self._request_headers()
+        for option, header in (
+            ("retry-after", "retry-after"),
+            ("retry-after-ms", "retry-after-ms"),
+            ("should-retry", "x-should-retry"),
+        ):
+            if option in options:
+                headers[header] = options[option]
+        self._send_json(status, body, headers)
+        return True
+
+    # Answering
+
+    def _error_body(self, status, message, kind, param, code):
+        if self.dialect == "anthropic":
+            kinds = {
+                400: "invalid_request_error",
+                401: "authentication_error",
+                402: "billing_error",
+                403: "permission_error",
+                404: "not_found_error",
+                413: "request_too_large",
+                429: "rate_limit_error",
+                504: "timeout_error",
+                529: "overloaded_error",
+            }
+            request_id = self._request_headers()["request-id"]
+            return answers.anthropic_error(message, kind or kinds.get(status, "api_error"), request_id)
+        default = "server_error" if status >= 500 else "invalid_request_error"
+        return answers.openai_error(message, kind or default, param, code)
+
+    def _send_refusal(self, refusal):
+        body = self._error_body(refusal.status, refusal.message, refusal.kind, refusal.param, refusal.code)
+        self._send_json(refusal.status, body)
+
+    def _request_headers(self):
+        """The vendor's own headers, with a request id that is this request's."""
+        headers = self.server.fixtures.headers(self.dialect)
+        name = "request-id" if self.dialect == "anthropic" else "x-request-id"
+        headers[name] = f"req_upstream{self.record['sequence']:08d}"
+        return headers
+
+    def _send_fixture(self, name, stream, include_usage):
+        entry, content = self.server.fixtures.load(name)
+        headers = dict(entry["headers"])
+        if name.endswith(".sse"):
+            if not stream:
+                raise Refusal(400, f"{name} is a stream, and the request did not ask for one")
+            records = re.findall(r".+?(?:\n\n|\Z)", content.decode("utf-8"), re.DOTALL)
+            # Compatible servers send usage unasked; OpenAI does not.
+            if entry["dialect"] == "openai" and not include_usage:
+                records = without_usage(records)
+            self._send_stream(headers, records)
+            return
+        if stream and entry["status"] < 400:
+            raise Refusal(400, f"{name} is not a stream, and the request asked for one")
+        self._send_body(entry["status"], headers, content)
+
+    def _send_json(self, status, value, headers=None):
+        self._send_body(status, headers or self._request_headers(), answers.compact(value).encode("utf-8"))
+
+    def _send_body(self, status, headers, content):
+        """A whole body, or a part of it where the directive breaks it off."""
+        directives = self.directives
+        self.record["status"] = status
+        head = self._head(status, {**headers, "content-type": "application/json"}, len(content))
+        if status < 400 and ("cut" in directives or "hang" in directives):
+            self._write(head + content[: len(content) // 2])
+            if "hang" in directives:
+                self._wait_for_the_client_to_leave()
+            self._break_off()
+        self.sent = content.decode("utf-8")
+        self.record["finished"] = status < 400
+        self._book_usage()
+        self._write_in_pieces(head, content)
+
+    def _send_stream(self, headers, records):
+        """SSE records, one chunk each unless the directive cuts them otherwise."""
+        directives = self.directives
+        self.record["status"] = 200
+        headers = {**headers, "content-type": "text/event-stream; charset=utf-8"}
+        records = list(records)
+        complete = True
+        for name, default in (("cut", 3), ("truncate", 3), ("hang", 2)):
+            if name in directives:
+                count = directives[name]
+                records = records[: int(count) if count.isdigit() else default]
+                complete = False
+        drip = seconds(directives["drip"]) if "drip" in directives else 0
+        self._write(self._head(200, headers, None))
+        chunks = [record.encode("utf-8") for record in records]
+        if "split" in directives:
+            size, joined = int(directives["split"]), b"".join(chunks)
+            chunks = [joined[start : start + size] for start in range(0, len(joined), size)]
+        for index, chunk in enumerate(chunks):
+            if drip:
+                time.sleep(drip)
+            # What has been reported so far counts, should the client leave before the end.
+            self.sent += chunk.decode("utf-8", errors="replace")
+            if index == len(chunks) - 1:
+                self.sent = "".join(records)
+                self.record["finished"] = complete
+                self._book_usage()
+            self._write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+        if "hang" in directives:
+            self._wait_for_the_client_to_leave()
+        if "cut" in directives:
+            self._break_off()
+        self._write(b"0\r\n\r\n")
+
+    def _send_garbage(self, stream):
+        """A success that is not JSON."""
+        self.record["status"] = 200
+        if stream:
+            self._write(self._head(200, {"content-type": "text/event-stream"}, None))
+            for record in (b"data: {not json\n\n", b"\xff\xfe\x00garbage\n\n"):
+                self._write(b"%x\r\n%b\r\n" % (len(record), record))
+            self._write(b"0\r\n\r\n")
+            return
+        content = b'{"id": "x", \xff\xfe not json'
+        self._write(self._head(200, {"content-type": "application/json"}, len(content)) + content)
+
+    def _send_endless_line(self):
+        """A line that never ends, until the client has had enough."""
+        self.record["status"] = 200
+        self._write(self._head(200, {"content-type": "text/event-stream"}, None))
+        block = b"data: " + b"x" * 65530
+        sent = 0
+        while sent < ENDLESS_BYTES_MAX:
+            self._write(b"%x\r\n%b\r\n" % (len(block), block))
+            sent += len(block)
+            block = b"x" * 65536
+        self._break_off()
+
+    def _head(self, status, headers, length):
+        """Status line and headers; no length means a body in chunks."""
+        reason = self.responses.get(status, ("Overloaded",))[0]
+        lines = [f"HTTP/1.1 {status} {reason}", f"date: {self.date_time_string()}"]
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        lines.append("transfer-encoding: chunked" if length is None else f"content-length: {length}")
+        return ("\r\n".join(lines) + "\r\n\r\n").encode("utf-8")
+
+    def _write(self, content):
+        self.connection.sendall(content)
+
+    def _write_in_pieces(self, head, content):
+        size = int(self.directives.get("split", 0))
+        if not size:
+            self._write(head + content)
+            return
+        self._write(head)
+        for start in range(0, len(content), size):
+            self._write(content[start : start + size])
+
+    def _break_off(self):
+        """Ends the connection in the middle of a body."""
+        self.connection.shutdown(socket.SHUT_RDWR)
+        raise BrokenOff
+
+    def _wait_for_the_client_to_leave(self):
+        """Sends nothing more; ends when the other side does, or at the bound."""
+        readable, _, _ = select.select([self.connection], [], [], HANG_SECONDS_MAX)
+        if readable:
+            self.connection.recv(1, socket.MSG_PEEK)
+        raise BrokenOff
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """One thread per connection, enough backlog for a load test."""
+
+    request_queue_size = 1024
+    daemon_threads = True
+
+    def __init__(self, port, account_path):
+        super().__init__(("127.0.0.1", port), Provider)
+        self.account = Account(account_path)
+        self.fixtures = Fixtures()
+
+    def handle_error(self, request, client_address):
+        """A client that went away is no news here; the account has it."""
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--port", type=int, default=0, help="0 picks a free one")
+    parser.add_argument("--port-file", help="where the port is written once it listens")
+    parser.add_argument("--account", help="a file that gets one JSON line per request")
+    arguments = parser.parse_args()
+    server = Server(arguments.port, arguments.account)
+    signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
+    if arguments.port_file:
+        # Renamed into place, so that a reader never sees half a number.
+        partial = f"{arguments.port_file}.partial"
+        pathlib.Path(partial).write_text(str(server.server_address[1]), encoding="utf-8")
+        os.replace(partial, arguments.port_file)
+    try:
+        server.serve_forever(poll_interval=0.1)
+    except KeyboardInterrupt:
+        pass
+    finally:
+        server.server_close()
+
+
+if __name__ == "__main__":
+    main()
