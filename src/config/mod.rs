@@ -1,1 +1,266 @@
-//! config.
+//! Settings: raw text in, a [`Config`] that can't be wrong out, or every problem at once.
+//!
+//! [`load`] walks the file, the variables and the flags in one go, as a small typed reader that notes what is wrong and
+//! goes on. It reads no environment, clock or folder: all of that comes in as [`Sources`]. Of a key that is set more
+//! than once the flag counts, then the environment, then the file, then `.env`. Relative paths are taken from the
+//! working directory.
+
+mod calls;
+mod choice;
+mod cron;
+pub mod defaults;
+mod environment;
+mod given;
+mod network;
+mod not_yet;
+mod notices;
+mod prices;
+mod problem;
+mod providers;
+mod quantities;
+mod reader;
+mod routes;
+mod secrets;
+mod server;
+#[cfg(test)]
+mod tests;
+mod typed;
+mod work;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use jiff::tz::TimeZone;
+use toml::de::DeTable;
+use url::Url;
+
+use crate::domain::Secret;
+use reader::{Context, Section};
+
+pub use calls::{
+    Bodies, CacheConfig, CacheScope, Durability, LedgerConfig, LogConfig, OnDisconnect, SemanticConfig, SemanticMatch,
+    StreamsConfig,
+};
+pub use choice::Choice;
+pub use network::IpNetwork;
+pub use notices::{AlertsConfig, TelemetryConfig};
+pub use prices::{PRICE_NAMES, PriceOverride};
+pub use problem::{Problem, Problems};
+pub use providers::{ProviderConfig, SandboxConfig, Timeouts};
+pub use routes::{Operation, RouteConfig, Strategy};
+pub use server::{AcmeConfig, BudgetAction, CertificateFiles, LimitsConfig, NewKeyBudget, TlsConfig};
+pub use work::{
+    CommandSandbox, GithubConfig, GithubCredentials, ScheduleConfig, WorkersConfig, WorkflowKind, WorkflowsConfig,
+};
+
+/// Everything that settings are made of, gathered by whoever may look at the world.
+pub struct Sources<'a> {
+    /// The file's path and text, where there is one.
+    pub file: Option<(PathBuf, String)>,
+    /// The file's permission bits.
+    pub file_mode: Option<u32>,
+    /// What `.env` holds, in its order.
+    pub dotenv: Vec<(String, String)>,
+    /// The process's environment.
+    pub environment: Vec<(String, String)>,
+    /// What flags set, by key path: `("data_dir", "/var/lib/tollgate")`.
+    pub flags: Vec<(&'static str, String)>,
+    /// The zone of the machine, for where none is set.
+    pub system_zone: TimeZone,
+    /// Reads a file that a secret refers to.
+    pub read_secret_file: &'a dyn Fn(&Path) -> io::Result<String>,
+    /// What went wrong while gathering, to be told with the rest.
+    pub problems: Vec<Problem>,
+}
+
+impl Sources<'static> {
+    /// No file, no variables, no flags, UTC, and no file that a secret could refer to.
+    pub fn none() -> Self {
+        Self {
+            file: None,
+            file_mode: None,
+            dotenv: Vec::new(),
+            environment: Vec::new(),
+            flags: Vec::new(),
+            system_zone: TimeZone::UTC,
+            read_secret_file: &|_| Err(io::ErrorKind::NotFound.into()),
+            problems: Vec::new(),
+        }
+    }
+}
+
+/// Checked settings.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// The folder of everything that is kept.
+    pub data_dir: PathBuf,
+    /// The zone of budget days and months.
+    pub time_zone: TimeZone,
+    /// The address that people reach the server by, where it differs from `listen`.
+    pub public_url: Option<Url>,
+    /// The Redis that instances share.
+    pub redis_url: Option<Secret<String>>,
+    /// The admin token from the environment.
+    pub admin_token: Option<Secret<String>>,
+    /// Providers, in the order of the file; their names differ.
+    pub providers: Vec<ProviderConfig>,
+    /// Routes, in the order of the file; their names differ and their providers exist.
+    pub routes: Vec<RouteConfig>,
+    /// The route of each operation that has one of its own; the routes exist.
+    pub operations: BTreeMap<Operation, String>,
+    /// Own and corrected prices, in the order of the file.
+    pub prices: Vec<PriceOverride>,
+    /// The file that replaces the built-in price list.
+    pub catalog_file: Option<PathBuf>,
+    /// The response cache.
+    pub cache: CacheConfig,
+    /// The ledger.
+    pub ledger: LedgerConfig,
+    /// Streams.
+    pub streams: StreamsConfig,
+    /// Limits for every key.
+    pub limits: LimitsConfig,
+    /// Who works on queued jobs.
+    pub workers: WorkersConfig,
+    /// Code workflows.
+    pub workflows: WorkflowsConfig,
+    /// Workflows by the clock.
+    pub schedules: Vec<ScheduleConfig>,
+    /// Where alerts go.
+    pub alerts: AlertsConfig,
+    /// What is kept of calls.
+    pub log: LogConfig,
+    /// GitHub.
+    pub github: GithubConfig,
+    /// Traces and metrics.
+    pub telemetry: TelemetryConfig,
+    /// How connections come in and go out.
+    pub tls: TlsConfig,
+    /// What is worth knowing but stops nothing.
+    pub warnings: Vec<Problem>,
+    /// The effective settings as TOML, secrets masked.
+    masked: String,
+}
+
+impl Config {
+    /// The settings of a file's text alone, without variables or flags, in UTC.
+    pub fn from_toml(text: &str) -> Result<Self, Problems> {
+        load(&Sources { file: Some((PathBuf::from("tollgate.toml"), text.to_owned())), ..Sources::none() })
+    }
+
+    /// The effective settings as TOML, defaults included and secrets shown as `***`.
+    pub fn masked(&self) -> String {
+        self.masked.clone()
+    }
+
+    /// The provider of a name.
+    pub fn provider(&self, name: &crate::domain::ProviderName) -> Option<&ProviderConfig> {
+        self.providers.iter().find(|provider| provider.name == *name)
+    }
+
+    /// The route of a name.
+    pub fn route(&self, name: &str) -> Option<&RouteConfig> {
+        self.routes.iter().find(|route| route.name == name)
+    }
+}
+
+/// Checks everything and gives the settings, or every problem at once.
+pub fn load(sources: &Sources<'_>) -> Result<Config, Problems> {
+    let (path, text) =
+        sources.file.as_ref().map_or((Path::new(""), ""), |(path, text)| (path.as_path(), text.as_str()));
+    let document = parse(path, text).map_err(|mut problems| {
+        problems.splice(0..0, sources.problems.iter().cloned());
+        Problems::new(problems)
+    })?;
+    let context = Context::new(sources);
+    let mut root = Section::root(&context, &document);
+    let config = read(&mut root);
+    let shown = root.finish();
+    for problem in context.variables.unknown() {
+        context.problem(problem);
+    }
+    not_yet::warn(&context);
+    let (problems, warnings) = context.into_notes();
+    let problems: Vec<Problem> = sources.problems.iter().cloned().chain(problems).collect();
+    if problems.is_empty() {
+        Ok(Config { warnings, masked: shown.to_string(), ..config })
+    } else {
+        Err(Problems::new(problems))
+    }
+}
+
+/// Parses the file, or tells of each place where it is no TOML.
+fn parse<'t>(path: &Path, text: &'t str) -> Result<DeTable<'t>, Vec<Problem>> {
+    let shown_path = path.display();
+    if text.len() > defaults::FILE_BYTES_MAX {
+        let message = format!("larger than {} bytes; is this the right file?", defaults::FILE_BYTES_MAX);
+        return Err(vec![Problem::new(shown_path.to_string(), message)]);
+    }
+    let (document, errors) = DeTable::parse_recoverable(text);
+    if errors.is_empty() {
+        return Ok(document.into_inner());
+    }
+    let problem = |error: &toml::de::Error| {
+        let before = text.get(..error.span().map_or(0, |span| span.start)).unwrap_or(text);
+        let line = before.matches('\n').count() + 1;
+        let column = before.chars().rev().take_while(|&character| character != '\n').count() + 1;
+        // The message alone: what the error prints besides shows the line, which may hold a secret.
+        let mut message = String::from("not TOML: ");
+        let _ = write!(message, "{}", error.message().lines().collect::<Vec<_>>().join(", "));
+        Problem::new(format!("{shown_path}:{line}:{column}"), message)
+    };
+    Err(errors.iter().map(problem).collect())
+}
+
+/// Walks the whole file; where problems were noted, what comes out is not used.
+fn read(root: &mut Section<'_>) -> Config {
+    let top = server::read_top(root);
+    let (providers, provider_names) = providers::read(root);
+    let (routes, route_names) = routes::read(root, &provider_names);
+    let workflows = work::read_workflows(root);
+    Config {
+        schedules: work::read_schedules(root, &top.time_zone, &workflows),
+        listen: top.listen,
+        data_dir: top.data_dir,
+        time_zone: top.time_zone,
+        public_url: top.public_url,
+        redis_url: top.redis_url,
+        admin_token: read_admin_token(root.context),
+        operations: routes::read_operations(root, &route_names),
+        prices: prices::read(root),
+        catalog_file: prices::read_catalog(root),
+        cache: calls::read_cache(root),
+        ledger: calls::read_ledger(root),
+        streams: calls::read_streams(root),
+        limits: server::read_limits(root, &route_names),
+        workers: work::read_workers(root),
+        workflows,
+        alerts: notices::read_alerts(root),
+        log: calls::read_log(root),
+        github: work::read_github(root),
+        telemetry: notices::read_telemetry(root),
+        tls: server::read_tls(root),
+        providers,
+        routes,
+        warnings: Vec::new(),
+        masked: String::new(),
+    }
+}
+
+fn read_admin_token(context: &Context<'_>) -> Option<Secret<String>> {
+    let token = context.variables.get(environment::ADMIN_TOKEN)?.trim();
+    let wrong = if token.chars().count() < defaults::ADMIN_TOKEN_CHARS_MIN {
+        format!("shorter than {} characters; make one with: openssl rand -hex 32", defaults::ADMIN_TOKEN_CHARS_MIN)
+    } else if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        "the token has spaces or characters that no header can carry; copy it again".to_owned()
+    } else {
+        return Some(Secret::new(token.to_owned()));
+    };
+    context.problem(Problem::new(environment::ADMIN_TOKEN, wrong));
+    None
+}

@@ -1,0 +1,31 @@
+//! Settings that are checked but not acted on yet; whoever makes one work deletes its line.
+
+use super::reader::Context;
+use super::routes::Strategy;
+
+/// Paths that this version accepts and does nothing with.
+const PATHS: [&str; 10] = [
+    "redis_url",
+    "operations",
+    "cache",
+    "workers",
+    "workflows",
+    "schedules",
+    "alerts",
+    "github",
+    "telemetry.otlp_endpoint",
+    "tls.acme",
+];
+
+/// Strategies that work as [`Strategy::Fallback`].
+pub(super) const STRATEGIES: [Strategy; 5] =
+    [Strategy::CostOptimized, Strategy::Performance, Strategy::Weighted, Strategy::Learned, Strategy::Experiment];
+
+/// Warns of each that somebody set.
+pub(super) fn warn(context: &Context<'_>) {
+    for path in PATHS {
+        if let Some(position) = context.first_set(path) {
+            context.warning_at(position, path, "not used by this version yet");
+        }
+    }
+}

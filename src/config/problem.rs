@@ -1,0 +1,105 @@
+//! What is wrong with the settings, told so that a person can mend it.
+
+use std::fmt;
+
+/// One thing that is wrong, where it stands, and a way out.
+///
+/// Prints as `routes.fast.deployments[1]: no provider "opnai"; did you mean "openai"?`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The key path in the file, the variable, the flag, or the place in the file.
+    pub path: String,
+    /// What is wrong, and what to do about it.
+    pub message: String,
+}
+
+impl Problem {
+    /// A problem at a place.
+    pub fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { path: path.into(), message: message.into() }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}: {}", self.path, self.message)
+    }
+}
+
+/// Everything that is wrong with the settings, in the order of the file; variables and flags come last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problems(Vec<Problem>);
+
+impl Problems {
+    /// A list of problems; empty lists are not made into errors.
+    pub(super) const fn new(problems: Vec<Problem>) -> Self {
+        Self(problems)
+    }
+
+    /// The problems, in order.
+    pub fn as_slice(&self) -> &[Problem] {
+        &self.0
+    }
+
+    /// The problems one by one, in order.
+    pub fn iter(&self) -> std::slice::Iter<'_, Problem> {
+        self.0.iter()
+    }
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.0.iter().enumerate() {
+            let line_end = if index == 0 { "" } else { "\n" };
+            write!(formatter, "{line_end}{problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Problems {}
+
+impl<'a> IntoIterator for &'a Problems {
+    type Item = &'a Problem;
+    type IntoIter = std::slice::Iter<'a, Problem>;
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.iter()
+    }
+}
+
+/// Longest text that a message repeats: more would hide the rest of the message.
+const QUOTED_CHARS_MAX: usize = 60;
+
+/// A text in quotes, with control characters escaped, cut where it is long.
+pub(super) fn quoted(text: &str) -> String {
+    if text.chars().count() <= QUOTED_CHARS_MAX {
+        return format!("{text:?}");
+    }
+    let start: String = text.chars().take(QUOTED_CHARS_MAX).collect();
+    format!("{:?}", start + "…")
+}
+
+/// `; did you mean "x"?` with the nearest candidate, or nothing where none is near.
+pub(super) fn did_you_mean<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> String {
+    // Longer words are never typing errors, and comparing them with every candidate would take long.
+    if word.len() > 100 {
+        return String::new();
+    }
+    let lower = word.to_lowercase();
+    let distance_max = (word.chars().count() / 3).max(1);
+    candidates
+        .into_iter()
+        .map(|candidate| (strsim::osa_distance(&lower, &candidate.to_lowercase()), candidate))
+        .filter(|(distance, candidate)| *distance <= distance_max && *candidate != word)
+        .min_by_key(|(distance, _)| *distance)
+        .map_or_else(String::new, |(_, candidate)| format!("; did you mean {}?", quoted(candidate)))
+}
+
+/// `a, b or c`.
+pub(super) fn any_of<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
+    let words: Vec<&str> = words.into_iter().collect();
+    match words.split_last() {
+        Some((last, rest)) if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
+        _ => words.concat(),
+    }
+}

@@ -1,0 +1,250 @@
+//! What the manual shows is taken as it stands, and what is shown back is the same.
+
+use std::time::Duration;
+
+use super::{accept, accept_with};
+use crate::config::{
+    Bodies, BudgetAction, CacheScope, CommandSandbox, Config, Durability, OnDisconnect, Operation, Strategy, Timeouts,
+    WorkflowKind,
+};
+use crate::domain::{Picodollars, Price, ProviderKind};
+
+/// Every key that the manual names, with its value there.
+const WHOLE: &str = r#"
+listen = "127.0.0.1:8000"
+data_dir = "tollgate-data"
+time_zone = "Asia/Seoul"           # budget days and months; default: the system's zone
+public_url = "https://ai.example.test"
+redis_url = "redis://127.0.0.1:6379"   # optional: shared response cache and rate limits
+
+[[providers]]
+name = "anthropic"
+kind = "anthropic"                 # openai | anthropic | openai-compatible | sandbox
+api_key = "env:ANTHROPIC_API_KEY"
+base_url = "https://api.anthropic.com"
+catalog = "anthropic"              # whose prices it has; default: its name
+concurrent_requests_max = 1000
+timeouts = { connect = "800ms", first_token = "60s", idle = "60s", total = "10m" }
+
+[[providers]]
+name = "openai"
+kind = "openai"
+api_keys = ["env:OPENAI_API_KEY", "env:OPENAI_API_KEY_2"]
+
+[[providers]]
+name = "local"
+kind = "openai-compatible"
+base_url = "http://127.0.0.1:11434/v1"
+
+[[providers]]
+name = "box"
+kind = "sandbox"
+latency = "50ms"
+chunk_delay = "0s"
+error_rate = 0.1
+rate_limit_rate = 0
+hang_rate = 1.0
+script = "answers.jsonl"
+
+[[routes]]                         # a name that clients can ask for as `model`
+name = "smart"
+strategy = "fallback"
+deployments = ["anthropic/claude-sonnet-4-5", "openai/gpt-5"]
+attempts_max = 3
+
+[operations.review-code]           # task-based choice: which route an operation uses
+route = "smart"
+
+[prices."local/qwen3"]             # own or corrected prices, USD per million tokens, as strings; globs allowed
+input = "0"
+output = "0"
+
+[prices."ollama/*"]
+input = "0"
+
+[catalog]
+file = "prices.json"
+
+[cache]
+enabled = true
+ttl = "1h"
+bytes_max = "256MiB"
+scope = "key"
+deterministic_only = false
+[cache.semantic]
+enabled = false
+
+[ledger]
+durability = "strict"
+
+[streams]
+on_disconnect = "drain"
+drain_usd_max = "0.01"
+
+[limits]
+concurrent_requests_max = 1000
+body_bytes_max = "32MiB"
+requests_per_minute = 600
+tokens_per_minute = 1_000_000
+new_key_budget = { window = "day", limit_usd = "1.00", action = "block" }
+
+[workers]
+concurrency = 5
+queue_capacity = 1000
+
+[workflows]
+repositories = ["/srv/repos/*"]
+sandbox = "strict"
+max_usd = "1"
+
+[[schedules]]
+workflow = "security"
+repository = "/srv/repos/shop"
+cron = "0 6 * * mon"
+time_zone = "Europe/Berlin"
+
+[alerts]
+slack_webhook_url = "https://hooks.slack.test/T0/B0/x"
+discord_webhook_url = "https://discord.test/api/webhooks/1/x"
+webhook_url = "https://hooks.example.test/tollgate"
+webhook_secret = "env:WEBHOOK_SECRET"
+thresholds = [50, 80, 100]
+
+[log]
+bodies = "off"
+retention = "30d"
+
+[github]
+webhook_secret = "env:WEBHOOK_SECRET"
+token = "env:GITHUB_TOKEN"
+api_url = "https://api.github.com"
+repositories = ["acme/shop", "acme/*"]
+
+[telemetry]
+otlp_endpoint = "http://127.0.0.1:4318"
+metrics_token = "env:METRICS_TOKEN"
+
+[tls]
+cert = "cert.pem"
+key = "key.pem"
+trusted_proxies = ["10.0.0.0/8", "::1"]
+plain_http_login = false
+ca_file = "ca.pem"
+"#;
+
+fn whole() -> Config {
+    accept_with(
+        WHOLE,
+        &[
+            ("ANTHROPIC_API_KEY", "sk-canary-1"),
+            ("OPENAI_API_KEY", "sk-canary-2"),
+            ("OPENAI_API_KEY_2", "sk-canary-3"),
+            ("WEBHOOK_SECRET", "canary-4"),
+            ("GITHUB_TOKEN", "canary-5"),
+            ("METRICS_TOKEN", "canary-6"),
+        ],
+    )
+}
+
+#[test]
+fn every_documented_key_is_taken() {
+    let config = whole();
+    assert_eq!(config.time_zone.iana_name(), Some("Asia/Seoul"));
+    assert_eq!(config.public_url.as_ref().unwrap().as_str(), "https://ai.example.test/");
+    let kinds: Vec<ProviderKind> = config.providers.iter().map(|provider| provider.kind).collect();
+    assert_eq!(
+        kinds,
+        [ProviderKind::Anthropic, ProviderKind::OpenAi, ProviderKind::OpenAiCompatible, ProviderKind::Sandbox]
+    );
+    assert_eq!(config.providers[1].api_keys.len(), 2);
+    assert_eq!(config.providers[1].base_url.as_str(), "https://api.openai.com/v1");
+    assert_eq!(config.providers[0].timeouts, Timeouts::default());
+    let sandbox = &config.providers[3].sandbox;
+    assert_eq!((sandbox.latency, sandbox.error_rate, sandbox.hang_rate), (Duration::from_millis(50), 0.1, 1.0));
+    assert_eq!(config.routes[0].strategy, Strategy::Fallback);
+    assert_eq!(config.routes[0].deployments[0].to_string(), "anthropic/claude-sonnet-4-5");
+    assert_eq!(config.operations[&Operation::ReviewCode], "smart");
+    assert_eq!(config.prices[0].pattern, "local/qwen3");
+    assert_eq!(config.prices[1].prices["input"], Price::FREE);
+    assert_eq!(config.limits.tokens_per_minute, Some(1_000_000));
+    assert_eq!(config.limits.new_key_budget.as_ref().unwrap().action, BudgetAction::Block);
+    assert_eq!(config.schedules[0].workflow, WorkflowKind::Security);
+    assert_eq!(config.alerts.thresholds, [50, 80, 100]);
+    assert!(config.tls.trusted_proxies[0].contains("10.1.2.3".parse().unwrap()));
+    assert!(config.tls.certificate.is_some());
+}
+
+#[test]
+fn an_empty_file_has_the_documented_defaults() {
+    let config = accept("");
+    assert_eq!(config.listen.to_string(), "127.0.0.1:8000");
+    assert_eq!(config.data_dir.to_str(), Some("tollgate-data"));
+    assert!(config.providers.is_empty() && config.routes.is_empty() && config.prices.is_empty());
+    assert!(config.cache.enabled && !config.cache.deterministic_only && !config.cache.semantic.enabled);
+    assert_eq!((config.cache.ttl, config.cache.bytes_max), (Duration::from_hours(1), 256 << 20));
+    assert_eq!(config.cache.scope, CacheScope::Key);
+    assert_eq!(config.ledger.durability, Durability::Strict);
+    assert_eq!(config.streams.on_disconnect, OnDisconnect::Drain);
+    assert_eq!(config.streams.drain_usd_max, "0.01".parse().unwrap());
+    assert_eq!((config.limits.concurrent_requests_max, config.limits.body_bytes_max), (1000, 32 << 20));
+    assert_eq!((config.workers.concurrency, config.workers.queue_capacity), (5, 1000));
+    assert_eq!(config.workflows.sandbox, CommandSandbox::Strict);
+    assert_eq!(config.workflows.usd_max, Picodollars::from_dollars(1));
+    assert_eq!(config.alerts.thresholds, [50, 80, 100]);
+    assert_eq!(config.log.bodies, Bodies::Off);
+    assert_eq!(config.log.retention, Some(Duration::from_hours(30 * 24)));
+    assert_eq!(config.log.entries_retention, None);
+    assert_eq!(config.github.api_url.as_str(), "https://api.github.com/");
+    assert!(!config.tls.plain_http_login);
+}
+
+#[test]
+fn contents_can_be_kept_for_ever() {
+    let config = accept("[log]\nretention = \"forever\"\nentries_retention = \"365d\"");
+    assert_eq!(config.log.retention, None);
+    assert_eq!(config.log.entries_retention, Some(Duration::from_hours(365 * 24)));
+}
+
+#[test]
+fn a_route_without_a_strategy_falls_back_in_order() {
+    let config = accept(
+        "[[providers]]\nname = \"b\"\nkind = \"sandbox\"\n[[routes]]\nname = \"r\"\ndeployments = [\"b/x\", \"b/y/z\"]",
+    );
+    let route = config.route("r").unwrap();
+    assert_eq!(
+        (route.strategy, route.attempts_max, route.weights.as_slice()),
+        (Strategy::Fallback, 3, [1, 1].as_slice())
+    );
+    assert_eq!(config.provider(&route.deployments[1].provider).unwrap().name.as_str(), "b");
+}
+
+#[test]
+fn no_secret_is_shown_anywhere() {
+    let config = whole();
+    for shown in [config.masked(), format!("{config:?}")] {
+        assert!(!shown.contains("canary") && !shown.contains("hooks.slack.test"), "{shown}");
+    }
+    assert!(config.masked().contains("api_keys = [\"***\", \"***\"]"), "{}", config.masked());
+}
+
+#[test]
+fn what_is_shown_is_toml_that_means_the_same() {
+    let hand_made = "[[providers]]\nname = \"b\"\nkind = \"sandbox\"\nlatency = \"50ms\"\n[[routes]]\nname = \"r\"\ndeployments = [\"b/x\"]\n\
+                     [prices.\"b/*\"]\ninput = \"0.25\"\n[limits]\nbody_bytes_max = 1048576\nrequests_per_minute = 5\n[operations.chat]\nroute = \"r\"";
+    let config = accept(hand_made);
+    let mut again = accept(&config.masked());
+    assert_eq!(again.masked(), config.masked());
+    // Defaults are shown as if they had been set, so only the warnings may differ.
+    again.warnings.clone_from(&config.warnings);
+    assert_eq!(again, config);
+}
+
+#[test]
+fn providers_of_the_environment_are_shown() {
+    let config = accept_with("", &[("OPENAI_API_KEY", "sk-canary")]);
+    let shown = config.masked();
+    assert!(
+        shown.contains("name = \"openai\"") && shown.contains("api_key = \"***\"") && !shown.contains("canary"),
+        "{shown}"
+    );
+}

@@ -1,0 +1,744 @@
+//! Each thing that must be refused, with the sentence that the reader gets.
+
+use proptest::prelude::*;
+
+use super::{Variable, load_with, refuse_with};
+use crate::config::Config;
+
+/// Checks all problems of a file.
+#[track_caller]
+fn check(toml: &str, expected: &[&str]) {
+    check_with(toml, &[], expected);
+}
+
+#[track_caller]
+fn check_with(toml: &str, environment: &[Variable], expected: &[&str]) {
+    let problems = refuse_with(toml, environment);
+    assert_eq!(problems.lines().collect::<Vec<_>>(), expected, "for:\n{toml}");
+}
+
+/// Checks the problem of one key of a provider that is otherwise right.
+#[track_caller]
+fn check_provider(line: &str, expected: &[&str]) {
+    check(&format!("[[providers]]\nname = \"p\"\nkind = \"sandbox\"\n{line}"), expected);
+}
+
+#[test]
+fn every_problem_is_told_at_once_in_the_order_of_the_file() {
+    check_with(
+        r#"
+listen = "8000"
+color = "red"
+
+[limits]
+body_bytes_max = "much"
+
+[[providers]]
+name = "openai"
+kind = "openai"
+api_key = "env:NOT_SET"
+timeouts = { connect = 800, total = "-1s" }
+
+[[routes]]
+name = "fast"
+deployments = ["openai/gpt-5-mini", "opnai/gpt-5", "gpt-5"]
+attempts_max = 0
+
+[cache]
+ttl = true
+scope = "teem"
+"#,
+        &[("TOLLGATE_LOG_BODIES", "some"), ("TOLLGATE_CACHE_TLL", "1h")],
+        &[
+            "listen: \"8000\" is no address and port, such as \"127.0.0.1:8000\" or \"[::]:8000\"",
+            "color: unknown key",
+            "limits.body_bytes_max: \"much\" is no size; write a whole number and its unit, such as \"256MiB\"",
+            "providers.openai.api_key: the variable NOT_SET is not set; set it in the environment or in .env",
+            "providers.openai.timeouts.connect: a duration has a unit; write it in quotes, such as \"30s\" or \"800ms\"",
+            "providers.openai.timeouts.total: \"-1s\" is no duration; write a number and its unit, such as \"30s\" or \"800ms\"",
+            "routes.fast.deployments[1]: no provider \"opnai\"; did you mean \"openai\"?",
+            "routes.fast.deployments[2]: \"gpt-5\" is not of the form provider/model",
+            "routes.fast.attempts_max: 0 is out of range; from 1 to 20 is possible",
+            "cache.ttl: expected a text in quotes, found true or false",
+            "cache.scope: \"teem\" is not key, team or global; did you mean \"team\"?",
+            "TOLLGATE_LOG_BODIES: \"some\" is not off, errors or full",
+            "TOLLGATE_CACHE_TLL: no setting has this variable; did you mean \"TOLLGATE_CACHE_TTL\"?; unset it, or give it another name",
+        ],
+    );
+}
+
+#[test]
+fn what_is_no_toml_is_told_by_line_and_column_without_the_line() {
+    let problems = refuse_with("listen = \"127.0.0.1:1\"\n[[providers]]\napi_key = sk-canary\n", &[]);
+    assert!(problems.starts_with("tollgate.toml:3:11: not TOML: "), "{problems}");
+    assert!(!problems.contains("canary"), "{problems}");
+    let problems = refuse_with("listen = \"127.0.0.1:1\"\nlisten = \"127.0.0.1:2\"\n", &[]);
+    assert!(problems.starts_with("tollgate.toml:2:1: not TOML: duplicate key"), "{problems}");
+}
+
+#[test]
+fn a_file_of_more_than_a_mebibyte_is_refused() {
+    check(&"#".repeat((1 << 20) + 1), &["tollgate.toml: larger than 1048576 bytes; is this the right file?"]);
+}
+
+#[test]
+fn unknown_keys_are_refused_with_the_nearest_known_one() {
+    check("lisen = \"127.0.0.1:1\"", &["lisen: unknown key; did you mean \"listen\"?"]);
+    check("[cach]\nttl = \"1h\"", &["cach: unknown key; did you mean \"cache\"?"]);
+    check("[ledger]\nfsync = true", &["ledger.fsync: unknown key; known here: durability"]);
+    check("[cache.semantic]\nenable = true", &["cache.semantic.enable: unknown key; did you mean \"enabled\"?"]);
+    check(
+        "[cache]\nlisten = \"127.0.0.1:1\"",
+        &["cache.listen: unknown key; it belongs at the top of the file, above the first [section]"],
+    );
+    check("\"a b\" = 1", &["\"a b\": unknown key"]);
+    check(
+        "[operations.review]\nroute = \"x\"",
+        &[
+            "operations.review: unknown key; known here: chat, generate-code, analyze-issue, review-code, suggest-fix, explain-code",
+        ],
+    );
+}
+
+#[test]
+fn values_of_another_type_are_refused() {
+    check("data_dir = 5", &["data_dir: expected a text in quotes, found a number"]);
+    check("data_dir = [\"a\"]", &["data_dir: expected a text in quotes, found a list"]);
+    check("data_dir = 1979-05-27", &["data_dir: expected a text in quotes, found a date"]);
+    check(
+        "cache = true",
+        &["cache: expected a table, found true or false; write [cache] on a line of its own, its keys below it"],
+    );
+    check("[cache]\nenabled = \"yes\"", &["cache.enabled: expected true or false without quotes, found a text"]);
+    check(
+        "[workers]\nconcurrency = \"5\"",
+        &["workers.concurrency: expected a whole number without quotes, found a text"],
+    );
+    check("[workers]\nconcurrency = 2.5", &["workers.concurrency: expected a whole number, found 2.5"]);
+    check("providers = 1", &["providers: expected a list of tables; begin each with [[providers]]"]);
+    check("[providers]\nname = \"x\"", &["providers: expected a list of tables; begin each with [[providers]]"]);
+    check("providers = [1]", &["providers[0]: expected a table; begin it with [[providers]]"]);
+    check("[prices]\n\"a/b\" = \"1\"", &["prices.\"a/b\": expected a table, found a text; write [prices.\"a/b\"]"]);
+    check("[alerts]\nthresholds = 50", &["alerts.thresholds: expected a list such as [\"…\", \"…\"], found a number"]);
+    check(
+        "[alerts]\nthresholds = [\"50\"]",
+        &["alerts.thresholds[0]: expected a whole number without quotes, found a text"],
+    );
+}
+
+#[test]
+fn empty_texts_are_refused() {
+    check("data_dir = \"\"", &["data_dir: this is empty; give it a value or take the key out"]);
+    check("data_dir = \"  \"", &["data_dir: this is empty; give it a value or take the key out"]);
+}
+
+#[test]
+fn numbers_that_are_negative_or_huge_are_refused() {
+    check(
+        "[limits]\nconcurrent_requests_max = -1",
+        &["limits.concurrent_requests_max: -1 is out of range; from 1 to 60000 is possible"],
+    );
+    check(
+        "[limits]\nconcurrent_requests_max = 99999999999999999999",
+        &["limits.concurrent_requests_max: 99999999999999999999 is out of range; from 1 to 60000 is possible"],
+    );
+    check(
+        "[limits]\nrequests_per_minute = 0",
+        &["limits.requests_per_minute: 0 is out of range; from 1 to 1000000000000 is possible"],
+    );
+    check("[limits]\nbody_bytes_max = -5", &["limits.body_bytes_max: a size can't be negative"]);
+    check(
+        "[limits]\nbody_bytes_max = \"900TiB\"",
+        &["limits.body_bytes_max: 900TiB is out of range; from 1KiB to 1GiB is possible"],
+    );
+    check(
+        "[cache]\nttl = \"900y\"",
+        &[
+            "cache.ttl: 899years 11months 29days 2h 24m is out of range; from 1ms to 9years 11months 29days 4h 48m is possible",
+        ],
+    );
+    check(
+        "[alerts]\nthresholds = [0, 50, 50]",
+        &[
+            "alerts.thresholds: a threshold is named twice; take one out",
+            "alerts.thresholds[0]: 0 is out of range; a threshold is from 1 to 1000 percent",
+        ],
+    );
+}
+
+#[test]
+fn durations_sizes_and_money_need_their_form() {
+    check(
+        "[cache]\nttl = \"0\"",
+        &["cache.ttl: \"0\" is no duration; write a number and its unit, such as \"30s\" or \"800ms\""],
+    );
+    check(
+        "[cache]\nttl = \"5 apples\"",
+        &["cache.ttl: \"5 apples\" is no duration; write a number and its unit, such as \"30s\" or \"800ms\""],
+    );
+    check(
+        "[cache]\nbytes_max = \"1.5GiB\"",
+        &["cache.bytes_max: \"1.5GiB\" is no size; write a whole number and its unit, such as \"256MiB\""],
+    );
+    check(
+        "[streams]\ndrain_usd_max = 0.01",
+        &["streams.drain_usd_max: an amount is written in quotes, such as \"0.01\": a bare number would be rounded"],
+    );
+    check(
+        "[streams]\ndrain_usd_max = 1",
+        &["streams.drain_usd_max: an amount is written in quotes, such as \"0.01\": a bare number would be rounded"],
+    );
+    check(
+        "[streams]\ndrain_usd_max = \"-1\"",
+        &["streams.drain_usd_max: \"-1\" is negative; an amount here is 0 or more"],
+    );
+    check(
+        "[streams]\ndrain_usd_max = \"1e3\"",
+        &["streams.drain_usd_max: \"1e3\" is not a decimal number of dollars such as \"12.50\""],
+    );
+    check(
+        "[log]\nretention = \"5m\"",
+        &["log.retention: 5m is out of range; from 1h to 9years 11months 29days 4h 48m is possible"],
+    );
+}
+
+#[test]
+fn unknown_zones_and_addresses_are_refused() {
+    check(
+        "time_zone = \"Asia/Seul\"",
+        &[
+            "time_zone: no time zone \"Asia/Seul\"; did you mean \"Asia/Seoul\"?; use an IANA name such as \"Europe/Berlin\" or \"UTC\"",
+        ],
+    );
+    check(
+        "listen = \"127.0.0.1\"",
+        &["listen: \"127.0.0.1\" is no address and port, such as \"127.0.0.1:8000\" or \"[::]:8000\""],
+    );
+    check(
+        "listen = \"127.0.0.1:99999\"",
+        &["listen: \"127.0.0.1:99999\" is no address and port, such as \"127.0.0.1:8000\" or \"[::]:8000\""],
+    );
+    check(
+        "[tls]\ntrusted_proxies = [\"10.0.0.0/8\", \"10.0.0.0/40\"]",
+        &["tls.trusted_proxies[1]: \"10.0.0.0/40\" is no address or range, such as \"10.0.0.0/8\" or \"::1\""],
+    );
+}
+
+#[test]
+fn urls_with_credentials_or_other_schemes_are_refused_without_repeating_them() {
+    check(
+        "public_url = \"ai.example.test\"",
+        &["public_url: this is no URL (relative URL without a base); write it as https://host/path"],
+    );
+    check(
+        "public_url = \"ftp://ai.example.test\"",
+        &["public_url: \"ftp\" is no scheme that can be used here; write http:// or https://"],
+    );
+    check(
+        "redis_url = \"http://:canary@127.0.0.1\"",
+        &["redis_url: \"http\" is no scheme of Redis; write redis:// or rediss://"],
+    );
+    let local =
+        |url: &str| format!("[[providers]]\nname = \"local\"\nkind = \"openai-compatible\"\nbase_url = \"{url}\"");
+    check(
+        &local("https://user:canary@example.test/v1"),
+        &[
+            "providers.local.base_url: a URL here can't hold a user name or password; take them out, and give a key by its own setting",
+        ],
+    );
+    check(
+        &local("file:///etc/passwd"),
+        &["providers.local.base_url: \"file\" is no scheme that can be used here; write http:// or https://"],
+    );
+    check(
+        &local("https://"),
+        &["providers.local.base_url: this is no URL (empty host); write it as https://host/path"],
+    );
+    check(
+        &local("https://example.test/v1?key=canary"),
+        &[
+            "providers.local.base_url: paths are added to this URL, so it can't have a query; take out the ? and what follows it",
+        ],
+    );
+    check(
+        &local("https://example.test/v1#a"),
+        &["providers.local.base_url: a URL here can't have a fragment; take out the # and what follows it"],
+    );
+    check(
+        "[alerts]\nslack_webhook_url = \"hooks/canary\"",
+        &["alerts.slack_webhook_url: this is no URL (relative URL without a base); write it as https://host/path"],
+    );
+}
+
+#[test]
+fn providers_must_be_whole_and_have_names_of_their_own() {
+    check(
+        "[[providers]]\nkind = \"sandbox\"",
+        &["providers[0]: name is missing; give the provider one, such as name = \"openai\""],
+    );
+    check(
+        "[[providers]]\nname = \"x\"",
+        &["providers.x: kind is missing; set it to openai, anthropic, openai-compatible or sandbox"],
+    );
+    check(
+        "[[providers]]\nname = \"x\"\nkind = \"openai_compatible\"",
+        &[
+            "providers.x.kind: \"openai_compatible\" is not openai, anthropic, openai-compatible or sandbox; did you mean \"openai-compatible\"?",
+        ],
+    );
+    check(
+        "[[providers]]\nname = \"a/b\"\nkind = \"sandbox\"",
+        &[
+            "providers.\"a/b\".name: \"a/b\" can't be a provider's name; use letters, digits, dashes, dots and underscores",
+        ],
+    );
+    check(
+        "[[providers]]\nname = \"x\"\nkind = \"sandbox\"\n[[providers]]\nname = \"x\"\nkind = \"sandbox\"",
+        &["providers[1].name: another provider is called \"x\" already; give each its own name"],
+    );
+    check(
+        "[[providers]]\nname = \"x\"\nkind = \"anthropic\"",
+        &["providers.x: api_key is missing; set api_key = \"env:ANTHROPIC_API_KEY\""],
+    );
+    check(
+        "[[providers]]\nname = \"x\"\nkind = \"openai-compatible\"",
+        &["providers.x: base_url is missing; set it to the server's address, such as \"http://127.0.0.1:11434/v1\""],
+    );
+    check_provider(
+        "concurrent_requests_max = 0",
+        &["providers.p.concurrent_requests_max: 0 is out of range; from 1 to 60000 is possible"],
+    );
+    check_provider(
+        "timeouts = { conect = \"1s\" }",
+        &["providers.p.timeouts.conect: unknown key; did you mean \"connect\"?"],
+    );
+    check_provider(
+        "timeouts = { idle = \"0s\" }",
+        &["providers.p.timeouts.idle: 0s is out of range; from 1ms to 1day is possible"],
+    );
+    check_provider("error_rate = 1.5", &["providers.p.error_rate: \"1.5\" is no number from 0 to 1"]);
+    check_provider("hang_rate = nan", &["providers.p.hang_rate: \"nan\" is no number from 0 to 1"]);
+    check_provider(
+        "latency = 50",
+        &["providers.p.latency: a duration has a unit; write it in quotes, such as \"30s\" or \"800ms\""],
+    );
+    check_provider(
+        "base_url = \"http://127.0.0.1\"",
+        &[
+            "providers.p.base_url: the sandbox is built in and has no address; take it out, or use kind = \"openai-compatible\" for a server",
+        ],
+    );
+}
+
+#[test]
+fn settings_of_the_sandbox_are_refused_at_other_kinds() {
+    check(
+        "[[providers]]\nname = \"x\"\nkind = \"openai\"\napi_key = \"k\"\nerror_rate = 0.5\nlatency = \"1s\"",
+        &[
+            "providers.x.error_rate: only a provider of kind \"sandbox\" has this; take it out",
+            "providers.x.latency: only a provider of kind \"sandbox\" has this; take it out",
+        ],
+    );
+}
+
+#[test]
+fn secrets_must_be_there_and_are_never_repeated() {
+    let openai = |line: &str| format!("[[providers]]\nname = \"x\"\nkind = \"openai\"\n{line}");
+    check(&openai("api_key = \"\""), &["providers.x.api_key: this is empty; give it a value or take the key out"]);
+    check_with(
+        &openai("api_key = \"env:KEY\""),
+        &[("KEY", " ")],
+        &["providers.x.api_key: the variable KEY is empty; give it a value or take the key out"],
+    );
+    check(
+        &openai("api_key = \"env:\""),
+        &["providers.x.api_key: what follows env: is no variable's name; write \"env:NAME\""],
+    );
+    check(
+        &openai("api_key = \"env:sk-canary\""),
+        &["providers.x.api_key: what follows env: is no variable's name; write \"env:NAME\""],
+    );
+    check(
+        &openai("api_key = \"file:/run/secrets/blank\""),
+        &["providers.x.api_key: the file \"/run/secrets/blank\" is empty; give it a value or take the key out"],
+    );
+    check(
+        &openai("api_key = \"file:/nowhere\""),
+        &["providers.x.api_key: the file \"/nowhere\" can't be read: entity not found"],
+    );
+    check(
+        &openai("api_key = \"file:\""),
+        &["providers.x.api_key: what follows file: is no path; write \"file:/path\""],
+    );
+    check(
+        &openai("api_key = \"sk canary\""),
+        &["providers.x.api_key: the secret has spaces or characters that no header can carry; copy it again"],
+    );
+    check(
+        &openai("api_keys = []"),
+        &["providers.x.api_keys: the list is empty; name at least one key, or take it out"],
+    );
+    check(
+        &openai("api_keys = [\"a\", \"\"]"),
+        &["providers.x.api_keys[1]: this is empty; give it a value or take the key out"],
+    );
+    check(&openai("api_keys = \"a\""), &["providers.x.api_keys: expected a list such as [\"…\", \"…\"], found a text"]);
+    check(
+        &openai("api_key = \"a\"\napi_keys = [\"b\"]"),
+        &["providers.x.api_keys: there is an api_key too; put all keys into api_keys, or take it out"],
+    );
+    check(
+        "[github]\nwebhook_secret = \"\"",
+        &["github.webhook_secret: this is empty; give it a value or take the key out"],
+    );
+    check_with(
+        "[alerts]\nwebhook_secret = \"env:S\"",
+        &[("S", "")],
+        &["alerts.webhook_secret: the variable S is empty; give it a value or take the key out"],
+    );
+    check(
+        "[telemetry]\nmetrics_token = \" \"",
+        &["telemetry.metrics_token: this is empty; give it a value or take the key out"],
+    );
+}
+
+#[test]
+fn routes_must_lead_somewhere() {
+    let route =
+        |line: &str| format!("[[providers]]\nname = \"box\"\nkind = \"sandbox\"\n[[routes]]\nname = \"r\"\n{line}");
+    check(
+        &route("strategy = \"primary\""),
+        &["routes.r: deployments is missing; list what stands behind the route, such as [\"openai/gpt-5\"]"],
+    );
+    check(
+        &route("deployments = []"),
+        &["routes.r.deployments: the list is empty; name at least one as provider/model"],
+    );
+    check(
+        &route("deployments = \"box/a\""),
+        &["routes.r.deployments: expected a list such as [\"…\", \"…\"], found a text"],
+    );
+    check(
+        &route("deployments = [\"openrouter/a\"]"),
+        &["routes.r.deployments[0]: no provider \"openrouter\"; there is box"],
+    );
+    check(&route("deployments = [\"box/\"]"), &["routes.r.deployments[0]: a name can't be empty"]);
+    check(
+        &route("deployments = [\"box/a\", \"box/a\"]"),
+        &["routes.r.deployments: \"box/a\" is in the list already; take one out"],
+    );
+    check(
+        &route("deployments = [\"box/a\"]\nstrategy = \"fastest\""),
+        &[
+            "routes.r.strategy: \"fastest\" is not primary, cost-optimized, performance, fallback, weighted, learned or experiment",
+        ],
+    );
+    check(
+        &route("deployments = [\"box/a\"]\nweights = [1]"),
+        &["routes.r.weights: only the strategy \"weighted\" has weights; set it, or take them out"],
+    );
+    check(
+        &route("deployments = [\"box/a\"]\nstrategy = \"weighted\"\nweights = [1, 2]"),
+        &["routes.r.weights: 2 weights for 1 deployments; give each its own"],
+    );
+    check(
+        &route("deployments = [\"box/a\"]\nstrategy = \"weighted\"\nweights = [0]"),
+        &["routes.r.weights: all weights are 0, so nothing could be chosen; raise one"],
+    );
+    check(
+        &route("deployments = [\"box/a\"]\n[[routes]]\nname = \"r\"\ndeployments = [\"box/b\"]"),
+        &["routes[1].name: another route is called \"r\" already; give each its own name"],
+    );
+    check(
+        "[[routes]]\nname = \"r\"\ndeployments = [\"openai/gpt-5\"]",
+        &[
+            "routes.r.deployments[0]: no provider \"openai\"; none is set up yet: add [[providers]], or set OPENAI_API_KEY or ANTHROPIC_API_KEY",
+        ],
+    );
+    check(
+        &route("deployments = [\"box/a\"]\n[operations.review-code]\nroute = \"rr\""),
+        &["operations.review-code.route: no route \"rr\"; did you mean \"r\"?"],
+    );
+    check(
+        &route("deployments = [\"box/a\"]\n[operations.review-code]"),
+        &["operations.review-code: route is missing; name the route that the operation uses"],
+    );
+}
+
+#[test]
+fn a_faulty_provider_or_route_makes_no_further_problems_where_it_is_named() {
+    check(
+        "[[providers]]\nname = \"x\"\nkind = \"openai\"\n[[routes]]\nname = \"r\"\ndeployments = [\"x/a\"]\nattempts_max = 99\n[operations.chat]\nroute = \"r\"",
+        &[
+            "providers.x: api_key is missing; set api_key = \"env:OPENAI_API_KEY\", or use kind = \"openai-compatible\" for a server without keys",
+            "routes.r.attempts_max: 99 is out of range; from 1 to 20 is possible",
+        ],
+    );
+}
+
+#[test]
+fn prices_are_texts_with_at_most_six_decimals() {
+    check(
+        "[prices.\"a/b\"]\ninput = 1.25",
+        &["prices.\"a/b\".input: an amount is written in quotes, such as \"0.01\": a bare number would be rounded"],
+    );
+    check("[prices.\"a/b\"]\ninput = \"-1\"", &["prices.\"a/b\".input: \"-1\" is negative"]);
+    check(
+        "[prices.\"a/b\"]\ninput = \"0.0000001\"",
+        &["prices.\"a/b\".input: \"0.0000001\" has more decimals than the 6 that can be kept"],
+    );
+    check(
+        "[prices.\"a/b\"]\ninputs = \"1\"",
+        &[
+            "prices.\"a/b\": no price is named; set input and output, in dollars per million tokens, such as input = \"0.25\"",
+            "prices.\"a/b\".inputs: unknown key; did you mean \"input\"?",
+        ],
+    );
+    check(
+        "[prices.gpt-5]\ninput = \"1\"",
+        &["prices.gpt-5: \"gpt-5\" is not of the form provider/model; write [prices.\"openai/gpt-5\"] with the quotes"],
+    );
+}
+
+#[test]
+fn new_keys_get_a_whole_budget_or_none() {
+    check(
+        "[limits]\nnew_key_budget = \"5\"",
+        &[
+            "limits.new_key_budget: expected a table, found a text; write [limits.new_key_budget] on a line of its own, its keys below it",
+            "limits.new_key_budget: window is missing; write it as new_key_budget = { window = \"day\", limit_usd = \"1.00\", action = \"block\" }",
+            "limits.new_key_budget: limit_usd is missing; write it as new_key_budget = { window = \"day\", limit_usd = \"1.00\", action = \"block\" }",
+        ],
+    );
+    check(
+        "[limits]\nnew_key_budget = { window = \"daily\", limit_usd = 1 }",
+        &[
+            "limits.new_key_budget.window: \"daily\" is not hour, day, week, month or total; did you mean \"day\"?",
+            "limits.new_key_budget.limit_usd: an amount is written in quotes, such as \"0.01\": a bare number would be rounded",
+        ],
+    );
+    let budget = |rest: &str| format!("[limits]\nnew_key_budget = {{ window = \"day\", limit_usd = \"1\", {rest} }}");
+    check(
+        &budget("action = \"downgrade\""),
+        &["limits.new_key_budget: downgrade_to is missing; name the route to downgrade to"],
+    );
+    check(
+        &budget("action = \"downgrade\", downgrade_to = \"cheap\""),
+        &["limits.new_key_budget.downgrade_to: no route \"cheap\""],
+    );
+    check(
+        &budget("downgrade_to = \"cheap\""),
+        &[
+            "limits.new_key_budget.downgrade_to: only the action \"downgrade\" has a route to go to; take one of the two out",
+        ],
+    );
+}
+
+#[test]
+fn certificates_need_their_keys_and_only_one_origin() {
+    check("[tls]\ncert = \"a.pem\"", &["tls.cert: a certificate needs its key; set tls.key too"]);
+    check("[tls]\nkey = \"a.pem\"", &["tls.key: a key needs its certificate; set tls.cert too"]);
+    check(
+        "[tls]\ncert = \"a.pem\"\nkey = \"k.pem\"\nacme = { domain = \"a.test\" }",
+        &["tls.acme: there is a certificate already; take out cert and key, or acme"],
+    );
+    check(
+        "[tls.acme]\nemail = \"me@example.test\"",
+        &["tls.acme: domain is missing; name the server that the certificate is for"],
+    );
+    check(
+        "[tls.acme]\ndomain = \"10.0.0.1\"\nemail = \"me\"",
+        &[
+            "tls.acme.domain: \"10.0.0.1\" is no name of a server, such as \"ai.example.test\"",
+            "tls.acme.email: \"me\" is no e-mail address",
+        ],
+    );
+}
+
+#[test]
+fn work_in_the_background_is_checked() {
+    check(
+        "[workflows]\nrepositories = [\"repos/*\", \"/srv/../etc\"]",
+        &[
+            "workflows.repositories[0]: \"repos/*\" is no absolute path without \"..\", such as \"/srv/repos/*\"",
+            "workflows.repositories[1]: \"/srv/../etc\" is no absolute path without \"..\", such as \"/srv/repos/*\"",
+        ],
+    );
+    check(
+        "[workflows]\nmax_usd = 1",
+        &["workflows.max_usd: an amount is written in quotes, such as \"0.01\": a bare number would be rounded"],
+    );
+    check(
+        "[[schedules]]\nworkflow = \"security\"",
+        &[
+            "schedules[0]: repository is missing; a schedule has a workflow, a repository and a cron",
+            "schedules[0]: cron is missing; a schedule has a workflow, a repository and a cron",
+        ],
+    );
+    check(
+        "[[schedules]]\nworkflow = \"secure\"\nrepository = \"/srv/a\"\ncron = \"61 * * * *\"\ntime_zone = \"Mars\"",
+        &[
+            "schedules[0].workflow: \"secure\" is not security, performance, documentation, migration or dependency-update",
+            "schedules[0].repository: no repository may be worked on yet; list it in [workflows] repositories",
+            "schedules[0].cron: \"61\" can't be the minute; write *, */n, or numbers from 0 to 59",
+            "schedules[0].time_zone: no time zone \"Mars\"; use an IANA name such as \"Europe/Berlin\" or \"UTC\"",
+        ],
+    );
+    check(
+        "[github]\ntoken = \"t\"\napp_id = 5",
+        &["github.token: there are an app's credentials too; take one of the two out"],
+    );
+    check("[github]\napp_id = 5", &["github.app_id: an app needs its key; set private_key = \"file:/path\" too"]);
+    check(
+        "[github]\napp_id = 5\nprivate_key = \"canary\"",
+        &["github.private_key: this is no private key in PEM; write \"file:/path\" of the one that GitHub gave"],
+    );
+    check(
+        "[github]\nrepositories = [\"a\", \"a/../b\", \"a/*\"]",
+        &[
+            "github.repositories[0]: \"a\" is not of the form owner/name or owner/*",
+            "github.repositories[1]: \"a/../b\" is not of the form owner/name or owner/*",
+        ],
+    );
+}
+
+#[test]
+fn variables_are_checked_like_keys_and_told_by_their_names() {
+    check_with(
+        "",
+        &[("TOLLGATE_LISTEN", "here")],
+        &["TOLLGATE_LISTEN: \"here\" is no address and port, such as \"127.0.0.1:8000\" or \"[::]:8000\""],
+    );
+    check_with(
+        "",
+        &[("TOLLGATE_WORKERS_CONCURRENCY", "many")],
+        &["TOLLGATE_WORKERS_CONCURRENCY: \"many\" is no whole number"],
+    );
+    check_with(
+        "",
+        &[("TOLLGATE_CACHE_ENABLED", "yes")],
+        &["TOLLGATE_CACHE_ENABLED: \"yes\" is neither true nor false"],
+    );
+    check_with(
+        "",
+        &[("TOLLGATE_ALERTS_THRESHOLDS", "50,80")],
+        &["TOLLGATE_ALERTS_THRESHOLDS: a list can't be set here; write it into the file"],
+    );
+    check_with(
+        "",
+        &[("TOLLGATE_PROVIDERS", "openai")],
+        &["TOLLGATE_PROVIDERS: a list can't be set here; write it into the file"],
+    );
+    check_with(
+        "",
+        &[("TOLLGATE_ADMIN_TOKEN", "canary")],
+        &["TOLLGATE_ADMIN_TOKEN: shorter than 32 characters; make one with: openssl rand -hex 32"],
+    );
+    check_with(
+        "",
+        &[("TOLLGATE_ADMIN_TOKEN", "")],
+        &["TOLLGATE_ADMIN_TOKEN: shorter than 32 characters; make one with: openssl rand -hex 32"],
+    );
+    check_with(
+        "",
+        &[("TOLLGATE_SERVR", "x")],
+        &[
+            "TOLLGATE_SERVR: no setting has this variable; did you mean \"TOLLGATE_SERVER\"?; unset it, or give it another name",
+        ],
+    );
+    check_with(
+        "",
+        &[("TOLLGATE_PORT", "8000")],
+        &["TOLLGATE_PORT: no setting has this variable; unset it, or give it another name"],
+    );
+    check_with(
+        "",
+        &[("OPENAI_API_KEY", "sk-1"), ("OPENAI_BASE_URL", "https://u:canary@example.test")],
+        &[
+            "OPENAI_BASE_URL: a URL here can't hold a user name or password; take them out, and give a key by its own setting",
+        ],
+    );
+    check_with(
+        "",
+        &[("OPENAI_API_KEY", "sk canary")],
+        &["OPENAI_API_KEY: the key has spaces or characters that no header can carry; copy it again"],
+    );
+}
+
+/// Pieces of settings: more likely than random letters to be nearly right.
+fn nearly_right() -> impl Strategy<Value = String> {
+    let pieces = [
+        "[[providers]]\n",
+        "[[routes]]\n",
+        "[cache]\n",
+        "[prices.\"a/b\"]\n",
+        "[tls.acme]\n",
+        "[limits.new_key_budget]\n",
+        "[[schedules]]\n",
+        "[log]\n",
+        "[github]\n",
+        "name = ",
+        "kind = ",
+        "ttl = ",
+        "input = ",
+        "listen = ",
+        "deployments = ",
+        "api_keys = ",
+        "timeouts = ",
+        "retention = ",
+        "cron = ",
+        "thresholds = ",
+        "\"openai\"\n",
+        "\"1h\"\n",
+        "\"env:HOME\"\n",
+        "\"file:/x\"\n",
+        "-9223372036854775808\n",
+        "1e400\n",
+        "nan\n",
+        "true\n",
+        "[]\n",
+        "[[1], {}]\n",
+        "{ connect = \"1s\" }\n",
+        "\"999999999999999999y\"\n",
+        "\"99999999999999999999TiB\"\n",
+        "1979-05-27T07:32:00Z\n",
+        "0xffffffffffffffffffffffff\n",
+        "\"\\u0000\"\n",
+        "\"é/✓\"\n",
+        "= ",
+        "[",
+        "\"",
+        "\n",
+    ];
+    proptest::collection::vec(proptest::sample::select(pieces.to_vec()), 0..25).prop_map(|pieces| pieces.concat())
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_taken_or_refused_but_never_panics(text in any::<String>(), pieces in nearly_right()) {
+        for text in [text, pieces] {
+            if let Err(problems) = Config::from_toml(&text) {
+                prop_assert!(!problems.as_slice().is_empty());
+            }
+        }
+    }
+
+    #[test]
+    fn any_variable_is_taken_or_refused_but_never_panics(text in any::<String>()) {
+        for name in ["TOLLGATE_LISTEN", "TOLLGATE_CACHE_TTL", "TOLLGATE_REDIS_URL", "TOLLGATE_TIME_ZONE", "TOLLGATE_LIMITS_BODY_BYTES_MAX", "OPENAI_BASE_URL"] {
+            let mut sources = super::sources("", &[("OPENAI_API_KEY", "sk-1")]);
+            sources.environment.push((name.to_owned(), text.clone()));
+            let _ = crate::config::load(&sources);
+        }
+    }
+
+    #[test]
+    fn no_refusal_repeats_a_literal_secret(key in "sk-canary[ -~]{0,20}") {
+        let key = key.replace(['\\', '"'], "");
+        let toml = format!(
+            "redis_url = \"{key}\"\n[[providers]]\nname = \"x\"\nkind = \"openai\"\napi_key = \"{key}\"\ncolour = 1\n[alerts]\nwebhook_url = \"{key}\"\n[github]\nprivate_key = \"{key}\"\n[cache]\nttl = 1"
+        );
+        let problems = load_with(&toml, &[]).expect_err("it is wrong in several places").to_string();
+        prop_assert!(!problems.contains("canary"), "{}", problems);
+    }
+}
