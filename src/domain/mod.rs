@@ -3,6 +3,7 @@
 //! No input or output, no async, nothing of the rest of the crate. Values check themselves when they are made, so a
 //! wrong one can't be handed on.
 
+mod budget;
 mod ids;
 mod model;
 mod money;
@@ -11,8 +12,11 @@ mod tokens;
 mod usage;
 mod window;
 
+pub use budget::{BudgetAction, BudgetDefinition, BudgetError, BudgetScope, BudgetTerms};
 pub use ids::{BudgetId, IdError, KeyId, Name, RequestId, RequestIds};
-pub use model::{CacheOutcome, CostBasis, Deployment, Dialect, Endpoint, EntryStatus, ModelId, ProviderKind, ProviderName};
+pub use model::{
+    CacheOutcome, CostBasis, Deployment, Dialect, Endpoint, EntryStatus, ModelId, ProviderKind, ProviderName,
+};
 pub use money::{MoneyError, Multiplier, Picodollars, Price};
 pub use secret::Secret;
 pub use tokens::estimate_tokens;

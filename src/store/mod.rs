@@ -6,6 +6,8 @@
 //! anything else is written. Reads go straight to the file, in short transactions.
 
 mod open;
+mod settings;
 
 pub use open::{OpenError, OpenOptions, open};
 pub use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
+pub use settings::{Settings, SettingsError};
