@@ -7,7 +7,9 @@
 
 mod journal;
 mod open;
+mod settings;
 
 pub use journal::{CommitError, Journal, SubmitError, Writer, WriterOptions};
 pub use open::{OpenError, OpenOptions, open};
 pub use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
+pub use settings::{Settings, SettingsError};
