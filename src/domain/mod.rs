@@ -3,6 +3,7 @@
 //! No input or output, no async, nothing of the rest of the crate. Values check themselves when they are made, so a
 //! wrong one can't be handed on.
 
+mod billing;
 mod ids;
 mod model;
 mod money;
@@ -11,6 +12,7 @@ mod tokens;
 mod usage;
 mod window;
 
+pub use billing::{Billed, PriceName, Residency, ServiceTier};
 pub use ids::{BudgetId, IdError, KeyId, Name, RequestId, RequestIds};
 pub use model::{CacheOutcome, CostBasis, Deployment, Dialect, Endpoint, EntryStatus, ModelId, ProviderKind, ProviderName};
 pub use money::{MoneyError, Multiplier, Picodollars, Price};
