@@ -4,6 +4,7 @@
 //! wrong one can't be handed on.
 
 mod budget;
+mod billing;
 mod ids;
 pub mod json;
 mod model;
@@ -14,6 +15,7 @@ mod usage;
 mod window;
 
 pub use budget::{BudgetAction, BudgetDefinition, BudgetError, BudgetScope, BudgetTerms};
+pub use billing::{Billed, PriceName, Residency, ServiceTier};
 pub use ids::{BudgetId, IdError, KeyId, Name, RequestId, RequestIds};
 pub use model::{
     CacheOutcome, CostBasis, Deployment, Dialect, Endpoint, EntryStatus, ModelId, ProviderKind, ProviderName,
