@@ -3,7 +3,8 @@
 //! A row is a version byte and JSON: few and small, they gain optional fields without a new version, and a person can
 //! read them. Only hashes of secrets are stored. A [`Draft`] loads everything within a write transaction, and each of its
 //! methods changes table and state alike; so the state that is swapped in after the commit is what the disk holds, even
-//! when an earlier commit failed with an unknown outcome. That costs milliseconds at ten thousand keys, per change.
+//! when an earlier commit failed with an unknown outcome. The price is a pass over all rows per change: 0.23 s at ten
+//! thousand keys in an unoptimised build.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

@@ -220,7 +220,7 @@ impl Keys {
         Ok((key, secret))
     }
 
-    /// The key that a caller presents. Takes about a microsecond and touches memory only.
+    /// The key that a caller presents. Touches memory only: a checksum, one keyed hash, one look-up.
     pub fn authenticate(&self, presented: &str, now: Timestamp) -> Result<Arc<VirtualKey>, KeyError> {
         Kind::VirtualKey.check(presented)?;
         let hash = self.pepper.hash(presented);
