@@ -1,1 +1,126 @@
-//! budget.
+//! Which budgets a call falls under, and how they stand.
+//!
+//! Definitions are kept by `keys`; the sums are the ledger's, which alone decides whether a call fits. Here the two meet:
+//! a call's scopes become charges, and each budget's sum is kept up to date from the moment the budget is there.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use crate::domain::{BudgetAction, BudgetDefinition, BudgetScope, Deployment, Picodollars, Window, WindowId};
+use crate::keys::Keys;
+use crate::ledger::{Balance, CallFacts, Charge, Ledger, LedgerError, Scope};
+
+/// The budgets of one data folder.
+pub struct Budgets {
+    keys: Arc<Keys>,
+    ledger: Arc<Ledger>,
+}
+
+/// How a budget stands in its present window.
+#[derive(Clone, Debug)]
+pub struct Standing {
+    /// The budget.
+    pub definition: Arc<BudgetDefinition>,
+    /// The window that its sum is over.
+    pub window: WindowId,
+    /// Spent and held.
+    pub balance: Balance,
+    /// When the next window begins; absent for a total.
+    pub resets_at: Option<Timestamp>,
+}
+
+impl Standing {
+    /// What may still be spent or held.
+    pub fn free(&self) -> Picodollars {
+        self.definition.limit.saturating_sub(self.balance.spent).saturating_sub(self.balance.held)
+    }
+}
+
+impl Budgets {
+    /// The budgets over a ledger and the definitions that `keys` keeps.
+    pub fn new(keys: Arc<Keys>, ledger: Arc<Ledger>) -> Self {
+        Self { keys, ledger }
+    }
+
+    /// Makes the ledger keep the sums of all budgets in their present windows: once at the start.
+    pub async fn track_all(&self, now: Timestamp) -> Result<(), LedgerError> {
+        for definition in self.keys.budgets().iter() {
+            self.track(definition, now).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes the ledger keep a new budget's sum, what was spent before included.
+    pub async fn track(&self, definition: &BudgetDefinition, now: Timestamp) -> Result<(), LedgerError> {
+        let window = definition.window.at(now, self.zone());
+        self.ledger.track(scope_of(&definition.scope), window).await
+    }
+
+    fn zone(&self) -> &TimeZone {
+        self.ledger.zone()
+    }
+
+    /// The charges of a call at a deployment: one for each budget that may refuse it.
+    pub fn charges(&self, facts: &CallFacts, deployment: &Deployment, now: Timestamp) -> Vec<Charge> {
+        let budgets = self.keys.budgets();
+        let binding = budgets.iter().filter(|budget| {
+            budget.action == BudgetAction::Block && binds(&budget.scope, facts, deployment)
+        });
+        binding
+            .map(|budget| Charge {
+                budget: budget.id,
+                scope: scope_of(&budget.scope),
+                window: budget.window.at(now, self.zone()),
+                limit: budget.limit,
+            })
+            .collect()
+    }
+
+    /// How a budget stands now. Blocking: reads the file.
+    pub fn standing(&self, definition: &Arc<BudgetDefinition>, now: Timestamp) -> Result<Standing, LedgerError> {
+        let window = definition.window.at(now, self.zone());
+        let balance = self.ledger.balance(&scope_of(&definition.scope), window)?;
+        Ok(Standing { definition: Arc::clone(definition), window, balance, resets_at: window.end(self.zone()) })
+    }
+
+    /// How all budgets stand now. Blocking.
+    pub fn standings(&self, now: Timestamp) -> Result<Vec<Standing>, LedgerError> {
+        self.keys.budgets().iter().map(|definition| self.standing(definition, now)).collect()
+    }
+
+    /// The budget over everything in a window, if there is one.
+    pub fn over_everything(&self, window: Window) -> Option<Arc<BudgetDefinition>> {
+        let budgets = self.keys.budgets();
+        budgets.iter().find(|budget| budget.scope == BudgetScope::Everything && budget.window == window).cloned()
+    }
+
+    /// The definition of a budget.
+    pub fn definition(&self, id: crate::domain::BudgetId) -> Option<Arc<BudgetDefinition>> {
+        self.keys.budget(id)
+    }
+}
+
+fn scope_of(scope: &BudgetScope) -> Scope {
+    match scope.id() {
+        None => Scope::everything(),
+        Some(id) => Scope::of(scope.kind(), &id),
+    }
+}
+
+fn binds(scope: &BudgetScope, facts: &CallFacts, deployment: &Deployment) -> bool {
+    match scope {
+        BudgetScope::Everything => true,
+        BudgetScope::Team(team) => facts.team.as_deref() == Some(team.as_str()),
+        BudgetScope::Key(key) => facts.key == *key,
+        BudgetScope::Provider(provider) => deployment.provider == *provider,
+        BudgetScope::Model(model) => deployment.model == *model,
+        BudgetScope::Operation(operation) => *facts.operation == *operation.as_str(),
+        BudgetScope::Tag { name, value } => {
+            facts.tags.iter().any(|(tag, its)| **tag == *name.as_str() && **its == *value.as_str())
+        }
+        // Runs of workflows are calls with an operation of their own; none are made yet.
+        BudgetScope::Run(_) => false,
+    }
+}

@@ -11,6 +11,7 @@ mod decode;
 mod error;
 pub mod openai;
 pub mod sandbox;
+mod sandbox_provider;
 mod sse;
 mod upstream;
 pub mod usage;

@@ -120,7 +120,8 @@ impl Router {
     /// Resolves a name: a route first, then `provider/anything`, then a bare model at the first provider that has it.
     pub fn plan(&self, name: &str, endpoint: Endpoint, now: Instant) -> Result<Plan, RouteError> {
         let (mut candidates, attempts_max, strategy) = if let Some(route) = self.routes.iter().find(|route| route.name == name) {
-            let candidates = route.deployments.iter().filter_map(|deployment| self.candidate(deployment)).collect();
+            let candidates: Vec<Candidate> =
+                route.deployments.iter().filter_map(|deployment| self.candidate(deployment)).collect();
             (candidates, route.attempts_max, route.strategy)
         } else {
             let candidate = self.named(name).or_else(|| self.bare(name, endpoint));

@@ -1,1 +1,7 @@
-//! telemetry.
+//! What the process tells about itself: names, counters, logs.
+
+pub mod logs;
+mod metrics;
+pub mod names;
+
+pub use metrics::{CallRecord, Metrics, Percentiles, Totals};

@@ -1,0 +1,294 @@
+//! Counters of the process: the Prometheus page, and the figures of the overview.
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use prometheus_client::encoding::{EncodeLabelSet, text::encode};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+/// Calls whose times are kept for the percentiles: enough for a steady p95, small enough to sort on demand.
+const RECENT_LEN: usize = 2_048;
+
+/// One ended call, as the metrics see it.
+#[derive(Clone, Debug)]
+pub struct CallRecord<'a> {
+    /// The configured provider; empty where none was reached.
+    pub provider: &'a str,
+    /// The model's name at the provider; empty where none was reached.
+    pub model: &'a str,
+    /// `settled`, `failed` or `unknown`.
+    pub status: &'static str,
+    /// Whether it failed.
+    pub failed: bool,
+    /// `hit`, `semantic`, `miss` or `bypass`.
+    pub cache: &'static str,
+    /// From arrival to end.
+    pub latency_ms: u32,
+    /// From arrival to the first content.
+    pub time_to_first_token_ms: Option<u32>,
+    /// Tokens in and out.
+    pub tokens: (u64, u64),
+    /// Dollars, for the counter.
+    pub cost_usd: f64,
+    /// Whether it cost more than was held for it.
+    pub underestimated: bool,
+}
+
+/// What was counted since the process began.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Totals {
+    /// Calls that ended.
+    pub requests: u64,
+    /// Those that failed.
+    pub errors: u64,
+    /// Tokens that went in.
+    pub input_tokens: u64,
+    /// Tokens that came out.
+    pub output_tokens: u64,
+    /// Calls that run.
+    pub in_flight: i64,
+}
+
+/// Milliseconds below which a share of the recent calls lies.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Percentiles {
+    /// Half of them.
+    pub p50: Option<u32>,
+    /// Nineteen of twenty.
+    pub p95: Option<u32>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CallLabels {
+    provider: String,
+    model: String,
+    status: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ModelLabels {
+    provider: String,
+    model: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CacheLabels {
+    outcome: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ProviderLabels {
+    provider: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BudgetLabels {
+    scope: String,
+    window: String,
+}
+
+type Seconds = Family<ModelLabels, Histogram, fn() -> Histogram>;
+
+/// The metrics of one process.
+pub struct Metrics {
+    registry: Registry,
+    requests: Family<CallLabels, Counter>,
+    durations: Seconds,
+    first_tokens: Seconds,
+    cost: Family<ModelLabels, Counter<f64, AtomicU64>>,
+    cache: Family<CacheLabels, Counter>,
+    circuit: Family<ProviderLabels, Gauge>,
+    budget_remaining: Family<BudgetLabels, Gauge<f64, AtomicU64>>,
+    underestimates: Counter,
+    queue_jobs: Gauge,
+    counts: Counts,
+    recent: Mutex<Recent>,
+}
+
+#[derive(Default)]
+struct Counts {
+    requests: AtomicU64,
+    errors: AtomicU64,
+    input_tokens: AtomicU64,
+    output_tokens: AtomicU64,
+    in_flight: AtomicI64,
+}
+
+#[derive(Default)]
+struct Recent {
+    latency_ms: VecDeque<u32>,
+    first_token_ms: VecDeque<u32>,
+}
+
+fn seconds() -> Histogram {
+    Histogram::new([0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0])
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("tollgate");
+        let requests = Family::default();
+        registry.register("requests", "Client calls that ended", requests.clone());
+        let durations = Seconds::new_with_constructor(seconds);
+        registry.register("request_duration_seconds", "From a call's arrival to its end", durations.clone());
+        let first_tokens = Seconds::new_with_constructor(seconds);
+        registry.register("time_to_first_token_seconds", "From a call's arrival to the first content", first_tokens.clone());
+        let cost = Family::default();
+        registry.register("cost_usd", "What calls cost, in US dollars", cost.clone());
+        let cache = Family::default();
+        registry.register("cache_requests", "What the response cache did for calls", cache.clone());
+        let circuit = Family::default();
+        registry.register("circuit_state", "0 closed, 1 half-open, 2 open: the worst of a provider", circuit.clone());
+        let budget_remaining = Family::default();
+        registry.register("budget_remaining_usd", "What may still be spent in the present window", budget_remaining.clone());
+        let underestimates = Counter::default();
+        registry.register("ledger_underestimate", "Calls that cost more than was held for them", underestimates.clone());
+        let queue_jobs = Gauge::default();
+        registry.register("queue_jobs", "Jobs that wait or run", queue_jobs.clone());
+        Self {
+            registry,
+            requests,
+            durations,
+            first_tokens,
+            cost,
+            cache,
+            circuit,
+            budget_remaining,
+            underestimates,
+            queue_jobs,
+            counts: Counts::default(),
+            recent: Mutex::default(),
+        }
+    }
+}
+
+impl Metrics {
+    /// Counts a call that begins; [`Self::ended`] counts its end.
+    pub fn began(&self) {
+        self.counts.in_flight.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a call that began and has gone, whatever became of it.
+    pub fn left(&self) {
+        self.counts.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Counts a call's end.
+    pub fn ended(&self, call: &CallRecord<'_>) {
+        let model = ModelLabels { provider: call.provider.to_owned(), model: call.model.to_owned() };
+        let labels = CallLabels {
+            provider: model.provider.clone(),
+            model: model.model.clone(),
+            status: call.status.to_owned(),
+        };
+        self.requests.get_or_create(&labels).inc();
+        self.durations.get_or_create(&model).observe(f64::from(call.latency_ms) / 1_000.0);
+        if let Some(first) = call.time_to_first_token_ms {
+            self.first_tokens.get_or_create(&model).observe(f64::from(first) / 1_000.0);
+        }
+        self.cost.get_or_create(&model).inc_by(call.cost_usd.max(0.0));
+        self.cache.get_or_create(&CacheLabels { outcome: call.cache.to_owned() }).inc();
+        if call.underestimated {
+            self.underestimates.inc();
+        }
+        self.counts.requests.fetch_add(1, Ordering::Relaxed);
+        self.counts.errors.fetch_add(u64::from(call.failed), Ordering::Relaxed);
+        self.counts.input_tokens.fetch_add(call.tokens.0, Ordering::Relaxed);
+        self.counts.output_tokens.fetch_add(call.tokens.1, Ordering::Relaxed);
+        let mut recent = self.recent.lock().expect("no holder of this lock panics");
+        push(&mut recent.latency_ms, call.latency_ms);
+        if let Some(first) = call.time_to_first_token_ms {
+            push(&mut recent.first_token_ms, first);
+        }
+    }
+
+    /// Sets what the page shows of a provider's circuit: 0 closed, 1 half-open, 2 open.
+    pub fn circuit(&self, provider: &str, state: i64) {
+        self.circuit.get_or_create(&ProviderLabels { provider: provider.to_owned() }).set(state);
+    }
+
+    /// Sets what the page shows of a budget.
+    pub fn budget(&self, scope: &str, window: &str, remaining_usd: f64) {
+        let labels = BudgetLabels { scope: scope.to_owned(), window: window.to_owned() };
+        self.budget_remaining.get_or_create(&labels).set(remaining_usd);
+    }
+
+    /// Sets how many jobs wait or run.
+    pub fn queue(&self, jobs: i64) {
+        self.queue_jobs.set(jobs);
+    }
+
+    /// What was counted since the process began.
+    pub fn totals(&self) -> Totals {
+        Totals {
+            requests: self.counts.requests.load(Ordering::Relaxed),
+            errors: self.counts.errors.load(Ordering::Relaxed),
+            input_tokens: self.counts.input_tokens.load(Ordering::Relaxed),
+            output_tokens: self.counts.output_tokens.load(Ordering::Relaxed),
+            in_flight: self.counts.in_flight.load(Ordering::Relaxed),
+        }
+    }
+
+    /// How long recent calls took, and how long until their first content.
+    pub fn recent(&self) -> (Percentiles, Percentiles) {
+        let recent = self.recent.lock().expect("no holder of this lock panics");
+        (percentiles(&recent.latency_ms), percentiles(&recent.first_token_ms))
+    }
+
+    /// The page in Prometheus's text format.
+    pub fn page(&self) -> String {
+        let mut page = String::new();
+        encode(&mut page, &self.registry).expect("writing to a string can't fail");
+        page
+    }
+}
+
+fn push(recent: &mut VecDeque<u32>, value: u32) {
+    if recent.len() == RECENT_LEN {
+        recent.pop_front();
+    }
+    recent.push_back(value);
+}
+
+fn percentiles(values: &VecDeque<u32>) -> Percentiles {
+    let mut sorted: Vec<u32> = values.iter().copied().collect();
+    sorted.sort_unstable();
+    let at = |percent: usize| sorted.get((sorted.len() * percent / 100).min(sorted.len().saturating_sub(1))).copied();
+    Percentiles { p50: at(50), p95: at(95) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_of_the_most_recent_calls() {
+        let metrics = Metrics::default();
+        assert_eq!(metrics.recent().0.p50, None);
+        for latency_ms in 0..5_000 {
+            metrics.ended(&CallRecord {
+                provider: "p",
+                model: "m",
+                status: "settled",
+                failed: false,
+                cache: "bypass",
+                latency_ms,
+                time_to_first_token_ms: None,
+                tokens: (1, 2),
+                cost_usd: 0.5,
+                underestimated: false,
+            });
+        }
+        let (latency, first_token) = metrics.recent();
+        assert_eq!(latency.p50, Some(2_952 + 1_024));
+        assert_eq!(first_token.p95, None);
+        assert_eq!(metrics.totals().output_tokens, 10_000);
+        let page = metrics.page();
+        assert!(page.contains("tollgate_requests_total{provider=\"p\",model=\"m\",status=\"settled\"} 5000"), "{page}");
+    }
+}
