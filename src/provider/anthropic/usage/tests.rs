@@ -127,6 +127,17 @@ fn running_totals_replace_and_never_add() {
 }
 
 #[test]
+fn later_totals_replace_earlier_iterations_and_later_iterations_replace_totals() {
+    let mut progress =
+        started(r#"{"input_tokens":5,"output_tokens":1,"iterations":[{"input_tokens":5,"output_tokens":1}]}"#);
+    take(&mut progress, &delta(r#"{"output_tokens":9}"#));
+    assert_eq!(progress.reported().unwrap().usage, text(5, 9));
+    let iterations = r#"[{"input_tokens":5,"output_tokens":9},{"input_tokens":6,"output_tokens":2}]"#;
+    take(&mut progress, &delta(&format!("{{\"output_tokens\":2,\"iterations\":{iterations}}}")));
+    assert_eq!(progress.reported().unwrap().usage, text(11, 11));
+}
+
+#[test]
 fn a_stream_is_final_only_with_its_last_usage() {
     let mut progress = started(r#"{"input_tokens":25,"output_tokens":1}"#);
     assert!(!progress.is_final());

@@ -47,6 +47,13 @@ fn a_strange_shape_is_forgiven() {
 }
 
 #[test]
+fn the_usage_at_the_top_counts_before_the_one_in_a_corner() {
+    let json = r#"{"usage":{"prompt_tokens":3},"x_groq":{"usage":{"prompt_tokens":4}}}"#;
+    assert_eq!(usage(json).unwrap(), Some(text(3, 0)));
+    assert!(usage(r#"{"usage":{"prompt_tokens":-3},"x_groq":{"usage":{"prompt_tokens":4}}}"#).is_err());
+}
+
+#[test]
 fn no_usage_is_none() {
     for json in [
         "{}",
