@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use tollgate::catalog::Catalog;
 use tollgate::domain::{CostBasis, Picodollars, ProviderName, TokenUsage};
 use tollgate::provider::usage::{ReportedUsage, UsageError};
-use tollgate::provider::{anthropic, openai};
+use tollgate::provider::{anthropic::usage as anthropic, openai::usage as openai};
 
 #[derive(Deserialize)]
 struct Table {
