@@ -264,8 +264,7 @@ fn surcharges(wire: &MultipliersWire) -> Result<Surcharges, String> {
         }
         Ok(Some(factor))
     };
-    let (geo, region) =
-        (factor("inference_geo_us", &wire.inference_geo_us)?, factor("region_us", &wire.region_us)?);
+    let (geo, region) = (factor("inference_geo_us", &wire.inference_geo_us)?, factor("region_us", &wire.region_us)?);
     Ok(Surcharges {
         us: geo.or(region),
         eu: factor("region_eu", &wire.region_eu)?,

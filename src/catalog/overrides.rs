@@ -38,7 +38,11 @@ impl PriceOverride {
         let own = Row::new(self.prices.iter().map(|(name, price)| (*name, *price)));
         if own.get(PriceName::Input).is_some() {
             let web_search = listed.and_then(PriceSheet::web_search);
-            return Some(PriceSheet { rows: Rows { plain: own, services: Vec::new() }, web_search, ..PriceSheet::default() });
+            return Some(PriceSheet {
+                rows: Rows { plain: own, services: Vec::new() },
+                web_search,
+                ..PriceSheet::default()
+            });
         }
         let mut sheet = listed?.clone();
         sheet.rows.plain = sheet.rows.plain.corrected(&own);

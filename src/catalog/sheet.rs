@@ -58,8 +58,8 @@ impl Rows {
         self.services.iter().find(|(listed, _)| *listed == tier).and_then(|(_, row)| row.get(name))
     }
 
-    fn within<'a>(&'a self, reach: &'a Reach) -> impl Iterator<Item = &'a Row> {
-        let services = self.services.iter().filter(|(tier, _)| reach.tier.is_none_or(|asked| asked == *tier));
+    fn within(&self, reach: Reach) -> impl Iterator<Item = &Row> {
+        let services = self.services.iter().filter(move |(tier, _)| reach.tier.is_none_or(|asked| asked == *tier));
         std::iter::once(&self.plain).chain(services.map(|(_, row)| row))
     }
 }
@@ -165,23 +165,29 @@ impl PriceSheet {
 
     /// True where no token has a price above nothing.
     pub fn is_free(&self) -> bool {
-        self.reachable_rows(&Reach::default(), u64::MAX).all(|row| row.prices().all(|(_, price)| price == Price::FREE))
+        self.reachable_rows(Reach::default(), u64::MAX).all(|row| row.prices().all(|(_, price)| price == Price::FREE))
     }
 
     /// The dearest price that a token of input can have, whatever the request turns out to be billed as.
     pub fn dearest_input(&self) -> Price {
-        self.dearest(&Reach::default(), u64::MAX, false)
+        self.dearest(Reach::default(), u64::MAX, false)
     }
 
     /// The dearest price that a token of output can have, whatever the request turns out to be billed as.
     pub fn dearest_output(&self) -> Price {
-        self.dearest(&Reach::default(), u64::MAX, true)
+        self.dearest(Reach::default(), u64::MAX, true)
     }
 
     /// An upper bound of the cost of any usage with at most so much input, so much output for each of so many choices,
     /// and so many searches, however it is billed.
-    pub fn ceiling(&self, input_tokens_max: u64, output_tokens_max: u64, choices: u64, searches_max: u64) -> Picodollars {
-        self.ceiling_within(&Reach::default(), input_tokens_max, output_tokens_max, choices, searches_max)
+    pub fn ceiling(
+        &self,
+        input_tokens_max: u64,
+        output_tokens_max: u64,
+        choices: u64,
+        searches_max: u64,
+    ) -> Picodollars {
+        self.ceiling_within(Reach::default(), input_tokens_max, output_tokens_max, choices, searches_max)
     }
 
     /// The same bound for a request that can be billed only within a reach.
@@ -189,7 +195,7 @@ impl PriceSheet {
     /// A search without a price adds nothing here, as it adds nothing to the cost: ask [`Self::web_search`] first.
     pub fn ceiling_within(
         &self,
-        reach: &Reach,
+        reach: Reach,
         input_tokens_max: u64,
         output_tokens_max: u64,
         choices: u64,
@@ -219,7 +225,8 @@ impl PriceSheet {
             tokens_cost += cost;
             add(CostLine { bucket: name.as_str(), tokens, price, cost, basis });
         }
-        let residency = ("residency", billed.residency != Residency::Anywhere, self.surcharges.residency(billed.residency));
+        let residency =
+            ("residency", billed.residency != Residency::Anywhere, self.surcharges.residency(billed.residency));
         let fast = ("fast", billed.fast, self.surcharges.fast);
         for (bucket, holds, factor) in [residency, fast] {
             if holds && !tokens_cost.is_zero() {
@@ -246,7 +253,13 @@ impl PriceSheet {
     ///
     /// A name that the billed tier lacks has the plain price, or the tier's price for short contexts where that is
     /// dearer. A name without a price in any row is charged as input, or as output where it is a kind of output.
-    fn price_of(&self, name: PriceName, tier: ServiceTier, long: Option<&LongContext>, is_off_peak: bool) -> (Price, CostBasis) {
+    fn price_of(
+        &self,
+        name: PriceName,
+        tier: ServiceTier,
+        long: Option<&LongContext>,
+        is_off_peak: bool,
+    ) -> (Price, CostBasis) {
         let plain = long
             .and_then(|long| long.rows.plain.get(name))
             .or_else(|| self.off_peak.as_ref().filter(|_| is_off_peak).and_then(|(_, row)| row.get(name)))
@@ -271,15 +284,15 @@ impl PriceSheet {
         (self.price_of(stand_in, tier, long, is_off_peak).0, CostBasis::Estimated)
     }
 
-    fn reachable_rows<'a>(&'a self, reach: &'a Reach, input_tokens_max: u64) -> impl Iterator<Item = &'a Row> {
+    fn reachable_rows(&self, reach: Reach, input_tokens_max: u64) -> impl Iterator<Item = &Row> {
         let long = self.long_contexts.iter().filter(move |long| input_tokens_max > long.above_input_tokens);
         self.rows
             .within(reach)
             .chain(self.off_peak.iter().map(|(_, row)| row))
-            .chain(long.flat_map(|long| long.rows.within(reach)))
+            .chain(long.flat_map(move |long| long.rows.within(reach)))
     }
 
-    fn dearest(&self, reach: &Reach, input_tokens_max: u64, output: bool) -> Price {
+    fn dearest(&self, reach: Reach, input_tokens_max: u64, output: bool) -> Price {
         // Output without a price is charged as input.
         let input_stands_in = output && self.rows.plain.get(PriceName::Output).is_none();
         let listed = self
@@ -289,16 +302,20 @@ impl PriceSheet {
             .map(|(_, price)| price)
             .max()
             .unwrap_or(Price::FREE);
-        let residencies = Residency::ALL.iter().filter(|place| reach.residency.is_none_or(|asked| asked == **place));
+        // What was promised may not be kept, so that a request can be billed without a surcharge that it asked for.
+        let is_reached =
+            |place: &Residency| *place == Residency::Anywhere || reach.residency.is_none_or(|asked| asked == *place);
         let fast = if reach.fast.unwrap_or(true) { self.surcharges.fast } else { None };
-        residencies
-            .filter_map(|place| self.surcharges.residency(*place))
-            .flat_map(|residency| {
-                let multiplied = residency.of(listed.of(1));
+        let dearest = Residency::ALL
+            .iter()
+            .filter(|place| is_reached(place))
+            .flat_map(|place| {
+                let multiplied = self.surcharges.residency(*place).unwrap_or(Multiplier::ONE).of(listed.of(1));
                 [multiplied, fast.unwrap_or(Multiplier::ONE).of(multiplied)]
             })
-            .map(|amount| Price::per_token(u64::try_from(amount.get()).unwrap_or(u64::MAX)))
-            .fold(listed, Price::max)
+            .max()
+            .unwrap_or(Picodollars::ZERO);
+        Price::per_token(u64::try_from(dearest.get()).unwrap_or(u64::MAX))
     }
 }
 

@@ -106,7 +106,7 @@ fn stop_reason<'a>(wire: &AnswerWire<'a>) -> Option<Cow<'a, str>> {
 }
 
 /// The counts that one record names; what it leaves out is `None`.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Told {
     input: Option<u64>,
     output: Option<u64>,
@@ -144,15 +144,15 @@ impl Told {
 
     /// The counts in buckets; nothing without the input, since that would say too little.
     fn buckets(&self) -> Option<TokenUsage> {
-        let (for_5m, for_1h) = self.cache_writes.unwrap_or_default();
+        let (briefly, for_an_hour) = self.cache_writes.unwrap_or_default();
         let usage = match self.iterations {
             Some(sum) => sum,
             None => TokenUsage {
                 uncached_input: self.input?,
                 cache_read: self.cache_read.unwrap_or_default(),
                 // Writes that the split leaves out, and all writes without one, last five minutes.
-                cache_write_5m: for_5m.max(self.cache_write.unwrap_or_default().saturating_sub(for_1h)),
-                cache_write_1h: for_1h,
+                cache_write_5m: briefly.max(self.cache_write.unwrap_or_default().saturating_sub(for_an_hour)),
+                cache_write_1h: for_an_hour,
                 output: self.output.unwrap_or_default(),
                 ..TokenUsage::default()
             },
@@ -203,9 +203,9 @@ fn iteration_input(wire: &UsageWire<'_>) -> Result<Option<u64>, UsageError> {
 
 fn counts(wire: &UsageWire<'_>) -> Result<Told, UsageError> {
     let cache_writes = object(wire.cache_creation).map(|split: DetailsWire| {
-        let for_5m = split.ephemeral_5m_input_tokens.or_zero("ephemeral_5m_input_tokens")?;
-        let for_1h = split.ephemeral_1h_input_tokens.or_zero("ephemeral_1h_input_tokens")?;
-        Ok((for_5m, for_1h))
+        let briefly = split.ephemeral_5m_input_tokens.or_zero("ephemeral_5m_input_tokens")?;
+        let for_an_hour = split.ephemeral_1h_input_tokens.or_zero("ephemeral_1h_input_tokens")?;
+        Ok((briefly, for_an_hour))
     });
     Ok(Told {
         input: wire.input_tokens.told("input_tokens")?,

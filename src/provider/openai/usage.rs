@@ -99,6 +99,7 @@ impl Default for UsageWire<'_> {
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
+#[expect(clippy::struct_field_names, reason = "these are the wire's names")]
 struct DetailsWire {
     cached_tokens: Count,
     cache_write_tokens: Count,
