@@ -1,0 +1,106 @@
+//! What goes into the gateway and what comes out: values between it and the HTTP server.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::domain::{CacheOutcome, Deployment, Endpoint, Picodollars, RequestId};
+use crate::keys::VirtualKey;
+use crate::ledger::Reservation;
+use crate::provider::{Client, ForwardedHeaders};
+
+use super::error::GatewayError;
+
+/// The way to the providers: it takes no call without a reservation of the ledger.
+pub type UpstreamClient = Client<Reservation>;
+
+/// Pieces of a stream that may wait for a client that reads slowly.
+pub(super) const PIECES_LEN: usize = 16;
+
+/// A call as a client sent it.
+#[derive(Clone, Debug)]
+pub struct Inbound {
+    /// Its id, handed out on arrival.
+    pub id: RequestId,
+    /// The path.
+    pub endpoint: Endpoint,
+    /// Who calls.
+    pub caller: Arc<VirtualKey>,
+    /// The body.
+    pub body: Bytes,
+    /// What goes on of its headers.
+    pub headers: ForwardedHeaders,
+    /// The client's own id of the call.
+    pub client_request_id: Option<Arc<str>>,
+    /// What the call is for.
+    pub operation: Arc<str>,
+    /// The client's labels, those of its key included.
+    pub tags: Vec<(Arc<str>, Arc<str>)>,
+    /// When it arrived.
+    pub arrived: Instant,
+    /// A limit on the whole call that is shorter than the provider's.
+    pub timeout: Option<Duration>,
+}
+
+/// What came of a call.
+pub type Outcome = Result<Answer, Refusal>;
+
+/// Where the HTTP server waits for what came of a call. Dropping it tells the call that the client has gone.
+pub type Waiting = oneshot::Receiver<Outcome>;
+
+/// A call that is not answered.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    /// Why.
+    pub error: GatewayError,
+    /// How many attempts were made.
+    pub attempts: u32,
+    /// Where the last one went.
+    pub deployment: Option<Deployment>,
+}
+
+impl From<GatewayError> for Refusal {
+    fn from(error: GatewayError) -> Self {
+        Self { error, attempts: 0, deployment: None }
+    }
+}
+
+/// A call that is answered.
+#[derive(Debug)]
+pub struct Answer {
+    /// Which deployment answers.
+    pub deployment: Deployment,
+    /// How many attempts were made.
+    pub attempts: u32,
+    /// What the response cache did.
+    pub cache: CacheOutcome,
+    /// The provider's own id of the request.
+    pub upstream_request_id: Option<Arc<str>>,
+    /// The answer itself.
+    pub body: AnswerBody,
+}
+
+/// The body of an answer.
+#[derive(Debug)]
+pub enum AnswerBody {
+    /// All of it, booked already.
+    Whole {
+        /// The bytes as they came.
+        bytes: Bytes,
+        /// What it cost; absent where no price is known.
+        cost: Option<Picodollars>,
+    },
+    /// Piece by piece; the last one comes when the call is booked. Dropping it tells the call that the client has gone.
+    Stream(mpsc::Receiver<Piece>),
+}
+
+/// A piece of a stream.
+#[derive(Clone, Debug)]
+pub enum Piece {
+    /// Bytes as they came.
+    Bytes(Bytes),
+    /// The stream ends with this failure.
+    Failed(GatewayError),
+}

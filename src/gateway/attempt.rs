@@ -1,0 +1,182 @@
+//! One attempt at one deployment, up to the point where its answer is committed to the client.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::time::timeout;
+
+use crate::domain::Dialect;
+use crate::ledger::Reservation;
+use crate::provider::{
+    Body, Decoder, Meaning, Progress, ProviderError, RecordSplitter, TimeLimit, UpstreamRequest, Whole, decoder,
+};
+use crate::routing::Candidate;
+
+use super::answer::UpstreamClient;
+
+/// Records before the first content that are held back at most; beyond, the answer is committed as it is.
+const HELD_BYTES_MAX: usize = 64 << 10;
+
+/// What one attempt is made with.
+pub(super) struct Try<'a> {
+    pub(super) client: &'a UpstreamClient,
+    pub(super) reservation: &'a Reservation,
+    pub(super) candidate: &'a Candidate,
+    pub(super) request: UpstreamRequest,
+    pub(super) stream: bool,
+    /// When the whole call has to be over.
+    pub(super) deadline: Instant,
+}
+
+/// An answer that will go out.
+pub(super) enum Begun {
+    /// All of it.
+    Whole { bytes: Bytes, whole: Whole, upstream_request_id: Option<Arc<str>> },
+    /// A stream whose first content has come.
+    Stream(Box<Flow>),
+}
+
+/// A stream on its way.
+pub(super) struct Flow {
+    pub(super) body: Body,
+    pub(super) splitter: RecordSplitter,
+    pub(super) progress: Progress,
+    pub(super) decoder: &'static dyn Decoder,
+    /// Whole records up to and including the first content, with what they mean.
+    pub(super) held: Vec<(Bytes, Meaning)>,
+    pub(super) first_content: Instant,
+    pub(super) upstream_request_id: Option<Arc<str>>,
+}
+
+/// An attempt that failed before anything went out.
+pub(super) struct Failed {
+    pub(super) error: ProviderError,
+    /// What had come of a stream.
+    pub(super) progress: Option<Progress>,
+    pub(super) upstream_request_id: Option<Arc<str>>,
+}
+
+impl From<ProviderError> for Failed {
+    fn from(error: ProviderError) -> Self {
+        Self { error, progress: None, upstream_request_id: None }
+    }
+}
+
+impl Try<'_> {
+    fn provider(&self) -> String {
+        self.candidate.upstream.name().to_string()
+    }
+
+    /// Waits for at most the shorter of a limit and what is left of the call.
+    async fn within<T>(
+        &self,
+        limit: TimeLimit,
+        after: Duration,
+        waiting: impl Future<Output = Result<T, ProviderError>>,
+    ) -> Result<T, ProviderError> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        let (limit, allowed) = if left < after { (TimeLimit::Total, left) } else { (limit, after) };
+        let expired = |_| {
+            let after = if limit == TimeLimit::Total { self.candidate.upstream.timeouts().total.min(after.max(left)) } else { after };
+            ProviderError::Timeout { provider: self.provider(), limit, after }
+        };
+        timeout(allowed, waiting).await.map_err(expired)?
+    }
+
+    /// Sends the request and reads until the answer may be committed.
+    pub(super) async fn run(self) -> Result<Begun, Failed> {
+        let timeouts = *self.candidate.upstream.timeouts();
+        let first_by = Instant::now() + timeouts.first_token;
+        // Without a stream, the head of an answer comes only when all of it has been written.
+        let head_limit = if self.stream { timeouts.first_token } else { timeouts.total };
+        let send = self.client.send(self.reservation, &self.candidate.upstream, self.request.clone());
+        let mut response = self.within(TimeLimit::FirstToken, head_limit, send).await?;
+        let upstream_request_id = ["x-request-id", "request-id"]
+            .iter()
+            .find_map(|name| response.headers.get(*name)?.to_str().ok())
+            .filter(|id| id.len() <= 128)
+            .map(Arc::from);
+        let dialect = self.request.endpoint.dialect();
+        let decoder = decoder(dialect);
+        let failed = |error, progress| Failed { error, progress, upstream_request_id: upstream_request_id.clone() };
+        if !(200..300).contains(&response.status) {
+            let body = timeout(timeouts.idle, response.body.beginning()).await.unwrap_or_default();
+            let error = decoder.error(&self.provider(), response.status, &response.headers, &body);
+            return Err(failed(error, None));
+        }
+        let content_type = response.headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let is_stream = content_type.is_some_and(|value| value.starts_with("text/event-stream"));
+        if !self.stream {
+            let read = self.within(TimeLimit::Idle, timeouts.total, response.body.whole());
+            let bytes = read.await.map_err(|error| failed(error, None))?;
+            let whole = decoder.whole(&self.provider(), &bytes).map_err(|error| failed(error, None))?;
+            return Ok(Begun::Whole { bytes, whole, upstream_request_id });
+        }
+        if !is_stream {
+            let shown = content_type.unwrap_or("no content type").chars().take(100).collect::<String>();
+            let detail = format!("a stream was asked for and {shown} came");
+            return Err(failed(ProviderError::Garbage { provider: self.provider(), detail }, None));
+        }
+        let mut flow = Flow {
+            body: response.body,
+            splitter: RecordSplitter::default(),
+            progress: Progress::new(dialect),
+            decoder,
+            held: Vec::new(),
+            first_content: Instant::now(),
+            upstream_request_id: upstream_request_id.clone(),
+        };
+        match self.until_content(&mut flow, first_by, dialect).await {
+            Ok(()) => {
+                flow.first_content = Instant::now();
+                Ok(Begun::Stream(Box::new(flow)))
+            }
+            Err(error) => Err(Failed { error, progress: Some(flow.progress), upstream_request_id }),
+        }
+    }
+
+    /// Reads records until one has content, or the stream ends, or too much would be held back.
+    async fn until_content(&self, flow: &mut Flow, first_by: Instant, dialect: Dialect) -> Result<(), ProviderError> {
+        let provider = self.provider();
+        let mut held_bytes = 0;
+        loop {
+            let mut committed = false;
+            while let Some(record) = next_record(&mut flow.splitter, &provider)? {
+                held_bytes += record.len();
+                let meaning = flow.decoder.record(&provider, &record, &mut flow.progress);
+                match &meaning {
+                    Meaning::Error(error) => return Err(error.clone()),
+                    Meaning::Content | Meaning::End => committed = true,
+                    Meaning::Prelude | Meaning::Other | Meaning::UsageOnly => {}
+                }
+                flow.held.push((record, meaning));
+            }
+            if committed || held_bytes > HELD_BYTES_MAX {
+                return Ok(());
+            }
+            let left = first_by.saturating_duration_since(Instant::now());
+            let chunk = match self.within(TimeLimit::FirstToken, left, flow.body.chunk()).await {
+                Err(ProviderError::Timeout { provider, limit: TimeLimit::FirstToken, .. }) => {
+                    let after = self.candidate.upstream.timeouts().first_token;
+                    return Err(ProviderError::Timeout { provider, limit: TimeLimit::FirstToken, after });
+                }
+                chunk => chunk?,
+            };
+            match chunk {
+                Some(chunk) => flow.splitter.push(&chunk),
+                // An answer without any content, but with its end, is an answer: some models say nothing.
+                None if flow.progress.finished && dialect == Dialect::OpenAi => return Ok(()),
+                None => {
+                    let detail = "the stream ended before its end marker".to_owned();
+                    return Err(ProviderError::BrokeOff { provider, detail });
+                }
+            }
+        }
+    }
+}
+
+/// The next whole record; one that never ends is no answer.
+pub(super) fn next_record(splitter: &mut RecordSplitter, provider: &str) -> Result<Option<Bytes>, ProviderError> {
+    splitter.next_record().map_err(|error| ProviderError::Garbage { provider: provider.to_owned(), detail: error.to_string() })
+}

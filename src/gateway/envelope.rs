@@ -1,0 +1,367 @@
+//! What of a request the gateway reads: who is asked, for how much, and where to splice. The rest goes on as it came.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use bytes::{Bytes, BytesMut};
+use memchr::memmem;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::domain::json::{Member, members};
+use crate::domain::{Dialect, Endpoint};
+
+use super::error::GatewayError;
+
+/// The largest cap on output that is believed; beyond any model's.
+const OUTPUT_CAP_MAX: u64 = 1_000_000_000;
+/// Answers that one call may ask for.
+const CHOICES_MAX: u64 = 128;
+
+/// The parts of a request body that decide over routing and money.
+#[derive(Debug)]
+pub(super) struct Envelope<'a> {
+    /// The name that the client asked for.
+    pub(super) model: Cow<'a, str>,
+    model_span: Range<usize>,
+    /// Whether the answer shall be a stream.
+    pub(super) stream: bool,
+    /// The client's own cap on output tokens.
+    pub(super) output_cap: Option<u64>,
+    /// How many answers are asked for.
+    pub(super) choices: u64,
+    /// What the provider may do beside reading and writing text.
+    pub(super) extras: Extras,
+    /// The service tier that was asked for.
+    pub(super) service_tier: Option<Cow<'a, str>>,
+    /// Whether a speed was asked for that may cost more.
+    pub(super) fast: bool,
+    usage: UsageWish<'a>,
+    body_len: usize,
+}
+
+/// What in a request is not text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Extras {
+    /// Images, at most.
+    pub(super) images: u64,
+    /// Whether there is something whose tokens can't be told from its size: documents, audio, video, files.
+    pub(super) media: bool,
+    /// Web searches that the provider may run, at most.
+    pub(super) searches: u64,
+    /// A tool that the provider runs by itself, without a limit.
+    pub(super) unbounded_tool: bool,
+}
+
+/// Whether a stream's usage was asked for, and how to ask for it.
+#[derive(Debug, PartialEq, Eq)]
+enum UsageWish<'a> {
+    /// The dialect sends it anyway, or it is no stream.
+    NotNeeded,
+    /// The client asked.
+    Asked,
+    /// There is no such field.
+    Absent,
+    /// The field stands there without the wish.
+    Options { span: Range<usize>, value: &'a str },
+}
+
+/// What to change in a body before it goes on.
+#[derive(Debug, Default)]
+pub(super) struct Splices<'a> {
+    /// The provider's name of the model.
+    pub(super) model: Option<&'a str>,
+    /// The name of the field, and the cap to write, where the client named none.
+    pub(super) output_cap: Option<(&'static str, u64)>,
+    /// Ask for usage at the end of the stream.
+    pub(super) usage: bool,
+}
+
+#[derive(Deserialize)]
+struct Tool<'a> {
+    #[serde(rename = "type", borrow, default)]
+    kind: Option<Cow<'a, str>>,
+    #[serde(default)]
+    max_uses: Option<u64>,
+}
+
+impl<'a> Envelope<'a> {
+    /// Reads a body; every refusal names the field and what to do.
+    pub(super) fn parse(body: &'a [u8], endpoint: Endpoint) -> Result<Self, GatewayError> {
+        let members = members(body)?;
+        let find = |name: &str| members.iter().find(|member| member.name == name && member.value != "null");
+        let model = find("model").ok_or_else(|| field("model", "the field model is missing: name a model of GET /v1/models"))?;
+        let name: Cow<'a, str> = string(model).ok_or_else(|| field("model", "model must be a string"))?;
+        if name.is_empty() {
+            return Err(field("model", "model is empty: name a model of GET /v1/models"));
+        }
+        let stream = match find("stream").map(|member| member.value) {
+            None | Some("false") => false,
+            Some("true") => true,
+            Some(_) => return Err(field("stream", "stream must be true or false")),
+        };
+        let choices = ["n", "best_of"].into_iter().try_fold(1, |choices: u64, name| match find(name) {
+            None => Ok(choices),
+            Some(member) => count(member, if name == "n" { "n" } else { "best_of" }, CHOICES_MAX).map(|n| choices.max(n)),
+        })?;
+        let mut output_cap = None;
+        for name in ["max_completion_tokens", "max_tokens"] {
+            if let Some(member) = find(name) {
+                let cap = count_or_zero(member, name, OUTPUT_CAP_MAX)?;
+                output_cap = Some(output_cap.map_or(cap, |known: u64| known.max(cap)));
+            }
+        }
+        let usage = match (endpoint.dialect(), stream, find("stream_options")) {
+            (Dialect::Anthropic, ..) | (_, false, _) => UsageWish::NotNeeded,
+            (_, true, None) => match members.iter().find(|member| member.name == "stream_options") {
+                None => UsageWish::Absent,
+                Some(null) => UsageWish::Options { span: null.span.clone(), value: "{}" },
+            },
+            (_, true, Some(options)) => {
+                let inner = crate::domain::json::members(options.value.as_bytes())
+                    .map_err(|_| field("stream_options", "stream_options must be an object without duplicate keys"))?;
+                match inner.iter().find(|member| member.name == "include_usage").map(|member| member.value) {
+                    Some("true") => UsageWish::Asked,
+                    None => UsageWish::Options { span: options.span.clone(), value: options.value },
+                    Some(_) => UsageWish::Options { span: options.span.clone(), value: "" },
+                }
+            }
+        };
+        Ok(Self {
+            model_span: model.span.clone(),
+            model: name,
+            stream,
+            output_cap,
+            choices,
+            extras: extras(body, find("tools"), find("web_search_options").is_some()),
+            service_tier: find("service_tier").and_then(string),
+            fast: find("speed").is_some(),
+            usage,
+            body_len: body.len(),
+        })
+    }
+
+    /// An upper bound of the text tokens of the request: a byte-level tokenizer makes at most one of each byte.
+    pub(super) fn text_tokens_max(&self) -> u64 {
+        /// What providers add around messages and tools.
+        const OVERHEAD_TOKENS: u64 = 1_024;
+        self.body_len as u64 + OVERHEAD_TOKENS
+    }
+
+    /// Whether usage has to be asked for on the client's behalf, and taken out of the stream again.
+    pub(super) fn usage_unasked(&self) -> bool {
+        matches!(self.usage, UsageWish::Absent | UsageWish::Options { .. })
+    }
+
+    /// The body with its splices; the very same bytes where there are none.
+    pub(super) fn splice(&self, body: &Bytes, splices: &Splices<'_>) -> Bytes {
+        let mut changes: Vec<(Range<usize>, String)> = Vec::new();
+        let mut added = String::new();
+        if let Some(model) = splices.model.filter(|model| *model != self.model) {
+            changes.push((self.model_span.clone(), quoted(model)));
+        }
+        if let Some((name, cap)) = splices.output_cap {
+            added.push_str(&format!("\"{name}\":{cap},"));
+        }
+        if splices.usage {
+            match &self.usage {
+                UsageWish::NotNeeded | UsageWish::Asked => {}
+                UsageWish::Absent => added.push_str("\"stream_options\":{\"include_usage\":true},"),
+                // A client that said no is given what it asked for by taking the usage out again.
+                UsageWish::Options { span, value: "" } => {
+                    changes.push((span.clone(), "{\"include_usage\":true}".to_owned()));
+                }
+                UsageWish::Options { span, value } => {
+                    let rest = value.trim_start_matches('{').trim_start();
+                    let comma = if rest.starts_with('}') { "" } else { "," };
+                    changes.push((span.clone(), format!("{{\"include_usage\":true{comma}{rest}")));
+                }
+            }
+        }
+        if !added.is_empty() {
+            let start = memchr::memchr(b'{', body).expect("the body was read as an object") + 1;
+            changes.push((start..start, added));
+        }
+        if changes.is_empty() {
+            return body.clone();
+        }
+        changes.sort_by_key(|(span, _)| span.start);
+        let mut spliced = BytesMut::with_capacity(body.len() + 128);
+        let mut at = 0;
+        for (span, text) in changes {
+            spliced.extend_from_slice(&body[at..span.start]);
+            spliced.extend_from_slice(text.as_bytes());
+            at = span.end;
+        }
+        spliced.extend_from_slice(&body[at..]);
+        spliced.freeze()
+    }
+}
+
+fn field(param: &'static str, message: &str) -> GatewayError {
+    GatewayError::Field { param, message: message.to_owned() }
+}
+
+fn string<'a>(member: &Member<'a>) -> Option<Cow<'a, str>> {
+    #[derive(Deserialize)]
+    struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+    let text: Text<'a> = serde_json::from_str(member.value).ok()?;
+    Some(text.0)
+}
+
+fn count(member: &Member<'_>, name: &'static str, max: u64) -> Result<u64, GatewayError> {
+    match count_or_zero(member, name, max)? {
+        0 => Err(field(name, &format!("{name} must be at least 1"))),
+        count => Ok(count),
+    }
+}
+
+fn count_or_zero(member: &Member<'_>, name: &'static str, max: u64) -> Result<u64, GatewayError> {
+    let digits = member.value.bytes().all(|byte| byte.is_ascii_digit());
+    let count: Option<u64> = if digits { member.value.parse().ok() } else { None };
+    count.filter(|count| *count <= max).ok_or_else(|| {
+        let shown: String = member.value.chars().take(40).collect();
+        field(name, &format!("{name} must be a whole number from 0 to {max}, not {shown}"))
+    })
+}
+
+fn quoted(text: &str) -> String {
+    serde_json::to_string(text).expect("a string always has a JSON form")
+}
+
+/// Looks for what is not text. A name inside a text has its quotes escaped, so what is found is never too little.
+fn extras(body: &[u8], tools: Option<&Member<'_>>, web_search: bool) -> Extras {
+    const MEDIA: [&[u8]; 8] = [
+        b"\"input_audio\"", b"\"file\"", b"\"document\"", b"\"video_url\"", b"\"input_file\"", b"\"audio_url\"", b"\"video\"",
+        b"\"audio\"",
+    ];
+    let images = memmem::find_iter(body, b"\"image").count() as u64;
+    let media = MEDIA.iter().any(|name| memmem::find(body, name).is_some());
+    let mut extras = Extras { images, media, searches: 0, unbounded_tool: web_search };
+    let tools: Vec<&RawValue> = tools.and_then(|tools| serde_json::from_str(tools.value).ok()).unwrap_or_default();
+    for tool in tools {
+        let Ok(tool) = serde_json::from_str::<Tool<'_>>(tool.get()) else { continue };
+        match (tool.kind.as_deref(), tool.max_uses) {
+            (None | Some("function" | "custom"), _) => {}
+            (Some(kind), Some(uses)) if kind.starts_with("web_search") => {
+                extras.searches = extras.searches.saturating_add(uses);
+            }
+            // The client's own computer, shell and editor: their tools cost the text of their calls and results alone.
+            (Some(kind), _) if ["bash_", "text_editor_", "computer_", "memory_"].iter().any(|own| kind.starts_with(own)) => {}
+            _ => extras.unbounded_tool = true,
+        }
+    }
+    extras
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn parse(body: &str) -> Envelope<'_> {
+        Envelope::parse(body.as_bytes(), Endpoint::ChatCompletions).unwrap()
+    }
+
+    fn check_refused(body: &str, param: &str) {
+        match Envelope::parse(body.as_bytes(), Endpoint::ChatCompletions) {
+            Err(GatewayError::Field { param: named, .. }) => assert_eq!(named, param, "{body}"),
+            other => panic!("{body}: {other:?}"),
+        }
+    }
+
+    fn check_splice(body: &str, splices: &Splices<'_>, expected: &str) {
+        let bytes = Bytes::copy_from_slice(body.as_bytes());
+        let spliced = parse(body).splice(&bytes, splices);
+        assert_eq!(std::str::from_utf8(&spliced).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_body_without_splices_is_the_same_bytes() {
+        let body = Bytes::from_static(b"{ \"model\":\"a\" , \"x\": 1.0e5 }");
+        let envelope = Envelope::parse(&body, Endpoint::ChatCompletions).unwrap();
+        let splices = Splices { model: Some("a"), ..Splices::default() };
+        assert_eq!(envelope.splice(&body, &splices).as_ptr(), body.as_ptr());
+    }
+
+    #[test]
+    fn only_the_three_places_are_spliced() {
+        let all = Splices { model: Some("b\"c"), output_cap: Some(("max_tokens", 7)), usage: true };
+        check_splice(
+            r#"{"x": 1, "model": "a", "stream": true}"#,
+            &all,
+            r#"{"max_tokens":7,"stream_options":{"include_usage":true},"x": 1, "model": "b\"c", "stream": true}"#,
+        );
+        let usage = Splices { usage: true, ..Splices::default() };
+        check_splice(
+            r#"{"model":"a","stream":true,"stream_options":{ "include_obfuscation":false}}"#,
+            &usage,
+            r#"{"model":"a","stream":true,"stream_options":{"include_usage":true,"include_obfuscation":false}}"#,
+        );
+        for options in ["{}", "null", r#"{"include_usage":false}"#] {
+            check_splice(
+                &format!(r#"{{"model":"a","stream":true,"stream_options":{options}}}"#),
+                &usage,
+                r#"{"model":"a","stream":true,"stream_options":{"include_usage":true}}"#,
+            );
+        }
+        let asked = r#"{"model":"a","stream":true,"stream_options":{"include_usage":true}}"#;
+        check_splice(asked, &usage, asked);
+        assert!(!parse(asked).usage_unasked());
+    }
+
+    #[test]
+    fn numbers_that_touch_money_are_checked() {
+        for wrong in ["-1", "1.5", "\"5\"", "1e3", "true", "99999999999999999999"] {
+            check_refused(&format!(r#"{{"model":"a","max_tokens":{wrong}}}"#), "max_tokens");
+            check_refused(&format!(r#"{{"model":"a","max_completion_tokens":{wrong}}}"#), "max_completion_tokens");
+            check_refused(&format!(r#"{{"model":"a","n":{wrong}}}"#), "n");
+        }
+        check_refused(r#"{"model":"a","n":0}"#, "n");
+        check_refused(r#"{"model":"a","n":129}"#, "n");
+        check_refused(r#"{"model":"a","stream":"yes"}"#, "stream");
+        check_refused(r#"{"model":7}"#, "model");
+        check_refused(r#"{"model":""}"#, "model");
+        check_refused(r#"{"messages":[]}"#, "model");
+        assert_eq!(parse(r#"{"model":"a","max_tokens":null,"n":null}"#).output_cap, None);
+    }
+
+    #[test]
+    fn the_larger_of_two_caps_counts() {
+        let envelope = parse(r#"{"model":"a","max_tokens":5,"max_completion_tokens":9,"n":3}"#);
+        assert_eq!((envelope.output_cap, envelope.choices), (Some(9), 3));
+    }
+
+    #[test]
+    fn what_is_not_text_is_seen() {
+        let body = r#"{"model":"a","messages":[{"content":[{"type":"image_url","image_url":{"url":"u"}},{"type":"text","text":"\"input_audio\""}]}],
+            "tools":[{"type":"function","function":{}},{"name":"f"},{"type":"web_search_20250305","max_uses":3}]}"#;
+        let extras = parse(body).extras;
+        assert!(extras.images >= 1 && !extras.media && !extras.unbounded_tool);
+        assert_eq!(extras.searches, 3);
+        assert!(parse(r#"{"model":"a","tools":[{"type":"code_execution_20250522"}]}"#).extras.unbounded_tool);
+        assert!(parse(r#"{"model":"a","web_search_options":{}}"#).extras.unbounded_tool);
+        assert!(parse(r#"{"model":"a","messages":[{"content":[{"type":"document"}]}]}"#).extras.media);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = Envelope::parse(&bytes, Endpoint::ChatCompletions);
+            let _ = Envelope::parse(&bytes, Endpoint::Messages);
+        }
+
+        #[test]
+        fn a_spliced_body_stays_json_and_keeps_everything_else(model in "[a-z\"\\\\]{1,9}", extra in "[a-z]{0,5}", cap in 1_u64..99) {
+            let body = format!(r#"{{"zzz":"{extra}","model":"a","stream":true}}"#);
+            let bytes = Bytes::from(body.clone());
+            let splices = Splices { model: Some(&model), output_cap: Some(("max_tokens", cap)), usage: true };
+            let spliced = parse(&body).splice(&bytes, &splices);
+            let read: serde_json::Value = serde_json::from_slice(&spliced).unwrap();
+            prop_assert_eq!(&read["model"], &serde_json::Value::from(model));
+            prop_assert_eq!(&read["zzz"], &serde_json::Value::from(extra));
+            prop_assert_eq!(&read["max_tokens"], &serde_json::Value::from(cap));
+            prop_assert_eq!(&read["stream_options"]["include_usage"], &serde_json::Value::from(true));
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! A stream on its way to the client: observed in passing, billed whatever happens, its last piece held back.
+
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use crate::config::OnDisconnect;
+use crate::domain::{Picodollars, Price};
+use crate::provider::{Meaning, ProviderError, TimeLimit};
+use crate::routing::Candidate;
+
+use super::answer::Piece;
+use super::attempt::{Flow, next_record};
+
+/// The longest that a stream is read on after its client has gone.
+const DRAIN_TIME_MAX: Duration = Duration::from_secs(30);
+/// The most that is read of it then.
+const DRAIN_BYTES_MAX: usize = 1 << 20;
+
+/// How a stream ended.
+pub(super) struct Ended {
+    /// The record that ends it, and whatever follows: goes out when the call is booked.
+    pub(super) last: Bytes,
+    /// Why it didn't end as it should.
+    pub(super) error: Option<ProviderError>,
+    /// Whether the client was there to the end.
+    pub(super) client_left: bool,
+}
+
+/// What the relay needs to know beside the stream.
+pub(super) struct Rules {
+    /// Take usage out again, which the client has not asked for.
+    pub(super) strip_usage: bool,
+    /// When the whole call has to be over.
+    pub(super) deadline: Instant,
+    pub(super) on_disconnect: OnDisconnect,
+    pub(super) drain_usd_max: Picodollars,
+    /// Whether the server has a place for another stream without a client.
+    pub(super) may_drain: bool,
+}
+
+/// Sends the stream on until its end, its failure, or the client's leaving.
+pub(super) async fn relay(
+    flow: &mut Flow,
+    candidate: &Candidate,
+    rules: &Rules,
+    pieces: &mpsc::Sender<Piece>,
+) -> Ended {
+    let provider = candidate.upstream.name().to_string();
+    let mut client = Some(pieces);
+    let mut drain: Option<Drain> = None;
+    let mut out = BytesMut::new();
+    let mut held = std::mem::take(&mut flow.held).into_iter();
+    let mut done = |last: Bytes, error, client_left| Ended { last, error, client_left };
+    loop {
+        // What is here already, up to the end of the stream.
+        loop {
+            let (record, meaning) = match held.next() {
+                Some(held) => held,
+                None => match next_record(&mut flow.splitter, &provider) {
+                    Ok(Some(record)) => {
+                        let meaning = flow.decoder.record(&provider, &record, &mut flow.progress);
+                        (record, meaning)
+                    }
+                    Ok(None) => break,
+                    Err(error) => {
+                        send(&mut client, &mut out).await;
+                        return done(Bytes::new(), Some(error), client.is_none());
+                    }
+                },
+            };
+            match meaning {
+                Meaning::End => {
+                    send(&mut client, &mut out).await;
+                    return done(record, None, client.is_none());
+                }
+                Meaning::Error(error) => {
+                    send(&mut client, &mut out).await;
+                    return done(Bytes::new(), Some(error), client.is_none());
+                }
+                Meaning::UsageOnly if rules.strip_usage => {}
+                Meaning::Prelude | Meaning::Content | Meaning::Other | Meaning::UsageOnly => {
+                    let shown = if rules.strip_usage { flow.decoder.without_usage(&record) } else { None };
+                    out.extend_from_slice(shown.as_ref().unwrap_or(&record));
+                }
+            }
+        }
+        send(&mut client, &mut out).await;
+        if client.is_none() && drain.is_none() {
+            if rules.on_disconnect == OnDisconnect::Cancel || !rules.may_drain {
+                return done(Bytes::new(), None, true);
+            }
+            drain = Some(Drain::begin(flow, candidate, rules.drain_usd_max));
+        }
+        if drain.as_ref().is_some_and(|drain| drain.is_over(flow)) {
+            return done(Bytes::new(), None, true);
+        }
+        match next_chunk(flow, candidate, rules, client, drain.as_ref()).await {
+            Next::Chunk(chunk) => {
+                if let Some(drain) = &mut drain {
+                    drain.bytes += chunk.len();
+                }
+                flow.splitter.push(&chunk);
+            }
+            Next::ClientLeft => client = None,
+            Next::DrainOver => return done(Bytes::new(), None, true),
+            Next::Failed(error) => return done(Bytes::new(), Some(error), client.is_none()),
+            Next::End => {
+                // A record without its blank line is still a record.
+                let rest = flow.splitter.rest();
+                if !rest.is_empty()
+                    && let Meaning::Error(error) = flow.decoder.record(&provider, &rest, &mut flow.progress)
+                {
+                    return done(Bytes::new(), Some(error), client.is_none());
+                }
+                // Some servers leave the end marker out; one that has said why it finished has finished.
+                if flow.progress.finished {
+                    return done(rest, None, client.is_none());
+                }
+                let detail = "the stream ended before its end marker".to_owned();
+                let error = ProviderError::BrokeOff { provider, detail };
+                return done(Bytes::new(), Some(error), client.is_none());
+            }
+        }
+    }
+}
+
+enum Next {
+    Chunk(Bytes),
+    End,
+    Failed(ProviderError),
+    ClientLeft,
+    DrainOver,
+}
+
+async fn next_chunk(
+    flow: &mut Flow,
+    candidate: &Candidate,
+    rules: &Rules,
+    client: Option<&mpsc::Sender<Piece>>,
+    drain: Option<&Drain>,
+) -> Next {
+    let timeouts = candidate.upstream.timeouts();
+    let left = rules.deadline.saturating_duration_since(Instant::now());
+    let (limit, allowed, after) = if left < timeouts.idle {
+        (TimeLimit::Total, left, timeouts.total)
+    } else {
+        (TimeLimit::Idle, timeouts.idle, timeouts.idle)
+    };
+    let allowed = drain.map_or(allowed, |drain| allowed.min(drain.time_left()));
+    let gone = async {
+        match client {
+            Some(client) => client.closed().await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        // What the provider has sent is counted before the client's leaving is noticed.
+        biased;
+        chunk = timeout(allowed, flow.body.chunk()) => match chunk {
+            Ok(Ok(Some(chunk))) => Next::Chunk(chunk),
+            Ok(Ok(None)) => Next::End,
+            Ok(Err(error)) => Next::Failed(error),
+            Err(_) if drain.is_some_and(|drain| drain.time_left().is_zero()) => Next::DrainOver,
+            Err(_) => Next::Failed(ProviderError::Timeout { provider: candidate.upstream.name().to_string(), limit, after }),
+        },
+        () = gone => Next::ClientLeft,
+    }
+}
+
+/// Sends what has gathered; a client that is gone is forgotten.
+async fn send(client: &mut Option<&mpsc::Sender<Piece>>, out: &mut BytesMut) {
+    if out.is_empty() {
+        return;
+    }
+    let bytes = out.split().freeze();
+    if let Some(sender) = client
+        && sender.send(Piece::Bytes(bytes)).await.is_err()
+    {
+        *client = None;
+    }
+}
+
+/// Reading on without a client, to the usage that makes the bill exact.
+struct Drain {
+    began: Instant,
+    bytes: usize,
+    output_before: u64,
+    /// Dearest price of output; free where none is known.
+    price: Price,
+    usd_max: Picodollars,
+}
+
+impl Drain {
+    fn begin(flow: &Flow, candidate: &Candidate, usd_max: Picodollars) -> Self {
+        let price = candidate.facts.as_ref().map_or(Price::FREE, |facts| facts.prices.dearest_output());
+        Self { began: Instant::now(), bytes: 0, output_before: flow.progress.counted_output(), price, usd_max }
+    }
+
+    fn time_left(&self) -> Duration {
+        DRAIN_TIME_MAX.saturating_sub(self.began.elapsed())
+    }
+
+    fn is_over(&self, flow: &Flow) -> bool {
+        let since = flow.progress.counted_output().saturating_sub(self.output_before);
+        self.bytes > DRAIN_BYTES_MAX || self.time_left().is_zero() || self.price.of(since) > self.usd_max
+    }
+}
