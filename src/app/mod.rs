@@ -1,2 +1,3 @@
 //! app.
 pub mod cli;
+pub mod settings;

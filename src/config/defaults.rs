@@ -63,7 +63,7 @@ pub(super) const SHORTEST: Duration = Duration::from_millis(1);
 /// A limit of a day on one call is none any more.
 pub(super) const DAY: Duration = Duration::from_hours(24);
 /// Ten years of keeping; who wants more says `"forever"`.
-pub(super) const TEN_YEARS: Duration = Duration::from_hours(3652 * 24);
+pub(super) const TEN_YEARS: Duration = Duration::from_hours(87_660);
 /// More at once than there are ports to call from.
 pub(super) const CONCURRENCY_MOST: u32 = 60_000;
 /// Far beyond what one machine passes on in a minute, so a slip of the finger is found.

@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Sources;
-use super::problem::{Problem, did_you_mean};
+use super::problem::{Problem, nearest};
 
 /// What the name of every variable of this program begins with.
 const PREFIX: &str = "TOLLGATE_";
@@ -90,9 +90,13 @@ impl<'c> Variables<'c> {
             .filter(|(name, _)| name.starts_with(PREFIX) && !known.contains(*name) && !referenced.contains(*name))
             .filter(|(name, text)| !RESERVED.contains(name) && !is_service_link(name, text))
             .map(|(name, _)| {
-                let candidates = known.iter().map(String::as_str).chain(RESERVED);
-                let hint = did_you_mean(name, candidates);
-                Problem::new(name, format!("no setting has this variable{hint}; unset it, or give it another name"))
+                // Without the prefix: with it any two names would be alike.
+                let candidates =
+                    known.iter().map(String::as_str).chain(RESERVED).filter_map(|name| name.strip_prefix(PREFIX));
+                let near = nearest(name.strip_prefix(PREFIX).unwrap_or(name), candidates);
+                let way_out =
+                    near.map_or_else(|| "unset it".to_owned(), |near| format!("did you mean {PREFIX}{near}?"));
+                Problem::new(name, format!("no setting has this variable; {way_out}"))
             })
             .collect()
     }

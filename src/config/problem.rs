@@ -79,20 +79,24 @@ pub(super) fn quoted(text: &str) -> String {
     format!("{:?}", start + "…")
 }
 
-/// `; did you mean "x"?` with the nearest candidate, or nothing where none is near.
-pub(super) fn did_you_mean<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> String {
+/// The candidate that a word was probably meant to be.
+pub(super) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // Longer words are never typing errors, and comparing them with every candidate would take long.
     if word.len() > 100 {
-        return String::new();
+        return None;
     }
     let lower = word.to_lowercase();
     let distance_max = (word.chars().count() / 3).max(1);
-    candidates
+    let near = candidates
         .into_iter()
         .map(|candidate| (strsim::osa_distance(&lower, &candidate.to_lowercase()), candidate))
-        .filter(|(distance, candidate)| *distance <= distance_max && *candidate != word)
-        .min_by_key(|(distance, _)| *distance)
-        .map_or_else(String::new, |(_, candidate)| format!("; did you mean {}?", quoted(candidate)))
+        .filter(|(distance, candidate)| *distance <= distance_max && *candidate != word);
+    near.min_by_key(|(distance, _)| *distance).map(|(_, candidate)| candidate)
+}
+
+/// `; did you mean "x"?` with the nearest candidate, or nothing where none is near.
+pub(super) fn did_you_mean<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> String {
+    nearest(word, candidates).map_or_else(String::new, |candidate| format!("; did you mean {}?", quoted(candidate)))
 }
 
 /// `a, b or c`.

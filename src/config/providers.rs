@@ -243,16 +243,9 @@ fn read_base_url(provider: &mut Section<'_>, kind: Option<ProviderKind>, keys: &
     let given = provider.parsed("base_url", base_url);
     let is_set = provider.is_set("base_url");
     let default = match kind? {
-        ProviderKind::OpenAi => defaults::OPENAI_BASE_URL,
-        ProviderKind::Anthropic => defaults::ANTHROPIC_BASE_URL,
-        ProviderKind::OpenAiCompatible => {
-            if !is_set {
-                provider.problem(
-                    "base_url is missing; set it to the server's address, such as \"http://127.0.0.1:11434/v1\"",
-                );
-            }
-            return given;
-        }
+        ProviderKind::OpenAi => Some(defaults::OPENAI_BASE_URL),
+        ProviderKind::Anthropic => Some(defaults::ANTHROPIC_BASE_URL),
+        ProviderKind::OpenAiCompatible => None,
         ProviderKind::Sandbox => {
             if is_set {
                 provider.problem_at(
@@ -264,6 +257,11 @@ fn read_base_url(provider: &mut Section<'_>, kind: Option<ProviderKind>, keys: &
         }
     };
     if !is_set {
+        let Some(default) = default else {
+            provider
+                .problem("base_url is missing; set it to the server's address, such as \"http://127.0.0.1:11434/v1\"");
+            return None;
+        };
         provider.show("base_url", default);
         return Some(Url::parse(default).expect("a constant URL"));
     }

@@ -79,11 +79,11 @@ pub(super) fn time_zone(text: &str) -> Result<TimeZone, String> {
 
 /// Parses an http or https URL with a host and without credentials or a fragment.
 ///
-/// The text isn't repeated in the message: it may hold a password or, in a webhook's address, a token.
+/// No part of it is repeated in a message: it may hold a password or, in a webhook's address, a token.
 pub(super) fn http_url(text: &str) -> Result<Url, String> {
     let url = Url::parse(text).map_err(|error| format!("this is no URL ({error}); write it as https://host/path"))?;
     if !matches!(url.scheme(), "http" | "https") {
-        return Err(format!("{} is no scheme that can be used here; write http:// or https://", quoted(url.scheme())));
+        return Err("this URL is of another scheme; write http:// or https://".to_owned());
     }
     if url.host_str().is_none_or(str::is_empty) {
         return Err("this URL names no host; write it as https://host/path".to_owned());

@@ -149,6 +149,11 @@ impl<'c> Section<'c> {
         self.table.is_some_and(|table| table.contains_key(key))
     }
 
+    /// Whether the file has a table under the key.
+    pub(super) fn has_table(&self, key: &str) -> bool {
+        self.table.and_then(|table| table.get(key)).is_some_and(|value| value.get_ref().is_table())
+    }
+
     /// Whether the file has a list that isn't empty under the key.
     pub(super) fn has_items(&self, key: &str) -> bool {
         let value = self.table.and_then(|table| table.get(key)).map(toml::Spanned::get_ref);

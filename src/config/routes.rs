@@ -150,7 +150,7 @@ pub(super) fn read_operations(root: &mut Section<'_>, routes: &[String]) -> BTre
     root.section("operations", |operations| {
         let mut chosen = BTreeMap::new();
         for operation in Operation::all() {
-            let in_file = operations.has(operation.word());
+            let in_file = operations.has_table(operation.word());
             operations.section(operation.word(), |section| {
                 let route = section.parsed("route", |text| {
                     if routes.iter().any(|route| route == text) {

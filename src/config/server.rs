@@ -126,7 +126,7 @@ fn redis_url(text: &str) -> Result<String, String> {
     match url.scheme() {
         "redis" | "rediss" if url.host_str().is_some_and(|host| !host.is_empty()) => Ok(text.to_owned()),
         "redis" | "rediss" => Err("this URL names no host; write it as redis://host:6379".to_owned()),
-        scheme => Err(format!("{} is no scheme of Redis; write redis:// or rediss://", quoted(scheme))),
+        _ => Err("this URL is of another scheme; write redis:// or rediss://".to_owned()),
     }
 }
 
@@ -147,7 +147,7 @@ pub(super) fn read_limits(root: &mut Section<'_>, routes: &[String]) -> LimitsCo
 }
 
 fn read_new_key_budget(limits: &mut Section<'_>, routes: &[String]) -> Option<NewKeyBudget> {
-    let in_file = limits.has("new_key_budget");
+    let in_file = limits.has_table("new_key_budget");
     limits.section("new_key_budget", |budget| {
         let window = budget.choice("window");
         let limit = budget.money("limit_usd");
@@ -211,7 +211,7 @@ pub(super) fn read_tls(root: &mut Section<'_>) -> TlsConfig {
 }
 
 fn read_acme(tls: &mut Section<'_>) -> Option<AcmeConfig> {
-    let in_file = tls.has("acme");
+    let in_file = tls.has_table("acme");
     tls.section("acme", |acme| {
         let domain = acme.parsed("domain", |text| match url::Host::parse(text) {
             Ok(url::Host::Domain(domain)) if domain.contains('.') => Ok(domain),

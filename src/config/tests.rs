@@ -1,6 +1,7 @@
 //! Settings: what is taken, what is refused and how, and who outranks whom.
 
 mod documented;
+mod hostile;
 mod precedence;
 mod refusals;
 
