@@ -65,9 +65,9 @@ impl Budgets {
     /// The charges of a call at a deployment: one for each budget that may refuse it.
     pub fn charges(&self, facts: &CallFacts, deployment: &Deployment, now: Timestamp) -> Vec<Charge> {
         let budgets = self.keys.budgets();
-        let binding = budgets.iter().filter(|budget| {
-            budget.action == BudgetAction::Block && binds(&budget.scope, facts, deployment)
-        });
+        let binding = budgets
+            .iter()
+            .filter(|budget| budget.action == BudgetAction::Block && binds(&budget.scope, facts, deployment));
         binding
             .map(|budget| Charge {
                 budget: budget.id,

@@ -3,8 +3,8 @@
 //! No input or output, no async, nothing of the rest of the crate. Values check themselves when they are made, so a
 //! wrong one can't be handed on.
 
-mod budget;
 mod billing;
+mod budget;
 mod ids;
 pub mod json;
 mod model;
@@ -14,8 +14,8 @@ mod tokens;
 mod usage;
 mod window;
 
-pub use budget::{BudgetAction, BudgetDefinition, BudgetError, BudgetScope, BudgetTerms};
 pub use billing::{Billed, PriceName, Residency, ServiceTier};
+pub use budget::{BudgetAction, BudgetDefinition, BudgetError, BudgetScope, BudgetTerms};
 pub use ids::{BudgetId, IdError, KeyId, Name, RequestId, RequestIds};
 pub use model::{
     CacheOutcome, CostBasis, Deployment, Dialect, Endpoint, EntryStatus, ModelId, ProviderKind, ProviderName,

@@ -78,7 +78,11 @@ impl Try<'_> {
         let left = self.deadline.saturating_duration_since(Instant::now());
         let (limit, allowed) = if left < after { (TimeLimit::Total, left) } else { (limit, after) };
         let expired = |_| {
-            let after = if limit == TimeLimit::Total { self.candidate.upstream.timeouts().total.min(after.max(left)) } else { after };
+            let after = if limit == TimeLimit::Total {
+                self.candidate.upstream.timeouts().total.min(after.max(left))
+            } else {
+                after
+            };
             ProviderError::Timeout { provider: self.provider(), limit, after }
         };
         timeout(allowed, waiting).await.map_err(expired)?
@@ -178,5 +182,7 @@ impl Try<'_> {
 
 /// The next whole record; one that never ends is no answer.
 pub(super) fn next_record(splitter: &mut RecordSplitter, provider: &str) -> Result<Option<Bytes>, ProviderError> {
-    splitter.next_record().map_err(|error| ProviderError::Garbage { provider: provider.to_owned(), detail: error.to_string() })
+    splitter
+        .next_record()
+        .map_err(|error| ProviderError::Garbage { provider: provider.to_owned(), detail: error.to_string() })
 }

@@ -35,7 +35,11 @@ pub(super) enum NoBound {
 /// The bound of a call. With `binding`, a budget depends on it: what has no bound is refused, and an absent cap is written.
 pub(super) fn ceiling(envelope: &Envelope<'_>, facts: Option<&ModelFacts>, binding: bool) -> Result<Ceiling, NoBound> {
     let Some(facts) = facts else {
-        return if binding { Err(NoBound::Unpriced) } else { Ok(Ceiling { cost: Picodollars::ZERO, output_cap: None }) };
+        return if binding {
+            Err(NoBound::Unpriced)
+        } else {
+            Ok(Ceiling { cost: Picodollars::ZERO, output_cap: None })
+        };
     };
     let extras = envelope.extras;
     if binding && (extras.unbounded_tool || (extras.searches > 0 && facts.prices.web_search().is_none())) {
@@ -61,7 +65,8 @@ pub(super) fn ceiling(envelope: &Envelope<'_>, facts: Option<&ModelFacts>, bindi
     };
     // Where no tier was asked for, the account's own setting may be the priority tier.
     let asked = envelope.service_tier.as_deref().filter(|tier| *tier != "auto").map(ServiceTier::from_word);
-    let reach = Reach { tier: Some(asked.unwrap_or(ServiceTier::Priority)), residency: None, fast: Some(envelope.fast) };
+    let reach =
+        Reach { tier: Some(asked.unwrap_or(ServiceTier::Priority)), residency: None, fast: Some(envelope.fast) };
     let output = output.saturating_mul(readings);
     let cost = facts.prices.ceiling_within(reach, input, output, envelope.choices, extras.searches);
     Ok(Ceiling { cost, output_cap })
@@ -107,6 +112,10 @@ mod tests {
     #[test]
     fn media_count_as_a_full_context() {
         // 128,000 × 250,000 + 10 × 1,000,000 = 32,010,000,000
-        check(r#"{"model":"a","max_tokens":10,"messages":[{"content":[{"type":"file"}]}]}"#, true, Ok(("0.03201", None)));
+        check(
+            r#"{"model":"a","max_tokens":10,"messages":[{"content":[{"type":"file"}]}]}"#,
+            true,
+            Ok(("0.03201", None)),
+        );
     }
 }

@@ -90,7 +90,8 @@ impl<'a> Envelope<'a> {
     pub(super) fn parse(body: &'a [u8], endpoint: Endpoint) -> Result<Self, GatewayError> {
         let members = members(body)?;
         let find = |name: &str| members.iter().find(|member| member.name == name && member.value != "null");
-        let model = find("model").ok_or_else(|| field("model", "the field model is missing: name a model of GET /v1/models"))?;
+        let model = find("model")
+            .ok_or_else(|| field("model", "the field model is missing: name a model of GET /v1/models"))?;
         let name: Cow<'a, str> = string(model).ok_or_else(|| field("model", "model must be a string"))?;
         if name.is_empty() {
             return Err(field("model", "model is empty: name a model of GET /v1/models"));
@@ -102,7 +103,9 @@ impl<'a> Envelope<'a> {
         };
         let choices = ["n", "best_of"].into_iter().try_fold(1, |choices: u64, name| match find(name) {
             None => Ok(choices),
-            Some(member) => count(member, if name == "n" { "n" } else { "best_of" }, CHOICES_MAX).map(|n| choices.max(n)),
+            Some(member) => {
+                count(member, if name == "n" { "n" } else { "best_of" }, CHOICES_MAX).map(|n| choices.max(n))
+            }
         })?;
         let mut output_cap = None;
         for name in ["max_completion_tokens", "max_tokens"] {
@@ -232,7 +235,13 @@ fn quoted(text: &str) -> String {
 /// Looks for what is not text. A name inside a text has its quotes escaped, so what is found is never too little.
 fn extras(body: &[u8], tools: Option<&Member<'_>>, web_search: bool) -> Extras {
     const MEDIA: [&[u8]; 8] = [
-        b"\"input_audio\"", b"\"file\"", b"\"document\"", b"\"video_url\"", b"\"input_file\"", b"\"audio_url\"", b"\"video\"",
+        b"\"input_audio\"",
+        b"\"file\"",
+        b"\"document\"",
+        b"\"video_url\"",
+        b"\"input_file\"",
+        b"\"audio_url\"",
+        b"\"video\"",
         b"\"audio\"",
     ];
     let images = memmem::find_iter(body, b"\"image").count() as u64;
@@ -247,7 +256,8 @@ fn extras(body: &[u8], tools: Option<&Member<'_>>, web_search: bool) -> Extras {
                 extras.searches = extras.searches.saturating_add(uses);
             }
             // The client's own computer, shell and editor: their tools cost the text of their calls and results alone.
-            (Some(kind), _) if ["bash_", "text_editor_", "computer_", "memory_"].iter().any(|own| kind.starts_with(own)) => {}
+            (Some(kind), _)
+                if ["bash_", "text_editor_", "computer_", "memory_"].iter().any(|own| kind.starts_with(own)) => {}
             _ => extras.unbounded_tool = true,
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::domain::json::JsonError;
-use crate::domain::{BudgetScope, Deployment, Picodollars, Window};
+use crate::domain::{BudgetScope, Deployment, Dialect, Picodollars, Window};
 use crate::provider::ProviderError;
 use crate::routing::RouteError;
 
@@ -65,7 +65,9 @@ pub enum GatewayError {
         scope: BudgetScope,
     },
     /// A `block` budget applies, and nobody can say what the call costs at most.
-    #[error("a budget that blocks applies, and {what} has no upper bound of its cost: leave it out, or use a key without such a budget")]
+    #[error(
+        "a budget that blocks applies, and {what} has no upper bound of its cost: leave it out, or use a key without such a budget"
+    )]
     Unbounded {
         /// What of the call has no bound.
         what: String,
@@ -107,4 +109,118 @@ fn over_budget_message(
     format!(
         "the budget of {limit} USD over {scope} per {window} has {left} USD left ({spent} spent, {held} held), and this call may cost {asked}; {resets}"
     )
+}
+
+/// How a failure is told: the one table of error, status and code.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// The HTTP status.
+    pub status: u16,
+    /// `error.type` in the dialect.
+    pub kind: &'static str,
+    /// The stable code.
+    pub code: &'static str,
+    /// When to come back.
+    pub retry_after: Option<Duration>,
+    /// What to tell the SDK about trying again; absent leaves it to the status.
+    pub should_retry: Option<bool>,
+}
+
+/// The same failure in both dialects: status and `error.type` of each.
+struct Row {
+    openai: (u16, &'static str),
+    anthropic: (u16, &'static str),
+}
+
+const INVALID: Row = Row { openai: (400, "invalid_request_error"), anthropic: (400, "invalid_request_error") };
+const NOT_FOUND: Row = Row { openai: (404, "invalid_request_error"), anthropic: (404, "not_found_error") };
+const TOO_LARGE: Row = Row { openai: (413, "invalid_request_error"), anthropic: (413, "request_too_large") };
+const FORBIDDEN: Row = Row { openai: (403, "invalid_request_error"), anthropic: (403, "permission_error") };
+const NO_MONEY: Row = Row { openai: (429, "insufficient_quota"), anthropic: (402, "billing_error") };
+const RATE_LIMIT: Row = Row { openai: (429, "rate_limit_error"), anthropic: (429, "rate_limit_error") };
+const OVERLOADED: Row = Row { openai: (503, "server_error"), anthropic: (529, "overloaded_error") };
+const UNAVAILABLE: Row = Row { openai: (503, "server_error"), anthropic: (503, "api_error") };
+const BAD_GATEWAY: Row = Row { openai: (502, "server_error"), anthropic: (500, "api_error") };
+const TIMEOUT: Row = Row { openai: (504, "server_error"), anthropic: (504, "timeout_error") };
+const INTERNAL: Row = Row { openai: (500, "server_error"), anthropic: (500, "api_error") };
+
+impl GatewayError {
+    /// The status, type and code of the failure in a dialect.
+    pub fn fault(&self, dialect: Dialect) -> Fault {
+        let (row, code) = self.row();
+        let (status, kind) = match dialect {
+            Dialect::OpenAi => row.openai,
+            Dialect::Anthropic => row.anthropic,
+        };
+        Fault { status, kind, code, retry_after: self.retry_after(), should_retry: self.should_retry() }
+    }
+
+    fn row(&self) -> (Row, &'static str) {
+        match self {
+            Self::Body(JsonError::Malformed(_)) => (INVALID, "invalid_json"),
+            Self::Body(JsonError::TooDeep) => (INVALID, "json_too_deep"),
+            Self::Body(JsonError::Duplicate(_)) => (INVALID, "duplicate_key"),
+            Self::Field { .. } => (INVALID, "invalid_value"),
+            Self::Route(RouteError::UnknownModel { .. }) => (NOT_FOUND, "model_not_found"),
+            Self::Route(RouteError::OtherDialect { .. }) => (INVALID, "other_dialect"),
+            Self::ModelNotAllowed { .. } => (FORBIDDEN, "model_not_allowed"),
+            Self::OverBudget { only_held: true, .. } => (RATE_LIMIT, "budget_held"),
+            Self::OverBudget { .. } => (NO_MONEY, "budget_exceeded"),
+            Self::Unpriced { .. } => (INVALID, "unpriced_model"),
+            Self::Unbounded { .. } => (INVALID, "unbounded_cost"),
+            Self::LedgerUnavailable { .. } => (UNAVAILABLE, "ledger_unavailable"),
+            Self::Overloaded { .. } => (OVERLOADED, "overloaded"),
+            Self::Stopping => (UNAVAILABLE, "stopping"),
+            Self::Upstream(error) => upstream_row(error),
+            Self::Internal => (INTERNAL, "internal"),
+        }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::OverBudget { only_held: true, .. } => Some(Duration::from_secs(2)),
+            Self::Overloaded { retry_after } => Some(*retry_after),
+            Self::Stopping | Self::LedgerUnavailable { .. } => Some(Duration::from_secs(5)),
+            Self::Upstream(
+                ProviderError::RateLimited { retry_after, .. }
+                | ProviderError::Overloaded { retry_after, .. }
+                | ProviderError::Broken { retry_after, .. },
+            ) => *retry_after,
+            Self::Upstream(ProviderError::CircuitOpen { retry_after, .. }) => Some(*retry_after),
+            Self::Upstream(ProviderError::Crowded { .. }) => Some(Duration::from_secs(1)),
+            _ => None,
+        }
+    }
+
+    fn should_retry(&self) -> Option<bool> {
+        match self {
+            Self::OverBudget { only_held, .. } => Some(*only_held),
+            Self::Stopping => Some(true),
+            // A key that is refused or out of money is not mended by trying again.
+            Self::Upstream(ProviderError::OutOfFunds { .. } | ProviderError::Unauthorized { .. }) => Some(false),
+            _ => None,
+        }
+    }
+}
+
+fn upstream_row(error: &ProviderError) -> (Row, &'static str) {
+    let row = match error {
+        ProviderError::Rejected { status: 404, .. } => NOT_FOUND,
+        ProviderError::Rejected { status: 413, .. } => TOO_LARGE,
+        ProviderError::Rejected { .. } => INVALID,
+        ProviderError::OutOfFunds { .. } => NO_MONEY,
+        ProviderError::RateLimited { .. } | ProviderError::Crowded { .. } => RATE_LIMIT,
+        ProviderError::Overloaded { .. }
+        | ProviderError::CircuitOpen { .. }
+        | ProviderError::StreamError { overloaded: true, .. } => OVERLOADED,
+        ProviderError::Timeout { .. } => TIMEOUT,
+        ProviderError::Connect { .. }
+        | ProviderError::Lost { .. }
+        | ProviderError::Broken { .. }
+        | ProviderError::Unauthorized { .. }
+        | ProviderError::Garbage { .. }
+        | ProviderError::BrokeOff { .. }
+        | ProviderError::StreamError { .. } => BAD_GATEWAY,
+    };
+    (row, error.code())
 }

@@ -1,8 +1,24 @@
-//! The life of a call.
+//! The life of a call: read, routed, reserved for, tried, relayed, booked.
+//!
+//! [`Gateway::begin`] starts a task that owns the call from then on: a client that hangs up takes nothing with it. The phases stand in
+//! `call`; attempts and what follows their failure in `fallback`; a stream on its way in `relay`. Nothing goes upstream without
+//! a [`crate::ledger::Reservation`], and the last piece of an answer leaves only when the call is booked. The HTTP server sees values
+//! alone: [`Inbound`] in, [`Answer`] or [`Refusal`] out.
 
+mod answer;
+mod attempt;
+mod booking;
+mod call;
+mod ceiling;
+mod envelope;
 mod error;
+mod fallback;
+mod relay;
+mod settle;
 
 use std::sync::{Arc, RwLock};
+
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::budget::Budgets;
 use crate::config::Config;
@@ -13,7 +29,13 @@ use crate::routing::Router;
 use crate::runtime::{Clock, Tasks};
 use crate::telemetry::Metrics;
 
-pub use error::GatewayError;
+pub use answer::{Answer, AnswerBody, Inbound, Outcome, Piece, Refusal, UpstreamClient, Waiting};
+pub use error::{Fault, GatewayError};
+
+use call::Call;
+
+/// Streams that are read on at once after their clients have gone.
+const DRAINS_MAX: usize = 64;
 
 /// What a gateway is made of.
 pub struct Parts {
@@ -41,13 +63,14 @@ pub struct Parts {
 pub struct Gateway {
     parts: Parts,
     router: RwLock<Arc<Router>>,
+    drains: Semaphore,
 }
 
 impl Gateway {
     /// A gateway over its parts.
     pub fn new(parts: Parts) -> Self {
         let router = RwLock::new(Arc::clone(&parts.router));
-        Self { parts, router }
+        Self { parts, router, drains: Semaphore::new(DRAINS_MAX) }
     }
 
     /// Where calls go now.
@@ -63,5 +86,30 @@ impl Gateway {
     /// The parts that it is made of.
     pub fn parts(&self) -> &Parts {
         &self.parts
+    }
+
+    /// Starts a call on the runtime of the thread that asks, with that thread's client. Dropping what is returned tells the call
+    /// that its client has gone; it is booked all the same.
+    pub fn begin(self: &Arc<Self>, client: &Arc<UpstreamClient>, inbound: Inbound) -> Waiting {
+        let (head, waiting) = oneshot::channel();
+        let call = Call {
+            gateway: Arc::clone(self),
+            client: Arc::clone(client),
+            inbound,
+            head: Some(head),
+            attempts: 0,
+            last: None,
+        };
+        self.parts.tasks.spawn(call.run());
+        waiting
+    }
+
+    /// The id of the next call.
+    pub fn next_id(&self) -> crate::domain::RequestId {
+        self.parts.ids.next(self.parts.clock.now().as_millisecond())
+    }
+
+    fn drains(&self) -> &Semaphore {
+        &self.drains
     }
 }

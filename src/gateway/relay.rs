@@ -53,7 +53,7 @@ pub(super) async fn relay(
     let mut drain: Option<Drain> = None;
     let mut out = BytesMut::new();
     let mut held = std::mem::take(&mut flow.held).into_iter();
-    let mut done = |last: Bytes, error, client_left| Ended { last, error, client_left };
+    let done = |last: Bytes, error, client_left| Ended { last, error, client_left };
     loop {
         // What is here already, up to the end of the stream.
         loop {

@@ -72,7 +72,12 @@ impl<R> Client<R> {
     }
 
     /// Sends a request and waits for the head of its answer. The caller limits the time.
-    pub async fn send(&self, _proof: &R, upstream: &Upstream, request: UpstreamRequest) -> Result<Response, ProviderError> {
+    pub async fn send(
+        &self,
+        _proof: &R,
+        upstream: &Upstream,
+        request: UpstreamRequest,
+    ) -> Result<Response, ProviderError> {
         if upstream.sandbox().is_some() {
             return from_sandbox(upstream, &request).await;
         }
@@ -97,10 +102,8 @@ impl<R> Client<R> {
         if let Some(client) = clients.get(upstream.name()) {
             return Ok(client.clone());
         }
-        let client = build(&self.settings, upstream.timeouts().connect).map_err(|detail| ProviderError::Connect {
-            provider: upstream.name().to_string(),
-            detail,
-        })?;
+        let client = build(&self.settings, upstream.timeouts().connect)
+            .map_err(|detail| ProviderError::Connect { provider: upstream.name().to_string(), detail })?;
         clients.insert(upstream.name().clone(), client.clone());
         Ok(client)
     }
@@ -188,17 +191,18 @@ impl Body {
                 response.chunk().await.map_err(|error| describe(provider.to_string(), error, true, Duration::ZERO))
             }
             Self::Sandbox(provider, frames) => {
-                let Some(frame) = frames.frames.pop_front() else {
+                if frames.frames.is_empty() {
                     if frames.cut {
                         let detail = "the sandbox cut the stream".to_owned();
                         return Err(ProviderError::BrokeOff { provider: provider.to_string(), detail });
                     }
                     return Ok(None);
-                };
+                }
+                // Before anything is taken: a caller that stops waiting must lose nothing.
                 if !frames.delay.is_zero() {
                     tokio::time::sleep(frames.delay).await;
                 }
-                Ok(Some(frame))
+                Ok(frames.frames.pop_front())
             }
         }
     }

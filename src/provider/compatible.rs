@@ -19,7 +19,12 @@ impl Provider for Compatible {
         OpenAi.path(endpoint)
     }
 
-    fn headers(&self, endpoint: Endpoint, credential: Option<&Secret<String>>, forwarded: &ForwardedHeaders) -> HeaderMap {
+    fn headers(
+        &self,
+        endpoint: Endpoint,
+        credential: Option<&Secret<String>>,
+        forwarded: &ForwardedHeaders,
+    ) -> HeaderMap {
         OpenAi.headers(endpoint, credential, forwarded)
     }
 

@@ -55,7 +55,12 @@ pub trait Provider: Send + Sync {
     fn path(&self, endpoint: Endpoint) -> &'static str;
 
     /// The headers of a request: the credential, and what goes on of the client's.
-    fn headers(&self, endpoint: Endpoint, credential: Option<&Secret<String>>, forwarded: &ForwardedHeaders) -> HeaderMap;
+    fn headers(
+        &self,
+        endpoint: Endpoint,
+        credential: Option<&Secret<String>>,
+        forwarded: &ForwardedHeaders,
+    ) -> HeaderMap;
 
     /// The field that caps the output in chat completions.
     fn output_cap_field(&self) -> &'static str {
@@ -114,6 +119,11 @@ impl Upstream {
     /// Whose prices it has.
     pub fn catalog(&self) -> &str {
         &self.catalog
+    }
+
+    /// The host that it is called at.
+    pub fn host(&self) -> &str {
+        self.base_url.host_str().unwrap_or_default()
     }
 
     /// Its time limits.

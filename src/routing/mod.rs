@@ -55,7 +55,9 @@ pub enum RouteError {
         configured: bool,
     },
     /// The model is there, but not by this path.
-    #[error("{deployment} does not take calls of {path} without translation, which this version does not have; use {other}")]
+    #[error(
+        "{deployment} does not take calls of {path} without translation, which this version does not have; use {other}"
+    )]
     OtherDialect {
         /// Where the name leads.
         deployment: Deployment,
@@ -71,9 +73,13 @@ fn unknown_message(model: &str, suggestion: Option<&str>, configured: bool) -> S
         (_, false) => format!(
             "no provider is configured, so {model:?} can't be reached: set OPENAI_API_KEY or ANTHROPIC_API_KEY, or add [[providers]] to tollgate.toml"
         ),
-        (Some(suggestion), true) => format!("the model {model:?} is not known; did you mean {suggestion:?}? GET /v1/models lists all"),
+        (Some(suggestion), true) => {
+            format!("the model {model:?} is not known; did you mean {suggestion:?}? GET /v1/models lists all")
+        }
         (None, true) => {
-            format!("the model {model:?} is not known; ask for a route, for provider/model, or for a model of GET /v1/models")
+            format!(
+                "the model {model:?} is not known; ask for a route, for provider/model, or for a model of GET /v1/models"
+            )
         }
     }
 }
@@ -119,14 +125,15 @@ impl Router {
 
     /// Resolves a name: a route first, then `provider/anything`, then a bare model at the first provider that has it.
     pub fn plan(&self, name: &str, endpoint: Endpoint, now: Instant) -> Result<Plan, RouteError> {
-        let (mut candidates, attempts_max, strategy) = if let Some(route) = self.routes.iter().find(|route| route.name == name) {
-            let candidates: Vec<Candidate> =
-                route.deployments.iter().filter_map(|deployment| self.candidate(deployment)).collect();
-            (candidates, route.attempts_max, route.strategy)
-        } else {
-            let candidate = self.named(name).or_else(|| self.bare(name, endpoint));
-            (candidate.into_iter().collect(), ATTEMPTS_MAX, Strategy::Primary)
-        };
+        let (mut candidates, attempts_max, strategy) =
+            if let Some(route) = self.routes.iter().find(|route| route.name == name) {
+                let candidates: Vec<Candidate> =
+                    route.deployments.iter().filter_map(|deployment| self.candidate(deployment)).collect();
+                (candidates, route.attempts_max, route.strategy)
+            } else {
+                let candidate = self.named(name).or_else(|| self.bare(name, endpoint));
+                (candidate.into_iter().collect(), ATTEMPTS_MAX, Strategy::Primary)
+            };
         let Some(first) = candidates.first().map(|candidate: &Candidate| candidate.deployment.clone()) else {
             let (model, configured) = (name.chars().take(128).collect(), !self.upstreams.is_empty());
             return Err(RouteError::UnknownModel { suggestion: self.suggestion(name), model, configured });
@@ -187,7 +194,8 @@ impl Router {
 
     /// Every name that a client can ask for: routes, then the models of each provider's price list.
     pub fn names(&self) -> Vec<(String, Option<Candidate>)> {
-        let mut names: Vec<(String, Option<Candidate>)> = self.routes.iter().map(|route| (route.name.clone(), None)).collect();
+        let mut names: Vec<(String, Option<Candidate>)> =
+            self.routes.iter().map(|route| (route.name.clone(), None)).collect();
         for upstream in &self.upstreams {
             for facts in self.catalog.models(upstream.catalog()) {
                 let Ok(model) = facts.id.parse::<ModelId>() else { continue };
@@ -195,7 +203,8 @@ impl Router {
                     continue;
                 }
                 let deployment = Deployment { provider: upstream.name().clone(), model };
-                let candidate = Candidate { deployment, upstream: Arc::clone(upstream), facts: Some(Arc::clone(facts)) };
+                let candidate =
+                    Candidate { deployment, upstream: Arc::clone(upstream), facts: Some(Arc::clone(facts)) };
                 names.push((facts.id.to_string(), Some(candidate)));
             }
         }

@@ -137,7 +137,11 @@ impl Default for Metrics {
         let durations = Seconds::new_with_constructor(seconds);
         registry.register("request_duration_seconds", "From a call's arrival to its end", durations.clone());
         let first_tokens = Seconds::new_with_constructor(seconds);
-        registry.register("time_to_first_token_seconds", "From a call's arrival to the first content", first_tokens.clone());
+        registry.register(
+            "time_to_first_token_seconds",
+            "From a call's arrival to the first content",
+            first_tokens.clone(),
+        );
         let cost = Family::default();
         registry.register("cost_usd", "What calls cost, in US dollars", cost.clone());
         let cache = Family::default();
@@ -145,9 +149,17 @@ impl Default for Metrics {
         let circuit = Family::default();
         registry.register("circuit_state", "0 closed, 1 half-open, 2 open: the worst of a provider", circuit.clone());
         let budget_remaining = Family::default();
-        registry.register("budget_remaining_usd", "What may still be spent in the present window", budget_remaining.clone());
+        registry.register(
+            "budget_remaining_usd",
+            "What may still be spent in the present window",
+            budget_remaining.clone(),
+        );
         let underestimates = Counter::default();
-        registry.register("ledger_underestimate", "Calls that cost more than was held for them", underestimates.clone());
+        registry.register(
+            "ledger_underestimate",
+            "Calls that cost more than was held for them",
+            underestimates.clone(),
+        );
         let queue_jobs = Gauge::default();
         registry.register("queue_jobs", "Jobs that wait or run", queue_jobs.clone());
         Self {
@@ -181,11 +193,8 @@ impl Metrics {
     /// Counts a call's end.
     pub fn ended(&self, call: &CallRecord<'_>) {
         let model = ModelLabels { provider: call.provider.to_owned(), model: call.model.to_owned() };
-        let labels = CallLabels {
-            provider: model.provider.clone(),
-            model: model.model.clone(),
-            status: call.status.to_owned(),
-        };
+        let labels =
+            CallLabels { provider: model.provider.clone(), model: model.model.clone(), status: call.status.to_owned() };
         self.requests.get_or_create(&labels).inc();
         self.durations.get_or_create(&model).observe(f64::from(call.latency_ms) / 1_000.0);
         if let Some(first) = call.time_to_first_token_ms {

@@ -54,7 +54,8 @@ fn told(body: &[u8], status: u16) -> (String, Option<String>) {
 
 impl Decoder for AnthropicDecoder {
     fn whole(&self, provider: &str, body: &[u8]) -> Result<Whole, ProviderError> {
-        let garbage = |detail: &str| ProviderError::Garbage { provider: provider.to_owned(), detail: detail.to_owned() };
+        let garbage =
+            |detail: &str| ProviderError::Garbage { provider: provider.to_owned(), detail: detail.to_owned() };
         let answer = decode_answer(body).map_err(|_| garbage("it is not a JSON object"))?;
         let read: Typed<'_> = serde_json::from_slice(body).map_err(|_| garbage("it is not a message"))?;
         if read.content.is_none() || read.kind.as_deref() != Some("message") {
@@ -102,7 +103,8 @@ impl Decoder for AnthropicDecoder {
             "message_start" | "message_delta" => {
                 // A usage that can't be right counts as absent: the call is estimated instead.
                 let _ = progress.anthropic.take(data);
-                if kind == "message_start" && progress.anthropic.model().is_none() && memmem::find(data, b"{").is_none() {
+                if kind == "message_start" && progress.anthropic.model().is_none() && memmem::find(data, b"{").is_none()
+                {
                     let detail = "a record of the stream is not JSON".to_owned();
                     return Meaning::Error(ProviderError::Garbage { provider: provider.to_owned(), detail });
                 }
@@ -173,10 +175,19 @@ mod tests {
         let (meanings, progress) = read(&[
             START,
             ("ping", r#"{"type":"ping"}"#),
-            ("content_block_start", r#"{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}"#),
-            ("content_block_delta", r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"Hi"}}"#),
+            (
+                "content_block_start",
+                r#"{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}"#,
+            ),
+            (
+                "content_block_delta",
+                r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"Hi"}}"#,
+            ),
             ("content_block_stop", r#"{"type":"content_block_stop","index":0}"#),
-            ("message_delta", r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":9}}"#),
+            (
+                "message_delta",
+                r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":9}}"#,
+            ),
             ("message_stop", r#"{"type":"message_stop"}"#),
         ]);
         use Meaning::{Content, End, Other, Prelude};

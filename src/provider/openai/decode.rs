@@ -96,7 +96,8 @@ fn told(body: &[u8], status: u16) -> Told {
 
 impl Decoder for OpenAiDecoder {
     fn whole(&self, provider: &str, body: &[u8]) -> Result<Whole, ProviderError> {
-        let garbage = |detail: &str| ProviderError::Garbage { provider: provider.to_owned(), detail: detail.to_owned() };
+        let garbage =
+            |detail: &str| ProviderError::Garbage { provider: provider.to_owned(), detail: detail.to_owned() };
         let answer = decode_answer(body).map_err(|_| garbage("it is not a JSON object"))?;
         let read: Chunk<'_> = serde_json::from_slice(body).map_err(|_| garbage("it is not a chat completion"))?;
         if read.error.is_some_and(|error| error.get() != "null") {
@@ -133,14 +134,19 @@ impl Decoder for OpenAiDecoder {
             return Meaning::Error(ProviderError::StreamError { provider: provider.to_owned(), message, overloaded });
         }
         let mut usage_only = false;
-        if may_have(b"\"usage\"") || may_have(b"\"finish_reason\":\"") || may_have(b"\"finish_reason\": \"") || !progress.began {
+        if may_have(b"\"usage\"")
+            || may_have(b"\"finish_reason\":\"")
+            || may_have(b"\"finish_reason\": \"")
+            || !progress.began
+        {
             let before = progress.openai.reported().is_some();
             // A usage that can't be right counts as absent: the call is estimated instead.
             let _ = progress.openai.take(data);
             progress.finished |= progress.openai.finish_reason().is_some();
             usage_only = !before && progress.openai.reported().is_some() && has_no_choices(data);
         }
-        let text = [b"\"content\":\"".as_slice(), b"\"arguments\":\"", b"\"reasoning_content\":\"", b"\"reasoning\":\""];
+        let text =
+            [b"\"content\":\"".as_slice(), b"\"arguments\":\"", b"\"reasoning_content\":\"", b"\"reasoning\":\""];
         let bytes: usize = text.iter().map(|name| string_length_after(data, name)).sum();
         if bytes > 0 {
             progress.text(bytes);
@@ -270,9 +276,12 @@ mod tests {
 
     #[test]
     fn an_error_record_is_an_error_and_the_word_in_a_text_is_not() {
-        let (meanings, _) = read(&[r#"{"choices":[{"delta":{"content":"\"error\": x"}}]}"#, r#"{"error":{"message":"boom"}}"#]);
+        let (meanings, _) =
+            read(&[r#"{"choices":[{"delta":{"content":"\"error\": x"}}]}"#, r#"{"error":{"message":"boom"}}"#]);
         assert_eq!(meanings[0], Meaning::Content);
-        assert!(matches!(&meanings[1], Meaning::Error(ProviderError::StreamError { message, .. }) if message == "boom"));
+        assert!(
+            matches!(&meanings[1], Meaning::Error(ProviderError::StreamError { message, .. }) if message == "boom")
+        );
     }
 
     #[test]

@@ -1,0 +1,153 @@
+//! Booking: what a call's end is, in the ledger, the counters and the log.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::domain::{BudgetScope, EntryStatus, Picodollars, estimate_tokens};
+use crate::ledger::{Attempt, CallFacts, LedgerError, Outcome as Booked, Reservation};
+use crate::provider::{Owed, ProviderError};
+use crate::routing::Candidate;
+use crate::telemetry::{CallRecord, names};
+
+use super::booking::{Bill, Evidence, bill, millis};
+use super::call::Call;
+use super::error::GatewayError;
+
+impl Call {
+    pub(super) fn estimated_input(&self) -> u64 {
+        std::str::from_utf8(&self.inbound.body).map_or(0, estimate_tokens)
+    }
+
+    pub(super) fn bill(&self, candidate: &Candidate, evidence: &Evidence<'_>) -> Bill {
+        let at = self.gateway.parts().clock.now();
+        bill(self.gateway.router().catalog(), candidate, evidence, at)
+    }
+
+    /// Books a call that ends without an attempt.
+    pub(super) fn refuse(&self, facts: &CallFacts, error: GatewayError) -> GatewayError {
+        let fault = error.fault(self.inbound.endpoint.dialect());
+        let outcome = self.booked(EntryStatus::Failed, Some(fault.code), fault.status, None, None);
+        self.count(facts, &outcome, Picodollars::ZERO, false);
+        if let Err(unbooked) = self.gateway.parts().ledger.record(facts.clone(), outcome) {
+            tracing::warn!({ names::REQUEST_ID } = %facts.id, "a refusal is not in the ledger: {unbooked}");
+        }
+        error
+    }
+
+    /// Books a call whose last attempt failed.
+    pub(super) async fn give_up(
+        &self,
+        facts: &CallFacts,
+        reservation: Reservation,
+        ended: Attempt,
+        error: ProviderError,
+    ) -> GatewayError {
+        let status = match error.owed() {
+            Owed::Perhaps if !ended.cost.is_zero() => EntryStatus::Unknown,
+            _ if ended.cost.is_zero() => EntryStatus::Failed,
+            _ => EntryStatus::Settled,
+        };
+        let code = error.code();
+        let error = GatewayError::from(error);
+        let status_told = error.fault(self.inbound.endpoint.dialect()).status;
+        let http_status = if self.has_client() { status_told } else { 0 };
+        let outcome = self.booked(status, Some(code), http_status, Some(ended), None);
+        match self.settle(facts, reservation, outcome).await {
+            Ok(()) => error,
+            Err(unbooked) => unbooked,
+        }
+    }
+
+    pub(super) fn booked(
+        &self,
+        status: EntryStatus,
+        error: Option<&str>,
+        http_status: u16,
+        last: Option<Attempt>,
+        first_content: Option<Instant>,
+    ) -> Booked {
+        Booked {
+            status,
+            error: error.map(Arc::from),
+            http_status,
+            last,
+            latency_ms: millis(self.inbound.arrived.elapsed()),
+            time_to_first_token_ms: first_content.map(|first| millis(first - self.inbound.arrived)),
+            saved: Picodollars::ZERO,
+        }
+    }
+
+    /// Books a call durably, and counts it.
+    pub(super) async fn settle(
+        &self,
+        facts: &CallFacts,
+        reservation: Reservation,
+        outcome: Booked,
+    ) -> Result<(), GatewayError> {
+        let cost = outcome.last.as_ref().map_or(Picodollars::ZERO, |last| last.cost);
+        // A model without a price holds nothing, so no cost can exceed it.
+        let underestimated = cost > reservation.held() && !reservation.held().is_zero();
+        if underestimated {
+            tracing::error!({ names::REQUEST_ID } = %facts.id, "{} cost {cost} USD, more than the {} held for it", reservation.deployment(), reservation.held());
+        }
+        self.count(facts, &outcome, cost, underestimated);
+        match reservation.settle(outcome).await {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.refusal(error)),
+        }
+    }
+
+    fn count(&self, facts: &CallFacts, outcome: &Booked, cost: Picodollars, underestimated: bool) {
+        let last = outcome.last.as_ref();
+        let tokens = last.map_or((0, 0), |last| (last.usage.total_input(), last.usage.total_output()));
+        let record = CallRecord {
+            provider: last.map_or("", |last| last.deployment.provider.as_str()),
+            model: last.map_or("", |last| last.deployment.model.as_str()),
+            status: outcome.status.as_str(),
+            failed: outcome.error.is_some(),
+            cache: facts.cache.as_str(),
+            latency_ms: outcome.latency_ms,
+            time_to_first_token_ms: outcome.time_to_first_token_ms,
+            tokens,
+            cost_usd: cost.to_dollars_f64(),
+            underestimated,
+        };
+        self.gateway.parts().metrics.ended(&record);
+        tracing::info!(
+            { names::REQUEST_ID } = %facts.id,
+            { names::REQUEST_MODEL } = %facts.requested_model,
+            { names::DEPLOYMENT } = self.last.as_ref().map(tracing::field::display),
+            { names::ATTEMPTS } = self.attempts,
+            { names::INPUT_TOKENS } = tokens.0,
+            { names::OUTPUT_TOKENS } = tokens.1,
+            { names::ERROR_TYPE } = outcome.error.as_deref(),
+            latency_ms = outcome.latency_ms,
+            "call {} cost {cost} USD", outcome.status
+        );
+    }
+
+    /// What the client is told of the ledger's refusal.
+    pub(super) fn refusal(&self, error: LedgerError) -> GatewayError {
+        match error {
+            LedgerError::OverBudget { budget, window, limit, balance, asked } => {
+                let definition = self.gateway.parts().budgets.definition(budget);
+                let scope = definition.map_or(BudgetScope::Everything, |budget| budget.scope.clone());
+                GatewayError::OverBudget {
+                    scope,
+                    window: window.window,
+                    limit,
+                    spent: balance.spent,
+                    held: balance.held,
+                    asked,
+                    resets_at: window.end(self.gateway.parts().ledger.zone()),
+                    only_held: asked <= limit.saturating_sub(balance.spent),
+                }
+            }
+            LedgerError::Busy => GatewayError::Overloaded { retry_after: Duration::from_secs(1) },
+            LedgerError::Unwritable { detail } | LedgerError::Unreadable { detail } => {
+                GatewayError::LedgerUnavailable { detail: detail.to_string() }
+            }
+            LedgerError::NoSuchCall { .. } => GatewayError::Internal,
+        }
+    }
+}
