@@ -1,1 +1,3 @@
 //! provider.
+
+pub mod sandbox;
