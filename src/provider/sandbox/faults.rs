@@ -22,7 +22,7 @@ const KNOWN: &str = "latency, chunk_delay, error, retry_after, hang, cut, stream
 /// A stream of this length is some 20 MB: enough for any test, and not enough to hurt.
 const TOKENS_MAX: u64 = 100_000;
 /// Longer waits than this are taken for a slip of the unit.
-const DELAY_MAX: Duration = Duration::from_secs(3600);
+const DELAY_MAX: Duration = Duration::from_hours(1);
 
 /// What one call asked for.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -6,8 +6,8 @@
 //! streamed changes nothing in what is said. Who serves it (a listener, the gateway) waits, sends and breaks
 //! connections as the answer tells.
 //!
-//! Rules that people rely on: a token is four characters, rounded up ([`tokens`]); which tools are called stands in
-//! [`tools`]; what is said in [`text`]; what goes wrong, and how to ask for it, in [`faults`].
+//! Rules that people rely on: a token is four characters, rounded up (`tokens`); which tools are called stands in
+//! `tools`; what is said in `plan` and `text`; what goes wrong, and how to ask for it, in `faults`.
 
 mod anthropic;
 mod completions;
@@ -134,7 +134,7 @@ enum Outcome {
     Hang,
 }
 
-/// Asked-for faults come first, then the checks that a real server makes, then chance, then the answer.
+/// Asked-for faults come first, then the checks that a real server makes, then chance.
 fn respond(
     settings: &SandboxSettings,
     request: &SandboxRequest<'_>,
@@ -150,12 +150,12 @@ fn respond(
     }
     let call = Call::check(request, route, overrides.tokens, &settings.script)?;
     *seed = call.seed;
+    let reply = call.answer()?;
     match faults::roll(settings, request, call.seed) {
-        Some(Fault::Hang) => return Ok(Outcome::Hang),
-        Some(Fault::Status(status)) => return Err(Refusal::for_status(route.dialect, status, overrides.retry_after)),
-        None => {}
+        Some(Fault::Hang) => Ok(Outcome::Hang),
+        Some(Fault::Status(status)) => Err(Refusal::for_status(route.dialect, status, overrides.retry_after)),
+        None => Ok(Outcome::Said(reply)),
     }
-    call.answer().map(Outcome::Said)
 }
 
 #[cfg(test)]

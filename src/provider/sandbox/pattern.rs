@@ -98,13 +98,11 @@ impl Parser<'_> {
                 ']' if !members.is_empty() => break,
                 '\\' => {
                     let set = escaped(self.rest.next()?)?;
-                    match set.as_slice() {
-                        [single] => *single,
-                        _ => {
-                            members.extend(set);
-                            continue;
-                        }
-                    }
+                    let [single] = set.as_slice() else {
+                        members.extend(set);
+                        continue;
+                    };
+                    *single
                 }
                 literal => literal,
             };

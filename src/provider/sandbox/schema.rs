@@ -357,14 +357,8 @@ fn length(text: &str) -> u64 {
 }
 
 fn fitted(mut text: String, least: u64, most: u64) -> String {
-    let mut count = length(&text);
-    for filler in " and so on".chars().cycle() {
-        if count >= least {
-            break;
-        }
-        text.push(filler);
-        count += 1;
-    }
+    let missing = usize::try_from(least.saturating_sub(length(&text))).unwrap_or(0);
+    text.extend(" and so on".chars().cycle().take(missing));
     let most = usize::try_from(most).unwrap_or(usize::MAX);
     if let Some((end, _)) = text.char_indices().nth(most) {
         text.truncate(end);

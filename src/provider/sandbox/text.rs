@@ -139,8 +139,12 @@ fn opening(conversation: &Conversation, dice: &mut Dice) -> String {
 fn fill(mut text: String, sentences: &[&str], tokens: u64, dice: &mut Dice) -> String {
     let characters = usize::try_from(tokens).unwrap_or(usize::MAX).saturating_mul(CHARACTERS_PER_TOKEN);
     let mut count = text.chars().count();
-    while count < characters {
-        let sentence = dice.pick(sentences).copied().unwrap_or("…");
+    let start = dice.below(sentences.len());
+    // In their order from a chance beginning, so that none follows itself.
+    for sentence in sentences.iter().cycle().skip(start) {
+        if count >= characters {
+            break;
+        }
         text.push(' ');
         text.push_str(sentence);
         count += 1 + sentence.chars().count();

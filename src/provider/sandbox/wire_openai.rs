@@ -1,5 +1,8 @@
 //! What OpenAI's chat, completions, embeddings and models answer, field by field in its order.
 
+#![expect(clippy::struct_field_names, reason = "these are the names on the wire")]
+#![expect(clippy::option_option, reason = "on the wire, null and left out are two things")]
+
 use serde::Serialize;
 
 /// Usage of chat, completions and embeddings.
