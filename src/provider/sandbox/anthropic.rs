@@ -85,7 +85,7 @@ fn ask<'a>(call: &Call<'a>, fields: &Fields<'_>, output_max: Option<u64>) -> Res
         output_max,
         stops: stops(fields)?,
         thought_tokens: thinking.tokens,
-        text_tokens: call.tokens,
+        text_tokens: call.text_tokens(1),
         talks_before_calls: true,
     };
     Ok((ask, thinking))

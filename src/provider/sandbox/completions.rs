@@ -17,6 +17,8 @@ use bytes::Bytes;
 /// What the service gives where nothing else is asked.
 const OUTPUT_TOKENS_DEFAULT: u64 = 16;
 const CHOICES_MAX: i64 = 128;
+/// `n` times the number of prompts.
+const ANSWERS_MAX: usize = 2048;
 const PROMPTS_MAX: usize = 2048;
 
 /// Answers a completion.
@@ -27,6 +29,10 @@ pub(super) fn completions(call: &Call<'_>) -> Result<Reply, Refusal> {
     let stream = Streaming::read(&fields)?;
     check_sampling(&fields)?;
     let choices = usize::try_from(fields.integer("n", 1, CHOICES_MAX)?.unwrap_or(1)).unwrap_or(1);
+    if choices * prompts.len() > ANSWERS_MAX {
+        let message = format!("Invalid 'n': 'n' times the number of prompts may be {ANSWERS_MAX} at most.");
+        return Err(Refusal::of_field("n", "integer_above_max_value", message));
+    }
     let echo = fields.flag("echo")?.unwrap_or(false);
     let output_max = fields.integer("max_tokens", 0, i64::MAX)?.unwrap_or(OUTPUT_TOKENS_DEFAULT);
     let stops = stops(&fields)?;
@@ -45,7 +51,7 @@ pub(super) fn completions(call: &Call<'_>) -> Result<Reply, Refusal> {
             output_max: Some(output_max),
             stops: stops.clone(),
             thought_tokens: 0,
-            text_tokens: call.tokens,
+            text_tokens: call.text_tokens(choices * prompts.len()),
             talks_before_calls: false,
         };
         said.extend((0..choices).map(|index| {

@@ -3,7 +3,7 @@
 //! The header `x-tollgate-sandbox: latency=50ms,error=429,retry_after=2` holds for one call and wins over the
 //! settings. Names: `latency`, `chunk_delay` (durations), `error` (a status of 400 to 599), `retry_after` (seconds),
 //! `hang`, `cut` (breaks off half-way, whole bodies too), `stream_error` (a stream's error record half-way; nothing where the call
-//! doesn't stream) as `true` or `false`, and `tokens` (the length of the text). A name given twice counts as the last says.
+//! doesn't stream) as `true` or `false`, and `tokens` (the length of the text, at most 100000 for all choices together). A name given twice counts as the last says.
 //!
 //! Rates are rolled for `POST` only, by the content of the request: the same request meets the same fate, unless
 //! an SDK says with `x-stainless-retry-count` that it tries again.
@@ -20,7 +20,7 @@ use super::{SandboxRequest, SandboxSettings};
 const HEADER: &str = "x-tollgate-sandbox";
 const KNOWN: &str = "latency, chunk_delay, error, retry_after, hang, cut, stream_error, tokens";
 /// A stream of this length is some 20 MB: enough for any test, and not enough to hurt.
-const TOKENS_MAX: u64 = 100_000;
+pub(super) const TOKENS_MAX: u64 = 100_000;
 /// Longer waits than this are taken for a slip of the unit.
 const DELAY_MAX: Duration = Duration::from_hours(1);
 

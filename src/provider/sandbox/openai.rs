@@ -58,7 +58,7 @@ fn read<'a>(call: &'a Call<'_>) -> Result<Asked<'a>, Refusal> {
     let is_legacy = legacy_functions(&fields, &mut tools)?;
     let stream = Streaming::read(&fields)?;
     check_sampling(&fields)?;
-    let choices = fields.integer("n", 1, CHOICES_MAX)?.unwrap_or(1);
+    let choices = usize::try_from(fields.integer("n", 1, CHOICES_MAX)?.unwrap_or(1)).unwrap_or(1);
     let logprobs = fields.flag("logprobs")?.unwrap_or(false);
     let top = fields.integer("top_logprobs", 0, 20)?;
     if top.is_some() && !logprobs {
@@ -75,11 +75,11 @@ fn read<'a>(call: &'a Call<'_>) -> Result<Asked<'a>, Refusal> {
             output_max: output_max(&fields)?,
             stops: stops(&fields)?,
             thought_tokens: effort_tokens(&fields, "reasoning_effort")?,
-            text_tokens: call.tokens,
+            text_tokens: call.text_tokens(choices),
             talks_before_calls: false,
         },
         model,
-        choices: usize::try_from(choices).unwrap_or(1),
+        choices,
         stream,
         logprobs: logprobs.then(|| usize::try_from(top.unwrap_or(0)).unwrap_or(0)),
         usage: UsageRule { is_keyed: fields.text("prompt_cache_key")?.is_some(), has_breakpoint },

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::domain::Dialect;
 
+use super::faults::TOKENS_MAX;
 use super::refusal::Refusal;
 use super::reply::Reply;
 use super::script::ScriptLine;
@@ -83,8 +84,7 @@ pub(super) struct Call<'a> {
     query: &'a str,
     body: Map<String, Value>,
     pub(super) seed: Seed,
-    /// The length of the text, where the header told it.
-    pub(super) tokens: Option<u64>,
+    tokens: Option<u64>,
     pub(super) script: &'a [ScriptLine],
 }
 
@@ -139,6 +139,12 @@ impl<'a> Call<'a> {
     /// The body, for typed reading.
     pub(super) fn fields(&self) -> Fields<'_> {
         Fields { dialect: self.dialect, at: String::new(), map: &self.body }
+    }
+
+    /// The length of each of several texts, where the header told it: together they stay within its bounds.
+    pub(super) fn text_tokens(&self, texts: usize) -> Option<u64> {
+        let texts = u64::try_from(texts).unwrap_or(u64::MAX).max(1);
+        self.tokens.map(|tokens| tokens.min((TOKENS_MAX / texts).max(1)))
     }
 
     /// The version that an Anthropic client asked for.

@@ -71,7 +71,7 @@ pub(super) fn responses(call: &Call<'_>) -> Result<Reply, Refusal> {
         output_max: fields.integer("max_output_tokens", OUTPUT_MAX_MIN, i64::MAX)?,
         stops: Vec::new(),
         thought_tokens: reasoning.tokens,
-        text_tokens: call.tokens,
+        text_tokens: call.text_tokens(1),
         talks_before_calls: false,
     };
     let said = ask.say(0);

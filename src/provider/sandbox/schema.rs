@@ -20,12 +20,12 @@ const DEPTH_WIDE: usize = 5;
 const DEPTH_MAX: usize = 32;
 /// No list is made longer, no text either, whatever the schema says: it may ask for a billion.
 const ITEMS_MAX: u64 = 256;
-const TEXT_LEN_MAX: u64 = 65_536;
+const TEXT_LEN_MAX: u64 = 16_384;
 /// From here on only what is required is made.
 const NODES_WIDE: usize = 2_000;
 /// From here on nothing is made any more: the answer is wrong, but it ends.
 const NODES_MAX: usize = 20_000;
-const JSON_LEN_MAX: usize = 1 << 20;
+const JSON_LEN_MAX: usize = 65_536;
 const REFERENCES_MAX: usize = 16;
 
 /// A JSON text for the schema. `subject` is what the user said.

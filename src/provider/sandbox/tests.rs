@@ -1,4 +1,5 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
@@ -302,5 +303,121 @@ fn embeddings_come_as_floats_or_as_their_bytes() {
         json!({"encoding_format": "hex"}),
     ] {
         assert_eq!(refused(&post(path, &body(wrong.clone()))).0, 400, "{wrong}");
+    }
+}
+
+/// Any JSON, with texts that mean something somewhere.
+fn json() -> impl Strategy<Value = Value> {
+    let word = prop::sample::select(vec![
+        "",
+        " ",
+        "text",
+        "user",
+        "assistant",
+        "tool",
+        "function",
+        "custom",
+        "auto",
+        "required",
+        "any",
+        "json_schema",
+        "enabled",
+        "adaptive",
+        "object",
+        "array",
+        "integer",
+        "#",
+        "tool_use",
+        "tool_result",
+        "message",
+        "low",
+        "é",
+    ]);
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        (-3_i64..2000).prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        word.prop_map(Value::from),
+    ];
+    let key = prop::sample::select(vec![
+        "type",
+        "role",
+        "content",
+        "text",
+        "name",
+        "function",
+        "parameters",
+        "input_schema",
+        "schema",
+        "json_schema",
+        "format",
+        "id",
+        "tool_call_id",
+        "tool_use_id",
+        "call_id",
+        "input",
+        "arguments",
+        "tool_calls",
+        "properties",
+        "required",
+        "items",
+        "anyOf",
+        "allOf",
+        "$ref",
+        "minItems",
+        "minLength",
+        "minimum",
+        "multipleOf",
+        "pattern",
+        "enum",
+        "budget_tokens",
+        "effort",
+        "summary",
+        "cache_control",
+        "ttl",
+        "include_usage",
+        "source",
+        "output",
+    ]);
+    leaf.prop_recursive(4, 24, 4, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::btree_map(key.clone().prop_map(str::to_owned), inner, 0..5)
+                .prop_map(|map| Value::Object(map.into_iter().collect())),
+        ]
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn whatever_is_sent_is_answered_or_refused_in_sound_json(
+        path in prop::sample::select(POSTS.to_vec()),
+        field in prop::sample::select(vec![
+            "model", "messages", "input", "prompt", "tools", "tool_choice", "functions", "function_call", "n", "stop",
+            "response_format", "text", "output_config", "thinking", "reasoning", "system", "instructions", "metadata",
+            "max_tokens", "max_output_tokens", "stop_sequences", "cache_control", "dimensions", "stream_options",
+        ]),
+        value in json(),
+        is_stream in any::<bool>(),
+    ) {
+        let mut body = hello(path);
+        body["stream"] = json!(is_stream);
+        body[field] = value;
+        let answer = post(path, &body);
+        match &answer.body {
+            SandboxBody::Stream { .. } => prop_assert!(records(&answer).len() > 1),
+            SandboxBody::Whole(whole) => prop_assert!(serde_json::from_slice::<Value>(whole).is_ok()),
+        }
+        prop_assert!([200, 400].contains(&answer.status));
+    }
+
+    #[test]
+    fn any_schema_gets_sound_json(schema in json()) {
+        let text = schema::generate(&schema, "x", Seed::of_bytes("", b""));
+        prop_assert!(serde_json::from_str::<Value>(&text).is_ok(), "{text}");
     }
 }
