@@ -1,1 +1,53 @@
-//! http.
+//! HTTP: the whole table of routes, and the server around it.
+
+mod dialect;
+mod inference;
+mod models;
+mod state;
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::dev::Server;
+use actix_web::{App, HttpServer, web};
+
+use crate::gateway::UpstreamClient;
+use crate::provider::ClientSettings;
+
+pub use state::State;
+
+/// How long a client may take to send its headers.
+const HEADERS_TIME_MAX: Duration = Duration::from_secs(10);
+/// How long an idle connection is kept.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+
+/// Makes the server; it runs when it is awaited.
+pub fn serve(listener: TcpListener, state: Arc<State>, clients: ClientSettings) -> std::io::Result<Server> {
+    let state = web::Data::from(state);
+    let server = HttpServer::new(move || {
+        // Each worker is one thread with its own runtime and its own connections: nothing on a call's way changes threads.
+        let client = web::Data::new(UpstreamClient::new(clients.clone()));
+        App::new().app_data(state.clone()).app_data(client).configure(routes)
+    });
+    let server = server
+        .client_request_timeout(HEADERS_TIME_MAX)
+        .keep_alive(KEEP_ALIVE)
+        // Without it every stream's first text comes twenty milliseconds late.
+        .tcp_nodelay(true)
+        // The application waits for calls itself, and stops the server when they are done.
+        .disable_signals()
+        .shutdown_timeout(1)
+        .listen(listener)?;
+    Ok(server.run())
+}
+
+/// Every route.
+pub fn routes(routes: &mut web::ServiceConfig) {
+    routes
+        .route("/v1/chat/completions", web::post().to(inference::chat_completions))
+        .route("/v1/messages", web::post().to(inference::messages))
+        .route("/v1/models", web::get().to(models::list))
+        .route("/v1/models/{id:.*}", web::get().to(models::one))
+        .service(web::scope("/v1").default_service(web::to(inference::unknown)));
+}

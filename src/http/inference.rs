@@ -1,0 +1,326 @@
+//! The inference paths: who calls, what they send, and the answer on its way back.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use actix_web::http::header::{self, HeaderMap, HeaderName};
+use actix_web::{HttpRequest, HttpResponse, web};
+use bytes::{Bytes, BytesMut};
+use futures_util::{StreamExt as _, stream};
+
+use crate::domain::{Dialect, Endpoint, Name, RequestId};
+use crate::gateway::{Answer, AnswerBody, GatewayError, Inbound, Piece, Refusal, UpstreamClient};
+use crate::keys::VirtualKey;
+use crate::provider::ForwardedHeaders;
+
+use super::State;
+use super::dialect::{SOON, Told, ids};
+
+/// The longest that a body may take to arrive.
+const BODY_TIME_MAX: Duration = Duration::from_secs(30);
+/// Below this many bytes a second, after a while, a sender is too slow.
+const BODY_RATE_MIN: u64 = 1_024;
+/// The while.
+const BODY_RATE_GRACE: Duration = Duration::from_secs(5);
+/// Labels of one call.
+const TAGS_MAX: usize = 16;
+/// Characters of a label's name or value.
+const TAG_CHARS_MAX: usize = 64;
+
+/// `POST /v1/chat/completions`.
+pub(super) async fn chat_completions(
+    request: HttpRequest,
+    body: web::Payload,
+    state: web::Data<State>,
+    client: web::Data<UpstreamClient>,
+) -> HttpResponse {
+    inference(Endpoint::ChatCompletions, request, body, state, client).await
+}
+
+/// `POST /v1/messages`.
+pub(super) async fn messages(
+    request: HttpRequest,
+    body: web::Payload,
+    state: web::Data<State>,
+    client: web::Data<UpstreamClient>,
+) -> HttpResponse {
+    inference(Endpoint::Messages, request, body, state, client).await
+}
+
+/// Any other path under `/v1`.
+pub(super) async fn unknown(request: HttpRequest) -> HttpResponse {
+    let dialect = dialect_of(&request);
+    let message = match request.path() {
+        "/v1/realtime" => "realtime sessions are not served: use /v1/chat/completions with stream".to_owned(),
+        "/v1/chat/completions" | "/v1/messages" => format!("{} takes POST only", request.path()),
+        path => {
+            format!("{} {path} is not served by this version: GET /api/openapi.json lists what is", request.method())
+        }
+    };
+    let kind = if dialect == Dialect::Anthropic { "not_found_error" } else { "invalid_request_error" };
+    Told::plain(404, kind, "unknown_path", message).response(dialect, None, false)
+}
+
+/// The dialect of a path that both have, or neither: Anthropic's SDKs always send their version.
+pub(super) fn dialect_of(request: &HttpRequest) -> Dialect {
+    let is_anthropic =
+        request.path().starts_with("/v1/messages") || request.headers().contains_key("anthropic-version");
+    if is_anthropic { Dialect::Anthropic } else { Dialect::OpenAi }
+}
+
+async fn inference(
+    endpoint: Endpoint,
+    request: HttpRequest,
+    body: web::Payload,
+    state: web::Data<State>,
+    client: web::Data<UpstreamClient>,
+) -> HttpResponse {
+    let arrived = Instant::now();
+    let dialect = endpoint.dialect();
+    let id = state.gateway.next_id();
+    let caller = match authenticate(&state, request.headers(), dialect) {
+        Ok(caller) => caller,
+        Err(told) => return told.response(dialect, Some(id), false),
+    };
+    let refuse = |error: GatewayError| Told::new(&error, dialect).response(dialect, Some(id), false);
+    if state.draining.load(Ordering::Relaxed) {
+        return refuse(GatewayError::Stopping);
+    }
+    let running = u64::try_from(state.metrics.totals().in_flight).unwrap_or(0);
+    if running >= u64::from(state.config.limits.concurrent_requests_max) {
+        return refuse(GatewayError::Overloaded { retry_after: SOON });
+    }
+    let body = match read_body(&request, body, state.config.limits.body_bytes_max, dialect).await {
+        Ok(body) => body,
+        Err(told) => return told.response(dialect, Some(id), false),
+    };
+    let inbound = match inbound(id, endpoint, caller, body, &request, arrived) {
+        Ok(inbound) => inbound,
+        Err(error) => return refuse(error),
+    };
+    state.metrics.began();
+    let running = Running(state.clone());
+    let waiting = state.gateway.begin(&client.into_inner(), inbound);
+    match waiting.await {
+        Ok(Ok(answer)) => respond(answer, id, dialect, running),
+        Ok(Err(refusal)) => {
+            let Refusal { error, attempts, deployment } = refusal;
+            let exhausted = attempts > 1 && matches!(error, GatewayError::Upstream(_));
+            let mut response = Told::new(&error, dialect).response(dialect, Some(id), exhausted);
+            let mut insert = |name: &'static str, value: String| {
+                if let Ok(value) = header::HeaderValue::from_str(&value) {
+                    response.headers_mut().insert(HeaderName::from_static(name), value);
+                }
+            };
+            insert("x-tollgate-attempts", attempts.to_string());
+            if let Some(deployment) = deployment {
+                insert("x-tollgate-provider", deployment.provider.to_string());
+                insert("x-tollgate-model", deployment.model.to_string());
+            }
+            response
+        }
+        // The task has panicked; its reservation has booked the call.
+        Err(_) => refuse(GatewayError::Internal),
+    }
+}
+
+/// Counts a call out again, whatever became of it.
+struct Running(web::Data<State>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.metrics.left();
+    }
+}
+
+fn inbound(
+    id: RequestId,
+    endpoint: Endpoint,
+    caller: Arc<VirtualKey>,
+    body: Bytes,
+    request: &HttpRequest,
+    arrived: Instant,
+) -> Result<Inbound, GatewayError> {
+    let headers = request.headers();
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).filter(|value| !value.is_empty());
+    let tags = tags(text("x-tollgate-tags"), &caller)?;
+    let operation = match text("x-tollgate-operation") {
+        None => "chat".into(),
+        Some(name) => Name::new(name, TAG_CHARS_MAX)
+            .map(|name| name.as_str().into())
+            .map_err(|error| header_error("x-tollgate-operation", error.to_string()))?,
+    };
+    let timeout = match text("x-tollgate-timeout") {
+        None => None,
+        Some(given) => Some(humantime::parse_duration(given).map_err(|_| {
+            header_error("x-tollgate-timeout", format!("{given:?} is not a duration such as 30s or 1500ms"))
+        })?),
+    };
+    let client_request_id = match text("x-request-id") {
+        Some(given) if given.len() <= TAG_CHARS_MAX && given.bytes().all(|byte| byte.is_ascii_graphic()) => {
+            Some(given.into())
+        }
+        _ => None,
+    };
+    Ok(Inbound {
+        id,
+        endpoint,
+        body,
+        headers: ForwardedHeaders {
+            anthropic_version: text("anthropic-version").map(ToOwned::to_owned),
+            anthropic_beta: text("anthropic-beta").map(ToOwned::to_owned),
+            sandbox: text("x-tollgate-sandbox").map(ToOwned::to_owned),
+            query: Some(request.query_string()).filter(|query| !query.is_empty()).map(ToOwned::to_owned),
+        },
+        client_request_id,
+        operation,
+        tags,
+        caller,
+        arrived,
+        timeout,
+    })
+}
+
+fn header_error(name: &'static str, message: String) -> GatewayError {
+    GatewayError::Field { param: name, message: format!("the header {name} can't be used: {message}") }
+}
+
+/// The labels of a call: its key's own, and those that it brings; its own win.
+fn tags(given: Option<&str>, caller: &VirtualKey) -> Result<Vec<(Arc<str>, Arc<str>)>, GatewayError> {
+    let mut tags: Vec<(Arc<str>, Arc<str>)> =
+        caller.tags.iter().map(|(name, value)| (name.as_str().into(), value.as_str().into())).collect();
+    for pair in given.into_iter().flat_map(|given| given.split(',')) {
+        let wrong = || header_error("x-tollgate-tags", format!("{pair:?} is not of the form name=value"));
+        let (name, value) = pair.split_once('=').ok_or_else(wrong)?;
+        let name = Name::new(name.trim(), TAG_CHARS_MAX).map_err(|_| wrong())?;
+        let value = Name::new(value.trim(), TAG_CHARS_MAX).map_err(|_| wrong())?;
+        tags.retain(|(known, _)| **known != *name.as_str());
+        tags.push((name.as_str().into(), value.as_str().into()));
+    }
+    if tags.len() > TAGS_MAX {
+        return Err(header_error("x-tollgate-tags", format!("a call has at most {TAGS_MAX} tags")));
+    }
+    Ok(tags)
+}
+
+/// The key of a call: `Authorization: Bearer` or `x-api-key`, in both dialects; both only if they are the same.
+pub(super) fn authenticate(state: &State, headers: &HeaderMap, dialect: Dialect) -> Result<Arc<VirtualKey>, Told> {
+    let kind = if dialect == Dialect::Anthropic { "authentication_error" } else { "invalid_request_error" };
+    let refuse = |message: &str| Told::plain(401, kind, "invalid_api_key", message.to_owned());
+    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    let bearer = text(header::AUTHORIZATION).and_then(|value| {
+        let (scheme, key) = value.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
+    });
+    let presented = match (bearer, text(HeaderName::from_static("x-api-key"))) {
+        (Some(bearer), Some(key)) if bearer != key => {
+            return Err(refuse("Authorization and x-api-key name different keys: send one of them"));
+        }
+        (Some(key), _) | (None, Some(key)) => key,
+        (None, None) => {
+            return Err(refuse(
+                "no key was sent: use a virtual key of Tollgate as the API key (Authorization: Bearer tg-… or x-api-key)",
+            ));
+        }
+    };
+    state.keys.authenticate(presented, state.clock.now()).map_err(|error| {
+        tracing::debug!("a virtual key was refused: {}", error.reason());
+        refuse(&format!("{error}: use a virtual key that `tollgate key create` has made"))
+    })
+}
+
+async fn read_body(
+    request: &HttpRequest,
+    mut payload: web::Payload,
+    bytes_max: u64,
+    dialect: Dialect,
+) -> Result<Bytes, Told> {
+    let refuse = |status, code, message: String| {
+        let kind = match (dialect, status) {
+            (Dialect::Anthropic, 413) => "request_too_large",
+            _ => "invalid_request_error",
+        };
+        Told::plain(status, kind, code, message)
+    };
+    let too_large =
+        || refuse(413, "body_too_large", format!("the body is larger than the {bytes_max} bytes that are taken"));
+    let encoding = request.headers().get(header::CONTENT_ENCODING).map(header::HeaderValue::as_bytes);
+    if encoding.is_some_and(|encoding| !encoding.is_empty() && !encoding.eq_ignore_ascii_case(b"identity")) {
+        return Err(refuse(
+            415,
+            "encoding_not_taken",
+            "compressed bodies are not taken: send the JSON as it is".to_owned(),
+        ));
+    }
+    let told = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if told.is_some_and(|told| told > bytes_max) {
+        return Err(too_large());
+    }
+    let began = Instant::now();
+    let mut first: Option<Bytes> = None;
+    let mut rest = BytesMut::new();
+    let mut read = 0_u64;
+    loop {
+        let left = BODY_TIME_MAX.saturating_sub(began.elapsed());
+        let next = tokio::time::timeout(left, payload.next()).await;
+        let slow =
+            || refuse(408, "body_too_slow", "the body came too slowly: it has 30 s, at 1 KB/s or more".to_owned());
+        let Some(chunk) = next.map_err(|_| slow())? else { break };
+        let chunk =
+            chunk.map_err(|error| refuse(400, "body_broken", format!("the body could not be read: {error}")))?;
+        read += chunk.len() as u64;
+        if read > bytes_max {
+            return Err(too_large());
+        }
+        let elapsed = began.elapsed();
+        if elapsed > BODY_RATE_GRACE && read < BODY_RATE_MIN * elapsed.as_secs() {
+            return Err(slow());
+        }
+        // A body in one piece, as most are, is not copied.
+        match &first {
+            None => first = Some(chunk),
+            Some(head) => {
+                if rest.is_empty() {
+                    rest.extend_from_slice(head);
+                }
+                rest.extend_from_slice(&chunk);
+            }
+        }
+    }
+    Ok(if rest.is_empty() { first.unwrap_or_default() } else { rest.freeze() })
+}
+
+fn respond(answer: Answer, id: RequestId, dialect: Dialect, running: Running) -> HttpResponse {
+    let mut response = HttpResponse::Ok();
+    ids(&mut response, id);
+    response.insert_header(("x-tollgate-provider", answer.deployment.provider.as_str()));
+    response.insert_header(("x-tollgate-model", answer.deployment.model.as_str()));
+    response.insert_header(("x-tollgate-cache", answer.cache.as_str()));
+    response.insert_header(("x-tollgate-attempts", answer.attempts.to_string()));
+    response.insert_header((header::CACHE_CONTROL, "private, no-store"));
+    if let Some(upstream) = answer.upstream_request_id.as_deref() {
+        response.insert_header(("x-tollgate-upstream-request-id", upstream));
+    }
+    match answer.body {
+        AnswerBody::Whole { bytes, cost } => {
+            if let Some(cost) = cost {
+                response.insert_header(("x-tollgate-cost-usd", cost.to_string()));
+            }
+            response.content_type("application/json").body(bytes)
+        }
+        AnswerBody::Stream(pieces) => {
+            response.insert_header(("x-accel-buffering", "no"));
+            let pieces = stream::unfold((pieces, running), |(mut pieces, running)| async move {
+                pieces.recv().await.map(|piece| (piece, (pieces, running)))
+            });
+            let bytes = pieces.map(move |piece| {
+                Ok::<_, actix_web::Error>(match piece {
+                    Piece::Bytes(bytes) => bytes,
+                    Piece::Failed(error) => Told::new(&error, dialect).record(dialect, id),
+                })
+            });
+            response.content_type("text/event-stream; charset=utf-8").streaming(bytes)
+        }
+    }
+}
