@@ -53,7 +53,7 @@ pub(super) struct Flow {
 pub(super) struct Failed {
     pub(super) error: ProviderError,
     /// What had come of a stream.
-    pub(super) progress: Option<Progress>,
+    pub(super) progress: Option<Box<Progress>>,
     pub(super) upstream_request_id: Option<Arc<str>>,
 }
 
@@ -136,7 +136,7 @@ impl Try<'_> {
                 flow.first_content = Instant::now();
                 Ok(Begun::Stream(Box::new(flow)))
             }
-            Err(error) => Err(Failed { error, progress: Some(flow.progress), upstream_request_id }),
+            Err(error) => Err(Failed { error, progress: Some(Box::new(flow.progress)), upstream_request_id }),
         }
     }
 

@@ -61,12 +61,11 @@ pub(super) struct Bill {
 
 /// Works out what an attempt cost: exactly from a complete usage, else from the larger of what was told and counted.
 pub(super) fn bill(catalog: &Catalog, candidate: &Candidate, evidence: &Evidence<'_>, at: Timestamp) -> Bill {
-    let (mut usage, mut billed) = match &evidence.reported {
-        Some(reported) => (reported.usage, reported.billed(at)),
-        None => {
-            let usage = TokenUsage { uncached_input: evidence.estimated_input, ..TokenUsage::default() };
-            (usage, Billed::plainly(at))
-        }
+    let (mut usage, mut billed) = if let Some(reported) = &evidence.reported {
+        (reported.usage, reported.billed(at))
+    } else {
+        let usage = TokenUsage { uncached_input: evidence.estimated_input, ..TokenUsage::default() };
+        (usage, Billed::plainly(at))
     };
     let mut basis = CostBasis::Exact;
     if !evidence.complete {

@@ -1,6 +1,7 @@
 //! What of a request the gateway reads: who is asked, for how much, and where to splice. The rest goes on as it came.
 
 use std::borrow::Cow;
+use std::fmt::Write as _;
 use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
@@ -164,7 +165,7 @@ impl<'a> Envelope<'a> {
             changes.push((self.model_span.clone(), quoted(model)));
         }
         if let Some((name, cap)) = splices.output_cap {
-            added.push_str(&format!("\"{name}\":{cap},"));
+            let _ = write!(added, "\"{name}\":{cap},");
         }
         if splices.usage {
             match &self.usage {

@@ -1,5 +1,6 @@
 //! Why a call is not answered.
 
+use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -35,25 +36,8 @@ pub enum GatewayError {
         allowed: String,
     },
     /// A `block` budget would be exceeded.
-    #[error("{}", over_budget_message(scope, *window, *limit, *spent, *held, *asked, *resets_at))]
-    OverBudget {
-        /// Whom the budget binds.
-        scope: BudgetScope,
-        /// Its window.
-        window: Window,
-        /// Its limit.
-        limit: Picodollars,
-        /// Booked in the present window.
-        spent: Picodollars,
-        /// Held for calls that run.
-        held: Picodollars,
-        /// What the call may cost.
-        asked: Picodollars,
-        /// When the window ends.
-        resets_at: Option<Timestamp>,
-        /// True where the call would fit if nothing else ran.
-        only_held: bool,
-    },
+    #[error("{0}")]
+    OverBudget(Box<OverBudget>),
     /// A `block` budget applies, and the model has no price.
     #[error(
         "{deployment} has no known price, so the budget over {scope} refuses it: add [prices.\"{deployment}\"] to tollgate.toml"
@@ -95,20 +79,45 @@ pub enum GatewayError {
     Internal,
 }
 
-fn over_budget_message(
-    scope: &BudgetScope,
-    window: Window,
-    limit: Picodollars,
-    spent: Picodollars,
-    held: Picodollars,
-    asked: Picodollars,
-    resets_at: Option<Timestamp>,
-) -> String {
-    let left = limit.saturating_sub(spent).saturating_sub(held);
-    let resets = resets_at.map_or_else(|| "it does not reset".to_owned(), |at| format!("it resets at {at}"));
-    format!(
-        "the budget of {limit} USD over {scope} per {window} has {left} USD left ({spent} spent, {held} held), and this call may cost {asked}; {resets}"
-    )
+/// How a budget stood when it refused a call.
+#[derive(Clone, Debug)]
+pub struct OverBudget {
+    /// Whom the budget binds.
+    pub scope: BudgetScope,
+    /// Its window.
+    pub window: Window,
+    /// Its limit.
+    pub limit: Picodollars,
+    /// Booked in the present window.
+    pub spent: Picodollars,
+    /// Held for calls that run.
+    pub held: Picodollars,
+    /// What the call may cost.
+    pub asked: Picodollars,
+    /// When the window ends.
+    pub resets_at: Option<Timestamp>,
+}
+
+impl OverBudget {
+    /// Whether the call would fit if nothing else ran.
+    pub fn only_held(&self) -> bool {
+        self.asked <= self.limit.saturating_sub(self.spent)
+    }
+}
+
+impl fmt::Display for OverBudget {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { scope, window, limit, spent, held, asked, resets_at } = self;
+        let left = limit.saturating_sub(*spent).saturating_sub(*held);
+        write!(
+            formatter,
+            "the budget of {limit} USD over {scope} per {window} has {left} USD left ({spent} spent, {held} held), and this call may cost {asked}"
+        )?;
+        match resets_at {
+            Some(at) => write!(formatter, "; it resets at {at}"),
+            None => formatter.write_str("; it does not reset"),
+        }
+    }
 }
 
 /// How a failure is told: the one table of error, status and code.
@@ -164,8 +173,8 @@ impl GatewayError {
             Self::Route(RouteError::UnknownModel { .. }) => (NOT_FOUND, "model_not_found"),
             Self::Route(RouteError::OtherDialect { .. }) => (INVALID, "other_dialect"),
             Self::ModelNotAllowed { .. } => (FORBIDDEN, "model_not_allowed"),
-            Self::OverBudget { only_held: true, .. } => (RATE_LIMIT, "budget_held"),
-            Self::OverBudget { .. } => (NO_MONEY, "budget_exceeded"),
+            Self::OverBudget(budget) if budget.only_held() => (RATE_LIMIT, "budget_held"),
+            Self::OverBudget(_) => (NO_MONEY, "budget_exceeded"),
             Self::Unpriced { .. } => (INVALID, "unpriced_model"),
             Self::Unbounded { .. } => (INVALID, "unbounded_cost"),
             Self::LedgerUnavailable { .. } => (UNAVAILABLE, "ledger_unavailable"),
@@ -178,15 +187,16 @@ impl GatewayError {
 
     fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::OverBudget { only_held: true, .. } => Some(Duration::from_secs(2)),
-            Self::Overloaded { retry_after } => Some(*retry_after),
+            Self::OverBudget(budget) if budget.only_held() => Some(Duration::from_secs(2)),
             Self::Stopping | Self::LedgerUnavailable { .. } => Some(Duration::from_secs(5)),
             Self::Upstream(
                 ProviderError::RateLimited { retry_after, .. }
                 | ProviderError::Overloaded { retry_after, .. }
                 | ProviderError::Broken { retry_after, .. },
             ) => *retry_after,
-            Self::Upstream(ProviderError::CircuitOpen { retry_after, .. }) => Some(*retry_after),
+            Self::Overloaded { retry_after } | Self::Upstream(ProviderError::CircuitOpen { retry_after, .. }) => {
+                Some(*retry_after)
+            }
             Self::Upstream(ProviderError::Crowded { .. }) => Some(Duration::from_secs(1)),
             _ => None,
         }
@@ -194,7 +204,7 @@ impl GatewayError {
 
     fn should_retry(&self) -> Option<bool> {
         match self {
-            Self::OverBudget { only_held, .. } => Some(*only_held),
+            Self::OverBudget(budget) => Some(budget.only_held()),
             Self::Stopping => Some(true),
             // A key that is refused or out of money is not mended by trying again.
             Self::Upstream(ProviderError::OutOfFunds { .. } | ProviderError::Unauthorized { .. }) => Some(false),

@@ -11,7 +11,7 @@ use crate::telemetry::{CallRecord, names};
 
 use super::booking::{Bill, Evidence, bill, millis};
 use super::call::Call;
-use super::error::GatewayError;
+use super::error::{GatewayError, OverBudget};
 
 impl Call {
     pub(super) fn estimated_input(&self) -> u64 {
@@ -132,7 +132,7 @@ impl Call {
             LedgerError::OverBudget { budget, window, limit, balance, asked } => {
                 let definition = self.gateway.parts().budgets.definition(budget);
                 let scope = definition.map_or(BudgetScope::Everything, |budget| budget.scope.clone());
-                GatewayError::OverBudget {
+                GatewayError::OverBudget(Box::new(OverBudget {
                     scope,
                     window: window.window,
                     limit,
@@ -140,8 +140,7 @@ impl Call {
                     held: balance.held,
                     asked,
                     resets_at: window.end(self.gateway.parts().ledger.zone()),
-                    only_held: asked <= limit.saturating_sub(balance.spent),
-                }
+                }))
             }
             LedgerError::Busy => GatewayError::Overloaded { retry_after: Duration::from_secs(1) },
             LedgerError::Unwritable { detail } | LedgerError::Unreadable { detail } => {

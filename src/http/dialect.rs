@@ -73,7 +73,7 @@ impl Told {
             }
             GatewayError::Upstream(ProviderError::OutOfFunds { .. }) => "insufficient_quota".clone_into(&mut told.code),
             GatewayError::Upstream(ProviderError::RateLimited { .. }) => {
-                "rate_limit_exceeded".clone_into(&mut told.code)
+                "rate_limit_exceeded".clone_into(&mut told.code);
             }
             GatewayError::Upstream(ProviderError::Overloaded { .. }) => "overloaded".clone_into(&mut told.code),
             _ => {}

@@ -149,12 +149,12 @@ fn inbound(
         None => "chat".into(),
         Some(name) => Name::new(name, TAG_CHARS_MAX)
             .map(|name| name.as_str().into())
-            .map_err(|error| header_error("x-tollgate-operation", error.to_string()))?,
+            .map_err(|error| header_error("x-tollgate-operation", &error.to_string()))?,
     };
     let timeout = match text("x-tollgate-timeout") {
         None => None,
         Some(given) => Some(humantime::parse_duration(given).map_err(|_| {
-            header_error("x-tollgate-timeout", format!("{given:?} is not a duration such as 30s or 1500ms"))
+            header_error("x-tollgate-timeout", &format!("{given:?} is not a duration such as 30s or 1500ms"))
         })?),
     };
     let client_request_id = match text("x-request-id") {
@@ -182,16 +182,19 @@ fn inbound(
     })
 }
 
-fn header_error(name: &'static str, message: String) -> GatewayError {
+fn header_error(name: &'static str, message: &str) -> GatewayError {
     GatewayError::Field { param: name, message: format!("the header {name} can't be used: {message}") }
 }
 
+/// Labels: names and values.
+type Tags = Vec<(Arc<str>, Arc<str>)>;
+
 /// The labels of a call: its key's own, and those that it brings; its own win.
-fn tags(given: Option<&str>, caller: &VirtualKey) -> Result<Vec<(Arc<str>, Arc<str>)>, GatewayError> {
-    let mut tags: Vec<(Arc<str>, Arc<str>)> =
+fn tags(given: Option<&str>, caller: &VirtualKey) -> Result<Tags, GatewayError> {
+    let mut tags: Tags =
         caller.tags.iter().map(|(name, value)| (name.as_str().into(), value.as_str().into())).collect();
     for pair in given.into_iter().flat_map(|given| given.split(',')) {
-        let wrong = || header_error("x-tollgate-tags", format!("{pair:?} is not of the form name=value"));
+        let wrong = || header_error("x-tollgate-tags", &format!("{pair:?} is not of the form name=value"));
         let (name, value) = pair.split_once('=').ok_or_else(wrong)?;
         let name = Name::new(name.trim(), TAG_CHARS_MAX).map_err(|_| wrong())?;
         let value = Name::new(value.trim(), TAG_CHARS_MAX).map_err(|_| wrong())?;
@@ -199,7 +202,7 @@ fn tags(given: Option<&str>, caller: &VirtualKey) -> Result<Vec<(Arc<str>, Arc<s
         tags.push((name.as_str().into(), value.as_str().into()));
     }
     if tags.len() > TAGS_MAX {
-        return Err(header_error("x-tollgate-tags", format!("a call has at most {TAGS_MAX} tags")));
+        return Err(header_error("x-tollgate-tags", &format!("a call has at most {TAGS_MAX} tags")));
     }
     Ok(tags)
 }

@@ -90,15 +90,15 @@ pub(super) async fn one(request: HttpRequest, id: web::Path<String>, state: web:
     let dialect = dialect_of(&request);
     match names(&request, &state, dialect) {
         Err(told) => told.response(dialect, None, false),
-        Ok(names) => match names.into_iter().find(|(name, _)| *name == **id) {
-            Some((name, candidate)) => HttpResponse::Ok().json(model(dialect, name, candidate.as_ref())),
-            None => {
+        Ok(names) => {
+            let Some((name, candidate)) = names.into_iter().find(|(name, _)| *name == **id) else {
                 let kind = if dialect == Dialect::Anthropic { "not_found_error" } else { "invalid_request_error" };
                 let shown: String = id.chars().take(128).collect();
                 let message = format!("the model {shown:?} is not known; GET /v1/models lists all");
-                Told::plain(404, kind, "model_not_found", message).response(dialect, None, false)
-            }
-        },
+                return Told::plain(404, kind, "model_not_found", message).response(dialect, None, false);
+            };
+            HttpResponse::Ok().json(model(dialect, name, candidate.as_ref()))
+        }
     }
 }
 

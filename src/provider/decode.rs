@@ -64,8 +64,8 @@ impl Progress {
     /// A stream of which nothing has come.
     pub fn new(dialect: Dialect) -> Self {
         Self {
-            openai: Default::default(),
-            anthropic: Default::default(),
+            openai: super::openai::usage::UsageProgress::default(),
+            anthropic: super::anthropic::usage::UsageProgress::default(),
             finished: false,
             began: false,
             dialect,

@@ -16,7 +16,7 @@ pub struct CircuitPolicy {
 impl Default for CircuitPolicy {
     fn default() -> Self {
         // Five in a row are no accident; five seconds later a live call may find out whether it has passed.
-        Self { failures_max: 5, open_for: Duration::from_secs(5), open_for_max: Duration::from_secs(60) }
+        Self { failures_max: 5, open_for: Duration::from_secs(5), open_for_max: Duration::from_mins(1) }
     }
 }
 

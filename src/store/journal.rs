@@ -265,7 +265,7 @@ fn recover<J: Journal>(
 fn probe(database: &Database) -> Result<(), redb::Error> {
     const PROBE: redb::TableDefinition<&str, &[u8]> = redb::TableDefinition::new("probe");
     let transaction = database.begin_write()?;
-    transaction.open_table(PROBE)?.insert("room", [0_u8; 64 << 10].as_slice())?;
+    transaction.open_table(PROBE)?.insert("room", vec![0_u8; 64 << 10].as_slice())?;
     transaction.commit()?;
     let transaction = database.begin_write()?;
     transaction.open_table(PROBE)?.remove("room")?;
