@@ -12,7 +12,9 @@ mod usage;
 mod window;
 
 pub use ids::{BudgetId, IdError, KeyId, Name, RequestId, RequestIds};
-pub use model::{CacheOutcome, CostBasis, Deployment, Dialect, Endpoint, EntryStatus, ModelId, ProviderKind, ProviderName};
+pub use model::{
+    CacheOutcome, CostBasis, Deployment, Dialect, Endpoint, EntryStatus, ModelId, ProviderKind, ProviderName,
+};
 pub use money::{MoneyError, Multiplier, Picodollars, Price};
 pub use secret::Secret;
 pub use tokens::estimate_tokens;

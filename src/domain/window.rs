@@ -158,7 +158,10 @@ mod tests {
                 for _ in 0..365 * 96 {
                     let now = window.at(instant, &zone);
                     assert!(now >= id, "{name}: windows never go back");
-                    assert!(now.start(&zone).unwrap() <= instant && instant < now.end(&zone).unwrap(), "{name} {instant}");
+                    assert!(
+                        now.start(&zone).unwrap() <= instant && instant < now.end(&zone).unwrap(),
+                        "{name} {instant}"
+                    );
                     id = now;
                     instant += 15.minutes();
                 }

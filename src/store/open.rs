@@ -144,11 +144,14 @@ fn guarded(
         Ok(Ok(database)) => Ok(database),
         Ok(Err(redb::DatabaseError::DatabaseAlreadyOpen)) => Err(OpenError::InUse { name, path: path.clone() }),
         Ok(Err(redb::DatabaseError::Storage(redb::StorageError::Io(source))))
-            if source.kind() != std::io::ErrorKind::InvalidData && source.kind() != std::io::ErrorKind::UnexpectedEof =>
+            if source.kind() != std::io::ErrorKind::InvalidData
+                && source.kind() != std::io::ErrorKind::UnexpectedEof =>
         {
             Err(OpenError::Io { name, path: path.clone(), source })
         }
         Ok(Err(error)) => Err(OpenError::Damaged { name, path: path.clone(), detail: error.to_string() }),
-        Err(_) => Err(OpenError::Damaged { name, path: path.clone(), detail: "its pages contradict each other".to_owned() }),
+        Err(_) => {
+            Err(OpenError::Damaged { name, path: path.clone(), detail: "its pages contradict each other".to_owned() })
+        }
     }
 }

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use askama::Template;
+use askama::filters::HtmlSafe;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan as _};
@@ -19,7 +21,8 @@ const MINUS: &str = "−";
 const PER_DOLLAR: u128 = 1_000_000_000_000;
 
 /// An amount of money ready for a cell: the text, the exact amount for its title, and whether it is dimmed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Template)]
+#[template(path = "parts/money.html")]
 pub struct Money {
     /// What is shown.
     pub text: String,
@@ -28,6 +31,9 @@ pub struct Money {
     /// True for nothing at all, which is shown paler.
     pub is_zero: bool,
 }
+
+/// Its template escapes every value.
+impl HtmlSafe for Money {}
 
 /// Rounds half up to so many decimals and prints with thousands commas.
 fn fixed(amount: Picodollars, decimals: u32) -> String {
@@ -166,6 +172,24 @@ pub fn count_exact(number: u64) -> String {
     with_commas(u128::from(number))
 }
 
+/// A short count with the exact number in its title.
+#[derive(Clone, Debug, PartialEq, Eq, Template)]
+#[template(path = "parts/count.html")]
+pub struct Count {
+    /// What is shown.
+    pub text: String,
+    /// Every digit.
+    pub exact: String,
+}
+
+/// Its template escapes every value.
+impl HtmlSafe for Count {}
+
+/// A count as a cell.
+pub fn count_cell(number: u64) -> Count {
+    Count { text: count(number), exact: count_exact(number) }
+}
+
 /// `1 request`, `2 requests`: the exact number and its noun.
 pub fn counted(number: u64, one: &str, many: &str) -> String {
     format!("{} {}", count_exact(number), if number == 1 { one } else { many })
@@ -264,7 +288,8 @@ pub fn tokens(input: u64, output: u64) -> String {
 }
 
 /// An instant ready for a `<time>` element.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Template)]
+#[template(path = "parts/moment.html")]
 pub struct Moment {
     /// What is shown.
     pub text: String,
@@ -273,6 +298,9 @@ pub struct Moment {
     /// The `title` attribute.
     pub title: String,
 }
+
+/// Its template escapes every value.
+impl HtmlSafe for Moment {}
 
 /// Writes instants as seen from one moment in one time zone.
 #[derive(Clone, Debug)]
@@ -323,7 +351,11 @@ impl Clock {
     /// `18 Nov`, with the year where it is another one.
     pub fn day(&self, date: Date) -> String {
         let this_year = self.zone.to_datetime(self.now).year();
-        if date.year() == this_year { date.strftime("%-d %b").to_string() } else { date.strftime("%-d %b %Y").to_string() }
+        if date.year() == this_year {
+            date.strftime("%-d %b").to_string()
+        } else {
+            date.strftime("%-d %b %Y").to_string()
+        }
     }
 
     fn marked(instant: Timestamp) -> Moment {

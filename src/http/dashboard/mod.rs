@@ -8,4 +8,4 @@
 pub mod assets;
 pub mod charts;
 pub mod format;
-//pub mod view;
+pub mod view;

@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::{BASE, Chart, Column, Dot, LegendEntry, Path, Point, Px, Scale, Slot, TOP, Table, axis_labels, column, tip_text};
+use super::{
+    BASE, Chart, Column, Dot, LegendEntry, Path, Point, Px, Scale, Slot, TOP, Table, axis_labels, column, tip_text,
+};
 use crate::http::dashboard::format::NO_VALUE;
 
 /// One line, with a value or a gap per column.

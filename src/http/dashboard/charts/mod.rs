@@ -10,6 +10,7 @@ mod meter;
 mod spark;
 mod stacked;
 mod strip;
+mod timeline;
 
 use std::fmt;
 
@@ -18,6 +19,7 @@ pub use meter::{Meter, MeterSize};
 pub use spark::Spark;
 pub use stacked::{Amount, Bars, Column, Series};
 pub use strip::{Health, Strip, StripCell};
+pub use timeline::{Phase, TimeBar};
 
 use askama::Template;
 use askama::filters::HtmlSafe;
@@ -239,7 +241,8 @@ impl Scale {
         let highest = if highest.is_finite() && highest > 0.0 { highest } else { finest * f64::from(steps_wanted) };
         let raw = (highest / f64::from(steps_wanted)).max(finest);
         let power = 10_f64.powf(raw.log10().floor());
-        let factor = [1.0, 2.0, 2.5, 5.0].into_iter().find(|factor| raw <= factor * power * (1.0 + 1e-9)).unwrap_or(10.0);
+        let factor =
+            [1.0, 2.0, 2.5, 5.0].into_iter().find(|factor| raw <= factor * power * (1.0 + 1e-9)).unwrap_or(10.0);
         let step = if finest >= 1.0 { (factor * power).ceil() } else { factor * power };
         let mut steps = 1_u32;
         while f64::from(steps) * step < highest * (1.0 - 1e-9) && steps < 12 {

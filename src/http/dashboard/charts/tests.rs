@@ -1,5 +1,7 @@
 //! Geometry: what is drawn is what the values say, whatever the values are.
 
+use std::time::Duration;
+
 use askama::Template as _;
 use proptest::prelude::*;
 
@@ -193,13 +195,10 @@ fn a_meter_says_its_state() {
 
 #[test]
 fn health_is_bad_from_half_of_the_calls_on() {
-    assert_eq!([(0, 0), (9, 0), (9, 1), (2, 1), (1, 1)].map(|(calls, failed)| Health::of(calls, failed)), [
-        Health::Quiet,
-        Health::Good,
-        Health::Some,
-        Health::Bad,
-        Health::Bad
-    ]);
+    assert_eq!(
+        [(0, 0), (9, 0), (9, 1), (2, 1), (1, 1)].map(|(calls, failed)| Health::of(calls, failed)),
+        [Health::Quiet, Health::Good, Health::Some, Health::Bad, Health::Bad]
+    );
 }
 
 #[test]
@@ -209,4 +208,17 @@ fn names_are_escaped_and_cannot_break_a_tip() {
     let html = bars.draw().unwrap().render().unwrap();
     assert!(!html.contains("<img"));
     assert!(html.contains("&#60;img src=x onerror=alert(1)&#62; 2 fake 9"));
+}
+
+#[test]
+fn bars_of_a_timeline_stay_visible_and_inside() {
+    let ms = Duration::from_millis;
+    let bar = |start, length, whole| {
+        let bar = TimeBar::new(ms(start), ms(length), ms(whole), Phase::Streaming);
+        (bar.x.get(), bar.x.get() + bar.width.get())
+    };
+    assert_eq!(bar(0, 500, 1_000), (0.0, 50.0));
+    assert_eq!(bar(1_000, 0, 1_000), (99.5, 100.0));
+    assert_eq!(bar(0, 0, 0), (0.0, 0.5));
+    assert_eq!(bar(900, 9_000, 1_000), (90.0, 100.0));
 }

@@ -96,7 +96,8 @@ proptest! {
 
 #[test]
 fn prices_keep_what_the_list_says() {
-    for (price, shown) in [(3_000_000, "$3.00"), (300_000, "$0.30"), (75_000, "$0.075"), (0, "$0.00"), (1, "$0.000001")] {
+    for (price, shown) in [(3_000_000, "$3.00"), (300_000, "$0.30"), (75_000, "$0.075"), (0, "$0.00"), (1, "$0.000001")]
+    {
         assert_eq!(price_per_million(price), shown);
     }
 }
@@ -182,7 +183,9 @@ fn durations_read_as_people_say_them() {
     ] {
         assert_eq!(duration(Duration::from_micros(micros)), shown, "{micros}");
     }
-    for (seconds, shown) in [(25, "25 s"), (250, "4 min"), (7_800, "2 h 10 min"), (1_051_300, "12 d 4 h"), (86_400, "1 d")] {
+    for (seconds, shown) in
+        [(25, "25 s"), (250, "4 min"), (7_800, "2 h 10 min"), (1_051_300, "12 d 4 h"), (86_400, "1 d")]
+    {
         assert_eq!(uptime(Duration::from_secs(seconds)), shown);
     }
     assert_eq!(tokens(4_812, 642), "4,812 → 642");
