@@ -406,6 +406,7 @@ pub(super) fn costs(kind: Kind) -> CostsPage {
     let calls_of = |rank: usize| i64::try_from(rank + 1).unwrap() * 24_600;
     let calls: Vec<i64> = (0..MODELS.len()).map(calls_of).collect();
     let per_request = MoneyColumn::of(sums.iter().zip(&calls).map(|(sum, calls)| each(*sum, *calls)));
+    let before = |rank: usize| Picodollars::new(sums[rank].get() * 100 / [109, 76, 103, 143, 98][rank % 5]);
     let row = |name: String, sub: Option<String>, rank: Option<usize>, sum: Picodollars, calls: i64| {
         let percent = share(sum.to_dollars_f64(), total.to_dollars_f64());
         let slot = rank.map(|rank| if rank < 5 { Slot::of_rank(rank) } else { Slot::OTHER });
@@ -417,7 +418,7 @@ pub(super) fn costs(kind: Kind) -> CostsPage {
             spend: column.cell(sum),
             meter: slot.map(|slot| Meter::share(percent, slot)),
             share: if rank.is_some() { format::percent(percent) } else { "100%".to_owned() },
-            change: change(sum, Picodollars::new(sum.get() * [109, 76, 103, 143, 0][rank.unwrap_or(0) % 5] / 100)),
+            change: change(rank.map_or_else(|| (0..MODELS.len()).map(before).sum(), before), sum),
             requests: count_cell(calls.unsigned_abs()),
             tokens: count_cell(calls.unsigned_abs() * 2_210),
             per_request: per_request.cell(each(sum, calls)),
