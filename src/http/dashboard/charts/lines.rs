@@ -60,8 +60,9 @@ impl LineChart<'_> {
             let mut dots = Vec::new();
             for (number, line) in self.lines.iter().enumerate() {
                 let (name, value) = (tip_text(&line.name), text(line.values[index]));
-                tip.push_str(&format!("\n{}\t{name}\t{value}", line.slot));
-                words.push_str(&format!("{} {name} {value}", if number == 0 { "" } else { "," }));
+                write!(tip, "\n{}\t{name}\t{value}", line.slot).expect("writing to a string can\'t fail");
+                write!(words, "{} {name} {value}", if number == 0 { "" } else { "," })
+                    .expect("writing to a string can\'t fail");
                 if let Some(value) = line.values[index] {
                     dots.push(Dot { slot: line.slot, y: Px::new(scale.y(value)) });
                 }

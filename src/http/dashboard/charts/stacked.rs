@@ -1,5 +1,6 @@
 //! Stacked bars: the parts of a sum over time.
 
+use std::fmt::Write as _;
 use std::iter::Sum;
 
 use super::{
@@ -218,11 +219,11 @@ fn point<A: Amount>(
     let mut words = format!("{title}: ");
     for part in series.iter().rev() {
         let (name, value) = (tip_text(&part.name), texts(part.values[index]));
-        tip.push_str(&format!("\n{}\t{name}\t{value}", part.slot));
-        words.push_str(&format!("{name} {value}, "));
+        write!(tip, "\n{}\t{name}\t{value}", part.slot).expect("writing to a string can\'t fail");
+        write!(words, "{name} {value}, ").expect("writing to a string can\'t fail");
     }
-    tip.push_str(&format!("\n\tTotal\t{}", texts(total)));
-    words.push_str(&format!("total {}", texts(total)));
+    write!(tip, "\n\tTotal\t{}", texts(total)).expect("writing to a string can\'t fail");
+    write!(words, "total {}", texts(total)).expect("writing to a string can\'t fail");
     Point {
         tip,
         words,

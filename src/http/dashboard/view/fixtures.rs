@@ -1,5 +1,7 @@
 //! Pages filled with made-up values whose sums add up, and with values that mean harm.
 
+mod control;
+
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
@@ -7,11 +9,13 @@ use jiff::{Timestamp, ToSpan as _};
 
 use super::super::charts::{Bars, Chart, Column, Health, Meter, MeterSize, Phase, Series, Slot, Spark, Strip, TimeBar};
 use super::super::format::{
-    self, Clock, MoneyColumn, change, count, count_cell, counted, money, money_cell, money_whole, percent,
-    percent_whole, share, tokens,
+    self, Clock, MoneyColumn, change, count, count_cell, counted, money, money_whole, percent, percent_whole, share,
+    tokens,
 };
 use super::*;
 use crate::domain::{Picodollars, Price};
+
+pub(super) use control::{budget_form, budgets, key_created, key_form, key_list, key_page, login, setup, welcome};
 
 /// A name that runs script where it isn't escaped.
 pub(super) const HOSTILE: &str = "<img src=x onerror=alert(1)>";
@@ -258,7 +262,7 @@ fn rows(kind: Kind, is_log: bool) -> Vec<RequestRow> {
     CALLS
         .iter()
         .map(|Call(seconds, status, model, provider, key, input, output, ms, cost, note)| RequestRow {
-            id: format!("req_0000000000000000000000{:04}", seconds),
+            id: format!("req_0000000000000000000000{seconds:04}"),
             time: if is_log { clock().clock_time(ago(*seconds)) } else { clock().ago(ago(*seconds)) },
             status: Badge::status(*status),
             model: kind.name(model),
@@ -534,6 +538,7 @@ pub(super) fn requests(kind: Kind) -> RequestsPage {
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "one call told in full")]
 pub(super) fn request(kind: Kind) -> RequestPage {
     let ms = Duration::from_millis;
     let whole = ms(4_310);
@@ -664,204 +669,5 @@ pub(super) fn request(kind: Kind) -> RequestPage {
             detail("Client’s id", kind.name("a7f3-22").into(), true),
             detail("Received", clock().ago(ago(25)).text.into(), false),
         ],
-    }
-}
-
-pub(super) fn key_form(has_errors: bool) -> KeyForm {
-    let wrong =
-        |value: &str, error: &str| Field { value: value.to_owned(), error: has_errors.then(|| error.to_owned()) };
-    KeyForm {
-        csrf_token: "0123456789abcdef".to_owned(),
-        name: wrong(
-            if has_errors { HOSTILE } else { "docs-site" },
-            "A key with this name exists. Choose another name.",
-        ),
-        teams: vec![SelectOption::new("", "No team", ""), SelectOption::new("acme-web", "acme-web", "")],
-        expiries: ["never", "30d", "90d", "365d"].map(|value| SelectOption::new(value, value, "90d")).to_vec(),
-        limit: wrong("20", "Write dollars such as 20 or 12.50."),
-        windows: vec![SelectOption::new("month", "month", "month"), SelectOption::new("day", "day", "month")],
-        rate: wrong("60", "Write a whole number from 1 on."),
-        action: "block".to_owned(),
-        error: has_errors.then(|| "The key could not be stored: the disk is full.".to_owned()),
-    }
-}
-
-pub(super) fn budget_form(has_errors: bool, is_edit: bool) -> BudgetForm {
-    let field =
-        |value: &str, error: &str| Field { value: value.to_owned(), error: has_errors.then(|| error.to_owned()) };
-    let options =
-        |values: &[&str], current: &str| values.iter().map(|value| SelectOption::new(value, value, current)).collect();
-    BudgetForm {
-        href: if is_edit { "/budgets/budget_1" } else { "/budgets" }.to_owned(),
-        csrf_token: "0123456789abcdef".to_owned(),
-        scopes: options(&["everything", "team", "key", "provider", "model", "operation", "tag"], "everything"),
-        scope_id: field("", "There is no such key."),
-        windows: options(&["hour", "day", "week", "month", "total"], "month"),
-        limit: field("500", "Write dollars such as 500 or 12.50."),
-        action: "block".to_owned(),
-        downgrade_to: field("", "There is no such route."),
-        is_edit,
-        error: has_errors.then(|| "There is a budget for this already.".to_owned()),
-    }
-}
-
-pub(super) fn key_list(kind: Kind) -> KeyList {
-    let row = |name: &str, team: &str, ends: &str, rate: &str, spend: &str, used: Option<i64>, state: Badge| KeyRow {
-        name: if kind == Kind::Hostile { format!("{HOSTILE}{}", "k".repeat(400)) } else { name.to_owned() },
-        team: kind.name(team),
-        href: "/keys/key_1".to_owned(),
-        ends_in: format!("tg-…{ends}"),
-        models: if rate == "none" { "gpt-4.1, claude-haiku-4-5".to_owned() } else { "All models".to_owned() },
-        rate: rate.to_owned(),
-        spend: MoneyColumn::of([dollars("142.1")]).cell(dollars(spend)),
-        last_used: used.map(|seconds| clock().ago(ago(seconds))),
-        state,
-    };
-    let rows = vec![
-        row("web-app", "acme-web", "9f3c", "120 / min", "142.10", Some(25), Badge::new("Active", Tone::Ok)),
-        row("support-bot", "support", "71ab", "60 / min", "35.20", Some(5), Badge::new("Near limit", Tone::Warn)),
-        row("ci-review", "payments-api", "c0de", "30 / min", "61.72", Some(19), Badge::new("No budget", Tone::Warn)),
-        row("growth-exp", "growth", "b812", "60 / min", "40.00", Some(48), Badge::new("Refused", Tone::Bad)),
-        row("old-notebook", "acme-web", "0af1", "none", "0", None, Badge::new("Unused", Tone::Neutral)),
-    ];
-    KeyList {
-        summary: "5 keys".to_owned(),
-        month: "November".to_owned(),
-        rows: kind.card(rows, "key"),
-        is_update: false,
-    }
-}
-
-pub(super) fn budgets(kind: Kind) -> BudgetsPage {
-    let row = |name: &str, sub: &str, spent: &str, limit: &str, forecast: f64, outlook: &str, tone: Tone| {
-        let percent = dollars(spent).percent_of(dollars(limit));
-        BudgetRow {
-            name: kind.name(name),
-            sub: sub.to_owned(),
-            spent: MoneyColumn::of([dollars("333.98")]).cell(dollars(spent)),
-            limit: format!("of {}", money_whole(dollars(limit))),
-            held: (tone == Tone::Warn).then(|| format!("{} held for running calls", money(dollars("0.0313")))),
-            meter: Meter::budget(format!("{name}: {} used", percent_whole(percent)), percent, Some(forecast)),
-            percent: percent_whole(percent),
-            at_limit: "Warns at 80%, stops at 100%".to_owned(),
-            outlook: outlook.to_owned(),
-            outlook_tone: tone,
-            href: "/budgets/budget_1".to_owned(),
-        }
-    };
-    let rows = vec![
-        row("All of Tollgate", "everything · monthly", "333.98", "500", 108.0, "Passes around 28 Nov", Tone::Warn),
-        row("All of Tollgate", "everything · daily", "13.91", "50", 48.0, "On track", Tone::Neutral),
-        row("growth", "team · monthly", "40", "40", 100.0, "Ran out 14:12", Tone::Bad),
-        row("support-bot", "key · monthly", "35.20", "40", 120.0, "Passes around 21 Nov", Tone::Warn),
-        row("maya-laptop", "key · monthly", "9.44", "25", 56.0, "On track", Tone::Neutral),
-    ];
-    BudgetsPage {
-        layout: Layout { events: None, ..layout(kind, "Budgets & keys", Entry::Budgets) },
-        budgets: BudgetList {
-            note: "months end on 1 Dec, 00:00 UTC".to_owned(),
-            rows: kind.card(rows, "budget"),
-            is_update: false,
-        },
-        budget_form: budget_form(false, false),
-        keys: key_list(kind),
-        key_form: key_form(false),
-    }
-}
-
-pub(super) fn key_created(kind: Kind) -> KeyCreated {
-    KeyCreated {
-        name: kind.name("docs-site"),
-        secret: "tg-EXAMPLE-not-a-real-secret-7Qw2".to_owned(),
-        address: "http://127.0.0.1:8000".to_owned(),
-        list: None,
-    }
-}
-
-pub(super) fn key_page(kind: Kind) -> KeyPage {
-    let detail =
-        |label: &str, value: &str, is_code: bool| Detail { label: label.to_owned(), value: value.into(), is_code };
-    KeyPage {
-        layout: Layout {
-            crumb: Some(Link::new("Budgets & keys", "/budgets")),
-            events: None,
-            ..layout(kind, "Key", Entry::Budgets)
-        },
-        name: kind.name("web-app"),
-        state: Badge::new("Active", Tone::Ok),
-        details: vec![
-            detail("Id", "key_01", true),
-            detail("Secret ends in", "tg-…9f3c", true),
-            detail("May use", "All models", false),
-            detail("Spent in November", "$142.10", false),
-        ],
-        requests_href: "/requests?key=web-app".to_owned(),
-        revoke: (kind != Kind::Empty).then(|| RevokeForm {
-            href: "/keys/key_01/revoke".to_owned(),
-            csrf_token: "0123456789abcdef".to_owned(),
-            confirm: Field {
-                value: kind.name("web"),
-                error: (kind == Kind::Failed).then(|| "This is not the key’s name. Nothing was changed.".to_owned()),
-            },
-        }),
-    }
-}
-
-pub(super) fn welcome(kind: Kind) -> WelcomePage {
-    let provider = ProviderState {
-        badge: Badge::new(kind.name("openai"), if kind == Kind::Failed { Tone::Bad } else { Tone::Ok }),
-        text: if kind == Kind::Failed {
-            "OpenAI answered 401: this key is not valid. Copy it again; a blank at the end is a common cause."
-                .to_owned()
-        } else {
-            "key from the environment, 84 models found".to_owned()
-        },
-        is_usable: kind != Kind::Failed,
-    };
-    WelcomePage {
-        layout: layout(kind, "Welcome to Tollgate", Entry::Welcome),
-        address: "http://127.0.0.1:8000".to_owned(),
-        providers: if kind == Kind::Empty { vec![] } else { vec![provider] },
-        keys: (kind != Kind::Empty).then(|| kind.name("1 key: default")),
-        openai_model: "gpt-4.1-mini".to_owned(),
-        anthropic_model: "claude-haiku-4-5".to_owned(),
-        first_call: FirstCall {
-            call: (kind == Kind::Hostile).then(|| FirstCallFacts {
-                href: "/requests/req_1".to_owned(),
-                model: kind.name("gpt-4.1-mini"),
-                provider: kind.name("openai"),
-                length: "910 ms".to_owned(),
-                cost: money_cell(dollars("0.0002")),
-                time: clock().ago(ago(3)),
-            }),
-        },
-    }
-}
-
-pub(super) fn login(kind: Kind) -> LoginPage {
-    LoginPage {
-        bare: Bare::default(),
-        csrf_token: "0123456789abcdef".to_owned(),
-        host: kind.name("127.0.0.1:8000"),
-        next: "/".to_owned(),
-        username: kind.name("maya"),
-        error: (kind == Kind::Failed)
-            .then(|| "That name and password do not match. 4 tries are left; then one every 30 seconds.".to_owned()),
-        notice: (kind == Kind::Hostile).then(|| "You are signed out.".to_owned()),
-    }
-}
-
-pub(super) fn setup(kind: Kind) -> SetupPage {
-    let field =
-        |error: &str| Field { value: kind.name("maya"), error: (kind == Kind::Failed).then(|| error.to_owned()) };
-    SetupPage {
-        bare: Bare { theme: Theme::Dark },
-        csrf_token: "0123456789abcdef".to_owned(),
-        token: "one-time".to_owned(),
-        username: field("Use 1 to 64 characters."),
-        password: field("This password is too short. Use 12 characters or more."),
-        error: (kind == Kind::Failed)
-            .then(|| "This link is too old. Start Tollgate again to print a fresh one.".to_owned()),
-        password_length_min: 12,
     }
 }

@@ -8,7 +8,7 @@ use super::*;
 /// Every page and fragment of one kind of day, by file name.
 fn rendered(kind: Kind) -> Vec<(String, String)> {
     let mut files = Vec::new();
-    let mut add = |name: &str, page: &dyn Template0| files.push((format!("{name}-{}", kind.word()), page.html()));
+    let mut add = |name: &str, page: &dyn Page| files.push((format!("{name}-{}", kind.word()), page.html()));
     add("overview", &fixtures::overview(kind));
     add("costs", &fixtures::costs(kind));
     add("requests", &fixtures::requests(kind));
@@ -56,7 +56,7 @@ fn rendered(kind: Kind) -> Vec<(String, String)> {
 /// Fragments that are swapped into a page, of one kind of day.
 fn fragments(kind: Kind) -> Vec<(String, String)> {
     let mut files = Vec::new();
-    let mut add = |name: &str, page: &dyn Template0| files.push((format!("{name}-{}", kind.word()), page.html()));
+    let mut add = |name: &str, page: &dyn Page| files.push((format!("{name}-{}", kind.word()), page.html()));
     add("live-update", &fixtures::live_update(kind));
     add("key-created", &KeyCreated { list: Some(fixtures::key_list(kind)), ..fixtures::key_created(kind) });
     add("key-form", &fixtures::key_form(kind == Kind::Failed));
@@ -66,12 +66,12 @@ fn fragments(kind: Kind) -> Vec<(String, String)> {
     files
 }
 
-/// Any template, as an object.
-trait Template0 {
+/// Any page or fragment, as an object.
+trait Page {
     fn html(&self) -> String;
 }
 
-impl<T: Template> Template0 for T {
+impl<T: Template> Page for T {
     fn html(&self) -> String {
         self.render().unwrap()
     }
@@ -189,10 +189,9 @@ fn every_input_has_a_label_and_every_label_its_input() {
             if !matches!(name_of(tag), "input" | "select" | "textarea") {
                 continue;
             }
-            match attribute(tag, "type") {
-                // Radios stand inside of their labels.
-                Some("hidden" | "radio" | "checkbox") => continue,
-                _ => {}
+            // Radios stand inside of their labels.
+            if let Some("hidden" | "radio" | "checkbox") = attribute(tag, "type") {
+                continue;
             }
             let is_labelled =
                 attribute(tag, "aria-label").is_some() || attribute(tag, "id").is_some_and(|id| labels.contains(&id));
