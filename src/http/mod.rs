@@ -1,5 +1,6 @@
 //! HTTP: the whole table of routes, and the server around it.
 
+pub mod dashboard;
 mod dialect;
 mod inference;
 mod models;

@@ -1,0 +1,37 @@
+//! View models: one plain struct per page or fragment, filled by a handler and rendered by a template.
+//!
+//! A field is display-ready or a domain value that is shown as it is; no template computes. `render` comes from
+//! [`askama::Template`], which every page implements. Pages derive from one layout, fragments are the parts of pages
+//! that are swapped alone, and carry the id of the element that they fill. Where a card's content could not be had, its
+//! [`Card`] says why: the card fails, not the page.
+
+mod access;
+mod budgets;
+mod costs;
+mod error;
+mod keys;
+mod layout;
+mod overview;
+mod parts;
+mod request;
+mod requests;
+mod welcome;
+
+pub use access::{LoginPage, SetupPage};
+pub use budgets::{BudgetForm, BudgetFormPage, BudgetList, BudgetRow, BudgetsPage};
+pub use costs::{CostRow, CostTable, CostsPage};
+pub use error::ErrorPage;
+pub use keys::{KeyCreated, KeyCreatedPage, KeyForm, KeyFormPage, KeyList, KeyPage, KeyRow, RevokeForm};
+pub use layout::{Bare, Entry, Layout, NAVIGATION, Need, Theme};
+pub use overview::{
+    Attention, AttentionItem, BudgetLine, BudgetsCard, LiveUpdate, OverviewPage, ProviderLine, ProvidersCard, SpendCard,
+};
+pub use parts::{Badge, Card, Choice, Field, Kpi, Link, Notice, Phrase, RequestRow, Select, SelectOption, Tone};
+pub use request::{CostLine, CostLines, Detail, RequestPage, TimelineStep, UsageLine};
+pub use requests::{Filters, Pager, RequestsPage};
+pub use welcome::{FirstCall, FirstCallFacts, ProviderState, WelcomePage};
+
+#[cfg(test)]
+mod fixtures;
+#[cfg(test)]
+mod tests;

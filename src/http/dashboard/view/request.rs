@@ -1,0 +1,122 @@
+//! `/requests/{id}`: what happened to one call, and what each line of it cost.
+
+use askama::Template;
+
+use super::super::charts::TimeBar;
+use super::super::format::{count_exact, money_lines, price_per_million};
+use super::layout::Layout;
+use super::parts::{Badge, Card, Kpi, Notice, Phrase, Tone};
+use crate::domain::{Picodollars, Price};
+
+/// The page.
+#[derive(Clone, Debug, Template)]
+#[template(path = "request/page.html")]
+pub struct RequestPage {
+    /// The page around it.
+    pub layout: Layout,
+    /// The call's id.
+    pub id: String,
+    /// How it ended, and what was special about it.
+    pub badges: Vec<Badge>,
+    /// What went wrong, where something did.
+    pub error: Option<Notice>,
+    /// Five tiles.
+    pub kpis: Vec<Kpi>,
+    /// `14:32:02.790 to 14:32:07.100 UTC`.
+    pub timeline_range: String,
+    /// The steps, in order.
+    pub timeline: Card<Vec<TimelineStep>>,
+    /// What each line cost.
+    pub cost: Card<CostLines>,
+    /// Where the prices come from, and what was free.
+    pub cost_note: Option<String>,
+    /// The tokens in disjoint buckets; those with none are left out.
+    pub usage: Vec<UsageLine>,
+    /// The provider's own words about the usage, as JSON.
+    pub raw_usage: Option<String>,
+    /// Names and ids.
+    pub details: Vec<Detail>,
+}
+
+/// A step of a call.
+#[derive(Clone, Debug)]
+pub struct TimelineStep {
+    /// The id of its symbol.
+    pub icon: &'static str,
+    /// How it went.
+    pub tone: Tone,
+    /// `Attempt 1, anthropic`.
+    pub name: String,
+    /// When it was.
+    pub bar: TimeBar,
+    /// How long it took.
+    pub length: String,
+    /// What happened.
+    pub detail: Phrase,
+}
+
+/// The lines of a cost. Printed lines sum to the printed total.
+#[derive(Clone, Debug)]
+pub struct CostLines {
+    /// The lines.
+    pub lines: Vec<CostLine>,
+    /// All tokens.
+    pub tokens: String,
+    /// The total.
+    pub total: String,
+}
+
+/// One line.
+#[derive(Clone, Debug)]
+pub struct CostLine {
+    /// `Input, read from provider cache`.
+    pub label: String,
+    /// How many tokens, or times.
+    pub tokens: String,
+    /// `$0.30 per 1M`, where there is a price per token.
+    pub price: Option<String>,
+    /// What it cost.
+    pub cost: String,
+}
+
+impl CostLines {
+    /// Lines from label, tokens, price per token and cost; their costs must sum to the entry's.
+    pub fn new(lines: &[(String, u64, Option<Price>, Picodollars)]) -> Self {
+        let costs: Vec<Picodollars> = lines.iter().map(|line| line.3).collect();
+        let (costs, total) = money_lines(&costs);
+        let tokens = lines.iter().map(|line| line.1).fold(0, u64::saturating_add);
+        let lines = lines
+            .iter()
+            .zip(costs)
+            .map(|((label, tokens, price, _), cost)| CostLine {
+                label: label.clone(),
+                tokens: count_exact(*tokens),
+                price: price.map(|price| format!("{} per 1M", price_per_million(price.get()))),
+                cost,
+            })
+            .collect();
+        Self { lines, tokens: count_exact(tokens), total }
+    }
+}
+
+/// One bucket of usage.
+#[derive(Clone, Debug)]
+pub struct UsageLine {
+    /// What it is.
+    pub label: String,
+    /// The exact number of tokens.
+    pub tokens: String,
+    /// True for a part of the line above it.
+    pub is_part: bool,
+}
+
+/// A name or an id.
+#[derive(Clone, Debug)]
+pub struct Detail {
+    /// What it is.
+    pub label: String,
+    /// What it says.
+    pub value: Phrase,
+    /// True for what is copied into a terminal.
+    pub is_code: bool,
+}
