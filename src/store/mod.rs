@@ -7,7 +7,10 @@
 
 mod journal;
 mod open;
+#[cfg(test)]
+mod tests;
 
-pub use journal::{CommitError, Journal, SubmitError, Writer, WriterOptions};
+pub use journal::{CommitError, Journal, Place, SubmitError, Writer, WriterOptions};
+pub(crate) use open::guard;
 pub use open::{OpenError, OpenOptions, open};
 pub use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};

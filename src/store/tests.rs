@@ -1,0 +1,1 @@
+//! What must hold of the files whatever happens to them.
