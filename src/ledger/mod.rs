@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use redb::{Database, ReadableTable as _};
-use tokio::sync::{broadcast, oneshot};
+use tokio::sync::{broadcast, oneshot, watch};
 
 use crate::domain::{BudgetId, Picodollars, RequestId, WindowId};
 use crate::store::{OpenError, OpenOptions, SubmitError, Writer, WriterOptions, guard};
@@ -186,6 +186,11 @@ impl Ledger {
     /// Why calls can't be booked, if they can't.
     pub fn trouble(&self) -> Option<Arc<str>> {
         self.writer.trouble()
+    }
+
+    /// Tells when calls can't be booked any more, and when they can be again.
+    pub fn watch_trouble(&self) -> watch::Receiver<Option<Arc<str>>> {
+        self.writer.watch_trouble()
     }
 
     /// Begins to keep a sum up to date, from everything that was booked in its window before.

@@ -251,9 +251,4 @@ impl Ledger {
     pub(super) fn read(&self) -> Result<redb::ReadTransaction, redb::Error> {
         Ok(self.writer.database().ok_or(redb::Error::DatabaseClosed)?.begin_read()?)
     }
-
-    /// For long reads: a file that is to be opened anew waits for its readers, so they give up.
-    pub(super) fn must_give_way(&self) -> bool {
-        self.writer.trouble().is_some()
-    }
 }

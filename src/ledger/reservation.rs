@@ -160,8 +160,8 @@ impl Reservation {
         let (reply, answer) = oneshot::channel();
         let queue = self.place.take().expect("only settle and drop take the place, and both end the reservation");
         let settle = Settle { facts: None, id: self.id, place: self.ended_len, outcome, reply: Some(reply) };
-        queue.send(Command::Settle(Box::new(settle)));
-        answered(Ok(()), answer).await
+        let asked = queue.send(Command::Settle(Box::new(settle))).map_err(LedgerError::from);
+        answered(asked, answer).await
     }
 }
 
@@ -192,6 +192,7 @@ impl Drop for Reservation {
             saved: Picodollars::ZERO,
         };
         let settle = Settle { facts: None, id: self.id, place: self.ended_len, outcome, reply: None };
-        queue.send(Command::Settle(Box::new(settle)));
+        // Where the ledger has stopped, the next start finds the call running and books it.
+        let _ = queue.send(Command::Settle(Box::new(settle)));
     }
 }

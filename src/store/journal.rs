@@ -103,9 +103,10 @@ impl<C> std::fmt::Debug for Place<C> {
 }
 
 impl<C> Place<C> {
-    /// Queues the command; after a stop it goes nowhere.
-    pub fn send(self, command: C) {
-        self.0.send(Message::Command(command));
+    /// Queues the command. Nothing comes of it, and no answer either, where the writer has stopped: [`SubmitError`].
+    pub fn send(self, command: C) -> Result<(), SubmitError> {
+        let queue = self.0.send(Message::Command(command));
+        is_open(&queue)
     }
 }
 
@@ -174,7 +175,8 @@ impl<J: Journal> Writer<J> {
         if self.shared.trouble.borrow().is_some() {
             return Err(SubmitError::Unwritable);
         }
-        self.queue.try_send(Message::Command(command)).map_err(|error| submit_error(&error))
+        self.queue.try_send(Message::Command(command)).map_err(|error| submit_error(&error))?;
+        is_open(&self.queue)
     }
 
     /// Keeps a place in the queue.
@@ -190,6 +192,11 @@ impl<J: Journal> Writer<J> {
     /// Why the file can't be written, if it can't.
     pub fn trouble(&self) -> Option<Arc<str>> {
         self.shared.trouble.borrow().clone()
+    }
+
+    /// Tells when the file can't be written any more, and when it can be again.
+    pub fn watch_trouble(&self) -> watch::Receiver<Option<Arc<str>>> {
+        self.shared.trouble.subscribe()
     }
 
     /// Writes what is queued and closes the file. Places that are still kept lead nowhere from then on.
@@ -210,6 +217,11 @@ impl<J: Journal> Drop for Writer<J> {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+/// What was queued before the queue closed is answered or dropped with it; what came after could wait for ever.
+fn is_open<C>(queue: &mpsc::Sender<Message<C>>) -> Result<(), SubmitError> {
+    if queue.is_closed() { Err(SubmitError::Unwritable) } else { Ok(()) }
 }
 
 fn submit_error<T>(error: &TrySendError<T>) -> SubmitError {
@@ -341,19 +353,23 @@ impl<J: Journal> Run<J> {
 
     /// Whether the file could be opened and written again; not while somebody reads it.
     fn reopen(&mut self) -> Result<bool, Arc<str>> {
-        // redb refuses every write after a failed one until the file is opened anew, which needs all readers gone: those
-        // that come now find no file, and those that have it look at `trouble` now and then.
+        // redb refuses every write after a failed one until the file is opened anew. Closing it ends the reads that are
+        // under way with an error; only who is about to begin one has to be waited for.
         if let Some(database) = self.shared.replace(None)
             && let Err(still_read) = Arc::try_unwrap(database)
         {
             self.shared.replace(Some(still_read));
             return Ok(false);
         }
-        let database = (self.reopen)().map_err(|error| error.to_string())?;
-        let loaded = probe(&database).and_then(|()| self.journal.reload(&database));
-        // What can't be written may still be read.
+        let open = || (self.reopen)().map_err(|error| Arc::from(error.to_string()));
+        let database = open()?;
+        if let Err(error) = probe(&database).and_then(|()| self.journal.reload(&database)) {
+            // What can't be written may still be read, through a handle that hasn't failed.
+            drop(database);
+            self.shared.replace(Some(Arc::new(open()?)));
+            return Err(error.to_string().into());
+        }
         self.shared.replace(Some(Arc::new(database)));
-        loaded.map_err(|error| error.to_string())?;
         Ok(true)
     }
 }

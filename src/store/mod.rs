@@ -8,7 +8,7 @@
 mod journal;
 mod open;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use journal::{CommitError, Journal, Place, SubmitError, Writer, WriterOptions};
 pub(crate) use open::guard;

@@ -124,9 +124,9 @@ pub fn open(options: &OpenOptions) -> Result<Database, OpenError> {
             guarded(options, || builder.open(path))
         }
         Some(_) => {
-            let mut first = [0; 4];
-            File::open(path).and_then(|mut file| file.read_exact(&mut first)).map_err(io)?;
-            if &first != MAGIC {
+            let mut first = Vec::new();
+            File::open(path).and_then(|file| file.take(4).read_to_end(&mut first)).map_err(io)?;
+            if first != MAGIC {
                 let damaged = marker.exists().then(|| OpenError::Damaged {
                     name,
                     path: path.clone(),
