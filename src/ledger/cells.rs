@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{CostBasis, EntryStatus, Picodollars, TokenUsage, Window, WindowId};
+use crate::domain::{CacheOutcome, CostBasis, EntryStatus, Picodollars, TokenUsage, Window, WindowId};
 
 use super::record::Entry;
 
@@ -118,37 +118,38 @@ pub(super) struct CellNames {
     pub(super) deployments: Vec<(u32, u32)>,
 }
 
-/// What one entry adds to the cells of its windows; an attempt's cost goes to its own provider and model.
-pub(super) fn contributions(entry: &Entry, names: &CellNames, windows: &[WindowId]) -> HashMap<CellKey, Cell> {
-    let mut cells = HashMap::with_capacity(3);
-    let unknown = entry.status == EntryStatus::Unknown;
-    let key_of = |window: WindowId, (provider, model): (u32, u32)| CellKey {
-        window,
-        team: names.team,
-        key: names.key,
-        provider,
-        model,
-        operation: names.operation,
-    };
-    for &window in windows {
-        for (attempt, &deployment) in entry.attempts.iter().zip(&names.deployments) {
-            let cell: &mut Cell = cells.entry(key_of(window, deployment)).or_default();
-            cell.cost += attempt.cost;
-            cell.usage = cell.usage + attempt.usage;
-            cell.unpriced += u64::from(attempt.basis == CostBasis::Unpriced);
-            if unknown {
-                cell.unknown_cost += attempt.cost;
-            }
+/// Adds one entry to the cells of its windows; an attempt's cost goes to its own provider and model.
+pub(super) fn contribute(cells: &mut HashMap<CellKey, Cell>, entry: &Entry, names: &CellNames, windows: &[WindowId]) {
+    let is_unknown = entry.status == EntryStatus::Unknown;
+    let mut add = |(provider, model): (u32, u32), cell: &Cell| {
+        for &window in windows {
+            let (team, key, operation) = (names.team, names.key, names.operation);
+            cells.entry(CellKey { window, team, key, provider, model, operation }).or_default().add(cell);
         }
-        let last = names.deployments.last().copied().unwrap_or_default();
-        let cell: &mut Cell = cells.entry(key_of(window, last)).or_default();
-        cell.requests += 1;
-        cell.failed += u64::from(entry.status == EntryStatus::Failed || entry.error.is_some());
-        cell.unknown += u64::from(unknown);
-        cell.cache_hits += u64::from(entry.facts.cache == crate::domain::CacheOutcome::Hit);
-        cell.saved += entry.saved;
+    };
+    // The call itself counts where its last attempt went.
+    let whole = Cell {
+        requests: 1,
+        failed: u64::from(entry.status == EntryStatus::Failed || entry.error.is_some()),
+        unknown: u64::from(is_unknown),
+        cache_hits: u64::from(matches!(entry.facts.cache, CacheOutcome::Hit | CacheOutcome::Semantic)),
+        saved: entry.saved,
+        ..Cell::default()
+    };
+    let mut attempts = entry.attempts.iter().zip(&names.deployments).peekable();
+    if attempts.peek().is_none() {
+        add((0, 0), &whole);
     }
-    cells
+    while let Some((attempt, &deployment)) = attempts.next() {
+        let mut cell = if attempts.peek().is_none() { whole } else { Cell::default() };
+        cell.cost = attempt.cost;
+        cell.usage = attempt.usage;
+        cell.unpriced = u64::from(attempt.basis == CostBasis::Unpriced);
+        if is_unknown {
+            cell.unknown_cost = attempt.cost;
+        }
+        add(deployment, &cell);
+    }
 }
 
 #[cfg(test)]

@@ -3,14 +3,14 @@
 use std::collections::HashMap;
 
 use jiff::Timestamp;
-use redb::ReadableTable as _;
 
-use crate::domain::{EntryStatus, Picodollars, RequestId, Window, WindowId};
+use crate::domain::{Picodollars, RequestId, Window, WindowId};
 
-use super::cells::{Cell, CellKey, GRAINS, contributions};
+use super::cells::{Cell, CellKey, GRAINS, contribute};
+use super::query::ROWS_A_TRANSACTION;
 use super::record::Entry;
 use super::sums::entries_between;
-use super::tables::{CELLS, ENTRIES, decode_cell, encode_entry};
+use super::tables::{CELLS, ENTRIES, cell_names, decode_cell};
 use super::{Ledger, LedgerError};
 
 /// What sums are grouped by.
@@ -86,43 +86,51 @@ pub struct Costs {
 impl Ledger {
     /// Sums of a range of time, grouped once or twice (`[Day, Model]` for a chart). Blocking.
     pub fn costs(&self, range: TimeRange, group_by: &[GroupBy]) -> Result<Costs, LedgerError> {
+        Ok(self.sum_up(range, group_by)?)
+    }
+
+    fn sum_up(&self, range: TimeRange, group_by: &[GroupBy]) -> Result<Costs, redb::Error> {
         let mut groups: HashMap<(String, String), Cell> = HashMap::new();
         let mut total = Cell::default();
         let by_tag = group_by.iter().any(|by| matches!(by, GroupBy::Tag(_)));
-        let by_time = group_by.iter().find_map(|by| match by {
+        let by_time = |by: &GroupBy| match by {
             GroupBy::Hour => Some(Window::Hour),
             GroupBy::Day => Some(Window::Day),
             _ => None,
-        });
-        let finest = by_time.unwrap_or(Window::Month);
-        for part in self.parts(range, if by_tag { None } else { Some(finest) }) {
-            let mut take = |key: &CellKey, cell: &Cell, entry: Option<&Entry>| {
-                total.add(cell);
-                let mut names = group_by.iter().map(|by| self.group_name(by, key, entry));
-                let group = (names.next().unwrap_or_default(), names.next().unwrap_or_default());
-                if !group_by.is_empty() {
-                    groups.entry(group).or_default().add(cell);
-                }
-            };
-            match part {
-                Part::Cells(from, until) => self.each_cell(from, until, &mut take)?,
-                Part::Entries(from, until) => {
-                    let grain = by_time.unwrap_or(Window::Hour);
-                    self.each_entry(from, until, grain, &mut take)?;
-                }
+        };
+        let finest = group_by.iter().filter_map(by_time).min();
+        let mut take = |key: &CellKey, cell: &Cell, entry: Option<&Entry>| {
+            total.add(cell);
+            let mut names = group_by.iter().map(|by| self.group_name(by, key, entry));
+            let group = (names.next().unwrap_or_default(), names.next().unwrap_or_default());
+            if !group_by.is_empty() {
+                groups.entry(group).or_default().add(cell);
+            }
+        };
+        let parts = self.parts(range, if by_tag { None } else { Some(finest.unwrap_or(Window::Month)) });
+        let reading = self.read()?;
+        let running = self.running_in(&reading)?;
+        for part in &parts {
+            if let Part::Cells(from, until) = *part {
+                each_cell(&reading, from, until, &mut take)?;
+            }
+        }
+        drop(reading);
+        for part in parts {
+            if let Part::Entries(from, until) = part {
+                self.each_entry(from, until, finest.unwrap_or(Window::Hour), &mut take)?;
             }
         }
         let mut groups: Vec<CostGroup> =
             groups.into_iter().map(|((name, series), sums)| CostGroup { name, series, sums }).collect();
-        if by_time.is_some() && matches!(group_by.first(), Some(GroupBy::Day | GroupBy::Hour)) {
-            groups.sort_by(|a, b| (&a.name, &a.series).cmp(&(&b.name, &b.series)));
-        } else {
-            groups.sort_by(|a, b| {
-                (b.sums.cost, b.sums.requests).cmp(&(a.sums.cost, a.sums.requests)).then_with(|| a.name.cmp(&b.name))
-            });
-        }
+        let is_timeline = group_by.first().and_then(by_time).is_some();
+        groups.sort_by(|a, b| {
+            let names = (&a.name, &a.series).cmp(&(&b.name, &b.series));
+            let dearest = (b.sums.cost, b.sums.requests).cmp(&(a.sums.cost, a.sums.requests));
+            if is_timeline { names } else { dearest.then(names) }
+        });
         let mut costs = Costs { total, groups, ..Costs::default() };
-        for entry in self.running()? {
+        for entry in running {
             if (range.from..range.until).contains(&entry.time()) {
                 costs.held += entry.reserved;
                 costs.pending += 1;
@@ -181,24 +189,7 @@ impl Ledger {
         parts
     }
 
-    fn each_cell(
-        &self,
-        from: WindowId,
-        until: u32,
-        take: &mut impl FnMut(&CellKey, &Cell, Option<&Entry>),
-    ) -> Result<(), redb::Error> {
-        let reading = self.read().map_err(|error| redb::Error::Corrupted(error.to_string()))?;
-        let table = reading.open_table(CELLS)?;
-        let (first, end) = CellKey::range(from, until);
-        for row in table.range(first..end)? {
-            let (key, value) = row?;
-            let key = CellKey::from_bytes(key.value())
-                .ok_or_else(|| redb::Error::Corrupted("a rollup has an unknown grain".to_owned()))?;
-            take(&key, &decode_cell(value.value())?, None);
-        }
-        Ok(())
-    }
-
+    /// Looks at entries in short transactions: what was read stays, what is booked meanwhile may come or not.
     fn each_entry(
         &self,
         from: Timestamp,
@@ -206,20 +197,52 @@ impl Ledger {
         grain: Window,
         take: &mut impl FnMut(&CellKey, &Cell, Option<&Entry>),
     ) -> Result<(), redb::Error> {
-        let reading = self.read().map_err(|error| redb::Error::Corrupted(error.to_string()))?;
-        let table = reading.open_table(ENTRIES)?;
-        let id = |instant: Timestamp| RequestId::first_of(instant.as_millisecond());
-        for entry in entries_between(&table, &self.names, id(from), Some(id(until)))? {
-            let entry = entry?;
-            debug_assert_ne!(entry.status, EntryStatus::Pending, "what runs has its own table");
-            let (_, names) = encode_entry(&entry, &self.names);
-            let window = grain.at(entry.time(), &self.zone);
-            for (key, cell) in contributions(&entry, &names, &[window]) {
-                take(&key, &cell, Some(&entry));
+        let (mut from, until) = (first_id_at(from), first_id_at(until));
+        let mut cells = HashMap::new();
+        while from < until {
+            let reading = self.read()?;
+            let table = reading.open_table(ENTRIES)?;
+            let mut looked_at = 0;
+            for entry in entries_between(&table, &self.names, from, Some(until))?.take(ROWS_A_TRANSACTION) {
+                let entry = entry?;
+                looked_at += 1;
+                from = RequestId::from_number(entry.facts.id.number() + 1);
+                let window = grain.at(entry.time(), &self.zone);
+                contribute(&mut cells, &entry, &cell_names(&entry, &self.names), &[window]);
+                for (key, cell) in cells.drain() {
+                    take(&key, &cell, Some(&entry));
+                }
+            }
+            if looked_at < ROWS_A_TRANSACTION {
+                break;
             }
         }
         Ok(())
     }
+}
+
+/// The first id at or after an instant: ids know whole milliseconds.
+fn first_id_at(instant: Timestamp) -> RequestId {
+    let floor = instant.as_millisecond();
+    let is_later = Timestamp::from_millisecond(floor).is_ok_and(|floor| floor < instant);
+    RequestId::first_of(floor + i64::from(is_later))
+}
+
+fn each_cell(
+    reading: &redb::ReadTransaction,
+    from: WindowId,
+    until: u32,
+    take: &mut impl FnMut(&CellKey, &Cell, Option<&Entry>),
+) -> Result<(), redb::Error> {
+    let table = reading.open_table(CELLS)?;
+    let (first, end) = CellKey::range(from, until);
+    for row in table.range(first..end)? {
+        let (key, value) = row?;
+        let key = CellKey::from_bytes(key.value())
+            .ok_or_else(|| redb::Error::Corrupted("a rollup has an unknown grain".to_owned()))?;
+        take(&key, &decode_cell(value.value())?, None);
+    }
+    Ok(())
 }
 
 enum Part {

@@ -1,5 +1,7 @@
 //! The writer's side of the ledger: the only place where money is held, booked and given back.
 
+mod rows;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -11,17 +13,17 @@ use tokio::sync::{broadcast, oneshot};
 use crate::domain::{CostBasis, EntryStatus, Picodollars, RequestId, Window, WindowId};
 use crate::store::{CommitError, Journal};
 
-use super::cells::{Cell, CellKey, contributions};
-use super::names::Names;
-use super::record::{Acknowledge, Attempt, Balance, CallFacts, Charge, Entry, Outcome, Scope};
-use super::tables::{
-    BALANCES, BY_KEY, CELLS, ENTRIES, NAMES, PENDING, StoredBalance, balance_key, decode_balance, decode_cell,
-    decode_entry, encode_balance, encode_cell, encode_entry, read_names,
-};
-use super::{LedgerError, sums};
+use super::LedgerError;
+use super::balances::{Balances, Standing};
+use super::cells::{Cell, CellKey};
+use super::names::{Names, OTHER};
+use super::record::{Acknowledge, Attempt, CallFacts, Charge, Entry, Outcome, Scope};
+use super::tables::{ENTRIES, NAMES, PENDING, decode_entry, read_names};
 
 /// Cells kept in memory between batches; beyond, they are read again when needed.
 const CELLS_CACHED_MAX: usize = 50_000;
+
+type Reply = oneshot::Sender<Result<(), LedgerError>>;
 
 /// What callers ask the writer for.
 pub(super) enum Command {
@@ -30,7 +32,7 @@ pub(super) enum Command {
     /// Books a call.
     Settle(Box<Settle>),
     /// Begins to keep the sum of a scope in the window of an instant, for a budget.
-    Track { scope: Scope, window: WindowId, reply: oneshot::Sender<Result<(), LedgerError>> },
+    Track { scope: Scope, window: WindowId, reply: Reply },
 }
 
 /// A reservation to make: the first of a call, or the next one after an attempt that failed.
@@ -38,12 +40,12 @@ pub(super) struct Reserve {
     /// Set for the first attempt.
     pub(super) facts: Option<CallFacts>,
     pub(super) id: RequestId,
-    /// The attempt before, with what it cost.
-    pub(super) ended: Option<Attempt>,
+    /// The place among the call's attempts of the one that ended, and what came of it.
+    pub(super) ended: Option<(usize, Attempt)>,
     /// Where the next attempt goes; its cost is what is held.
     pub(super) next: Attempt,
     pub(super) charges: Vec<Charge>,
-    pub(super) reply: oneshot::Sender<Result<(), LedgerError>>,
+    pub(super) reply: Reply,
 }
 
 /// A call's end.
@@ -51,11 +53,12 @@ pub(super) struct Settle {
     /// Set where there was no reservation: a refusal, a cache hit.
     pub(super) facts: Option<CallFacts>,
     pub(super) id: RequestId,
+    /// The place of the last attempt: whatever the ledger has from there on, of a renewal whose outcome the caller never
+    /// learned, gives way.
+    pub(super) place: usize,
     pub(super) outcome: Outcome,
-    pub(super) reply: Option<oneshot::Sender<Result<(), LedgerError>>>,
+    pub(super) reply: Option<Reply>,
 }
-
-type SumKey = (Scope, WindowId);
 
 pub(super) struct LedgerJournal {
     names: Names,
@@ -65,16 +68,20 @@ pub(super) struct LedgerJournal {
     /// Calls that run, with the attempt in flight as the last of `attempts`.
     pending: HashMap<RequestId, Entry>,
     /// Sums that budgets are held against; only what is here is kept up to date in the file.
-    sums: HashMap<SumKey, Balance>,
+    balances: Balances,
     cells: HashMap<CellKey, Cell>,
     /// True until the file's first load: what is pending then has lost its process.
-    first_load: bool,
-    /// Settlements whose write failed; they go first when the file can be written again.
-    backlog: Vec<Settle>,
+    is_first_load: bool,
+    /// Calls that ended but whose write failed; they go first when the file can be written again.
+    backlog: Vec<Entry>,
+    /// Reservations under sums that have to be read first; decided with the next batch, before anything else.
+    deferred: Vec<Reserve>,
     /// Calls that were told that they can't begin, although the failed write may have reached the disk.
     disowned: Vec<RequestId>,
     work: Work,
-    window_memo: Option<WindowMemo>,
+    memo: Option<WindowMemo>,
+    /// Where rows are encoded, to keep the allocation.
+    buffer: Vec<u8>,
 }
 
 /// What one batch writes.
@@ -86,10 +93,11 @@ struct Work {
     ended: Vec<(Entry, [WindowId; 3])>,
     /// Calls whose first reservation is in the batch.
     begun: Vec<RequestId>,
-    dirty_sums: HashSet<SumKey>,
-    tracked: Vec<SumKey>,
-    replies: Vec<oneshot::Sender<Result<(), LedgerError>>>,
-    settles: Vec<Settle>,
+    /// Sums to take in.
+    tracked: Vec<(Scope, WindowId)>,
+    replies: Vec<Reply>,
+    /// The highest number of a name that the batch writes.
+    names_until: u32,
 }
 
 struct WindowMemo {
@@ -111,28 +119,30 @@ impl LedgerJournal {
             acknowledge,
             settled,
             pending: HashMap::new(),
-            sums: HashMap::new(),
+            balances: Balances::default(),
             cells: HashMap::new(),
-            first_load: true,
+            is_first_load: true,
             backlog: Vec::new(),
+            deferred: Vec::new(),
             disowned: Vec::new(),
             work: Work::default(),
-            window_memo: None,
+            memo: None,
+            buffer: Vec::new(),
         }
     }
 
-    /// The windows that an instant lies in; calls come in order, so the last answer nearly always serves again.
-    fn windows(&mut self, instant: Timestamp) -> [WindowId; 5] {
-        if let Some(memo) = &self.window_memo
+    /// The windows that an entry belongs to; calls come in order, so the last answer nearly always serves again.
+    fn windows(&mut self, entry: &Entry) -> [WindowId; 5] {
+        let instant = entry.time();
+        if let Some(memo) = &self.memo
             && memo.from <= instant
             && instant < memo.until
         {
             return memo.windows;
         }
-        let windows = Window::ALL.map(|window| window.at(instant, &self.zone));
-        let hour = windows[0];
-        if let (Some(from), Some(until)) = (hour.start(&self.zone), hour.end(&self.zone)) {
-            self.window_memo = Some(WindowMemo { from, until, windows });
+        let windows = windows_of(instant, &self.zone);
+        if let (Some(from), Some(until)) = (windows[0].start(&self.zone), windows[0].end(&self.zone)) {
+            self.memo = Some(WindowMemo { from, until, windows });
         }
         windows
     }
@@ -142,111 +152,107 @@ impl LedgerJournal {
             Command::Reserve(reserve) => self.reserve(*reserve),
             Command::Settle(settle) => self.settle(*settle),
             Command::Track { scope, window, reply } => {
-                let key = (scope, window);
-                if !self.sums.contains_key(&key) {
-                    self.work.tracked.push(key);
+                if let Standing::Known(_) = self.balances.standing(&scope, window) {
+                    let _ = reply.send(Ok(()));
+                } else {
+                    self.work.tracked.push((scope, window));
+                    self.work.replies.push(reply);
                 }
-                self.work.replies.push(reply);
             }
         }
     }
 
     fn reserve(&mut self, reserve: Reserve) {
-        let Reserve { facts, id, ended, next, charges, reply } = reserve;
-        let begins = facts.is_some();
-        let before = if begins { None } else { self.take_pending(id) };
-        let Some(mut entry) = before.clone().or_else(|| facts.map(begin)) else {
-            let _ = reply.send(Err(LedgerError::NoSuchCall { id }));
+        // Who asked has gone: its place in the queue has told the ledger so, or will.
+        if reserve.reply.is_closed() {
             return;
+        }
+        let running = self.pending.get(&reserve.id);
+        let mut entry = match (&reserve.facts, running) {
+            (Some(facts), None) => begin(facts.clone()),
+            (None, Some(running)) => running.clone(),
+            (Some(_), Some(_)) => {
+                let detail = "a call with this id is running".into();
+                let _ = reserve.reply.send(Err(LedgerError::Unwritable { detail }));
+                return;
+            }
+            (None, None) => {
+                let _ = reserve.reply.send(Err(LedgerError::NoSuchCall { id: reserve.id }));
+                return;
+            }
         };
-        if let Some(ended) = ended {
-            entry.attempts.pop();
+        let windows = self.windows(&entry);
+        let missing = reserve.charges.iter().map(|charge| (&charge.scope, windows[charge.window.window as usize]));
+        let missing =
+            missing.filter(|(scope, window)| !matches!(self.balances.standing(scope, *window), Standing::Known(_)));
+        let tracked_before = self.work.tracked.len();
+        self.work.tracked.extend(missing.map(|(scope, window)| (scope.clone(), window)));
+        if self.work.tracked.len() > tracked_before {
+            self.deferred.push(reserve);
+            return;
+        }
+        let Reserve { facts, id, ended, next, charges, reply } = reserve;
+        if let Some((place, ended)) = ended {
+            entry.attempts.truncate(place);
             entry.attempts.push(ended);
         }
         entry.attempts.push(next);
+        self.tame(&mut entry);
         // Attempts that ended stay held until the call is booked as a whole.
         entry.reserved = entry.cost();
-        if let Some(refusal) = self.refusal(&entry, &charges) {
+        let before = self.pending.remove(&id);
+        if let Some(before) = &before {
+            self.balances.release(before, &windows);
+        }
+        if let Some(refusal) = self.refusal(&entry, &windows, &charges) {
             // What the attempt before cost is handed in again when the call is settled.
             if let Some(before) = before {
-                self.hold(&before, before.reserved);
+                self.balances.hold(&before, &windows);
                 self.pending.insert(id, before);
             }
             let _ = reply.send(Err(refusal));
             return;
         }
-        self.hold(&entry, entry.reserved);
+        self.balances.hold(&entry, &windows);
         self.pending.insert(id, entry);
         self.work.touched.insert(id);
-        if begins {
+        if facts.is_some() {
             self.work.begun.push(id);
         }
         self.acknowledge(reply);
     }
 
     /// The first charge that the call doesn't fit under.
-    fn refusal(&mut self, entry: &Entry, charges: &[Charge]) -> Option<LedgerError> {
-        for charge in charges {
-            let key = (charge.scope.clone(), charge.window);
-            // A window nobody has spent in begins at nothing; one that began before its budget is tracked beforehand.
-            let balance = *self.sums.entry(key).or_default();
-            let asked: Picodollars =
-                entry.postings().into_iter().filter(|(scope, _)| *scope == charge.scope).map(|(_, cost)| cost).sum();
+    fn refusal(&self, entry: &Entry, windows: &[WindowId; 5], charges: &[Charge]) -> Option<LedgerError> {
+        charges.iter().find_map(|charge| {
+            let window = windows[charge.window.window as usize];
+            let Standing::Known(balance) = self.balances.standing(&charge.scope, window) else {
+                unreachable!("reservations wait until their sums are known");
+            };
+            let asked = entry.cost_in(&charge.scope).unwrap_or_default();
             let free = charge.limit.saturating_sub(balance.spent).saturating_sub(balance.held);
-            if asked > free {
-                let (budget, window, limit) = (charge.budget, charge.window, charge.limit);
-                return Some(LedgerError::OverBudget { budget, window, limit, balance, asked });
-            }
-        }
-        None
+            let (budget, limit) = (charge.budget, charge.limit);
+            (asked > free).then_some(LedgerError::OverBudget { budget, window, limit, balance, asked })
+        })
     }
 
-    fn acknowledge(&mut self, reply: oneshot::Sender<Result<(), LedgerError>>) {
+    fn acknowledge(&mut self, reply: Reply) {
         match self.acknowledge {
             Acknowledge::Durable => self.work.replies.push(reply),
             Acknowledge::Queued => drop(reply.send(Ok(()))),
         }
     }
 
-    /// Takes a running call out, and gives back what it holds.
-    fn take_pending(&mut self, id: RequestId) -> Option<Entry> {
-        let entry = self.pending.remove(&id)?;
-        self.work.touched.insert(id);
-        self.hold(&entry, -entry.reserved);
-        Some(entry)
-    }
-
-    /// Adds to what is held in every sum that the entry touches.
-    fn hold(&mut self, entry: &Entry, amount: Picodollars) {
-        let sign = amount.is_negative();
-        let windows = self.windows(entry.time());
-        for (scope, cost) in entry.postings() {
-            for window in windows {
-                if let Some(balance) = self.sums.get_mut(&(scope.clone(), window)) {
-                    balance.held = if sign { balance.held - cost } else { balance.held + cost };
-                }
-            }
-        }
-    }
-
-    fn settle(&mut self, mut settle: Settle) {
-        let known = match settle.facts.clone() {
-            Some(facts) => Some(begin(facts)),
-            None => self.take_pending(settle.id),
-        };
-        let Some(mut entry) = known else {
-            if let Some(reply) = settle.reply.take() {
-                let _ = reply.send(Err(LedgerError::NoSuchCall { id: settle.id }));
+    fn settle(&mut self, settle: Settle) {
+        let Settle { facts, id, place, outcome, reply } = settle;
+        let Some(mut entry) = facts.map(begin).or_else(|| self.take_pending(id)) else {
+            if let Some(reply) = reply {
+                let _ = reply.send(Err(LedgerError::NoSuchCall { id }));
             }
             return;
         };
-        let outcome = settle.outcome.clone();
-        if let Some(last) = outcome.last {
-            if settle.facts.is_none() {
-                entry.attempts.pop();
-            }
-            entry.attempts.push(last);
-        }
+        entry.attempts.truncate(place);
+        entry.attempts.extend(outcome.last);
         entry.status = outcome.status;
         entry.error = outcome.error;
         entry.http_status = outcome.http_status;
@@ -254,64 +260,59 @@ impl LedgerJournal {
         entry.time_to_first_token_ms = outcome.time_to_first_token_ms;
         entry.saved = outcome.saved;
         entry.reserved = Picodollars::ZERO;
+        self.tame(&mut entry);
         self.book(entry);
-        if self.acknowledge == Acknowledge::Queued
-            && let Some(reply) = settle.reply.take()
-        {
-            let _ = reply.send(Ok(()));
+        if let Some(reply) = reply {
+            self.acknowledge(reply);
         }
-        self.work.settles.push(settle);
+    }
+
+    /// Takes a running call out, and gives back what it holds.
+    fn take_pending(&mut self, id: RequestId) -> Option<Entry> {
+        let entry = self.pending.remove(&id)?;
+        self.work.touched.insert(id);
+        let windows = self.windows(&entry);
+        self.balances.release(&entry, &windows);
+        Some(entry)
     }
 
     /// Adds an ended entry to every sum and cell that it touches.
     fn book(&mut self, entry: Entry) {
-        let windows = self.windows(entry.time());
-        for (scope, cost) in entry.postings() {
-            for window in windows {
-                let key = (scope.clone(), window);
-                if let Some(balance) = self.sums.get_mut(&key) {
-                    balance.spent += cost;
-                    if entry.status == EntryStatus::Unknown {
-                        balance.unknown += cost;
-                    }
-                    self.work.dirty_sums.insert(key);
-                }
-            }
-        }
+        let windows = self.windows(&entry);
+        self.balances.book(&entry, &windows);
         self.work.ended.push((entry, [windows[0], windows[1], windows[3]]));
     }
 
-    /// The end that a call gets whose process died: charged at what was held for it.
-    fn orphan(entry: &Entry) -> Settle {
-        let mut last = entry.attempts.last().cloned();
-        if let Some(attempt) = &mut last {
-            attempt.basis = CostBasis::Reserved;
-            attempt.error = Some("crashed".into());
+    /// Keeps what would move money backwards or make the list of names grow for ever out of the ledger.
+    fn tame(&self, entry: &mut Entry) {
+        for attempt in &mut entry.attempts {
+            if attempt.cost.is_negative() {
+                tracing::error!(
+                    "a negative cost of {} was handed in for {}; booked as 0",
+                    attempt.cost,
+                    entry.facts.id
+                );
+                attempt.cost = Picodollars::ZERO;
+            }
         }
-        let outcome = Outcome {
-            status: EntryStatus::Unknown,
-            error: Some("crashed".into()),
-            http_status: 0,
-            last,
-            latency_ms: 0,
-            time_to_first_token_ms: None,
-            saved: Picodollars::ZERO,
-        };
-        Settle { facts: None, id: entry.facts.id, outcome, reply: None }
+        if self.names.is_crowded() {
+            if self.names.find(entry.facts.requested_model.as_str()).is_none() {
+                entry.facts.requested_model = OTHER.parse().expect("it is a name");
+            }
+            if self.names.find(&entry.facts.operation).is_none() {
+                entry.facts.operation = OTHER.into();
+            }
+            for attempt in &mut entry.attempts {
+                if self.names.find(attempt.deployment.model.as_str()).is_none() {
+                    attempt.deployment.model = OTHER.parse().expect("it is a name");
+                }
+            }
+        }
     }
+}
 
-    /// The end that a call gets whose caller was told that it can't begin.
-    fn never_sent(entry: &Entry) -> Settle {
-        let mut settle = Self::orphan(entry);
-        settle.outcome.status = EntryStatus::Failed;
-        settle.outcome.error = Some("ledger_unavailable".into());
-        if let Some(attempt) = &mut settle.outcome.last {
-            attempt.cost = Picodollars::ZERO;
-            attempt.basis = CostBasis::Exact;
-            attempt.error = Some("ledger_unavailable".into());
-        }
-        settle
-    }
+fn windows_of(instant: Timestamp, zone: &TimeZone) -> [WindowId; 5] {
+    Window::ALL.map(|window| window.at(instant, zone))
 }
 
 /// A call that has only begun.
@@ -329,100 +330,64 @@ fn begin(facts: CallFacts) -> Entry {
     }
 }
 
+/// The end that a call gets whose process died: charged at what was held for it.
+fn orphan(running: &Entry) -> Entry {
+    let error: Arc<str> = "crashed".into();
+    let mut entry = Entry { status: EntryStatus::Unknown, error: Some(Arc::clone(&error)), ..running.clone() };
+    entry.reserved = Picodollars::ZERO;
+    if let Some(attempt) = entry.attempts.last_mut() {
+        attempt.basis = CostBasis::Reserved;
+        attempt.error = Some(error);
+    }
+    entry
+}
+
+/// The end that a call gets whose caller was told that it can't begin.
+fn never_sent(running: &Entry) -> Entry {
+    let error: Arc<str> = "ledger_unavailable".into();
+    let mut entry = Entry { status: EntryStatus::Failed, error: Some(Arc::clone(&error)), ..running.clone() };
+    entry.reserved = Picodollars::ZERO;
+    if let Some(attempt) = entry.attempts.last_mut() {
+        attempt.cost = Picodollars::ZERO;
+        attempt.basis = CostBasis::Exact;
+        attempt.error = Some(error);
+    }
+    entry
+}
+
 impl Journal for LedgerJournal {
     type Command = Command;
 
     fn decide(&mut self, batch: &mut Vec<Command>) -> bool {
-        for settle in std::mem::take(&mut self.backlog) {
-            self.settle(settle);
+        for entry in std::mem::take(&mut self.backlog) {
+            self.take_pending(entry.facts.id);
+            self.book(entry);
+        }
+        for reserve in std::mem::take(&mut self.deferred) {
+            self.reserve(reserve);
         }
         for command in batch.drain(..) {
             self.decide_one(command);
         }
-        let Work { touched, ended, tracked, replies, .. } = &self.work;
-        !(touched.is_empty() && ended.is_empty() && tracked.is_empty() && replies.is_empty())
+        let Work { touched, ended, tracked, .. } = &self.work;
+        !(touched.is_empty() && ended.is_empty() && tracked.is_empty())
     }
 
     fn write(&mut self, transaction: &WriteTransaction) -> Result<(), redb::Error> {
-        let work = &mut self.work;
-        {
-            let mut pending = transaction.open_table(PENDING)?;
-            for id in &work.touched {
-                match self.pending.get(id) {
-                    Some(entry) => {
-                        let (bytes, _) = encode_entry(entry, &self.names);
-                        pending.insert(id.number(), bytes.as_slice())?;
-                    }
-                    None => drop(pending.remove(id.number())?),
-                }
-            }
+        self.write_pending(transaction)?;
+        if !self.work.ended.is_empty() {
+            self.write_ended(transaction)?;
         }
-        let mut changed: HashMap<CellKey, Cell> = HashMap::new();
-        {
-            let mut entries = transaction.open_table(ENTRIES)?;
-            let mut by_key = transaction.open_table(BY_KEY)?;
-            for (entry, windows) in &work.ended {
-                let (bytes, names) = encode_entry(entry, &self.names);
-                let number = entry.facts.id.number();
-                entries.insert(number, bytes.as_slice())?;
-                by_key.insert((names.key, number), ())?;
-                for (key, cell) in contributions(entry, &names, windows) {
-                    changed.entry(key).or_default().add(&cell);
-                }
-            }
-        }
-        let mut cells = transaction.open_table(CELLS)?;
-        for (key, change) in changed {
-            let cell = match self.cells.entry(key) {
-                std::collections::hash_map::Entry::Occupied(known) => known.into_mut(),
-                std::collections::hash_map::Entry::Vacant(place) => {
-                    let stored = cells.get(key.to_bytes())?.map(|bytes| decode_cell(bytes.value())).transpose()?;
-                    place.insert(stored.unwrap_or_default())
-                }
-            };
-            cell.add(&change);
-            cells.insert(key.to_bytes(), encode_cell(cell).as_slice())?;
-        }
-        let mut balances = transaction.open_table(BALANCES)?;
-        for (scope, window) in std::mem::take(&mut work.tracked) {
-            // Booked before the budget was there: taken from the entries themselves, this batch's included.
-            let entries = transaction.open_table(ENTRIES)?;
-            let spent = sums::of_scope(&entries, &self.names, &self.zone, &scope, window)?;
-            let mut balance = Balance { spent: spent.spent, unknown: spent.unknown, held: Picodollars::ZERO };
-            for entry in self.pending.values().filter(|entry| window.window.at(entry.time(), &self.zone) == window) {
-                let postings = entry.postings().into_iter().filter(|(posted, _)| *posted == scope);
-                balance.held += postings.map(|(_, cost)| cost).sum();
-            }
-            self.sums.insert((scope.clone(), window), balance);
-            work.dirty_sums.insert((scope, window));
-        }
-        for key in &work.dirty_sums {
-            let Some(balance) = self.sums.get(key) else { continue };
-            let stored = StoredBalance { spent: balance.spent, unknown: balance.unknown };
-            balances.insert(balance_key(&key.0, key.1), encode_balance(stored).as_slice())?;
-        }
-        let new_names = self.names.unstored();
-        if !new_names.is_empty() {
-            let mut table = transaction.open_table(NAMES)?;
-            for (number, name) in &new_names {
-                table.insert(number, &**name)?;
-            }
-        }
-        Ok(())
+        self.write_balances(transaction)?;
+        self.write_names(transaction)
     }
 
     fn committed(&mut self) {
-        if let Some((last, _)) = self.names.unstored().last() {
-            self.names.mark_stored(*last);
-        }
         let work = std::mem::take(&mut self.work);
+        self.names.mark_stored(work.names_until);
+        self.balances.committed();
         for reply in work.replies {
             let _ = reply.send(Ok(()));
-        }
-        for mut settle in work.settles {
-            if let Some(reply) = settle.reply.take() {
-                let _ = reply.send(Ok(()));
-            }
         }
         if self.settled.receiver_count() > 0 {
             for (entry, _) in work.ended {
@@ -436,69 +401,75 @@ impl Journal for LedgerJournal {
 
     fn failed(&mut self, error: &CommitError) {
         let work = std::mem::take(&mut self.work);
-        let told = || LedgerError::Unwritable { detail: Arc::clone(&error.detail) };
-        for reply in work.replies {
-            let _ = reply.send(Err(told()));
+        let deferred = std::mem::take(&mut self.deferred).into_iter().map(|reserve| reserve.reply);
+        for reply in work.replies.into_iter().chain(deferred) {
+            let _ = reply.send(Err(LedgerError::Unwritable { detail: Arc::clone(&error.detail) }));
         }
+        // Who was told that a call has begun may go on with it.
         if self.acknowledge == Acknowledge::Durable {
             self.disowned.extend(work.begun);
         }
-        for mut settle in work.settles {
-            if let Some(reply) = settle.reply.take() {
-                let _ = reply.send(Err(told()));
+        self.backlog.extend(work.ended.into_iter().map(|(entry, _)| entry));
+    }
+
+    fn refuse(&mut self, batch: &mut Vec<Command>, error: &CommitError) {
+        for command in batch.drain(..) {
+            match command {
+                // What was paid for is booked later, whatever the caller has to be told now.
+                Command::Settle(settle) => self.settle(*settle),
+                Command::Reserve(reserve) => self.work.replies.push(reserve.reply),
+                Command::Track { reply, .. } => self.work.replies.push(reply),
             }
-            self.backlog.push(settle);
         }
+        self.failed(error);
     }
 
     fn reload(&mut self, database: &Database) -> Result<(), redb::Error> {
+        // Everything that can fail comes first: what is kept in memory for the file must not be lost on the way.
         let reading = database.begin_read()?;
-        self.names.load(read_names(&reading.open_table(NAMES)?)?);
-        self.cells.clear();
-        self.sums.clear();
-        for row in reading.open_table(BALANCES)?.iter()? {
-            let (key, value) = row?;
-            let (scope, kind, number) = key.value();
-            let Some(&window) = Window::ALL.get(usize::from(kind)) else { continue };
-            let stored = decode_balance(value.value())?;
-            let balance = Balance { spent: stored.spent, unknown: stored.unknown, held: Picodollars::ZERO };
-            self.sums.insert((Scope::stored(scope), WindowId { window, number }), balance);
-        }
+        let names = read_names(&reading.open_table(NAMES)?)?;
+        self.names.load(names);
         let mut stored = HashMap::new();
         for row in reading.open_table(PENDING)?.iter()? {
             let (id, value) = row?;
             stored.insert(RequestId::from_number(id.value()), decode_entry(id.value(), value.value(), &self.names)?);
         }
+        // A commit that failed may have reached the disk all the same: what it booked is not booked again.
         let entries = reading.open_table(ENTRIES)?;
-        let live = std::mem::replace(&mut self.pending, stored);
-        if self.first_load {
-            self.first_load = false;
-            self.backlog = self.pending.values().map(Self::orphan).collect();
-        } else {
-            if self.acknowledge == Acknowledge::Queued {
-                // These calls run on a promise that the disk has not seen.
-                for (id, entry) in live {
-                    if !self.pending.contains_key(&id) && entries.get(id.number())?.is_none() {
-                        self.pending.insert(id, entry);
-                        self.work.touched.insert(id);
-                    }
-                }
-            }
-            // A commit that failed may have reached the disk all the same: what it booked is not booked again.
-            for settle in std::mem::take(&mut self.backlog) {
-                let running = settle.facts.is_some() || self.pending.contains_key(&settle.id);
-                if running && entries.get(settle.id.number())?.is_none() {
-                    self.backlog.push(settle);
-                }
-            }
-            for id in std::mem::take(&mut self.disowned) {
-                self.backlog.extend(self.pending.get(&id).map(Self::never_sent));
+        let mut booked = HashSet::new();
+        for entry in &self.backlog {
+            if entries.get(entry.facts.id.number())?.is_some() {
+                booked.insert(entry.facts.id);
             }
         }
-        let running: Vec<Entry> = self.pending.values().cloned().collect();
-        for entry in &running {
-            self.hold(entry, entry.reserved);
+        let mut pending = stored;
+        let mut touched = HashSet::new();
+        if self.acknowledge == Acknowledge::Queued && !self.is_first_load {
+            // These calls run on promises that the disk may not have seen, so memory is right about them.
+            touched.extend(pending.keys().chain(self.pending.keys()));
+            pending.extend(self.pending.iter().map(|(id, entry)| (*id, entry.clone())));
         }
+        let mut balances = rows::read_balances(&reading, &self.zone, &pending)?;
+        for entry in pending.values() {
+            balances.hold(entry, &windows_of(entry.time(), &self.zone));
+        }
+
+        self.backlog.retain(|entry| !booked.contains(&entry.facts.id));
+        if std::mem::take(&mut self.is_first_load) {
+            self.backlog = pending.values().map(orphan).collect();
+        }
+        let known: HashSet<RequestId> = self.backlog.iter().map(|entry| entry.facts.id).collect();
+        let disowned = std::mem::take(&mut self.disowned);
+        let disowned = disowned.iter().filter(|id| !known.contains(id)).filter_map(|id| pending.get(id));
+        self.backlog.extend(disowned.map(never_sent));
+        self.pending = pending;
+        self.balances = balances;
+        self.cells.clear();
+        self.work = Work { touched, ..Work::default() };
         Ok(())
+    }
+
+    fn has_more(&self) -> bool {
+        !(self.backlog.is_empty() && self.deferred.is_empty() && self.work.touched.is_empty())
     }
 }

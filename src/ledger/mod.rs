@@ -2,10 +2,11 @@
 //!
 //! A call is reserved for durably before anything is sent upstream, and booked durably before the last byte of its
 //! answer leaves ([`Reservation`]). Entries, sums and rollups change in one transaction of one writer thread
-//! (`journal`), so totals always equal rows, and [`Ledger::verify`] proves it. A call whose process died becomes `unknown` at the next start,
-//! charged at what was held for it. What budgets there are and which apply is not known here: charges come in with a
+//! (`journal`), so totals always equal rows, and [`Ledger::verify`] proves it. A call whose process died becomes `unknown`
+//! at the next start, charged at what was held for it. What budgets there are and which apply is not known here: charges come in with a
 //! reservation.
 
+mod balances;
 mod cells;
 mod costs;
 mod journal;
@@ -24,15 +25,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
-use redb::{Database, ReadableDatabase as _, ReadableTable as _};
-use tokio::sync::{broadcast, oneshot};
+use redb::{Database, ReadableTable as _};
+use tokio::sync::{broadcast, oneshot, watch};
 
 use crate::domain::{BudgetId, Picodollars, RequestId, WindowId};
-use crate::store::{OpenError, OpenOptions, SubmitError, Writer, WriterOptions};
+use crate::store::{OpenError, OpenOptions, SubmitError, Writer, WriterOptions, guard};
 
 pub use cells::Cell;
 pub use costs::{CostGroup, Costs, GroupBy, TimeRange};
-pub use query::{EntryFilter, Page};
+pub use query::{Counts, EntryFilter, Page};
 pub use record::{Acknowledge, Attempt, Balance, CallFacts, Charge, Entry, Outcome, Scope};
 pub use reservation::{Planned, Renewal, Reservation};
 pub use verify::{Difference, VerifyReport};
@@ -44,6 +45,11 @@ use names::Names;
 const LEDGER_QUEUE_LEN: usize = 32_768;
 /// Commands of one transaction: beyond a thousand, commits get slower without getting cheaper.
 const LEDGER_BATCH_MAX: usize = 1_024;
+const LEDGER_SIZES: WriterOptions = WriterOptions {
+    queue_len: LEDGER_QUEUE_LEN,
+    batch_max: LEDGER_BATCH_MAX,
+    reopen_pause: Duration::from_millis(200),
+};
 /// Entries that live pages may lag behind before they miss some.
 const LIVE_ENTRIES_LEN: usize = 1_024;
 /// Memory for cached pages of the file.
@@ -127,31 +133,39 @@ pub struct Ledger {
 impl Ledger {
     /// Opens the file, books what a crash left open, and starts the writer.
     pub fn open(options: LedgerOptions) -> Result<Self, OpenError> {
-        let opening = OpenOptions { path: options.path.clone(), name: "ledger", cache_bytes: LEDGER_CACHE_BYTES };
-        let database = Arc::new(crate::store::open(&opening)?);
-        prepare(&database, &options.zone).map_err(|error| OpenError::Damaged {
-            name: "ledger",
-            path: options.path.clone(),
-            detail: error.to_string(),
-        })?;
-        Self::start(database, move || crate::store::open(&opening), options.zone, options.acknowledge)
+        let opening = OpenOptions { path: options.path, name: "ledger", cache_bytes: LEDGER_CACHE_BYTES };
+        let database = crate::store::open(&opening)?;
+        let reopened = opening.clone();
+        Self::start(
+            &opening,
+            database,
+            move || crate::store::open(&reopened),
+            options.zone,
+            options.acknowledge,
+            LEDGER_SIZES,
+        )
     }
 
     fn start(
-        database: Arc<Database>,
+        opening: &OpenOptions,
+        database: Database,
         reopen: impl Fn() -> Result<Database, OpenError> + Send + 'static,
         zone: TimeZone,
         acknowledge: Acknowledge,
+        sizes: WriterOptions,
     ) -> Result<Self, OpenError> {
+        if let Some(found) = guard(opening, || prepare(&database, &zone))? {
+            return Err(OpenError::Newer {
+                name: opening.name,
+                path: opening.path.clone(),
+                found,
+                known: tables::FORMAT,
+            });
+        }
         let names = Names::default();
         let settled = broadcast::Sender::new(LIVE_ENTRIES_LEN);
         let journal = LedgerJournal::new(names.clone(), zone.clone(), acknowledge, settled.clone());
-        let sizes = WriterOptions {
-            queue_len: LEDGER_QUEUE_LEN,
-            batch_max: LEDGER_BATCH_MAX,
-            reopen_pause: Duration::from_millis(200),
-        };
-        let writer = Writer::start_with(database, reopen, sizes, journal)?;
+        let writer = Writer::start_with(opening, database, reopen, sizes, journal)?;
         Ok(Self { writer, names, zone, settled })
     }
 
@@ -174,6 +188,11 @@ impl Ledger {
         self.writer.trouble()
     }
 
+    /// Tells when calls can't be booked any more, and when they can be again.
+    pub fn watch_trouble(&self) -> watch::Receiver<Option<Arc<str>>> {
+        self.writer.watch_trouble()
+    }
+
     /// Begins to keep a sum up to date, from everything that was booked in its window before.
     pub async fn track(&self, scope: Scope, window: WindowId) -> Result<(), LedgerError> {
         let (reply, answer) = oneshot::channel();
@@ -181,31 +200,28 @@ impl Ledger {
         answer.await.unwrap_or_else(|_| Err(LedgerError::Unwritable { detail: "the writer has stopped".into() }))
     }
 
-    /// Writes everything that is queued and closes the file.
-    pub fn stop(self) {
+    /// Writes everything that is queued and closes the file; blocking. Calls that still run become `unknown` at the next
+    /// start.
+    pub fn stop(&self) {
         self.writer.stop();
     }
 }
 
-/// Makes the tables of a new file, and sums everything anew where the time zone has changed.
-fn prepare(database: &Database, zone: &TimeZone) -> Result<(), redb::Error> {
+/// Makes the tables of a new file, and sums everything anew where the time zone has changed. Returns the file's format
+/// where it is a later one, and leaves such a file as it is.
+fn prepare(database: &Database, zone: &TimeZone) -> Result<Option<String>, redb::Error> {
     use tables::{BALANCES, BY_KEY, CELLS, ENTRIES, FORMAT, META, NAMES, PENDING};
     let transaction = database.begin_write()?;
-    let zone_name = zone.iana_name().unwrap_or("fixed").to_owned();
-    let rebuild = {
+    let zone_name = zone.iana_name().map_or_else(|| format!("{zone:?}"), ToOwned::to_owned);
+    let has_moved = {
         let mut meta = transaction.open_table(META)?;
         let format = meta.get("format")?.map(|format| format.value().to_owned());
         match format.as_deref().map(str::parse::<u32>) {
             None => drop(meta.insert("format", FORMAT.to_string().as_str())?),
             Some(Ok(format)) if format <= FORMAT => {}
-            Some(format) => {
-                let format = format.map_or_else(|_| "unknown".to_owned(), |format| format.to_string());
-                let detail = format!("its format {format} is newer than this program's {FORMAT}: use a newer tollgate");
-                return Err(redb::Error::Corrupted(detail));
-            }
+            Some(_) => return Ok(format),
         }
-        let before = meta.get("time_zone")?.map(|name| name.value().to_owned());
-        meta.insert("time_zone", zone_name.as_str())?;
+        let before = meta.insert("time_zone", zone_name.as_str())?.map(|name| name.value().to_owned());
         before.is_some_and(|before| before != zone_name)
     };
     transaction.open_table(PENDING)?;
@@ -214,10 +230,10 @@ fn prepare(database: &Database, zone: &TimeZone) -> Result<(), redb::Error> {
     transaction.open_table(CELLS)?;
     transaction.open_table(BALANCES)?;
     transaction.open_table(NAMES)?;
-    if rebuild {
+    if has_moved {
         tracing::info!("the time zone has changed to {zone_name}: sums and rollups are taken anew");
         verify::rebuild(&transaction, zone)?;
     }
     transaction.commit()?;
-    Ok(())
+    Ok(None)
 }

@@ -3,8 +3,11 @@
 use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
 
-/// Names kept before everything new is called `other`: a client that invents names can't grow the table for ever.
-const NAMES_MAX: usize = 200_000;
+/// Names kept before what clients invent is called [`OTHER`]: the table can't grow for ever by their doing. Names that
+/// somebody configured are always kept.
+const NAMES_INVENTED_MAX: usize = 100_000;
+/// What invented names are called where there are too many.
+pub(super) const OTHER: &str = "other";
 /// The number of the absent name.
 pub(super) const NONE: u32 = 0;
 
@@ -28,14 +31,19 @@ impl Names {
             return number;
         }
         let mut inner = self.0.write().expect("no holder of this lock panics");
-        let name: Arc<str> = if inner.by_number.len() >= NAMES_MAX { "other".into() } else { name.into() };
-        if let Some(&number) = inner.by_name.get(&name) {
+        if let Some(&number) = inner.by_name.get(name) {
             return number;
         }
+        let name: Arc<str> = name.into();
         inner.by_number.push(Arc::clone(&name));
-        let number = u32::try_from(inner.by_number.len()).expect("NAMES_MAX is far below");
+        let number = u32::try_from(inner.by_number.len()).expect("four thousand million names don't fit in memory");
         inner.by_name.insert(name, number);
         number
+    }
+
+    /// Whether so many names are known that a client's new one is not kept any more.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.0.read().expect("no holder of this lock panics").by_number.len() >= NAMES_INVENTED_MAX
     }
 
     /// The number of a name that is known.
@@ -62,15 +70,11 @@ impl Names {
         inner.stored = inner.stored.max(number as usize);
     }
 
-    /// Starts anew from what the file has, but keeps numbers that were handed out: they may be in use by readers.
-    pub(super) fn load(&self, names: impl IntoIterator<Item = (u32, String)>) {
+    /// Starts anew from what the file has. Numbers that never got into it are given out again: no row has them.
+    pub(super) fn load(&self, names: Vec<Arc<str>>) {
         let mut inner = self.0.write().expect("no holder of this lock panics");
-        *inner = Inner::default();
-        for (number, name) in names {
-            let name: Arc<str> = name.into();
-            inner.by_name.insert(Arc::clone(&name), number);
-            inner.by_number.push(name);
-        }
-        inner.stored = inner.by_number.len();
+        inner.by_name = names.iter().zip(1..).map(|(name, number)| (Arc::clone(name), number)).collect();
+        inner.stored = names.len();
+        inner.by_number = names;
     }
 }

@@ -2,16 +2,19 @@
 
 use std::time::{Duration, Instant};
 
-use redb::{ReadableDatabase as _, ReadableTable as _};
+use redb::{ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _};
 
-use crate::domain::{EntryStatus, Picodollars, RequestId, WindowId};
+use crate::domain::{EntryStatus, RequestId, Window, WindowId};
 
+use super::cells::{Cell, CellKey};
 use super::record::{Balance, Entry, Scope};
-use super::tables::{BALANCES, BY_KEY, ENTRIES, PENDING, balance_key, decode_balance, decode_entry};
+use super::tables::{
+    BALANCES, BY_KEY, CELLS, ENTRIES, PENDING, balance_key, decode_balance, decode_cell, decode_entry,
+};
 use super::{Ledger, LedgerError};
 
 /// Rows that one read transaction looks at before it is opened anew: a long one keeps the file from reusing pages.
-const ROWS_A_TRANSACTION: usize = 5_000;
+pub(super) const ROWS_A_TRANSACTION: usize = 5_000;
 /// The longest that one search may take: what was found by then is the page, and the cursor goes on from there.
 const SEARCH_TIME_MAX: Duration = Duration::from_secs(2);
 
@@ -82,114 +85,170 @@ pub struct Page {
     pub next: Option<RequestId>,
 }
 
+/// How much there is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Calls that ended.
+    pub entries: u64,
+    /// Calls that run.
+    pub running: u64,
+    /// The sums of all calls that ended.
+    pub total: Cell,
+}
+
+/// What one transaction of a search found.
+struct Found {
+    /// Where the search goes on, before this id; absent at the end.
+    next: Option<RequestId>,
+    items: Vec<Entry>,
+}
+
 impl Ledger {
     /// One entry, ended or running.
     pub fn entry(&self, id: RequestId) -> Result<Option<Entry>, LedgerError> {
+        Ok(self.find(id)?)
+    }
+
+    fn find(&self, id: RequestId) -> Result<Option<Entry>, redb::Error> {
         let reading = self.read()?;
         for table in [ENTRIES, PENDING] {
-            let table = reading.open_table(table).map_err(redb::Error::from)?;
-            if let Some(row) = table.get(id.number()).map_err(redb::Error::from)? {
-                return Ok(Some(decode_entry(id.number(), row.value(), &self.names).map_err(redb::Error::from)?));
+            if let Some(row) = reading.open_table(table)?.get(id.number())? {
+                return Ok(Some(decode_entry(id.number(), row.value(), &self.names)?));
             }
         }
         Ok(None)
     }
 
-    /// Entries that a filter takes, newest first, from a cursor on. Blocking: seconds at most.
-    pub fn entries(&self, filter: &EntryFilter, cursor: Option<RequestId>, limit: usize) -> Result<Page, LedgerError> {
-        if filter.status == Some(EntryStatus::Pending) {
-            let mut items = self.running()?;
-            items.retain(|entry| filter.takes(entry));
-            items.sort_by_key(|entry| std::cmp::Reverse(entry.facts.id));
-            items.truncate(limit);
-            return Ok(Page { items, next: None });
+    /// How many entries there are and what they come to, from the monthly rollups.
+    pub fn counts(&self) -> Result<Counts, LedgerError> {
+        Ok(self.count()?)
+    }
+
+    fn count(&self) -> Result<Counts, redb::Error> {
+        let reading = self.read()?;
+        let (entries, running) = (reading.open_table(ENTRIES)?.len()?, reading.open_table(PENDING)?.len()?);
+        let mut total = Cell::default();
+        let (first, last) = CellKey::range(WindowId { window: Window::Month, number: 0 }, u32::MAX);
+        for row in reading.open_table(CELLS)?.range(first..last)? {
+            total.add(&decode_cell(row?.1.value())?);
         }
-        let started = Instant::now();
+        Ok(Counts { entries, running, total })
+    }
+
+    /// Entries that a filter takes, newest first, from a cursor on. Blocking: seconds at most.
+    ///
+    /// Calls that run are in a list of their own: they come only where the filter asks for `pending`.
+    pub fn entries(&self, filter: &EntryFilter, cursor: Option<RequestId>, limit: usize) -> Result<Page, LedgerError> {
+        let limit = limit.max(1);
         let from = filter.from.unwrap_or(RequestId::from_number(0));
         let mut until = filter.until.unwrap_or(RequestId::from_number(u128::MAX));
         until = until.min(cursor.unwrap_or(until));
+        if filter.status == Some(EntryStatus::Pending) {
+            let mut items = self.running()?;
+            items.retain(|entry| (from..until).contains(&entry.facts.id) && filter.takes(entry));
+            items.sort_by_key(|entry| std::cmp::Reverse(entry.facts.id));
+            let is_cut = items.len() > limit;
+            items.truncate(limit);
+            let next = items.last().filter(|_| is_cut).map(|entry| entry.facts.id);
+            return Ok(Page { items, next });
+        }
+        let started = Instant::now();
         let mut items = Vec::new();
         loop {
-            let rows = self.rows_before(filter, from, until)?;
-            let Some(last) = rows.last().map(|entry| entry.facts.id) else {
-                return Ok(Page { items, next: None });
-            };
-            for entry in rows {
-                until = entry.facts.id;
-                if filter.takes(&entry) {
-                    items.push(entry);
-                    if items.len() == limit {
-                        return Ok(Page { items, next: Some(until) });
-                    }
-                }
-            }
-            debug_assert_eq!(until, last, "rows come newest first");
-            if started.elapsed() > SEARCH_TIME_MAX {
-                return Ok(Page { items, next: Some(until) });
+            let found = self.search(filter, from, until, limit - items.len())?;
+            items.extend(found.items);
+            let is_enough = items.len() == limit || started.elapsed() > SEARCH_TIME_MAX;
+            match found.next {
+                Some(next) if !is_enough => until = next,
+                next => return Ok(Page { items, next }),
             }
         }
     }
 
-    /// The newest rows of a half-open range, in one short transaction.
-    fn rows_before(&self, filter: &EntryFilter, from: RequestId, until: RequestId) -> Result<Vec<Entry>, LedgerError> {
+    /// The newest entries of a half-open range that a filter takes, in one short transaction.
+    fn search(
+        &self,
+        filter: &EntryFilter,
+        from: RequestId,
+        until: RequestId,
+        limit: usize,
+    ) -> Result<Found, redb::Error> {
+        let mut items = Vec::new();
+        let mut next = None;
         if from >= until {
-            return Ok(Vec::new());
+            return Ok(Found { next, items });
         }
         let reading = self.read()?;
-        let entries = reading.open_table(ENTRIES).map_err(redb::Error::from)?;
-        let mut rows = Vec::new();
-        let key = filter.key.as_deref().filter(|key| key.starts_with("key_")).and_then(|key| self.names.find(key));
+        let entries = reading.open_table(ENTRIES)?;
+        let mut take = |id: u128, value: &[u8]| {
+            let entry = decode_entry(id, value, &self.names)?;
+            if filter.takes(&entry) {
+                items.push(entry);
+            }
+            next = Some(RequestId::from_number(id));
+            Ok::<_, redb::Error>(items.len() < limit)
+        };
+        let mut looked_at = 0;
+        let index = reading.open_table(BY_KEY)?;
+        let key = filter.key.as_deref().and_then(|key| self.names.find(key));
+        // The filter's text may as well be what people call a key: then the index knows nothing of it.
+        let key = match key {
+            Some(key) if index.range((key, 0)..=(key, u128::MAX))?.next().is_some() => Some(key),
+            _ => None,
+        };
         if let Some(key) = key {
-            let index = reading.open_table(BY_KEY).map_err(redb::Error::from)?;
-            let range = index.range((key, from.number())..(key, until.number())).map_err(redb::Error::from)?;
-            for row in range.rev().take(ROWS_A_TRANSACTION) {
-                let (_, id) = row.map_err(redb::Error::from)?.0.value();
-                if let Some(value) = entries.get(id).map_err(redb::Error::from)? {
-                    rows.push(decode_entry(id, value.value(), &self.names).map_err(redb::Error::from)?);
+            for row in index.range((key, from.number())..(key, until.number()))?.rev().take(ROWS_A_TRANSACTION) {
+                let (_, id) = row?.0.value();
+                looked_at += 1;
+                if let Some(value) = entries.get(id)?
+                    && !take(id, value.value())?
+                {
+                    return Ok(Found { next, items });
                 }
             }
         } else {
-            let range = entries.range(from.number()..until.number()).map_err(redb::Error::from)?;
-            for row in range.rev().take(ROWS_A_TRANSACTION) {
-                let (id, value) = row.map_err(redb::Error::from)?;
-                rows.push(decode_entry(id.value(), value.value(), &self.names).map_err(redb::Error::from)?);
+            for row in entries.range(from.number()..until.number())?.rev().take(ROWS_A_TRANSACTION) {
+                let (id, value) = row?;
+                looked_at += 1;
+                if !take(id.value(), value.value())? {
+                    return Ok(Found { next, items });
+                }
             }
         }
-        Ok(rows)
+        Ok(Found { next: next.filter(|_| looked_at == ROWS_A_TRANSACTION), items })
     }
 
     /// The calls that run.
     pub fn running(&self) -> Result<Vec<Entry>, LedgerError> {
-        let reading = self.read()?;
-        let table = reading.open_table(PENDING).map_err(redb::Error::from)?;
+        Ok(self.running_in(&self.read()?)?)
+    }
+
+    pub(super) fn running_in(&self, reading: &redb::ReadTransaction) -> Result<Vec<Entry>, redb::Error> {
+        let table = reading.open_table(PENDING)?;
         let mut running = Vec::new();
-        for row in table.iter().map_err(redb::Error::from)? {
-            let (id, value) = row.map_err(redb::Error::from)?;
-            running.push(decode_entry(id.value(), value.value(), &self.names).map_err(redb::Error::from)?);
+        for row in table.iter()? {
+            let (id, value) = row?;
+            running.push(decode_entry(id.value(), value.value(), &self.names)?);
         }
         Ok(running)
     }
 
     /// What a sum that is kept for a budget comes to.
     pub fn balance(&self, scope: &Scope, window: WindowId) -> Result<Balance, LedgerError> {
+        Ok(self.read_balance(scope, window)?)
+    }
+
+    fn read_balance(&self, scope: &Scope, window: WindowId) -> Result<Balance, redb::Error> {
         let reading = self.read()?;
-        let table = reading.open_table(BALANCES).map_err(redb::Error::from)?;
-        let stored = table.get(balance_key(scope, window)).map_err(redb::Error::from)?;
-        let stored = stored.map(|value| decode_balance(value.value()).map_err(redb::Error::from)).transpose()?;
-        let stored = stored.unwrap_or_default();
-        let mut held = Picodollars::ZERO;
-        for entry in self.running()? {
-            if window.window.at(entry.time(), &self.zone) == window {
-                held += entry.postings().into_iter().filter(|(posted, _)| posted == scope).map(|(_, cost)| cost).sum();
-            }
-        }
+        let stored = reading.open_table(BALANCES)?.get(balance_key(scope, window))?;
+        let stored = stored.map(|value| decode_balance(value.value())).transpose()?.unwrap_or_default();
+        let running = self.running_in(&reading)?;
+        let running = running.iter().filter(|entry| window.window.at(entry.time(), &self.zone) == window);
+        let held = running.filter_map(|entry| entry.cost_in(scope)).sum();
         Ok(Balance { spent: stored.spent, unknown: stored.unknown, held })
     }
 
-    pub(super) fn read(&self) -> Result<redb::ReadTransaction, LedgerError> {
-        let database = self.writer.database();
-        let database =
-            database.ok_or_else(|| LedgerError::Unreadable { detail: "the file is being reopened".into() })?;
-        Ok(database.begin_read().map_err(redb::Error::from)?)
+    pub(super) fn read(&self) -> Result<redb::ReadTransaction, redb::Error> {
+        Ok(self.writer.database().ok_or(redb::Error::DatabaseClosed)?.begin_read()?)
     }
 }

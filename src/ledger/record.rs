@@ -33,7 +33,7 @@ pub struct CallFacts {
     pub cache: CacheOutcome,
     /// The client's own id of the call.
     pub client_request_id: Option<Arc<str>>,
-    /// The client's own labels.
+    /// The client's own labels; one that is repeated counts once.
     pub tags: Vec<(Arc<str>, Arc<str>)>,
 }
 
@@ -71,7 +71,7 @@ pub struct Charge {
     pub budget: BudgetId,
     /// What is summed.
     pub scope: Scope,
-    /// The window in which the call was made.
+    /// The window in which the call was made: what counts is its kind, the number follows from the call's id.
     pub window: WindowId,
     /// What the sum may come to.
     pub limit: Picodollars,
@@ -89,7 +89,7 @@ impl Scope {
 
     /// The calls whose `kind` is `value`: kinds are `key`, `team`, `provider`, `model`, `operation` and `tag` (`name=value`).
     pub fn of(kind: &str, value: &str) -> Self {
-        Self(format!("{kind}:{value}").into())
+        if kind == "everything" { Self::everything() } else { Self(format!("{kind}:{value}").into()) }
     }
 
     /// A scope from its stored form.
@@ -100,6 +100,11 @@ impl Scope {
     /// The stored form.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The kind and the value, apart; the kind alone for `everything`.
+    pub(super) fn parts(&self) -> (&str, &str) {
+        self.0.split_once(':').unwrap_or((&self.0, ""))
     }
 }
 
@@ -123,7 +128,7 @@ pub struct Outcome {
     pub error: Option<Arc<str>>,
     /// The HTTP status that the client got; 0 where it had gone.
     pub http_status: u16,
-    /// The last attempt; absent where the call never got that far.
+    /// The attempt that the reservation stood for; absent where it was never made, so that nothing is owed for it.
     pub last: Option<Attempt>,
     /// Milliseconds from arrival to end.
     pub latency_ms: u32,
@@ -187,23 +192,30 @@ impl Entry {
         self.attempts.last().map(|attempt| &attempt.deployment.model)
     }
 
-    /// What the entry adds to which sums.
-    pub fn postings(&self) -> Vec<(Scope, Picodollars)> {
-        let cost = self.cost();
-        let mut postings = vec![
-            (Scope::everything(), cost),
-            (Scope::of("key", self.facts.key.as_str()), cost),
-            (Scope::of("operation", &self.facts.operation), cost),
-        ];
-        postings.extend(self.facts.team.as_deref().map(|team| (Scope::of("team", team), cost)));
-        for (name, value) in &self.facts.tags {
-            postings.push((Scope::of("tag", &format!("{name}={value}")), cost));
-        }
-        for attempt in &self.attempts {
-            postings.push((Scope::of("provider", attempt.deployment.provider.as_str()), attempt.cost));
-            postings.push((Scope::of("model", attempt.deployment.model.as_str()), attempt.cost));
-        }
-        postings
+    /// What the entry adds to the sum of a scope; `None` where it doesn't belong to it.
+    pub fn cost_in(&self, scope: &Scope) -> Option<Picodollars> {
+        let facts = &self.facts;
+        let belongs = match scope.parts() {
+            ("everything", "") => true,
+            ("key", key) => facts.key.as_str() == key,
+            ("team", team) => facts.team.as_deref() == Some(team),
+            ("operation", operation) => *facts.operation == *operation,
+            ("tag", tag) => tag
+                .split_once('=')
+                .is_some_and(|(name, value)| facts.tags.iter().any(|(n, v)| **n == *name && **v == *value)),
+            // Attempts of one call may go to several: each is charged with its own.
+            ("provider", provider) => {
+                return self.cost_where(|attempt| attempt.deployment.provider.as_str() == provider);
+            }
+            ("model", model) => return self.cost_where(|attempt| attempt.deployment.model.as_str() == model),
+            _ => false,
+        };
+        belongs.then(|| self.cost())
+    }
+
+    fn cost_where(&self, belongs: impl Fn(&Attempt) -> bool) -> Option<Picodollars> {
+        let costs = self.attempts.iter().filter(|attempt| belongs(attempt)).map(|attempt| attempt.cost);
+        costs.fold(None, |sum, cost| Some(sum.unwrap_or_default() + cost))
     }
 }
 

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use crate::domain::{CostBasis, Deployment, EntryStatus, Picodollars, RequestId, TokenUsage};
+use crate::store::Place;
 
 use super::journal::{Command, Reserve, Settle};
 use super::record::{Attempt, CallFacts, Charge, Outcome};
@@ -44,14 +45,19 @@ impl Planned {
 /// Proof that the current attempt of a call is in the ledger, and money held back for it.
 ///
 /// Only the ledger makes one, and the client of the providers takes no call without one. Dropped without having been
-/// settled (its task died), it books the call as unknown at what was held. The place in the writer's queue is taken when the
+/// settled (its task died), it books the call as unknown at what was held; where the ledger has been stopped meanwhile, the
+/// next start does. The place in the writer's queue is taken when the
 /// call begins, because `drop` can neither wait nor fail.
 #[must_use]
 #[derive(Debug)]
 pub struct Reservation {
     id: RequestId,
     attempt: Attempt,
-    place: Option<mpsc::OwnedPermit<Command>>,
+    /// How many attempts ended before this one.
+    ended_len: usize,
+    /// What came of the attempt, where the next one is being reserved for and the answer may never be seen.
+    ended: Option<Attempt>,
+    place: Option<Place<Command>>,
     /// False until the writer has said that it holds the money.
     confirmed: bool,
 }
@@ -65,7 +71,8 @@ impl Ledger {
         let (reply, answer) = oneshot::channel();
         let (id, next) = (facts.id, planned.attempt());
         let place = Some(self.writer().keep_place()?);
-        let mut reservation = Reservation { id, attempt: next.clone(), place, confirmed: false };
+        let mut reservation =
+            Reservation { id, attempt: next.clone(), ended_len: 0, ended: None, place, confirmed: false };
         let reserve = Reserve { facts: Some(facts), id, ended: None, next, charges: planned.charges, reply };
         let asked = self.writer().submit(Command::Reserve(Box::new(reserve))).map_err(LedgerError::from);
         match answered(asked, answer).await {
@@ -88,15 +95,19 @@ impl Ledger {
         let reserve = Reserve {
             facts: None,
             id: reservation.id,
-            ended: Some(ended),
+            ended: Some((reservation.ended_len, ended.clone())),
             next: next.clone(),
             charges: planned.charges,
             reply,
         };
+        reservation.ended = Some(ended);
         let asked = self.writer().submit(Command::Reserve(Box::new(reserve))).map_err(LedgerError::from);
-        match answered(asked, answer).await {
+        let answer = answered(asked, answer).await;
+        reservation.ended = None;
+        match answer {
             Ok(()) => {
                 reservation.attempt = next;
+                reservation.ended_len += 1;
                 Ok(reservation)
             }
             Err(error) => Err((reservation, error)),
@@ -107,7 +118,7 @@ impl Ledger {
     ///
     /// Not durable when it returns: nothing is owed for such a call.
     pub fn record(&self, facts: CallFacts, outcome: Outcome) -> Result<(), LedgerError> {
-        let settle = Settle { id: facts.id, facts: Some(facts), outcome, reply: None };
+        let settle = Settle { id: facts.id, facts: Some(facts), place: 0, outcome, reply: None };
         self.writer().submit(Command::Settle(Box::new(settle))).map_err(LedgerError::from)
     }
 }
@@ -147,25 +158,32 @@ impl Reservation {
     /// that the caller must not be told of success.
     pub async fn settle(mut self, outcome: Outcome) -> Result<(), LedgerError> {
         let (reply, answer) = oneshot::channel();
-        let place = self.place.take().expect("only settle and drop take the place, and both end the reservation");
-        place.send(Command::Settle(Box::new(Settle { facts: None, id: self.id, outcome, reply: Some(reply) })));
-        answered(Ok(()), answer).await
+        let queue = self.place.take().expect("only settle and drop take the place, and both end the reservation");
+        let settle = Settle { facts: None, id: self.id, place: self.ended_len, outcome, reply: Some(reply) };
+        let asked = queue.send(Command::Settle(Box::new(settle))).map_err(LedgerError::from);
+        answered(asked, answer).await
     }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        let Some(place) = self.place.take() else { return };
+        let Some(queue) = self.place.take() else { return };
         let error: Arc<str> = "abandoned".into();
         let mut last = self.attempt.clone();
+        let mut status = EntryStatus::Unknown;
         last.error = Some(Arc::clone(&error));
         if !self.confirmed {
             // Nothing can have been sent upstream before the confirmation.
             last.cost = Picodollars::ZERO;
             last.basis = CostBasis::Exact;
+            status = EntryStatus::Failed;
+        } else if let Some(ended) = self.ended.take() {
+            // Given up between two attempts: nothing was sent for the next, and the end of this one is known.
+            last = ended;
+            status = if last.cost.is_zero() { EntryStatus::Failed } else { EntryStatus::Settled };
         }
         let outcome = Outcome {
-            status: if self.confirmed { EntryStatus::Unknown } else { EntryStatus::Failed },
+            status,
             error: Some(error),
             http_status: 0,
             last: Some(last),
@@ -173,6 +191,8 @@ impl Drop for Reservation {
             time_to_first_token_ms: None,
             saved: Picodollars::ZERO,
         };
-        place.send(Command::Settle(Box::new(Settle { facts: None, id: self.id, outcome, reply: None })));
+        let settle = Settle { facts: None, id: self.id, place: self.ended_len, outcome, reply: None };
+        // Where the ledger has stopped, the next start finds the call running and books it.
+        let _ = queue.send(Command::Settle(Box::new(settle)));
     }
 }

@@ -48,8 +48,9 @@ impl From<DecodeError> for redb::Error {
     }
 }
 
-fn encode<T: Serialize>(value: &T) -> Vec<u8> {
-    let bytes = vec![VERSION];
+fn encode<T: Serialize>(value: &T, mut bytes: Vec<u8>) -> Vec<u8> {
+    bytes.clear();
+    bytes.push(VERSION);
     postcard::to_extend(value, bytes).expect("these types always have a stored form")
 }
 
@@ -64,7 +65,7 @@ fn decode<'a, T: Deserialize<'a>>(what: &'static str, bytes: &'a [u8]) -> Result
 }
 
 #[derive(Serialize, Deserialize)]
-struct StoredAttempt {
+struct StoredAttempt<'a> {
     provider: u32,
     model: u32,
     status: u16,
@@ -75,13 +76,14 @@ struct StoredAttempt {
     started_ms: u32,
     latency_ms: u32,
     time_to_first_token_ms: Option<u32>,
-    raw_usage: Option<String>,
-    upstream_request_id: Option<String>,
+    #[serde(borrow)]
+    raw_usage: Option<&'a str>,
+    upstream_request_id: Option<&'a str>,
 }
 
 /// One call, running or ended; names are numbers of [`NAMES`].
 #[derive(Serialize, Deserialize)]
-pub(super) struct StoredEntry {
+struct StoredEntry<'a> {
     key: u32,
     key_name: u32,
     team: u32,
@@ -90,12 +92,13 @@ pub(super) struct StoredEntry {
     requested_model: u32,
     stream: bool,
     cache: CacheOutcome,
-    client_request_id: Option<String>,
-    tags: Vec<(String, String)>,
+    #[serde(borrow)]
+    client_request_id: Option<&'a str>,
+    tags: Vec<(&'a str, &'a str)>,
     status: EntryStatus,
     error: u32,
     http_status: u16,
-    attempts: Vec<StoredAttempt>,
+    attempts: Vec<StoredAttempt<'a>>,
     reserved: Picodollars,
     latency_ms: u32,
     time_to_first_token_ms: Option<u32>,
@@ -106,8 +109,8 @@ fn intern(names: &Names, name: Option<&str>) -> u32 {
     name.map_or(NONE, |name| names.intern(name))
 }
 
-/// An entry in its stored form, and the numbers that its cells are found by.
-pub(super) fn encode_entry(entry: &Entry, names: &Names) -> (Vec<u8>, CellNames) {
+/// An entry in its stored form, in the place of what `bytes` had, and the numbers that its cells are found by.
+pub(super) fn encode_entry(entry: &Entry, names: &Names, bytes: &mut Vec<u8>) -> CellNames {
     let facts = &entry.facts;
     let attempts: Vec<StoredAttempt> = entry
         .attempts
@@ -123,8 +126,8 @@ pub(super) fn encode_entry(entry: &Entry, names: &Names) -> (Vec<u8>, CellNames)
             started_ms: attempt.started_ms,
             latency_ms: attempt.latency_ms,
             time_to_first_token_ms: attempt.time_to_first_token_ms,
-            raw_usage: attempt.raw_usage.as_deref().map(ToOwned::to_owned),
-            upstream_request_id: attempt.upstream_request_id.as_deref().map(ToOwned::to_owned),
+            raw_usage: attempt.raw_usage.as_deref(),
+            upstream_request_id: attempt.upstream_request_id.as_deref(),
         })
         .collect();
     let stored = StoredEntry {
@@ -136,8 +139,8 @@ pub(super) fn encode_entry(entry: &Entry, names: &Names) -> (Vec<u8>, CellNames)
         requested_model: names.intern(facts.requested_model.as_str()),
         stream: facts.stream,
         cache: facts.cache,
-        client_request_id: facts.client_request_id.as_deref().map(ToOwned::to_owned),
-        tags: facts.tags.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
+        client_request_id: facts.client_request_id.as_deref(),
+        tags: facts.tags.iter().map(|(name, value)| (&**name, &**value)).collect(),
         status: entry.status,
         error: intern(names, entry.error.as_deref()),
         http_status: entry.http_status,
@@ -153,7 +156,24 @@ pub(super) fn encode_entry(entry: &Entry, names: &Names) -> (Vec<u8>, CellNames)
         operation: stored.operation,
         deployments: stored.attempts.iter().map(|attempt| (attempt.provider, attempt.model)).collect(),
     };
-    (encode(&stored), cell_names)
+    *bytes = encode(&stored, std::mem::take(bytes));
+    cell_names
+}
+
+/// The numbers that the cells of an entry are found by, for an entry that the file has.
+pub(super) fn cell_names(entry: &Entry, names: &Names) -> CellNames {
+    let number = |name: &str| names.find(name).unwrap_or(NONE);
+    let facts = &entry.facts;
+    CellNames {
+        team: facts.team.as_deref().map_or(NONE, number),
+        key: number(facts.key.as_str()),
+        operation: number(&facts.operation),
+        deployments: entry
+            .attempts
+            .iter()
+            .map(|attempt| (number(attempt.deployment.provider.as_str()), number(attempt.deployment.model.as_str())))
+            .collect(),
+    }
 }
 
 /// An entry from its stored form.
@@ -210,7 +230,7 @@ pub(super) fn decode_entry(id: u128, bytes: &[u8], names: &Names) -> Result<Entr
 }
 
 pub(super) fn encode_cell(cell: &Cell) -> Vec<u8> {
-    encode(cell)
+    encode(cell, Vec::with_capacity(64))
 }
 
 pub(super) fn decode_cell(bytes: &[u8]) -> Result<Cell, DecodeError> {
@@ -225,7 +245,7 @@ pub(super) struct StoredBalance {
 }
 
 pub(super) fn encode_balance(balance: StoredBalance) -> Vec<u8> {
-    encode(&balance)
+    encode(&balance, Vec::with_capacity(32))
 }
 
 pub(super) fn decode_balance(bytes: &[u8]) -> Result<StoredBalance, DecodeError> {
@@ -238,12 +258,15 @@ pub(super) fn balance_key(scope: &Scope, window: WindowId) -> (&str, u8, u32) {
     (scope.as_str(), u8::try_from(kind).expect("there are five kinds"), window.number)
 }
 
-/// The names of the file.
-pub(super) fn read_names(table: &impl ReadableTable<u32, &'static str>) -> Result<Vec<(u32, String)>, redb::Error> {
-    let mut names = Vec::new();
+/// The names of the file, in the order of their numbers.
+pub(super) fn read_names(table: &impl ReadableTable<u32, &'static str>) -> Result<Vec<Arc<str>>, redb::Error> {
+    let mut names: Vec<Arc<str>> = Vec::new();
     for row in table.iter()? {
         let (number, name) = row?;
-        names.push((number.value(), name.value().to_owned()));
+        names.push(name.value().into());
+        if usize::try_from(number.value()) != Ok(names.len()) {
+            return Err(redb::Error::Corrupted(format!("name {} is missing", names.len())));
+        }
     }
     Ok(names)
 }
@@ -296,7 +319,8 @@ pub(super) mod tests {
     fn an_entry_survives_storage() {
         let names = Names::default();
         let entry = entry(7, 155_400_000);
-        let (bytes, _) = encode_entry(&entry, &names);
+        let mut bytes = Vec::new();
+        encode_entry(&entry, &names, &mut bytes);
         assert_eq!(decode_entry(7, &bytes, &names).unwrap(), entry);
     }
 

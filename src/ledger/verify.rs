@@ -1,19 +1,20 @@
 //! Proving the sums: everything taken anew from the entries and compared.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use jiff::tz::TimeZone;
-use redb::{ReadableTable, WriteTransaction};
+use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata as _, WriteTransaction};
 
 use crate::domain::{EntryStatus, Picodollars, RequestId, Window, WindowId};
 
+use super::balances::ScopeIndex;
 use super::cells::{Cell, CellKey};
 use super::names::Names;
-use super::record::Scope;
-use super::sums::{add_to_cells, entries_between};
+use super::record::{Entry, Scope};
+use super::sums::{add, add_to_cells, entries_between, first_id};
 use super::tables::{
-    BALANCES, CELLS, ENTRIES, NAMES, StoredBalance, balance_key, decode_balance, decode_cell, encode_balance,
-    encode_cell, read_names,
+    BALANCES, BY_KEY, CELLS, ENTRIES, NAMES, PENDING, StoredBalance, balance_key, decode_balance, decode_cell,
+    encode_balance, encode_cell, read_names,
 };
 use super::{Ledger, LedgerError};
 
@@ -48,68 +49,161 @@ pub struct Difference {
 }
 
 impl Ledger {
-    /// Replays every entry and compares all balances and rollups. Blocking, and holds one read transaction throughout.
+    /// Replays every entry and compares all balances and rollups. Blocking.
+    ///
+    /// One read transaction is held throughout, because only rows and sums of the same instant can be compared: about two
+    /// seconds a million entries, in which the file can't reuse pages and grows by what is written meanwhile. Where the file
+    /// has to be opened again meanwhile, the verification fails.
     pub fn verify(&self) -> Result<VerifyReport, LedgerError> {
+        Ok(self.compare(None)?)
+    }
+
+    /// The same for whole local days, from the one that an id was made in: what a start can afford to look at.
+    ///
+    /// Compares the hours and days since then, and the balances whose window began since.
+    pub fn verify_since(&self, since: RequestId) -> Result<VerifyReport, LedgerError> {
+        let instant = jiff::Timestamp::from_millisecond(since.unix_ms()).unwrap_or_default();
+        Ok(self.compare(Some(Window::Day.at(instant, &self.zone)))?)
+    }
+
+    fn compare(&self, since: Option<WindowId>) -> Result<VerifyReport, redb::Error> {
         let reading = self.read()?;
-        Ok(verify(&reading, &self.names, &self.zone)?)
+        let mut comparison = Comparison::begin(&reading, &self.zone, since)?;
+        let entries = reading.open_table(ENTRIES)?;
+        let from = since.map_or(RequestId::from_number(0), |day| first_id(day, &self.zone));
+        for entry in entries_between(&entries, &self.names, from, None)? {
+            comparison.take(&entry?, &self.names);
+        }
+        let pending = reading.open_table(PENDING)?;
+        for row in pending.iter()? {
+            let id = row?.0.value();
+            comparison.report.running += 1;
+            if entries.get(id)?.is_some() {
+                let id = RequestId::from_number(id);
+                comparison.differ(format!("{id} runs and has ended"), Picodollars::ZERO, Picodollars::ZERO);
+            }
+        }
+        let (rows, index) = (entries.len()?, reading.open_table(BY_KEY)?.len()?);
+        if rows != index {
+            let what = format!("index of keys: {index} rows for {rows} entries");
+            comparison.differ(what, Picodollars::ZERO, Picodollars::ZERO);
+        }
+        comparison.end(&reading)
     }
 }
 
-fn verify(reading: &redb::ReadTransaction, names: &Names, zone: &TimeZone) -> Result<VerifyReport, redb::Error> {
-    let mut report = VerifyReport::default();
-    let mut cells: HashMap<CellKey, Cell> = HashMap::new();
-    let mut balances: HashMap<(Scope, WindowId), (StoredBalance, StoredBalance)> = HashMap::new();
-    for row in reading.open_table(BALANCES)?.iter()? {
-        let (key, value) = row?;
-        let (scope, kind, number) = key.value();
-        let Some(&window) = Window::ALL.get(usize::from(kind)) else { continue };
-        let key = (Scope::stored(scope), WindowId { window, number });
-        balances.insert(key, (decode_balance(value.value())?, StoredBalance::default()));
+/// What is being compared.
+struct Comparison<'a> {
+    zone: &'a TimeZone,
+    /// The first local day that is looked at.
+    since: Option<WindowId>,
+    cells: HashMap<CellKey, Cell>,
+    index: ScopeIndex,
+    /// Per scope and kind of window: its first window that is kept, and what is stored and computed from there on.
+    balances: HashMap<(usize, Window), (u32, BTreeMap<u32, Compared>)>,
+    report: VerifyReport,
+}
+
+#[derive(Default)]
+struct Compared {
+    stored: StoredBalance,
+    computed: StoredBalance,
+}
+
+impl<'a> Comparison<'a> {
+    fn begin(reading: &ReadTransaction, zone: &'a TimeZone, since: Option<WindowId>) -> Result<Self, redb::Error> {
+        let mut this = Self {
+            zone,
+            since,
+            cells: HashMap::new(),
+            index: ScopeIndex::default(),
+            balances: HashMap::new(),
+            report: VerifyReport::default(),
+        };
+        for row in reading.open_table(BALANCES)?.iter()? {
+            let (key, value) = row?;
+            let (scope, kind, number) = key.value();
+            let stored = decode_balance(value.value())?;
+            let Some(&window) = Window::ALL.get(usize::from(kind)) else {
+                this.differ(format!("balance of {scope} in an unknown window"), stored.spent, Picodollars::ZERO);
+                continue;
+            };
+            let place = this.index.insert(&Scope::stored(scope));
+            let is_compared = this.compares(WindowId { window, number });
+            let (_, sums) = this.balances.entry((place, window)).or_insert_with(|| (number, BTreeMap::new()));
+            if is_compared {
+                sums.insert(number, Compared { stored, computed: StoredBalance::default() });
+            }
+        }
+        Ok(this)
     }
-    let entries = reading.open_table(ENTRIES)?;
-    for entry in entries_between(&entries, names, RequestId::from_number(0), None)? {
-        let entry = entry?;
-        report.entries += 1;
-        report.unknown += u64::from(entry.status == EntryStatus::Unknown);
-        report.total += entry.cost();
-        add_to_cells(&mut cells, &entry, names, zone);
-        let windows = Window::ALL.map(|window| window.at(entry.time(), zone));
-        for (scope, cost) in entry.postings() {
-            for window in windows {
-                if let Some((_, computed)) = balances.get_mut(&(scope.clone(), window)) {
-                    computed.spent += cost;
-                    if entry.status == EntryStatus::Unknown {
-                        computed.unknown += cost;
-                    }
+
+    /// Whether a window lies wholly in what is looked at.
+    fn compares(&self, window: WindowId) -> bool {
+        let Some(day) = self.since else { return true };
+        match window.window {
+            Window::Hour => window.number >= day.number * 24,
+            Window::Total => false,
+            Window::Day | Window::Week | Window::Month => window.number >= day.number,
+        }
+    }
+
+    fn take(&mut self, entry: &Entry, names: &Names) {
+        self.report.entries += 1;
+        self.report.unknown += u64::from(entry.status == EntryStatus::Unknown);
+        self.report.total += entry.cost();
+        add_to_cells(&mut self.cells, entry, names, self.zone);
+        let windows = Window::ALL.map(|window| window.at(entry.time(), self.zone));
+        let windows = windows.map(|window| (window, self.compares(window)));
+        let Self { index, balances, .. } = self;
+        index.each(entry, |place, cost| {
+            for (WindowId { window, number }, is_compared) in windows {
+                // From its first window on, a sum must be there: one that is missing is as wrong as one that differs.
+                if let Some((first, sums)) = balances.get_mut(&(place, window))
+                    && number >= *first
+                    && is_compared
+                {
+                    add(&mut sums.entry(number).or_default().computed, entry, cost);
+                }
+            }
+        });
+    }
+
+    fn differ(&mut self, what: String, stored: Picodollars, computed: Picodollars) {
+        self.report.differences.push(Difference { what, stored, computed });
+    }
+
+    fn end(mut self, reading: &ReadTransaction) -> Result<VerifyReport, redb::Error> {
+        for ((place, window), (_, sums)) in std::mem::take(&mut self.balances) {
+            for (number, Compared { stored, computed }) in sums {
+                self.report.balances += 1;
+                if stored != computed {
+                    let scope = self.index.scope(place).as_str();
+                    self.differ(format!("balance of {scope} in {window} {number}"), stored.spent, computed.spent);
                 }
             }
         }
-    }
-    report.running = reading.open_table(super::tables::PENDING)?.iter()?.count() as u64;
-    for ((scope, window), (stored, computed)) in balances {
-        report.balances += 1;
-        if stored != computed {
-            report.differences.push(Difference {
-                what: format!("balance of {} in {} {}", scope.as_str(), window.window, window.number),
-                stored: stored.spent,
-                computed: computed.spent,
-            });
+        let mut cells = std::mem::take(&mut self.cells);
+        for row in reading.open_table(CELLS)?.iter()? {
+            let (key, value) = row?;
+            let key = CellKey::from_bytes(key.value());
+            if key.is_some_and(|key| !self.compares(key.window)) {
+                continue;
+            }
+            self.report.cells += 1;
+            let stored = decode_cell(value.value())?;
+            let computed = key.and_then(|key| cells.remove(&key)).unwrap_or_default();
+            if stored != computed {
+                self.report.differences.push(cell_difference(key, &stored, &computed));
+            }
         }
-    }
-    for row in reading.open_table(CELLS)?.iter()? {
-        let (key, value) = row?;
-        report.cells += 1;
-        let stored = decode_cell(value.value())?;
-        let key = CellKey::from_bytes(key.value());
-        let computed = key.and_then(|key| cells.remove(&key)).unwrap_or_default();
-        if stored != computed {
-            report.differences.push(cell_difference(key, &stored, &computed));
+        for (key, computed) in cells {
+            if self.compares(key.window) {
+                self.report.differences.push(cell_difference(Some(key), &Cell::default(), &computed));
+            }
         }
+        Ok(self.report)
     }
-    for (key, computed) in cells {
-        report.differences.push(cell_difference(Some(key), &Cell::default(), &computed));
-    }
-    Ok(report)
 }
 
 fn cell_difference(key: Option<CellKey>, stored: &Cell, computed: &Cell) -> Difference {
@@ -124,30 +218,28 @@ fn cell_difference(key: Option<CellKey>, stored: &Cell, computed: &Cell) -> Diff
 pub(super) fn rebuild(transaction: &WriteTransaction, zone: &TimeZone) -> Result<(), redb::Error> {
     let names = Names::default();
     names.load(read_names(&transaction.open_table(NAMES)?)?);
+    let mut index = ScopeIndex::default();
+    let mut kinds: Vec<Vec<Window>> = Vec::new();
+    for row in transaction.open_table(BALANCES)?.iter()? {
+        let key = row?.0;
+        let (scope, kind, _) = key.value();
+        let Some(&window) = Window::ALL.get(usize::from(kind)) else { continue };
+        let place = index.insert(&Scope::stored(scope));
+        kinds.resize_with(kinds.len().max(place + 1), Vec::new);
+        if !kinds[place].contains(&window) {
+            kinds[place].push(window);
+        }
+    }
     let mut cells: HashMap<CellKey, Cell> = HashMap::new();
-    let mut sums: HashMap<(Scope, WindowId), StoredBalance> = HashMap::new();
-    let scopes: Vec<(Scope, Window)> = {
-        let mut scopes = Vec::new();
-        for row in transaction.open_table(BALANCES)?.iter()? {
-            let (key, _) = row?;
-            let (scope, kind, _) = key.value();
-            let Some(&window) = Window::ALL.get(usize::from(kind)) else { continue };
-            scopes.push((Scope::stored(scope), window));
-        }
-        scopes.sort();
-        scopes.dedup();
-        scopes
-    };
-    {
-        let entries = transaction.open_table(ENTRIES)?;
-        for entry in entries_between(&entries, &names, RequestId::from_number(0), None)? {
-            let entry = entry?;
-            add_to_cells(&mut cells, &entry, &names, zone);
-            for (scope, window) in &scopes {
-                let key = (scope.clone(), window.at(entry.time(), zone));
-                super::sums::add(sums.entry(key).or_default(), &entry, scope);
+    let mut sums: HashMap<(usize, WindowId), StoredBalance> = HashMap::new();
+    for entry in entries_between(&transaction.open_table(ENTRIES)?, &names, RequestId::from_number(0), None)? {
+        let entry = entry?;
+        add_to_cells(&mut cells, &entry, &names, zone);
+        index.each(&entry, |place, cost| {
+            for window in &kinds[place] {
+                add(sums.entry((place, window.at(entry.time(), zone))).or_default(), &entry, cost);
             }
-        }
+        });
     }
     transaction.delete_table(CELLS)?;
     let mut table = transaction.open_table(CELLS)?;
@@ -156,8 +248,8 @@ pub(super) fn rebuild(transaction: &WriteTransaction, zone: &TimeZone) -> Result
     }
     transaction.delete_table(BALANCES)?;
     let mut table = transaction.open_table(BALANCES)?;
-    for ((scope, window), sum) in sums {
-        table.insert(balance_key(&scope, window), encode_balance(sum).as_slice())?;
+    for ((place, window), sum) in sums {
+        table.insert(balance_key(index.scope(place), window), encode_balance(sum).as_slice())?;
     }
     Ok(())
 }

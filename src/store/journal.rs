@@ -1,20 +1,26 @@
 //! One writer thread for a file: takes what queued, commits it as one transaction, answers.
 
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use redb::Database;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::{TryRecvError, TrySendError};
 use tokio::sync::watch;
 
-use super::open::{OpenError, OpenOptions, open};
+use super::open::{OpenError, OpenOptions, guard, open};
+
+/// The longest pause before a file that failed is opened again.
+const REOPEN_PAUSE_MAX: Duration = Duration::from_secs(5);
+/// How long a command waits at most to be refused while the file can't be written.
+const REFUSE_PAUSE: Duration = Duration::from_millis(10);
 
 /// How commands change the tables of one file, and the sums that are kept in memory beside them.
 ///
 /// The calls come in this order, all on the writer's thread: `decide`, then, where something is to be written, `write`
-/// inside a transaction, then `committed` or `failed`. After a failure `reload` follows before the next `decide`, and
-/// what `failed` kept because it must not be lost is written first: `decide` is called with an empty batch for it.
+/// inside a transaction, then `committed` or `failed`. After a failure come any number of `refuse` and then `reload` before
+/// the next `decide`, which goes on with what `failed` and `refuse` kept because it must not be lost.
 pub trait Journal: Send + 'static {
     /// What callers ask for; carries its own way to answer.
     type Command: Send + 'static;
@@ -32,8 +38,14 @@ pub trait Journal: Send + 'static {
     /// The transaction's outcome is unknown: tells the waiters.
     fn failed(&mut self, error: &CommitError);
 
-    /// Rebuilds the sums in memory from the file.
+    /// Refuses commands that came while the file can't be written, but for those that must not be lost.
+    fn refuse(&mut self, batch: &mut Vec<Self::Command>, error: &CommitError);
+
+    /// Rebuilds the sums in memory from the file. Where it fails, nothing that was kept may be lost: it is called again.
     fn reload(&mut self, database: &Database) -> Result<(), redb::Error>;
+
+    /// Whether there is something to decide although no command came.
+    fn has_more(&self) -> bool;
 }
 
 /// Why a batch was not written, as far as is known.
@@ -68,82 +80,113 @@ pub struct WriterOptions {
 
 /// A handle on the writer thread of one file, and on the file for reads.
 pub struct Writer<J: Journal> {
-    queue: mpsc::Sender<J::Command>,
+    queue: mpsc::Sender<Message<J::Command>>,
     shared: Arc<Shared>,
-    thread: std::sync::Mutex<Option<JoinHandle<()>>>,
+    /// Beside it the place in the queue that is kept for telling it to stop.
+    thread: Mutex<Option<Thread<J::Command>>>,
+}
+
+type Thread<C> = (JoinHandle<()>, Place<C>);
+
+enum Message<C> {
+    Command(C),
+    Stop,
+}
+
+/// A place in the queue, for a command that must find room later, even in a `drop`.
+pub struct Place<C>(mpsc::OwnedPermit<Message<C>>);
+
+impl<C> std::fmt::Debug for Place<C> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Place")
+    }
+}
+
+impl<C> Place<C> {
+    /// Queues the command. Nothing comes of it, and no answer either, where the writer has stopped: [`SubmitError`].
+    pub fn send(self, command: C) -> Result<(), SubmitError> {
+        let queue = self.0.send(Message::Command(command));
+        is_open(&queue)
+    }
 }
 
 struct Shared {
+    /// What people call the file, for messages.
+    name: &'static str,
     /// Absent while the file is being opened again.
     database: RwLock<Option<Arc<Database>>>,
     /// `None`: writable. Otherwise the reason why it is not.
     trouble: watch::Sender<Option<Arc<str>>>,
 }
 
+impl Shared {
+    fn database(&self) -> Option<Arc<Database>> {
+        self.database.read().expect("no holder of this lock panics").clone()
+    }
+
+    fn replace(&self, database: Option<Arc<Database>>) -> Option<Arc<Database>> {
+        std::mem::replace(&mut *self.database.write().expect("no holder of this lock panics"), database)
+    }
+}
+
 impl<J: Journal> Writer<J> {
     /// Opens the file, loads the journal's sums and starts the thread.
     pub fn start(options: OpenOptions, sizes: WriterOptions, journal: J) -> Result<Self, OpenError> {
-        let database = Arc::new(open(&options)?);
-        Self::start_with(database, move || open(&options), sizes, journal)
+        let database = open(&options)?;
+        Self::start_with(&options.clone(), database, move || open(&options), sizes, journal)
     }
 
     /// The same over a database that is open already; `reopen` brings it back after a failed write.
     pub fn start_with(
-        database: Arc<Database>,
+        options: &OpenOptions,
+        database: Database,
         reopen: impl Fn() -> Result<Database, OpenError> + Send + 'static,
         sizes: WriterOptions,
         mut journal: J,
     ) -> Result<Self, OpenError> {
-        let damaged = |error: redb::Error| OpenError::Damaged {
-            name: "database",
-            path: std::path::PathBuf::new(),
-            detail: error.to_string(),
-        };
-        journal.reload(&database).map_err(damaged)?;
-        // What an earlier process left open is booked before anybody is served.
-        if journal.decide(&mut Vec::new()) {
-            write(&mut journal, &database).map_err(damaged)?;
-            journal.committed();
-        }
-        let (queue, commands) = mpsc::channel(sizes.queue_len);
-        let shared = Arc::new(Shared { database: RwLock::new(Some(database)), trouble: watch::Sender::new(None) });
-        let thread = {
-            let shared = Arc::clone(&shared);
-            std::thread::Builder::new()
-                .name("store-writer".to_owned())
-                .spawn(move || {
-                    // A gateway whose ledger has stopped must not go on serving: the supervisor starts it anew.
-                    let guard = AbortOnPanic;
-                    run(&mut journal, commands, &shared, &reopen, sizes);
-                    std::mem::forget(guard);
-                })
-                .map_err(|source| OpenError::Io { name: "database", path: std::path::PathBuf::new(), source })?
-        };
-        Ok(Self { queue, shared, thread: std::sync::Mutex::new(Some(thread)) })
+        guard(options, || {
+            journal.reload(&database)?;
+            // What an earlier process left open is booked before anybody is served.
+            if journal.decide(&mut Vec::new()) {
+                write(&mut journal, &database)?;
+                journal.committed();
+            }
+            Ok(())
+        })?;
+        // One place more than commands may wait: telling the thread to stop needs one whatever happens.
+        let (queue, commands) = mpsc::channel(sizes.queue_len + 1);
+        let stop = Place(queue.clone().try_reserve_owned().expect("the queue is empty"));
+        let database = RwLock::new(Some(Arc::new(database)));
+        let shared = Arc::new(Shared { name: options.name, database, trouble: watch::Sender::new(None) });
+        let inbox = Inbox { queue: commands, messages: Vec::new(), batch_max: sizes.batch_max, is_stopping: false };
+        let mut run = Run { journal, inbox, shared: Arc::clone(&shared), reopen: Box::new(reopen), sizes };
+        let thread = std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || {
+            // A gateway whose ledger has stopped must not go on serving: the supervisor starts it anew.
+            let guard = AbortOnPanic;
+            run.run();
+            std::mem::forget(guard);
+        });
+        let io = |source| OpenError::Io { name: options.name, path: options.path.clone(), source };
+        Ok(Self { queue, shared, thread: Mutex::new(Some((thread.map_err(io)?, stop))) })
     }
 
     /// Queues a command without waiting.
     pub fn submit(&self, command: J::Command) -> Result<(), SubmitError> {
-        if self.trouble().is_some() {
+        if self.shared.trouble.borrow().is_some() {
             return Err(SubmitError::Unwritable);
         }
-        self.queue.try_send(command).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => SubmitError::Full,
-            mpsc::error::TrySendError::Closed(_) => SubmitError::Unwritable,
-        })
+        self.queue.try_send(Message::Command(command)).map_err(|error| submit_error(&error))?;
+        is_open(&self.queue)
     }
 
-    /// Keeps a place in the queue for a command that must find room later, even in a `drop`.
-    pub fn keep_place(&self) -> Result<mpsc::OwnedPermit<J::Command>, SubmitError> {
-        self.queue.clone().try_reserve_owned().map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => SubmitError::Full,
-            mpsc::error::TrySendError::Closed(_) => SubmitError::Unwritable,
-        })
+    /// Keeps a place in the queue.
+    pub fn keep_place(&self) -> Result<Place<J::Command>, SubmitError> {
+        self.queue.clone().try_reserve_owned().map(Place).map_err(|error| submit_error(&error))
     }
 
-    /// The file, for short reads; `None` while it is being opened again.
+    /// The file, for short reads; `None` while it is being opened again, and after the stop.
     pub fn database(&self) -> Option<Arc<Database>> {
-        self.shared.database.read().expect("no holder of this lock panics").clone()
+        self.shared.database()
     }
 
     /// Why the file can't be written, if it can't.
@@ -151,15 +194,40 @@ impl<J: Journal> Writer<J> {
         self.shared.trouble.borrow().clone()
     }
 
-    /// Closes the queue, waits until everything in it is written, and closes the file.
-    pub fn stop(self) {
-        let Self { queue, shared, thread } = self;
-        drop(queue);
-        if let Some(thread) = thread.into_inner().expect("no holder of this lock panics") {
+    /// Tells when the file can't be written any more, and when it can be again.
+    pub fn watch_trouble(&self) -> watch::Receiver<Option<Arc<str>>> {
+        self.shared.trouble.subscribe()
+    }
+
+    /// Writes what is queued and closes the file. Places that are still kept lead nowhere from then on.
+    ///
+    /// Blocking; where the file can't be written, one more attempt is made to write what must not be lost.
+    pub fn stop(&self) {
+        let thread = self.thread.lock().expect("no holder of this lock panics").take();
+        if let Some((thread, stop)) = thread {
+            stop.0.send(Message::Stop);
             // A panic of the thread has aborted the process already.
             let _ = thread.join();
         }
-        shared.database.write().expect("no holder of this lock panics").take();
+        self.shared.replace(None);
+    }
+}
+
+impl<J: Journal> Drop for Writer<J> {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// What was queued before the queue closed is answered or dropped with it; what came after could wait for ever.
+fn is_open<C>(queue: &mpsc::Sender<Message<C>>) -> Result<(), SubmitError> {
+    if queue.is_closed() { Err(SubmitError::Unwritable) } else { Ok(()) }
+}
+
+fn submit_error<T>(error: &TrySendError<T>) -> SubmitError {
+    match error {
+        TrySendError::Full(_) => SubmitError::Full,
+        TrySendError::Closed(_) => SubmitError::Unwritable,
     }
 }
 
@@ -171,38 +239,138 @@ impl Drop for AbortOnPanic {
     }
 }
 
-fn run<J: Journal>(
-    journal: &mut J,
-    mut commands: mpsc::Receiver<J::Command>,
-    shared: &Shared,
-    reopen: &dyn Fn() -> Result<Database, OpenError>,
-    sizes: WriterOptions,
-) {
-    let mut batch = Vec::with_capacity(sizes.batch_max);
-    let mut backlog = false;
-    while backlog || commands.blocking_recv_many(&mut batch, sizes.batch_max) > 0 {
-        backlog = false;
-        if !journal.decide(&mut batch) {
-            continue;
-        }
-        let database = shared.database.read().expect("no holder of this lock panics").clone();
-        let written = database.map_or(Err(redb::Error::DatabaseClosed), |database| write(journal, &database));
-        match written {
-            Ok(()) => journal.committed(),
-            Err(error) => {
-                let error = CommitError { detail: error.to_string().into() };
-                tracing::error!("the ledger can't be written; priced calls are refused until it can: {}", error.detail);
-                shared.trouble.send_replace(Some(Arc::clone(&error.detail)));
-                journal.failed(&error);
-                if !recover(journal, &mut commands, &error, shared, reopen, sizes) {
-                    return;
+/// The thread's end of the queue.
+struct Inbox<C> {
+    queue: mpsc::Receiver<Message<C>>,
+    messages: Vec<Message<C>>,
+    batch_max: usize,
+    /// What is queued is still taken, but nothing is waited for any more.
+    is_stopping: bool,
+}
+
+impl<C> Inbox<C> {
+    /// Takes a batch of what is queued; waits for something only if told to. Returns whether anything came.
+    fn take(&mut self, batch: &mut Vec<C>, waits: bool) -> bool {
+        if waits && !self.is_stopping {
+            self.queue.blocking_recv_many(&mut self.messages, self.batch_max);
+        } else {
+            while self.messages.len() < self.batch_max {
+                match self.queue.try_recv() {
+                    Ok(message) => self.messages.push(message),
+                    Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
                 }
-                tracing::warn!("the ledger can be written again");
-                // What was paid for meanwhile is booked before anything new is promised.
-                backlog = true;
-                shared.trouble.send_replace(None);
             }
         }
+        for message in self.messages.drain(..) {
+            match message {
+                Message::Command(command) => batch.push(command),
+                Message::Stop => self.is_stopping = true,
+            }
+        }
+        !batch.is_empty()
+    }
+}
+
+/// What the thread works with.
+struct Run<J: Journal> {
+    journal: J,
+    inbox: Inbox<J::Command>,
+    shared: Arc<Shared>,
+    reopen: Box<dyn Fn() -> Result<Database, OpenError> + Send>,
+    sizes: WriterOptions,
+}
+
+impl<J: Journal> Run<J> {
+    fn run(&mut self) {
+        let mut batch = Vec::with_capacity(self.sizes.batch_max);
+        loop {
+            let (has_more, was_stopping) = (self.journal.has_more(), self.inbox.is_stopping);
+            let has_come = self.inbox.take(&mut batch, !has_more);
+            if was_stopping && !has_come && !has_more {
+                return;
+            }
+            if !self.journal.decide(&mut batch) {
+                continue;
+            }
+            let written = match self.shared.database() {
+                Some(database) => write(&mut self.journal, &database),
+                None => Err(redb::Error::DatabaseClosed),
+            };
+            match written {
+                Ok(()) => self.journal.committed(),
+                Err(error) => {
+                    let name = self.shared.name;
+                    let error = CommitError { detail: error.to_string().into() };
+                    tracing::error!("the {name} can't be written; what depends on it is refused: {}", error.detail);
+                    self.shared.trouble.send_replace(Some(Arc::clone(&error.detail)));
+                    self.journal.failed(&error);
+                    if !self.recover(&error) {
+                        tracing::error!("the {name} could not be written before the stop");
+                        return;
+                    }
+                    tracing::warn!("the {name} can be written again");
+                    self.shared.trouble.send_replace(None);
+                }
+            }
+        }
+    }
+
+    /// Opens the file again until a write goes through; refuses what arrives meanwhile. False: it is time to stop.
+    fn recover(&mut self, error: &CommitError) -> bool {
+        let mut pause = self.sizes.reopen_pause;
+        loop {
+            self.refuse_for(pause, error);
+            pause = (pause * 2).min(REOPEN_PAUSE_MAX);
+            // A stop ends the waiting, but not before one more attempt.
+            let was_stopping = self.inbox.is_stopping;
+            match self.reopen() {
+                Ok(true) => return true,
+                Ok(false) => {}
+                Err(detail) => drop(self.shared.trouble.send_replace(Some(detail))),
+            }
+            if was_stopping {
+                return false;
+            }
+        }
+    }
+
+    /// Refuses what arrives for a while.
+    fn refuse_for(&mut self, pause: Duration, error: &CommitError) {
+        let until = Instant::now() + pause;
+        let mut batch = Vec::new();
+        loop {
+            if self.inbox.take(&mut batch, false) {
+                self.journal.refuse(&mut batch, error);
+                continue;
+            }
+            let rest = until.saturating_duration_since(Instant::now());
+            if rest.is_zero() || self.inbox.is_stopping {
+                return;
+            }
+            std::thread::sleep(rest.min(REFUSE_PAUSE));
+        }
+    }
+
+    /// Whether the file could be opened and written again; not while somebody reads it.
+    fn reopen(&mut self) -> Result<bool, Arc<str>> {
+        // redb refuses every write after a failed one until the file is opened anew. Closing it ends the reads that are
+        // under way with an error; only who is about to begin one has to be waited for.
+        if let Some(database) = self.shared.replace(None)
+            && let Err(still_read) = Arc::try_unwrap(database)
+        {
+            self.shared.replace(Some(still_read));
+            return Ok(false);
+        }
+        let open = || (self.reopen)().map_err(|error| Arc::from(error.to_string()));
+        let database = open()?;
+        if let Err(error) = probe(&database).and_then(|()| self.journal.reload(&database)) {
+            // What can't be written may still be read, through a handle that hasn't failed.
+            drop(database);
+            self.shared.replace(Some(Arc::new(open()?)));
+            return Err(error.to_string().into());
+        }
+        self.shared.replace(Some(Arc::new(database)));
+        Ok(true)
     }
 }
 
@@ -213,59 +381,12 @@ fn write<J: Journal>(journal: &mut J, database: &Database) -> Result<(), redb::E
     Ok(())
 }
 
-/// Opens the file again until a write goes through; refuses what arrives meanwhile. False: nobody is left to serve.
-fn recover<J: Journal>(
-    journal: &mut J,
-    commands: &mut mpsc::Receiver<J::Command>,
-    error: &CommitError,
-    shared: &Shared,
-    reopen: &dyn Fn() -> Result<Database, OpenError>,
-    sizes: WriterOptions,
-) -> bool {
-    let mut pause = sizes.reopen_pause;
-    let mut refused = Vec::new();
-    loop {
-        std::thread::sleep(pause);
-        pause = (pause * 2).min(Duration::from_secs(5));
-        loop {
-            match commands.try_recv() {
-                Ok(command) => refused.push(command),
-                Err(mpsc::error::TryRecvError::Empty) => break,
-                Err(mpsc::error::TryRecvError::Disconnected) => return false,
-            }
-        }
-        if !refused.is_empty() {
-            journal.decide(&mut refused);
-            journal.failed(error);
-            refused.clear();
-        }
-        // redb refuses every write after a failed one until the file is opened anew, which needs all readers gone.
-        if let Some(database) = shared.database.write().expect("no holder of this lock panics").take()
-            && let Err(still_read) = Arc::try_unwrap(database)
-        {
-            shared.database.write().expect("no holder of this lock panics").replace(still_read);
-            continue;
-        }
-        match reopen().map_err(|error| error.to_string()).and_then(|database| {
-            probe(&database).and_then(|()| journal.reload(&database)).map_err(|error| error.to_string())?;
-            Ok(database)
-        }) {
-            Ok(database) => {
-                shared.database.write().expect("no holder of this lock panics").replace(Arc::new(database));
-                return true;
-            }
-            Err(detail) => {
-                shared.trouble.send_replace(Some(detail.into()));
-            }
-        }
-    }
-}
-
 /// Shows that the file can grow again, before anything is promised.
 fn probe(database: &Database) -> Result<(), redb::Error> {
     const PROBE: redb::TableDefinition<&str, &[u8]> = redb::TableDefinition::new("probe");
+    let room = vec![0; 64 << 10];
     let transaction = database.begin_write()?;
-    transaction.open_table(PROBE)?.insert("room", vec![0_u8; 64 << 10].as_slice())?;
+    transaction.open_table(PROBE)?.insert("room", room.as_slice())?;
     transaction.commit()?;
     let transaction = database.begin_write()?;
     transaction.open_table(PROBE)?.remove("room")?;

@@ -8,8 +8,11 @@
 mod journal;
 mod open;
 mod settings;
+#[cfg(test)]
+pub(crate) mod tests;
 
-pub use journal::{CommitError, Journal, SubmitError, Writer, WriterOptions};
+pub use journal::{CommitError, Journal, Place, SubmitError, Writer, WriterOptions};
+pub(crate) use open::guard;
 pub use open::{OpenError, OpenOptions, open};
 pub use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 pub use settings::{Settings, SettingsError};

@@ -67,6 +67,20 @@ pub enum OpenError {
         /// The file.
         path: PathBuf,
     },
+    /// The file is of a later version of this program.
+    #[error(
+        "the {name} file {path} was written by a newer version of this program (its format is {found}, this version knows {known}): start that version, or restore a backup made by this one"
+    )]
+    Newer {
+        /// What people call the file.
+        name: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        found: String,
+        /// The newest format known here.
+        known: u32,
+    },
     /// The disk says no.
     #[error("the {name} file {path} can't be opened")]
     Io {
@@ -101,15 +115,18 @@ pub fn open(options: &OpenOptions) -> Result<Database, OpenError> {
         }
         Some(0) => Err(OpenError::Foreign { name, path: path.clone() }),
         None => {
-            let database = guarded(options, || builder.create(path))?;
-            std::fs::set_permissions(path, Permissions::from_mode(0o600)).map_err(io)?;
+            // Under another name until it is whole: a crash on the way leaves nothing that looks like a lost ledger.
+            let begun = path.with_extension("begun");
+            File::create(&begun).map_err(io)?.set_permissions(Permissions::from_mode(0o600)).map_err(io)?;
+            drop(guarded(options, || builder.create(&begun))?);
+            std::fs::rename(&begun, path).map_err(io)?;
             write_marker(&marker, name).map_err(io)?;
-            Ok(database)
+            guarded(options, || builder.open(path))
         }
         Some(_) => {
-            let mut first = [0; 4];
-            File::open(path).and_then(|mut file| file.read_exact(&mut first)).map_err(io)?;
-            if &first != MAGIC {
+            let mut first = Vec::new();
+            File::open(path).and_then(|file| file.take(4).read_to_end(&mut first)).map_err(io)?;
+            if first != MAGIC {
                 let damaged = marker.exists().then(|| OpenError::Damaged {
                     name,
                     path: path.clone(),
@@ -131,7 +148,30 @@ fn write_marker(marker: &Path, name: &str) -> std::io::Result<()> {
     writeln!(file, "The {name} file beside this one holds data. While this marker is here, a new one is never begun.")?;
     file.sync_all()?;
     // The names of both files must survive a power cut as well as their contents.
-    marker.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+    let folder = marker.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder)?.sync_all()
+}
+
+/// Does what must not panic over a damaged file, and tells what is wrong with the file if it does or fails.
+pub(crate) fn guard<T>(options: &OpenOptions, work: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, OpenError> {
+    let OpenOptions { path, name, .. } = options;
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(redb::Error::Io(source))) if !is_damage(&source) => {
+            Err(OpenError::Io { name, path: path.clone(), source })
+        }
+        Ok(Err(error)) => Err(OpenError::Damaged { name, path: path.clone(), detail: error.to_string() }),
+        Err(_) => Err(contradictory(options)),
+    }
+}
+
+fn is_damage(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof)
+}
+
+fn contradictory(options: &OpenOptions) -> OpenError {
+    let detail = "its pages contradict each other".to_owned();
+    OpenError::Damaged { name: options.name, path: options.path.clone(), detail }
 }
 
 /// Runs an open that may panic on a damaged file, and turns both kinds of failure into one sentence.
@@ -143,15 +183,10 @@ fn guarded(
     match catch_unwind(AssertUnwindSafe(open)) {
         Ok(Ok(database)) => Ok(database),
         Ok(Err(redb::DatabaseError::DatabaseAlreadyOpen)) => Err(OpenError::InUse { name, path: path.clone() }),
-        Ok(Err(redb::DatabaseError::Storage(redb::StorageError::Io(source))))
-            if source.kind() != std::io::ErrorKind::InvalidData
-                && source.kind() != std::io::ErrorKind::UnexpectedEof =>
-        {
+        Ok(Err(redb::DatabaseError::Storage(redb::StorageError::Io(source)))) if !is_damage(&source) => {
             Err(OpenError::Io { name, path: path.clone(), source })
         }
         Ok(Err(error)) => Err(OpenError::Damaged { name, path: path.clone(), detail: error.to_string() }),
-        Err(_) => {
-            Err(OpenError::Damaged { name, path: path.clone(), detail: "its pages contradict each other".to_owned() })
-        }
+        Err(_) => Err(contradictory(options)),
     }
 }

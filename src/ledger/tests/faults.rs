@@ -1,0 +1,304 @@
+//! Disks that fail, fill up and lose power: what was acknowledged is in exactly once, and nothing is booked twice.
+
+use std::collections::BTreeMap;
+
+use super::*;
+
+const CALLS: u64 = 5;
+const LIMIT: i128 = 1_000_000;
+
+/// What the callers were told.
+#[derive(Debug, Default)]
+struct Told {
+    /// Calls by number, with the costs of their attempts: those whose reservation was acknowledged.
+    reserved: BTreeMap<u64, Vec<i128>>,
+    /// Calls whose settlement was handed in, and whether it was acknowledged.
+    settled: BTreeMap<u64, bool>,
+    refused: Vec<u64>,
+}
+
+fn charges() -> Vec<Charge> {
+    vec![
+        charge(&Scope::everything(), Window::Day, LIMIT),
+        charge(&Scope::of("provider", "openai"), Window::Hour, LIMIT),
+    ]
+}
+
+/// Makes calls two at a time; a call in three falls back, one in five is given up. `None`: the disk never came back.
+async fn make_calls(ledger: &Ledger, calls: std::ops::Range<u64>, told: &mut Told) {
+    for number in calls {
+        let (one, two) = tokio::join!(
+            ledger.reserve(facts(number * 2), planned(100, charges())),
+            ledger.reserve(facts(number * 2 + 1), planned(100, charges())),
+        );
+        for (number, reservation) in [(number * 2, one), (number * 2 + 1, two)] {
+            let mut reservation = match reservation {
+                Ok(reservation) => reservation,
+                Err(error) => {
+                    assert!(matches!(error, LedgerError::Unwritable { .. }), "{error}");
+                    told.refused.push(number);
+                    continue;
+                }
+            };
+            let cost = i128::from(number) + 1;
+            let costs = told.reserved.entry(number).or_default();
+            let mut last = attempt("openai/gpt-5", cost);
+            if number % 3 == 0 {
+                let ended = attempt("openai/gpt-5", 50);
+                let next = planned_for("anthropic/opus", 100, charges());
+                match ledger.renew(reservation, ended.clone(), next).await {
+                    Ok(renewed) => {
+                        costs.push(50);
+                        last = attempt("anthropic/opus", cost);
+                        reservation = renewed;
+                    }
+                    Err((given_back, _)) => {
+                        // The first attempt has failed, and there is no second.
+                        last = ended;
+                        reservation = given_back;
+                    }
+                }
+            }
+            if number % 5 == 4 {
+                costs.push(100);
+                told.settled.insert(number, false);
+                drop(reservation);
+            } else {
+                costs.push(last.cost.get());
+                let answer = reservation.settle(outcome(EntryStatus::Settled, Some(last))).await;
+                told.settled.insert(number, answer.is_ok());
+            }
+        }
+    }
+}
+
+/// Waits until the ledger takes calls again and has booked what was kept: bounded, because the disk comes back.
+async fn recovered(ledger: &Ledger, told: &mut Told) {
+    for number in 1_000..1_100 {
+        let mut trouble = ledger.watch_trouble();
+        let healed = tokio::time::timeout(Duration::from_secs(20), trouble.wait_for(Option::is_none)).await;
+        healed.expect("the ledger recovers by itself").unwrap();
+        let mut last = Told::default();
+        make_calls(ledger, number..number + 1, &mut last).await;
+        let is_through = last.settled.len() == 2 && last.settled.values().all(|is_acknowledged| *is_acknowledged);
+        told.reserved.extend(last.reserved);
+        told.settled.extend(last.settled);
+        told.refused.extend(last.refused);
+        if is_through {
+            return;
+        }
+    }
+    panic!("the ledger never came back");
+}
+
+/// Every call is in as its caller was told, and nothing else is.
+fn check_told(ledger: &Ledger, told: &Told, context: &str) {
+    let report = ledger.verify().unwrap();
+    assert_eq!(report.differences, [], "{context}");
+    assert_eq!(report.running, 0, "{context}");
+    for (&number, costs) in &told.reserved {
+        let entry = ledger.entry(facts(number).id).unwrap();
+        let entry = entry.unwrap_or_else(|| panic!("{context}: call {number} is missing"));
+        let booked: Vec<i128> = entry.attempts.iter().map(|attempt| attempt.cost.get()).collect();
+        assert_eq!(booked, *costs, "{context}: call {number}, {:?}", entry.status);
+    }
+    for &number in &told.refused {
+        if let Some(entry) = ledger.entry(facts(number).id).unwrap() {
+            assert_eq!((entry.status, entry.cost().get()), (EntryStatus::Failed, 0), "{context}: call {number}");
+        }
+    }
+    let costs: i128 = told.reserved.values().flatten().sum();
+    assert_eq!(report.total.get(), costs, "{context}");
+    assert_eq!(balance(ledger, &Scope::everything(), Window::Day), (costs, report_unknown(ledger), 0), "{context}");
+}
+
+fn report_unknown(ledger: &Ledger) -> i128 {
+    ledger.counts().unwrap().total.unknown_cost.get()
+}
+
+fn run<F: Future>(future: F) -> F::Output {
+    tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(future)
+}
+
+/// Counts what a disk is asked for while the calls are made and nothing fails.
+fn calls_of_the_disk(acknowledge: Acknowledge) -> u64 {
+    let disk = Disk::default();
+    let ledger = open_with(&disk, TimeZone::UTC, acknowledge);
+    let before = disk.calls();
+    run(make_calls(&ledger, 0..CALLS, &mut Told::default()));
+    disk.calls() - before
+}
+
+fn check_every_failure(acknowledge: Acknowledge) {
+    let all = calls_of_the_disk(acknowledge);
+    assert!(all > 10, "the calls are written to the disk");
+    for count in [1, 2, 7] {
+        for from in 1..=all {
+            let context = format!("{acknowledge:?}, calls {from} to {} fail", from + count - 1);
+            let disk = Disk::default();
+            let ledger = open_with(&disk, TimeZone::UTC, acknowledge);
+            disk.fail(from, count);
+            let mut told = Told::default();
+            run(async {
+                make_calls(&ledger, 0..CALLS, &mut told).await;
+                recovered(&ledger, &mut told).await;
+                flushed(&ledger).await;
+            });
+            check_told(&ledger, &told, &context);
+            ledger.stop();
+            check_told(&open(&disk), &told, &format!("{context}, opened again"));
+        }
+    }
+}
+
+#[test]
+fn whichever_write_fails_every_durable_call_is_booked_exactly_once() {
+    check_every_failure(Acknowledge::Durable);
+}
+
+#[test]
+fn whichever_write_fails_every_queued_call_is_booked_exactly_once() {
+    check_every_failure(Acknowledge::Queued);
+}
+
+#[test]
+fn after_a_power_cut_everything_acknowledged_is_there_and_no_sum_is_wrong() {
+    let all = calls_of_the_disk(Acknowledge::Durable);
+    for from in 1..=all {
+        for seed in 0..3 {
+            let context = format!("power cut {seed} at call {from}");
+            let disk = Disk::default();
+            let ledger = open(&disk);
+            disk.fail(from, u64::MAX);
+            let mut told = Told::default();
+            run(make_calls(&ledger, 0..CALLS, &mut told));
+            let ledger = open(&disk.after_power_cut(from * 31 + seed));
+            let report = ledger.verify().unwrap();
+            assert_eq!(report.differences, [], "{context}");
+            assert_eq!(report.running, 0, "{context}");
+            for (number, costs) in &told.reserved {
+                let entry = ledger.entry(facts(*number).id).unwrap();
+                let entry = entry.unwrap_or_else(|| panic!("{context}: call {number} is missing"));
+                if told.settled.get(number) == Some(&true) {
+                    let booked: Vec<i128> = entry.attempts.iter().map(|attempt| attempt.cost.get()).collect();
+                    assert_eq!(booked, *costs, "{context}: call {number}");
+                } else {
+                    assert!(entry.cost().get() >= costs.iter().sum(), "{context}: call {number} is charged too little");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_full_disk_loses_nothing_and_recovers_without_a_hand() {
+    for acknowledge in [Acknowledge::Durable, Acknowledge::Queued] {
+        let disk = Disk::default();
+        let ledger = open_with(&disk, TimeZone::UTC, acknowledge);
+        disk.set_room(Some(disk.length()));
+        let mut told = Told::default();
+        run(async {
+            let mut rounds = 0..2_000;
+            // As long as there is room, calls are taken; then they are refused.
+            while ledger.trouble().is_none() {
+                let number = rounds.next().expect("the disk fills up");
+                make_calls(&ledger, number..number + 1, &mut told).await;
+            }
+            let refused = told.refused.len();
+            make_calls(&ledger, 2_000..2_003, &mut told).await;
+            assert!(told.refused.len() >= refused + 6 || ledger.trouble().is_none());
+            disk.set_room(None);
+            recovered(&ledger, &mut told).await;
+            flushed(&ledger).await;
+        });
+        check_told(&ledger, &told, "full disk");
+        ledger.stop();
+        check_told(&open(&disk), &told, "full disk, opened again");
+    }
+}
+
+#[test]
+fn what_was_settled_while_the_disk_was_broken_is_booked_by_the_stop() {
+    let disk = Disk::default();
+    let ledger = open(&disk);
+    run(async {
+        let reservation = ledger.reserve(facts(1), planned(100, charges())).await.unwrap();
+        disk.fail(1, u64::MAX);
+        assert!(reservation.settle(settled(7)).await.is_err());
+    });
+    disk.fail(0, 0);
+    ledger.stop();
+    let ledger = open(&disk);
+    assert_eq!(balance(&ledger, &Scope::everything(), Window::Day), (7, 0, 0));
+    check_clean(&ledger);
+}
+
+#[test]
+fn a_disk_that_stays_broken_does_not_keep_the_ledger_from_stopping() {
+    let disk = Disk::default();
+    let ledger = open(&disk);
+    run(async {
+        let reservation = ledger.reserve(facts(1), planned(100, charges())).await.unwrap();
+        disk.fail(1, u64::MAX);
+        assert!(reservation.settle(settled(7)).await.is_err());
+    });
+    ledger.stop();
+    disk.fail(0, 0);
+    // The settlement was lost with the process, so the call is charged at what was held for it.
+    let ledger = open(&disk);
+    assert_eq!(balance(&ledger, &Scope::everything(), Window::Day), (100, 100, 0));
+    check_clean(&ledger);
+}
+
+#[test]
+fn a_reader_does_not_hold_up_the_recovery_and_reads_nothing_wrong() {
+    let disk = Disk::default();
+    let ledger = open(&disk);
+    run(async {
+        for number in 10..200 {
+            ledger.record(facts(number), settled(1)).unwrap();
+        }
+        let reservation = ledger.reserve(facts(1), planned(100, charges())).await.unwrap();
+        let reading = ledger.read().unwrap();
+        let table = reading.open_table(tables::ENTRIES).unwrap();
+        disk.fail(1, 1);
+        assert!(reservation.settle(settled(7)).await.is_err());
+        ledger.watch_trouble().wait_for(Option::is_none).await.unwrap();
+        flushed(&ledger).await;
+        match table.iter().unwrap().map(|row| row.map(drop)).collect::<Result<Vec<()>, _>>() {
+            Ok(rows) => assert_eq!(rows.len(), 190, "what was there when it began"),
+            Err(error) => assert!(matches!(error, redb::StorageError::DatabaseClosed), "{error:?}"),
+        }
+    });
+    assert_eq!(balance(&ledger, &Scope::everything(), Window::Day), (190 + 7, 0, 0));
+    check_clean(&ledger);
+}
+
+#[test]
+fn a_ledger_that_cannot_be_written_can_still_be_read() {
+    let disk = Disk::default();
+    let ledger = open(&disk);
+    run(async {
+        let reservation = ledger.reserve(facts(1), planned(100, charges())).await.unwrap();
+        disk.set_room(Some(disk.length()));
+        let mut refused = 0;
+        for number in 10..2_000 {
+            refused += u32::from(ledger.reserve(facts(number), planned(1, vec![])).await.is_err());
+            if refused > 5 {
+                break;
+            }
+        }
+        // Each attempt to write again opens the file anew: wait for one, then read.
+        let mut trouble = ledger.watch_trouble();
+        trouble.changed().await.unwrap();
+        let entry = loop {
+            match ledger.entry(facts(1).id) {
+                Ok(entry) => break entry.unwrap(),
+                Err(LedgerError::Unreadable { .. }) => trouble.changed().await.unwrap(),
+                Err(error) => panic!("{error}"),
+            }
+        };
+        assert_eq!(entry.status, EntryStatus::Pending);
+        assert!(matches!(reservation.settle(settled(3)).await, Err(LedgerError::Unwritable { .. })));
+    });
+}

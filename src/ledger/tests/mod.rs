@@ -1,0 +1,120 @@
+//! What must hold of the ledger: calls, budgets, sums, faults.
+
+mod budgets;
+mod calls;
+mod faults;
+mod sums;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+
+use super::*;
+use crate::domain::{CacheOutcome, CostBasis, Deployment, Endpoint, EntryStatus, KeyId, TokenUsage, Window};
+use crate::store::tests::disk::Disk;
+
+/// The instant at which the tests' calls begin: 2026-11-22T12:00:00Z.
+const START_MS: i64 = 1_795_348_800_000;
+const HOUR_MS: i64 = 3_600_000;
+
+const SIZES: WriterOptions = WriterOptions { queue_len: 256, batch_max: 64, reopen_pause: Duration::from_millis(1) };
+
+fn open_with(disk: &Disk, zone: TimeZone, acknowledge: Acknowledge) -> Ledger {
+    let reopened = disk.clone();
+    Ledger::start(&Disk::options(), disk.open().unwrap(), move || reopened.open(), zone, acknowledge, SIZES).unwrap()
+}
+
+fn open(disk: &Disk) -> Ledger {
+    open_with(disk, TimeZone::UTC, Acknowledge::Durable)
+}
+
+fn facts_at(number: u64, unix_ms: i64) -> CallFacts {
+    CallFacts {
+        id: RequestId::from_number(RequestId::first_of(unix_ms).number() + u128::from(number)),
+        key: KeyId::new("key_1").unwrap(),
+        key_name: "ci".into(),
+        team: Some("red".into()),
+        operation: "chat".into(),
+        endpoint: Endpoint::ChatCompletions,
+        requested_model: "gpt-5".parse().unwrap(),
+        stream: false,
+        cache: CacheOutcome::Bypass,
+        client_request_id: None,
+        tags: vec![("env".into(), "test".into())],
+    }
+}
+
+fn facts(number: u64) -> CallFacts {
+    facts_at(number, START_MS)
+}
+
+fn charge(scope: &Scope, window: Window, limit: i128) -> Charge {
+    let window = window.at(at(START_MS), &TimeZone::UTC);
+    Charge { budget: BudgetId(1), scope: scope.clone(), window, limit: Picodollars::new(limit) }
+}
+
+fn at(unix_ms: i64) -> jiff::Timestamp {
+    jiff::Timestamp::from_millisecond(unix_ms).unwrap()
+}
+
+fn planned(ceiling: i128, charges: Vec<Charge>) -> Planned {
+    planned_for("openai/gpt-5", ceiling, charges)
+}
+
+fn planned_for(deployment: &str, ceiling: i128, charges: Vec<Charge>) -> Planned {
+    let deployment: Deployment = deployment.parse().unwrap();
+    Planned { deployment, ceiling: Picodollars::new(ceiling), charges, started_ms: 0 }
+}
+
+fn attempt(deployment: &str, cost: i128) -> Attempt {
+    Attempt {
+        deployment: deployment.parse().unwrap(),
+        status: 200,
+        error: None,
+        usage: TokenUsage { uncached_input: 7, output: 3, ..TokenUsage::default() },
+        cost: Picodollars::new(cost),
+        basis: CostBasis::Exact,
+        started_ms: 0,
+        latency_ms: 12,
+        time_to_first_token_ms: None,
+        raw_usage: Some("{}".into()),
+        upstream_request_id: None,
+    }
+}
+
+fn outcome(status: EntryStatus, last: Option<Attempt>) -> Outcome {
+    Outcome {
+        status,
+        error: None,
+        http_status: 200,
+        last,
+        latency_ms: 15,
+        time_to_first_token_ms: None,
+        saved: Picodollars::ZERO,
+    }
+}
+
+fn settled(cost: i128) -> Outcome {
+    outcome(EntryStatus::Settled, Some(attempt("openai/gpt-5", cost)))
+}
+
+fn balance(ledger: &Ledger, scope: &Scope, window: Window) -> (i128, i128, i128) {
+    let balance = ledger.balance(scope, window.at(at(START_MS), ledger.zone())).unwrap();
+    (balance.spent.get(), balance.unknown.get(), balance.held.get())
+}
+
+fn check_clean(ledger: &Ledger) {
+    let report = ledger.verify().unwrap();
+    assert_eq!(report.differences, []);
+    assert_eq!(ledger.counts().unwrap().entries, report.entries);
+    assert_eq!(ledger.counts().unwrap().total.cost, report.total);
+}
+
+/// Waits until the file has what was queued before: a sum that nobody has asked for is only there with its batch.
+async fn flushed(ledger: &Ledger) {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let scope = Scope::of("key", &format!("nobody {}", COUNT.fetch_add(1, Ordering::Relaxed)));
+    ledger.track(scope, Window::Total.at(at(START_MS), ledger.zone())).await.unwrap();
+}
