@@ -1,9 +1,14 @@
 //! HTTP: the whole table of routes, and the server around it.
 
+pub mod api;
 pub mod dashboard;
 mod dialect;
+pub mod guard;
+mod health;
 mod inference;
 mod models;
+mod openapi;
+mod problem;
 mod state;
 
 use std::net::TcpListener;
@@ -50,5 +55,6 @@ pub fn routes(routes: &mut web::ServiceConfig) {
         .route("/v1/messages", web::post().to(inference::messages))
         .route("/v1/models", web::get().to(models::list))
         .route("/v1/models/{id:.*}", web::get().to(models::one))
-        .service(web::scope("/v1").default_service(web::to(inference::unknown)));
+        .service(web::scope("/v1").default_service(web::to(inference::unknown)))
+        .configure(api::configure);
 }

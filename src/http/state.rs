@@ -1,6 +1,6 @@
-//! What every handler can reach.
+//! What every handler works on: the parts of the running server, put together by `app`.
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -12,32 +12,44 @@ use crate::ledger::Ledger;
 use crate::runtime::{Clock, Tasks};
 use crate::telemetry::Metrics;
 
-/// The parts of a running server.
+/// The parts of the running server.
 pub struct State {
     /// The settings.
     pub config: Arc<Config>,
-    /// Virtual keys, users, sessions, admin tokens.
+    /// Who may come in.
     pub keys: Arc<Keys>,
     /// What calls cost.
     pub ledger: Arc<Ledger>,
     /// What they may cost.
     pub budgets: Arc<Budgets>,
-    /// Takes calls.
+    /// The life of a call.
     pub gateway: Arc<Gateway>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// The time.
     pub clock: Clock,
-    /// What runs beside requests.
+    /// What runs beside the requests.
     pub tasks: Tasks,
-    /// When the process began.
+    /// When the process began to serve.
     pub started: Instant,
-    /// The version of the binary.
+    /// The version of this program.
     pub version: &'static str,
-    /// The token that makes the first admin, while there is none.
+    /// The right to become the first admin, while there is none.
     pub setup: Mutex<Option<SetupToken>>,
-    /// Who tried to log in, how often.
+    /// How often someone may try to log in.
     pub throttle: LoginThrottle,
-    /// Set when the server stops taking calls.
+    /// Set when the stop begins: what runs ends in peace, and nothing new should be sent here.
     pub draining: AtomicBool,
+}
+
+impl State {
+    /// Whether the stop has begun.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    /// Whole seconds since the process began to serve.
+    pub fn uptime_seconds(&self) -> u64 {
+        self.started.elapsed().as_secs()
+    }
 }

@@ -1,0 +1,127 @@
+//! `/api/metrics`, figures for people and scripts, and `/metrics`, the page for Prometheus.
+
+use std::sync::Arc;
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Serialize;
+
+use super::blocking;
+use super::budgets::standings;
+use super::input::Params;
+use super::status::{CacheJson, QueueJson};
+use crate::domain::{Picodollars, Window};
+use crate::http::problem::Problem;
+use crate::http::state::State;
+use crate::ledger::{LedgerError, TimeRange};
+use crate::routing::Circuit;
+use crate::telemetry::Percentiles;
+
+/// What the page is: the format that the library writes.
+pub(super) const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// A page with a gauge for every key of a large team would be larger than all the rest together.
+const BUDGETS_MAX: usize = 1_000;
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct MetricsJson {
+    uptime_seconds: u64,
+    requests: RequestsJson,
+    errors: ErrorsJson,
+    tokens: TokensJson,
+    latency_ms: PercentilesJson,
+    time_to_first_token_ms: PercentilesJson,
+    cost_usd: CostJson,
+    cache: CacheJson,
+    queue: QueueJson,
+}
+
+/// Since the process began.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct RequestsJson {
+    total: u64,
+    in_flight: i64,
+}
+
+#[derive(Debug, Serialize)]
+struct ErrorsJson {
+    total: u64,
+    rate: f64,
+}
+
+#[derive(Debug, Serialize)]
+struct TokensJson {
+    input: u64,
+    output: u64,
+}
+
+/// Of the most recent calls; null before the first.
+#[derive(Debug, Serialize)]
+struct PercentilesJson {
+    p50: Option<u32>,
+    p95: Option<u32>,
+}
+
+impl From<Percentiles> for PercentilesJson {
+    fn from(Percentiles { p50, p95 }: Percentiles) -> Self {
+        Self { p50, p95 }
+    }
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct CostJson {
+    today: Picodollars,
+    this_month: Picodollars,
+}
+
+/// `GET /api/metrics`.
+pub(super) async fn show(state: web::Data<State>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+    Params::of(&request, &[])?;
+    let (ledger, now) = (Arc::clone(&state.ledger), state.clock.now());
+    let spent = move |window: Window| {
+        let window = window.at(now, ledger.zone());
+        let (from, until) = (window.start(ledger.zone()).unwrap_or(now), window.end(ledger.zone()).unwrap_or(now));
+        ledger.costs(TimeRange { from, until }, &[]).map(|costs| costs.total.cost)
+    };
+    let cost_usd = blocking(move || {
+        Ok::<_, LedgerError>(CostJson { today: spent(Window::Day)?, this_month: spent(Window::Month)? })
+    })
+    .await?;
+    let totals = state.metrics.totals();
+    let (latency, first_token) = state.metrics.recent();
+    let rate = if totals.requests == 0 { 0.0 } else { totals.errors as f64 / totals.requests as f64 };
+    Ok(HttpResponse::Ok().json(MetricsJson {
+        uptime_seconds: state.uptime_seconds(),
+        requests: RequestsJson { total: totals.requests, in_flight: totals.in_flight },
+        errors: ErrorsJson { total: totals.errors, rate },
+        tokens: TokensJson { input: totals.input_tokens, output: totals.output_tokens },
+        latency_ms: latency.into(),
+        time_to_first_token_ms: first_token.into(),
+        cost_usd,
+        cache: CacheJson::default(),
+        queue: QueueJson::of(&state),
+    }))
+}
+
+/// `GET /metrics`.
+pub(super) async fn page(state: web::Data<State>) -> HttpResponse {
+    let router = state.gateway.router();
+    for provider in &state.config.providers {
+        let circuit = match router.health().of_provider(&provider.name) {
+            Circuit::Closed { .. } => 0,
+            Circuit::HalfOpen { .. } => 1,
+            Circuit::Open { .. } => 2,
+        };
+        state.metrics.circuit(provider.name.as_str(), circuit);
+    }
+    let budgets = state.keys.budgets().iter().take(BUDGETS_MAX).map(Arc::clone).collect();
+    // Where the ledger can't be read, the counters are still worth showing: that is when somebody looks.
+    if let Ok(standings) = standings(&state, budgets).await {
+        for standing in standings {
+            let (scope, window) = (standing.definition.scope.to_string(), standing.definition.window.as_str());
+            state.metrics.budget(&scope, window, standing.free().to_dollars_f64());
+        }
+    }
+    HttpResponse::Ok().content_type(OPENMETRICS).body(state.metrics.page())
+}

@@ -1,0 +1,82 @@
+//! `/api/providers`: what stands behind the gateway, and how it does.
+
+use std::time::Duration;
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Serialize;
+use url::Url;
+
+use super::Items;
+use super::input::Params;
+use crate::config::{ProviderConfig, Timeouts};
+use crate::domain::ProviderKind;
+use crate::http::problem::Problem;
+use crate::http::state::State;
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ProviderJson {
+    name: String,
+    kind: &'static str,
+    /// Null for the sandbox, which has no address.
+    base_url: Option<String>,
+    catalog: String,
+    circuit: &'static str,
+    concurrent_requests_max: u32,
+    timeouts: TimeoutsJson,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct TimeoutsJson {
+    connect_ms: u64,
+    first_token_ms: u64,
+    idle_ms: u64,
+    total_ms: u64,
+}
+
+impl From<Timeouts> for TimeoutsJson {
+    fn from(timeouts: Timeouts) -> Self {
+        let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        Self {
+            connect_ms: ms(timeouts.connect),
+            first_token_ms: ms(timeouts.first_token),
+            idle_ms: ms(timeouts.idle),
+            total_ms: ms(timeouts.total),
+        }
+    }
+}
+
+/// `GET /api/providers`.
+pub(super) async fn list(state: web::Data<State>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+    Params::of(&request, &[])?;
+    let router = state.gateway.router();
+    let provider = |provider: &ProviderConfig| ProviderJson {
+        name: provider.name.to_string(),
+        kind: provider.kind.as_str(),
+        base_url: (provider.kind != ProviderKind::Sandbox).then(|| address(&provider.base_url)),
+        catalog: provider.catalog.clone(),
+        circuit: router.health().of_provider(&provider.name).as_str(),
+        concurrent_requests_max: provider.concurrent_requests_max,
+        timeouts: provider.timeouts.into(),
+    };
+    let items = state.config.providers.iter().map(provider).collect();
+    Ok(HttpResponse::Ok().json(Items { items, next_cursor: None }))
+}
+
+/// Host and path alone: a name, a password or a query could be a credential.
+fn address(url: &Url) -> String {
+    let path = url.path().trim_end_matches('/');
+    format!("{}{path}", url.origin().ascii_serialization())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_no_credentials() {
+        let url = Url::parse("https://user:canary@api.example:8443/v1/?key=canary#canary").unwrap();
+        assert_eq!(address(&url), "https://api.example:8443/v1");
+    }
+}

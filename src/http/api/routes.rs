@@ -1,0 +1,194 @@
+//! The table of routes: each with its path, whom it is for, what it takes and answers, and its handler.
+
+use actix_web::web::route;
+
+use super::Answer::{Json, Nothing, Text};
+use super::Verb::{Delete, Get, Post, Put};
+use super::{RouteSpec, budgets, costs, keys, metrics, providers, requests, status};
+use crate::http::guard::Access;
+use crate::http::{health, openapi};
+
+/// Reads without parameters: what most routes have in common.
+const READ: RouteSpec = RouteSpec {
+    verb: Get,
+    path: "",
+    access: Access::Admin,
+    summary: "",
+    parameters: &[],
+    body: None,
+    status: 200,
+    answer: Nothing,
+    handler: route,
+};
+
+/// Every route of the management API, of health and of metrics.
+pub const ROUTES: &[RouteSpec] = &[
+    RouteSpec {
+        path: "/health",
+        access: Access::Open,
+        summary: "Tells whether calls can be booked, and so be made.",
+        answer: Json("Health"),
+        handler: || route().to(health::health),
+        ..READ
+    },
+    RouteSpec {
+        path: "/ready",
+        access: Access::Open,
+        summary: "Tells whether new calls should be sent to this instance.",
+        answer: Json("Health"),
+        handler: || route().to(health::ready),
+        ..READ
+    },
+    RouteSpec {
+        path: "/metrics",
+        access: Access::Metrics,
+        summary: "Gives the metrics page for Prometheus.",
+        answer: Text(metrics::OPENMETRICS),
+        handler: || route().to(metrics::page),
+        ..READ
+    },
+    RouteSpec {
+        path: "/api/status",
+        summary: "Shows the state of the server on one page.",
+        answer: Json("Status"),
+        handler: || route().to(status::show),
+        ..READ
+    },
+    RouteSpec {
+        path: "/api/metrics",
+        summary: "Gives figures since the start, and what was spent today and this month.",
+        answer: Json("Metrics"),
+        handler: || route().to(metrics::show),
+        ..READ
+    },
+    RouteSpec {
+        path: "/api/costs",
+        summary: "Sums what was spent in a range of time, in groups if asked.",
+        parameters: costs::PARAMETERS,
+        answer: Json("Costs"),
+        handler: || route().to(costs::show),
+        ..READ
+    },
+    RouteSpec {
+        path: "/api/costs.csv",
+        summary: "Exports a row for each entry of a range of time, or for each group with groupBy.",
+        parameters: costs::CSV_PARAMETERS,
+        answer: Text("text/csv"),
+        handler: || route().to(costs::export),
+        ..READ
+    },
+    RouteSpec {
+        path: "/api/requests",
+        access: Access::OwnOrAdmin,
+        summary: "Lists ended calls, newest first; with status=pending those that run. A virtual key sees its own.",
+        parameters: requests::PARAMETERS,
+        answer: Json("RequestList"),
+        handler: || route().to(requests::list),
+        ..READ
+    },
+    RouteSpec {
+        path: "/api/requests/{id}",
+        access: Access::OwnOrAdmin,
+        summary: "Shows one call with all its attempts. A virtual key sees its own.",
+        answer: Json("RequestDetail"),
+        handler: || route().to(requests::show),
+        ..READ
+    },
+    RouteSpec {
+        path: "/api/keys",
+        summary: "Lists all virtual keys, oldest first, the revoked ones too.",
+        parameters: keys::PARAMETERS,
+        answer: Json("KeyList"),
+        handler: || route().to(keys::list),
+        ..READ
+    },
+    RouteSpec {
+        verb: Post,
+        path: "/api/keys",
+        summary: "Makes a virtual key and its budgets; its secret is in this answer only.",
+        body: Some("NewKey"),
+        status: 201,
+        answer: Json("MadeKey"),
+        handler: || route().to(keys::create),
+        ..READ
+    },
+    RouteSpec {
+        path: "/api/keys/{id}",
+        summary: "Shows one virtual key.",
+        answer: Json("Key"),
+        handler: || route().to(keys::show),
+        ..READ
+    },
+    RouteSpec {
+        verb: Delete,
+        path: "/api/keys/{id}",
+        summary: "Revokes a virtual key: it opens nothing any more, and stays in the list.",
+        status: 204,
+        handler: || route().to(keys::revoke),
+        ..READ
+    },
+    RouteSpec {
+        verb: Post,
+        path: "/api/keys/{id}/rotate",
+        summary: "Gives a virtual key a new secret, which is in this answer only; the old one opens nothing any more.",
+        answer: Json("MadeKey"),
+        handler: || route().to(keys::rotate),
+        ..READ
+    },
+    RouteSpec {
+        path: "/api/budgets",
+        summary: "Lists all budgets, oldest first, and how they stand.",
+        parameters: budgets::PARAMETERS,
+        answer: Json("BudgetList"),
+        handler: || route().to(budgets::list),
+        ..READ
+    },
+    RouteSpec {
+        verb: Post,
+        path: "/api/budgets",
+        summary: "Makes a budget; a scope and window have at most one.",
+        body: Some("NewBudget"),
+        status: 201,
+        answer: Json("Budget"),
+        handler: || route().to(budgets::create),
+        ..READ
+    },
+    RouteSpec {
+        path: "/api/budgets/{id}",
+        summary: "Shows one budget and how it stands.",
+        answer: Json("Budget"),
+        handler: || route().to(budgets::show),
+        ..READ
+    },
+    RouteSpec {
+        verb: Put,
+        path: "/api/budgets/{id}",
+        summary: "Changes a budget's limit, action and thresholds.",
+        body: Some("BudgetTerms"),
+        answer: Json("Budget"),
+        handler: || route().to(budgets::change),
+        ..READ
+    },
+    RouteSpec {
+        verb: Delete,
+        path: "/api/budgets/{id}",
+        summary: "Removes a budget.",
+        status: 204,
+        handler: || route().to(budgets::remove),
+        ..READ
+    },
+    RouteSpec {
+        path: "/api/providers",
+        summary: "Lists the configured providers and the state of their circuits.",
+        answer: Json("ProviderList"),
+        handler: || route().to(providers::list),
+        ..READ
+    },
+    RouteSpec {
+        path: "/api/openapi.json",
+        summary: "Describes every path of this API.",
+        answer: Json("OpenApi"),
+        handler: || route().to(openapi::show),
+        ..READ
+    },
+];
