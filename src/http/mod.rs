@@ -4,11 +4,12 @@ pub mod api;
 pub mod dashboard;
 mod dialect;
 pub mod guard;
-mod health;
+pub mod health;
 mod inference;
 mod models;
-mod openapi;
-mod problem;
+pub mod openapi;
+pub mod problem;
+pub mod sandbox_server;
 mod state;
 
 use std::net::TcpListener;

@@ -1,8 +1,265 @@
-//! The command line.
+//! The command line: one file per command, and what they share.
+//!
+//! Results go to standard output, everything else to standard error. Exit codes: 0 done, 1 failed, 2 wrong usage, wrong
+//! settings included. Commands that manage a server work on the one that runs, or on the data folder when none does,
+//! never on both ([`reach`]).
 
+mod admin;
+mod budget;
+mod check_config;
+mod client;
+mod completions;
+mod demo;
+mod key;
+mod reach;
+mod sandbox;
+mod serve;
+mod terminal;
+mod verify;
+
+use std::path::PathBuf;
 use std::process::ExitCode;
+
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+
+use super::Settings;
+use crate::config::Problems;
+use crate::telemetry::logs;
+
+/// What the process tells about itself.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// The variable that says what is logged.
+const LOG_VARIABLE: &str = "TOLLGATE_LOG";
+/// The exit code of wrong usage.
+const WRONG_USAGE: u8 = 2;
+
+const EXAMPLES: &str = "\
+Examples:
+  tollgate                                    start on 127.0.0.1:8000, keys from the environment or .env
+  tollgate demo                               try everything without any provider key
+  tollgate check-config --print               what the settings come to, and what is wrong with them
+  tollgate key create ci --budget day=1.00    a virtual key that can spend a dollar a day
+  tollgate budget set everything month 500    no more than 500 dollars a month, whoever calls
+
+Commands work on the running server when there is one (found by its data folder, or given by --server and --token), and
+on the data folder when there is none. Exit codes: 0 done, 1 failed, 2 wrong usage or wrong settings.";
+
+/// One binary between a team and its AI providers: routing, exact costs, budgets, dashboard.
+#[derive(Debug, Parser)]
+#[command(name = "tollgate", version, after_help = EXAMPLES, disable_help_subcommand = true)]
+struct Arguments {
+    #[command(flatten)]
+    shared: Shared,
+    #[command(flatten)]
+    serve: serve::ServeArguments,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// What every command takes.
+#[derive(Clone, Debug, Default, Args)]
+struct Shared {
+    /// The file of settings [default: tollgate.toml, where there is one]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "For all commands")]
+    config: Option<PathBuf>,
+    /// The folder of everything that is kept [default: tollgate-data]
+    #[arg(long, global = true, value_name = "DIR", help_heading = "For all commands")]
+    data_dir: Option<PathBuf>,
+    /// The running server to work on, such as http://127.0.0.1:8000
+    #[arg(long, global = true, value_name = "URL", env = "TOLLGATE_SERVER", help_heading = "For all commands")]
+    server: Option<String>,
+    /// The admin token to show to it
+    #[arg(
+        long,
+        global = true,
+        value_name = "TOKEN",
+        env = "TOLLGATE_ADMIN_TOKEN",
+        hide_env_values = true,
+        help_heading = "For all commands"
+    )]
+    token: Option<String>,
+    /// Print results as JSON
+    #[arg(long, global = true, help_heading = "For all commands")]
+    json: bool,
+}
+
+impl Shared {
+    /// What is said here about settings; `more` are the keys that the command's own flags set.
+    fn settings(&self, more: impl IntoIterator<Item = (&'static str, String)>) -> Settings {
+        let data_dir = self.data_dir.as_ref().map(|folder| ("data_dir", folder.display().to_string()));
+        Settings { file: self.config.clone(), flags: data_dir.into_iter().chain(more).collect() }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start the server (the same as no command at all)
+    Serve(serve::ServeArguments),
+    /// Start a server with a built-in provider and send it real calls: no key and no money needed
+    Demo(demo::DemoArguments),
+    /// Serve the built-in provider as a plain upstream, to test programs against
+    Sandbox(sandbox::SandboxArguments),
+    /// Tell everything that is wrong with the settings
+    CheckConfig(check_config::CheckConfigArguments),
+    /// Prove the ledger: every sum is what the entries come to
+    Verify,
+    /// Make, list and take back virtual keys
+    #[command(subcommand)]
+    Key(key::KeyCommand),
+    /// Limit what may be spent
+    #[command(subcommand)]
+    Budget(budget::BudgetCommand),
+    /// Admins: the first one, forgotten passwords, tokens for scripts
+    #[command(subcommand)]
+    Admin(admin::AdminCommand),
+    /// Print a script that completes this program's commands
+    Completions(completions::CompletionsArguments),
+}
+
+/// The command can't be as it was typed.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Usage(String);
 
 /// Runs the command line and tells how it ended.
 pub fn main() -> ExitCode {
-    ExitCode::SUCCESS
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are no errors, and go where results go.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(WRONG_USAGE));
+        }
+    };
+    // Another provider was installed by whoever uses this as a library, and serves as well.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    match run(arguments) {
+        Ok(code) => code,
+        Err(error) => {
+            terminal::tell(&format!("tollgate: {}", told(&error)));
+            let is_usage = error.is::<Usage>() || error.is::<Problems>();
+            if is_usage { ExitCode::from(WRONG_USAGE) } else { ExitCode::FAILURE }
+        }
+    }
+}
+
+/// An error and its causes, each said once: some errors repeat theirs.
+fn told(error: &anyhow::Error) -> String {
+    if error.is::<Problems>() {
+        return format!("the settings can't be used:\n{error}");
+    }
+    let mut told = error.to_string();
+    for cause in error.chain().skip(1) {
+        let cause = cause.to_string();
+        if !told.contains(&cause) {
+            told.push_str(": ");
+            told.push_str(&cause);
+        }
+    }
+    told
+}
+
+fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let Arguments { shared, serve: bare, command } = arguments;
+    if command.is_some() && bare != serve::ServeArguments::default() {
+        return Err(Usage("--listen belongs to the command that starts a server: write it behind it".to_owned()).into());
+    }
+    let is_server = matches!(command, None | Some(Command::Serve(_)));
+    start_log(is_server);
+    match command {
+        None => serve::run(&shared, &bare),
+        Some(Command::Serve(arguments)) => serve::run(&shared, &arguments),
+        Some(Command::Demo(arguments)) => demo::run(&arguments),
+        Some(Command::Sandbox(arguments)) => sandbox::run(&arguments),
+        Some(Command::CheckConfig(arguments)) => check_config::run(&shared, &arguments),
+        Some(Command::Verify) => verify::run(&shared),
+        Some(Command::Key(command)) => block_on(key::run(&shared, command)),
+        Some(Command::Budget(command)) => block_on(budget::run(&shared, command)),
+        Some(Command::Admin(command)) => block_on(admin::run(&shared, command)),
+        Some(Command::Completions(arguments)) => {
+            terminal::print(&completions::script(&arguments, Arguments::command()));
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// A server logs what it does, JSON where nobody watches; other commands only tell what goes wrong.
+fn start_log(is_server: bool) {
+    #[expect(clippy::disallowed_methods, reason = "this layer reads the environment, and the log starts before the settings")]
+    let asked = std::env::var(LOG_VARIABLE).ok().filter(|filter| !filter.trim().is_empty());
+    let filter = asked.or_else(|| (!is_server).then(|| "warn".to_owned()));
+    logs::start(filter.as_deref(), is_server && !terminal::is_watched());
+}
+
+/// Runs a command to its end on a runtime of its own.
+fn block_on<T>(work: impl Future<Output = T>) -> T {
+    actix_web::rt::System::new().block_on(work)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Arguments, clap::Error> {
+        Arguments::try_parse_from(line.split_whitespace())
+    }
+
+    #[test]
+    fn the_definition_of_the_command_line_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn no_command_is_serve() {
+        let bare = parse("tollgate --listen 127.0.0.1:0").unwrap();
+        assert!(bare.command.is_none());
+        let Some(Command::Serve(serve)) = parse("tollgate serve --listen 127.0.0.1:0").unwrap().command else {
+            panic!("serve is a command");
+        };
+        assert_eq!(bare.serve, serve);
+    }
+
+    #[test]
+    fn what_all_commands_take_may_stand_before_or_behind_them() {
+        for line in ["tollgate --config f.toml --json key list", "tollgate key list --json --config f.toml"] {
+            let shared = parse(line).unwrap().shared;
+            assert!(shared.json && shared.config.as_deref() == Some(std::path::Path::new("f.toml")), "{line}");
+        }
+    }
+
+    #[test]
+    fn wrong_usage_has_the_exit_code_2_and_help_has_0() {
+        for line in ["tollgate frobnicate", "tollgate key create", "tollgate --lisen x", "tollgate budget set everything"] {
+            assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
+        }
+        for line in ["tollgate --help", "tollgate --version", "tollgate key create --help"] {
+            assert_eq!(parse(line).unwrap_err().exit_code(), 0, "{line}");
+        }
+    }
+
+    #[test]
+    fn an_address_before_a_command_that_does_not_listen_is_refused() {
+        let refused = run(parse("tollgate --listen 127.0.0.1:0 verify").unwrap()).unwrap_err();
+        assert!(refused.is::<Usage>(), "{refused}");
+    }
+
+    #[test]
+    fn every_command_teaches_by_examples() {
+        fn check(command: &clap::Command) {
+            let name = command.get_name();
+            for child in command.get_subcommands() {
+                check(child);
+            }
+            let teaches = command.get_after_help().is_some_and(|help| help.to_string().contains("tollgate"));
+            assert!(command.has_subcommands() || teaches, "{name} has no example");
+            assert!(command.get_about().is_some(), "{name} doesn't say what it is for");
+        }
+        check(&Arguments::command());
+    }
+
+    #[test]
+    fn a_cause_that_its_error_repeats_is_told_once() {
+        let error = anyhow::anyhow!("the disk is full").context("nothing was written: the disk is full").context("verify");
+        assert_eq!(told(&error), "verify: nothing was written: the disk is full");
+    }
 }

@@ -1,0 +1,67 @@
+//! `tollgate check-config`: the same checks as at the start, without a start.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use serde_json::json;
+
+use super::super::{parts, price_file, read_settings};
+use super::{Shared, WRONG_USAGE, terminal};
+use crate::config::Problem;
+
+const EXAMPLES: &str = "\
+Examples:
+  tollgate check-config
+  tollgate check-config --config /etc/tollgate.toml
+  tollgate check-config --print > effective.toml
+
+Exit codes: 0 the settings can be used, 2 they can't.";
+
+/// Arguments of `check-config`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct CheckConfigArguments {
+    /// Print the settings as they are in effect, defaults included and secrets masked
+    #[arg(long)]
+    print: bool,
+}
+
+/// Checks the settings, the files that they name included.
+pub(super) fn run(shared: &Shared, arguments: &CheckConfigArguments) -> anyhow::Result<ExitCode> {
+    let (problems, warnings, masked) = match read_settings(&shared.settings([])) {
+        Ok(config) => {
+            // What only the start would find out.
+            let read = [price_file::catalog(&config).err(), parts::upstreams(&config).err()];
+            let problems = read.into_iter().flatten().map(|error| format!("{error:#}")).collect();
+            (problems, config.warnings.clone(), Some(config.masked()))
+        }
+        Err(problems) => (problems.iter().map(ToString::to_string).collect::<Vec<_>>(), Vec::new(), None),
+    };
+    if shared.json {
+        let warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+        let settings = masked.filter(|_| arguments.print);
+        let told = json!({ "ok": problems.is_empty(), "problems": problems, "warnings": warnings, "settings": settings });
+        terminal::print(&told.to_string());
+    } else {
+        tell(&problems, &warnings);
+        match masked.filter(|_| arguments.print) {
+            Some(masked) => terminal::print(&masked),
+            None if problems.is_empty() => terminal::print("the settings can be used"),
+            None => {}
+        }
+    }
+    Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(WRONG_USAGE) })
+}
+
+fn tell(problems: &[String], warnings: &[Problem]) {
+    for problem in problems {
+        terminal::tell(&format!("problem: {problem}"));
+    }
+    for warning in warnings {
+        terminal::tell(&format!("warning: {warning}"));
+    }
+    if !problems.is_empty() {
+        let noun = if problems.len() == 1 { "problem" } else { "problems" };
+        terminal::tell(&format!("the settings can't be used: {} {noun}", problems.len()));
+    }
+}

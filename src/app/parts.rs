@@ -1,0 +1,202 @@
+//! Every part of the program, built from the settings in the order of who needs whom.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+
+use super::folder::DataFolder;
+use super::price_file;
+use crate::budget::Budgets;
+use crate::config::{Config, Durability, ProviderConfig};
+use crate::domain::{ProviderKind, RequestIds};
+use crate::gateway::{self, Gateway};
+use crate::keys::Keys;
+use crate::ledger::{Acknowledge, Ledger, LedgerOptions};
+use crate::provider::sandbox::{SandboxSettings, parse_script};
+use crate::provider::{ClientSettings, Upstream};
+use crate::routing::{HealthBook, Router};
+use crate::runtime::{Clock, Tasks};
+use crate::store::{OpenOptions, Settings};
+use crate::telemetry::Metrics;
+
+/// Memory for cached pages of the settings, which are read whole at the start and seldom after.
+const SETTINGS_CACHE_BYTES: usize = 4 << 20;
+/// How long the ledger is waited for by whoever still has it at the stop.
+const LAST_HOLDERS_WAIT_MAX: Duration = Duration::from_secs(2);
+
+/// What a server is made of, ready to serve.
+pub(crate) struct Parts {
+    pub(crate) config: Arc<Config>,
+    pub(crate) keys: Arc<Keys>,
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) budgets: Arc<Budgets>,
+    pub(crate) gateway: Arc<Gateway>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) clock: Clock,
+    pub(crate) tasks: Tasks,
+}
+
+impl Parts {
+    /// Opens what the folder keeps and builds the rest around it.
+    pub(crate) async fn build(config: Config, folder: &DataFolder, clock: Clock) -> anyhow::Result<Self> {
+        let config = Arc::new(config);
+        let tasks = Tasks::default();
+        let metrics = Arc::new(Metrics::default());
+        let keys = Arc::new(open_keys(folder)?);
+        if let Some(token) = &config.admin_token {
+            keys.accept_admin_token("TOLLGATE_ADMIN_TOKEN", token)?;
+        }
+        let ledger = Arc::new(open_ledger(folder, &config)?);
+        let budgets = Arc::new(Budgets::new(Arc::clone(&keys), Arc::clone(&ledger)));
+        budgets.track_all(clock.now()).await?;
+        let catalog = price_file::catalog(&config)?;
+        let upstreams = upstreams(&config)?;
+        let health = Arc::new(HealthBook::default());
+        let router = Arc::new(Router::new(upstreams, config.routes.clone(), Arc::new(catalog), health));
+        let salt = getrandom::u64().map_err(|error| anyhow!("the system gives no random numbers: {error}"))?;
+        let gateway = Gateway::new(gateway::Parts {
+            config: Arc::clone(&config),
+            router,
+            ledger: Arc::clone(&ledger),
+            budgets: Arc::clone(&budgets),
+            keys: Arc::clone(&keys),
+            metrics: Arc::clone(&metrics),
+            clock: clock.clone(),
+            tasks: tasks.clone(),
+            ids: RequestIds::new(salt),
+        });
+        Ok(Self { config, keys, ledger, budgets, gateway: Arc::new(gateway), metrics, clock, tasks })
+    }
+
+    /// How the workers make connections to providers.
+    pub(crate) fn client_settings(&self) -> ClientSettings {
+        ClientSettings { ca_file: self.config.tls.ca_file.clone() }
+    }
+
+    /// Writes what is only in memory, and closes the files. Nothing may run any more.
+    pub(crate) async fn close(self) {
+        let Self { config: _, keys, ledger, budgets, gateway, metrics: _, clock, tasks: _ } = self;
+        if let Err(error) = keys.flush_sessions(clock.now()) {
+            tracing::warn!("the last use of sessions couldn't be written: {error}");
+        }
+        drop((gateway, budgets));
+        let mut ledger = ledger;
+        let until = tokio::time::Instant::now() + LAST_HOLDERS_WAIT_MAX;
+        loop {
+            match Arc::try_unwrap(ledger) {
+                Ok(ledger) => {
+                    ledger.stop();
+                    return;
+                }
+                Err(_) if tokio::time::Instant::now() >= until => {
+                    // What was promised is on the disk; what such a call would still book is taken up at the next start.
+                    tracing::warn!("a call still runs at the stop; the next start books it");
+                    return;
+                }
+                Err(held) => ledger = held,
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+/// Opens the settings of a folder with the secret that belongs to them.
+pub(crate) fn open_keys(folder: &DataFolder) -> anyhow::Result<Keys> {
+    let settings = Settings::open(&OpenOptions {
+        path: folder.path().join("settings.redb"),
+        name: "settings",
+        cache_bytes: SETTINGS_CACHE_BYTES,
+    })?;
+    Ok(Keys::open(settings, &folder.path().join("pepper"))?)
+}
+
+/// Opens the ledger of a folder.
+pub(crate) fn open_ledger(folder: &DataFolder, config: &Config) -> anyhow::Result<Ledger> {
+    let acknowledge = match config.ledger.durability {
+        Durability::Strict => Acknowledge::Durable,
+        Durability::Relaxed => Acknowledge::Queued,
+    };
+    Ok(Ledger::open(LedgerOptions { path: ledger_path(folder.path()), zone: config.time_zone.clone(), acknowledge })?)
+}
+
+/// Where the ledger of a folder is.
+pub(crate) fn ledger_path(folder: &Path) -> std::path::PathBuf {
+    folder.join("ledger.redb")
+}
+
+/// Makes the configured providers, in the order of the file.
+pub(crate) fn upstreams(config: &Config) -> anyhow::Result<Vec<Arc<Upstream>>> {
+    let upstream = |provider: &ProviderConfig| {
+        let sandbox = (provider.kind == ProviderKind::Sandbox).then(|| sandbox_settings(provider)).transpose()?;
+        Ok(Arc::new(Upstream::new(provider, sandbox)))
+    };
+    config.providers.iter().map(upstream).collect()
+}
+
+/// How a configured sandbox behaves.
+fn sandbox_settings(provider: &ProviderConfig) -> anyhow::Result<SandboxSettings> {
+    let sandbox = &provider.sandbox;
+    let script = match &sandbox.script {
+        None => Arc::default(),
+        Some(path) => read_script(path).with_context(|| format!("the script of provider {}", provider.name))?,
+    };
+    Ok(SandboxSettings {
+        latency: sandbox.latency,
+        chunk_delay: sandbox.chunk_delay,
+        error_rate: sandbox.error_rate,
+        rate_limit_rate: sandbox.rate_limit_rate,
+        hang_rate: sandbox.hang_rate,
+        script,
+    })
+}
+
+/// Reads a sandbox's script.
+pub(crate) fn read_script(path: &Path) -> anyhow::Result<Arc<[crate::provider::sandbox::ScriptLine]>> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("{} can't be read", path.display()))?;
+    parse_script(&text).with_context(|| path.display().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn build(folder: &Path, settings: &str) -> anyhow::Result<Parts> {
+        let config = Config::from_toml(settings).unwrap();
+        let folder = DataFolder::claim_within(folder, Duration::ZERO).unwrap();
+        Parts::build(config, &folder, Clock::manual("2026-11-22T12:00:00Z".parse().unwrap())).await
+    }
+
+    #[tokio::test]
+    async fn a_fresh_folder_gets_all_its_files_and_opens_again() {
+        let folder = tempfile::tempdir().unwrap();
+        for _ in 0..2 {
+            let parts = build(folder.path(), "").await.unwrap();
+            assert!(parts.keys.setup_needed());
+            parts.close().await;
+        }
+        for file in ["settings.redb", "ledger.redb", "pepper", "tollgate.lock"] {
+            assert!(folder.path().join(file).is_file(), "{file}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_damaged_ledger_is_refused_with_what_to_do_and_left_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        build(folder.path(), "").await.unwrap().close().await;
+        let path = ledger_path(folder.path());
+        std::fs::write(&path, "no ledger at all").unwrap();
+        let refused = format!("{:#}", build(folder.path(), "").await.err().unwrap());
+        assert!(refused.contains("ledger") && refused.contains("restore it from a backup"), "{refused}");
+        assert_eq!(std::fs::read(&path).unwrap(), b"no ledger at all");
+    }
+
+    #[tokio::test]
+    async fn a_script_that_is_not_there_is_told_with_its_provider() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = "[[providers]]\nname = \"box\"\nkind = \"sandbox\"\nscript = \"/nowhere/script.jsonl\"\n";
+        let refused = format!("{:#}", build(folder.path(), settings).await.err().unwrap());
+        assert!(refused.contains("provider box") && refused.contains("/nowhere/script.jsonl"), "{refused}");
+    }
+}
