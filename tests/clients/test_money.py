@@ -172,12 +172,6 @@ def test_repeated_input_counts_of_a_thinking_stream_replace_the_first_ones(anthr
     assert row["reasoning_tokens"] == "40"
 
 
-def test_a_translated_call_is_priced_by_what_the_provider_reported(openai_client, gateway, marker):
-    call_openai(openai_client, "anthropic/claude-haiku-4-5", marker, "fixture:anthropic_message.json")
-    # As the same call through the other SDK.
-    check_exact(gateway, marker, (12, 2048, 1536, 14), 2_974_800_000)
-
-
 def test_the_tier_that_the_answer_names_is_the_one_billed(openai_client, gateway, marker):
     call_openai(openai_client, "openai/gpt-4o-mini", marker, "tier:priority usage:in=1000,read=100,out=10 hello")
     # 1000 x 250,000 = 250,000,000; 100 x 125,000 = 12,500,000; 10 x 1,000,000 = 10,000,000
@@ -204,24 +198,6 @@ def test_a_price_from_the_file_is_used(openai_client, gateway, marker):
     call_openai(openai_client, "compat/qwen3-coder", marker, "usage:in=1001,out=77 hello")
     # 1001 x 200,000 = 200,200,000; 77 x 800,000 = 61,600,000
     check_exact(gateway, marker, (1001, 0, 0, 77), 261_800_000)
-
-
-def test_embeddings_are_booked(openai_client, gateway, marker):
-    openai_client.embeddings.create(
-        model="openai/text-embedding-3-small", input=["one two three", "four"], extra_headers={"x-request-id": marker}
-    )
-    # 4 x 20,000 = 80,000
-    check_exact(gateway, marker, (4, 0, 0, 0), 80_000)
-
-
-def test_the_responses_endpoint_is_booked(openai_client, gateway, marker):
-    openai_client.responses.create(
-        model="openai/gpt-4o-mini",
-        input=f"id:{marker} usage:in=300,read=200,out=50 hello",
-        extra_headers={"x-request-id": marker},
-    )
-    # 300 x 150,000 = 45,000,000; 200 x 75,000 = 15,000,000; 50 x 600,000 = 30,000,000
-    check_exact(gateway, marker, (300, 200, 0, 50), 90_000_000)
 
 
 # Costs without a clean report
@@ -317,26 +293,6 @@ def test_a_fallback_is_one_row_under_the_provider_that_answered(openai_client, g
     call_openai(openai_client, "resilient", marker, "usage:in=100,out=10 hello")
     row = check_exact(gateway, marker, (100, 0, 0, 10), 21_000_000)
     assert (row["provider"], row["requested_model"]) == ("openai", "resilient")
-
-
-def test_the_same_call_again_is_a_hit_at_no_cost(openai_client, gateway, upstream, marker):
-    def ask(client_id, **options):
-        return openai_client.chat.completions.with_raw_response.create(
-            model="openai/gpt-4o-mini",
-            messages=[{"role": "user", "content": f"id:{marker} usage:in=100,out=10 echo:once"}],
-            extra_headers={"x-request-id": client_id, **options},
-        )
-
-    first, second = ask(f"{marker}-1"), ask(f"{marker}-2")
-    assert (first.headers["x-tollgate-cache"], second.headers["x-tollgate-cache"]) == ("miss", "hit")
-    assert second.parse().choices[0].message.content == "once"
-    assert Decimal(second.headers["x-tollgate-cost-usd"]) == 0
-    assert len(upstream.account(marker)) == 1
-    row = settled_row(gateway, f"{marker}-2")
-    assert (row["status"], row["cache"], Decimal(row["cost_usd"])) == ("settled", "hit", 0)
-    third = ask(f"{marker}-3", **{"x-tollgate-cache": "bypass"})
-    assert third.headers["x-tollgate-cache"] == "bypass"
-    assert len(upstream.account(marker)) == 2
 
 
 # Reports

@@ -28,7 +28,8 @@ pub(super) fn csv_row(rows: &mut Rows, entry: &Entry) {
         .text(facts.requested_model.as_str())
         .text(if facts.stream { "true" } else { "false" })
         .text(facts.cache.as_str())
-        .number(Some(usage.total_input()))
+        // The buckets of a row are disjoint: what was read from caches or written to them stands beside it.
+        .number(Some(usage.uncached_input + usage.audio_input))
         .number(Some(usage.cache_read))
         .number(Some(usage.cache_write()))
         .number(Some(usage.total_output()))
