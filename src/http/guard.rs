@@ -146,7 +146,9 @@ fn admit(state: &State, access: Access, request: &HttpRequest) -> Result<Caller,
         if !session.has_csrf_token(presented) {
             return Err(Problem::new(
                 Code::CsrfFailed,
-                format!("with a session this needs the session's token in the header {CSRF_HEADER}: load the page again, or send an admin token as Authorization: Bearer"),
+                format!(
+                    "with a session this needs the session's token in the header {CSRF_HEADER}: load the page again, or send an admin token as Authorization: Bearer"
+                ),
             ));
         }
     }
@@ -229,7 +231,11 @@ pub fn check_same_site(state: &State, request: &HttpRequest) -> Result<(), Probl
     let Some(origin) = header("origin") else { return Ok(()) };
     let origin = Url::parse(origin).map_err(|_| refused("the origin of this request is hidden"))?;
     let is_public = state.config.public_url.as_ref().is_some_and(|public| public.origin() == origin.origin());
-    if is_public || header("host").is_some_and(|host| is_host(&origin, host)) { Ok(()) } else { Err(refused("this request comes from another origin")) }
+    if is_public || header("host").is_some_and(|host| is_host(&origin, host)) {
+        Ok(())
+    } else {
+        Err(refused("this request comes from another origin"))
+    }
 }
 
 /// Whether an origin has the host and port of a `Host` header; which scheme the browser used is not known behind a proxy.

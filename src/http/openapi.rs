@@ -94,7 +94,8 @@ fn responses(route: &RouteSpec) -> Value {
     if route.access == Access::Open {
         responses["503"] = json!({ "description": "Down.", "content": content("application/json", "Health") });
     } else {
-        responses["default"] = json!({ "description": "Refused or failed.", "content": content(PROBLEM_JSON, "Problem") });
+        responses["default"] =
+            json!({ "description": "Refused or failed.", "content": content(PROBLEM_JSON, "Problem") });
     }
     responses
 }

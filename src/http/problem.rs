@@ -134,7 +134,10 @@ impl Problem {
     /// Something that can't happen did; `what` goes to the log.
     pub fn internal(what: &dyn fmt::Display) -> Self {
         tracing::error!("a request failed for a reason of our own: {what}");
-        Self::new(Code::Internal, "Tollgate failed; the log of the server has the reason. Try again, and report it if it stays")
+        Self::new(
+            Code::Internal,
+            "Tollgate failed; the log of the server has the reason. Try again, and report it if it stays",
+        )
     }
 
     /// What went wrong.
@@ -193,7 +196,9 @@ impl From<KeyError> for Problem {
 impl From<LedgerError> for Problem {
     fn from(error: LedgerError) -> Self {
         match error {
-            LedgerError::Busy => Self::new(Code::Busy, "too many calls are waiting for the ledger: try again in a few seconds"),
+            LedgerError::Busy => {
+                Self::new(Code::Busy, "too many calls are waiting for the ledger: try again in a few seconds")
+            }
             LedgerError::Unwritable { .. } | LedgerError::Unreadable { .. } => {
                 tracing::error!("a request of the management API failed: {error}");
                 Self::new(
@@ -215,7 +220,8 @@ impl From<KeysError> for Problem {
             KeysError::NotFound { .. } => Self::new(Code::NotFound, detail),
             KeysError::KeyNotLive(_) => Self::new(Code::KeyNotLive, detail),
             KeysError::BudgetExists { id, .. } => {
-                Self::new(Code::BudgetExists, format!("{detail} with PUT /api/budgets/{id}")).with("budgetId", id.to_string())
+                Self::new(Code::BudgetExists, format!("{detail} with PUT /api/budgets/{id}"))
+                    .with("budgetId", id.to_string())
             }
             KeysError::Budget(error) => error.into(),
             KeysError::Password(_) => Self::field("password", detail),
@@ -279,7 +285,29 @@ mod tests {
     fn every_code_has_its_status() {
         let table: Vec<String> =
             Code::ALL.iter().map(|code| format!("{} {}", code.status().as_u16(), code.as_str())).collect();
-        insta::assert_snapshot!(table.join("\n"), @"");
+        insta::assert_snapshot!(table.join("\n"), @r##"
+        400 invalid_parameter
+        400 invalid_json
+        400 invalid_field
+        401 unauthenticated
+        401 invalid_credential
+        403 forbidden
+        403 csrf_failed
+        404 not_found
+        405 method_not_allowed
+        408 body_timeout
+        409 name_taken
+        409 budget_exists
+        409 key_not_live
+        409 limit_reached
+        409 set_up_already
+        413 body_too_large
+        415 unsupported_media_type
+        500 internal_error
+        503 busy
+        503 ledger_unavailable
+        503 settings_unavailable
+        "##);
     }
 
     fn code_of(error: impl Into<Problem>) -> &'static str {
@@ -314,9 +342,11 @@ mod tests {
     #[test]
     fn a_refused_credential_says_how_to_send_one_and_a_broken_server_when_to_come_back() {
         let refused = Problem::new(Code::Unauthenticated, "…").response();
-        assert_eq!(refused.headers()["www-authenticate"], "Bearer realm=\"tollgate\"");
-        assert_eq!(refused.headers()["content-type"], PROBLEM_JSON);
+        let header =
+            |response: &HttpResponse, name: &str| response.headers().get(name).unwrap().to_str().unwrap().to_owned();
+        assert_eq!(header(&refused, "www-authenticate"), "Bearer realm=\"tollgate\"");
+        assert_eq!(header(&refused, "content-type"), PROBLEM_JSON);
         let broken = Problem::new(Code::LedgerUnavailable, "…").response();
-        assert_eq!(broken.headers()["retry-after"], "5");
+        assert_eq!(header(&broken, "retry-after"), "5");
     }
 }

@@ -122,9 +122,9 @@ pub(super) async fn list(state: web::Data<State>, request: HttpRequest) -> Resul
     let params = Params::of(&request, PARAMETERS)?;
     let limit = params.whole("limit", 1..=PAGE_LEN_MAX, PAGE_LEN_MAX)?;
     let after = params.text("cursor").map(|cursor| {
-        cursor.parse::<BudgetId>().map_err(|_| {
-            Problem::parameter("cursor", "cursor has to be the nextCursor of an earlier page, as it came")
-        })
+        cursor
+            .parse::<BudgetId>()
+            .map_err(|_| Problem::parameter("cursor", "cursor has to be the nextCursor of an earlier page, as it came"))
     });
     let after = after.transpose()?;
     let all = state.keys.budgets();
@@ -230,12 +230,14 @@ pub(super) fn checked_terms(state: &State, terms: TermsJson) -> Result<BudgetTer
 /// A budget over something that isn't there would never bind anything.
 fn check_scope(state: &State, scope: &BudgetScope) -> Result<(), Problem> {
     match scope {
-        BudgetScope::Key(id) if state.keys.get(id).is_none() => {
-            Err(Problem::field("scope", format!("scope: there is no virtual key {:?}: GET /api/keys lists the ids", id.as_str())))
-        }
-        BudgetScope::Provider(name) if state.config.provider(name).is_none() => {
-            Err(Problem::field("scope", format!("scope: there is no provider {:?}: GET /api/providers lists them", name.as_str())))
-        }
+        BudgetScope::Key(id) if state.keys.get(id).is_none() => Err(Problem::field(
+            "scope",
+            format!("scope: there is no virtual key {:?}: GET /api/keys lists the ids", id.as_str()),
+        )),
+        BudgetScope::Provider(name) if state.config.provider(name).is_none() => Err(Problem::field(
+            "scope",
+            format!("scope: there is no provider {:?}: GET /api/providers lists them", name.as_str()),
+        )),
         _ => Ok(()),
     }
 }

@@ -24,9 +24,8 @@ use crate::ledger::{CostGroup, Costs, EntryFilter, GroupBy, Ledger, LedgerError,
 /// The query parameters of sums.
 pub(super) const PARAMETERS: &[&str] = &["from", "to", "groupBy"];
 /// The query parameters of the export: those of a list of entries, or those of sums.
-pub(super) const CSV_PARAMETERS: &[&str] = &[
-    "from", "to", "groupBy", "key", "team", "provider", "model", "operation", "status", "cache", "tag", "q",
-];
+pub(super) const CSV_PARAMETERS: &[&str] =
+    &["from", "to", "groupBy", "key", "team", "provider", "model", "operation", "status", "cache", "tag", "q"];
 /// Entries of one read and one piece of the export: a few hundred kilobytes.
 const CSV_PAGE_LEN: usize = 1_000;
 /// Hours that one answer lists: a quarter.
@@ -122,15 +121,15 @@ pub(super) async fn export(state: web::Data<State>, request: HttpRequest) -> Res
     let filter = requests::filter(&params, state.ledger.zone())?;
     let filter = EntryFilter { from: first_of(range.from), until: first_of(range.until), ..filter };
     // The first piece before the status goes out, so that a broken ledger is told as such.
-    let mut export = Export { ledger: Arc::clone(&state.ledger), filter: Arc::new(filter), next: Some(None) };
+    let mut export = Export { ledger: Arc::clone(&state.ledger), filter: Arc::new(filter), cursor: None, is_over: false };
     let first = export.piece(Rows::with_header(CSV_HEADER)).await?;
     let rest = stream::unfold(export, |mut export| async move {
-        export.next?;
-        let piece = export.piece(Rows::default()).await;
-        if piece.is_err() {
-            // The connection is cut, so that nobody takes half an export for a whole one.
-            export.next = None;
+        if export.is_over {
+            return None;
         }
+        let piece = export.piece(Rows::default()).await;
+        // After an error the connection is cut, so that nobody takes half an export for a whole one.
+        export.is_over |= piece.is_err();
         Some((piece, export))
     });
     Ok(response.streaming(stream::StreamExt::chain(stream::once(async move { Ok(first) }), rest)))
@@ -140,14 +139,16 @@ pub(super) async fn export(state: web::Data<State>, request: HttpRequest) -> Res
 struct Export {
     ledger: Arc<Ledger>,
     filter: Arc<EntryFilter>,
-    /// Where the next piece begins; `None` at the end.
-    next: Option<Option<RequestId>>,
+    /// Where the next piece begins; `None` at the beginning.
+    cursor: Option<RequestId>,
+    /// Set when nothing comes after the last piece.
+    is_over: bool,
 }
 
 impl Export {
     async fn piece(&mut self, mut rows: Rows) -> Result<Bytes, Problem> {
         let (ledger, filter) = (Arc::clone(&self.ledger), Arc::clone(&self.filter));
-        let cursor = self.next.flatten();
+        let cursor = self.cursor;
         let (text, next) = blocking(move || {
             let page = ledger.entries(&filter, cursor, CSV_PAGE_LEN)?;
             for entry in &page.items {
@@ -156,7 +157,7 @@ impl Export {
             Ok::<_, LedgerError>((rows.into_text(), page.next))
         })
         .await?;
-        self.next = next.map(Some);
+        (self.cursor, self.is_over) = (next, next.is_none());
         Ok(Bytes::from(text))
     }
 }
@@ -172,7 +173,10 @@ fn group_by(params: &Params) -> Result<Option<GroupBy>, Problem> {
 async fn sums(state: &State, range: TimeRange, by: Option<GroupBy>) -> Result<Costs, Problem> {
     let seconds = range.until.as_second() - range.from.as_second();
     let too_long = |max: i64, what: &str| {
-        Err(Problem::parameter("groupBy", format!("this range has more than {max} {what}: choose a shorter one, or wider groups")))
+        Err(Problem::parameter(
+            "groupBy",
+            format!("this range has more than {max} {what}: choose a shorter one, or wider groups"),
+        ))
     };
     match by {
         Some(GroupBy::Hour) if seconds > HOURS_MAX * 3_600 => return too_long(HOURS_MAX, "hours"),
@@ -186,7 +190,8 @@ async fn sums(state: &State, range: TimeRange, by: Option<GroupBy>) -> Result<Co
 fn groups(costs: &Costs, by: Option<&GroupBy>, keys: &Keys) -> Vec<GroupJson> {
     let names: HashMap<String, String> = match by {
         Some(GroupBy::Key) => {
-            let named = |group: &CostGroup| Some((group.name.clone(), keys.get(&KeyId::new(&group.name).ok()?)?.name.clone()));
+            let named =
+                |group: &CostGroup| Some((group.name.clone(), keys.get(&KeyId::new(&group.name).ok()?)?.name.clone()));
             costs.groups.iter().filter_map(named).collect()
         }
         _ => HashMap::new(),
@@ -207,7 +212,8 @@ fn groups(costs: &Costs, by: Option<&GroupBy>, keys: &Keys) -> Vec<GroupJson> {
 }
 
 fn group_rows(groups: &[GroupJson]) -> String {
-    let mut rows = Rows::with_header("key,cost_usd,requests,input_tokens,cached_input_tokens,output_tokens,saved_usd,key_id");
+    let mut rows =
+        Rows::with_header("key,cost_usd,requests,input_tokens,cached_input_tokens,output_tokens,saved_usd,key_id");
     for group in groups {
         rows.text(&group.key)
             .number(Some(group.cost_usd))

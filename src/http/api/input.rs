@@ -37,15 +37,21 @@ impl Params {
         for (name, value) in form_urlencoded::parse(request.query_string().as_bytes()) {
             let shown: String = name.chars().take(40).collect();
             if !known.contains(&&*name) {
-                let expected =
-                    if known.is_empty() { "this path has none".to_owned() } else { format!("there is {}", known.join(", ")) };
+                let expected = if known.is_empty() {
+                    "this path has none".to_owned()
+                } else {
+                    format!("there is {}", known.join(", "))
+                };
                 return Err(Problem::parameter(&shown, format!("{shown:?} is no parameter of this path: {expected}")));
             }
             if params.iter().any(|(present, _)| *present == name) {
                 return Err(Problem::parameter(&shown, format!("{shown} stands twice: give it once")));
             }
             if value.chars().nth(VALUE_CHARS_MAX).is_some() {
-                return Err(Problem::parameter(&shown, format!("{shown} is longer than {VALUE_CHARS_MAX} characters: shorten it")));
+                return Err(Problem::parameter(
+                    &shown,
+                    format!("{shown} is longer than {VALUE_CHARS_MAX} characters: shorten it"),
+                ));
             }
             params.push((name.into_owned(), value.into_owned()));
         }
@@ -67,7 +73,10 @@ impl Params {
     pub(super) fn whole(&self, name: &str, range: RangeInclusive<usize>, default: usize) -> Result<usize, Problem> {
         let Some(text) = self.text(name) else { return Ok(default) };
         text.parse().ok().filter(|number| range.contains(number)).ok_or_else(|| {
-            Problem::parameter(name, format!("{name} has to be a whole number from {} to {}", range.start(), range.end()))
+            Problem::parameter(
+                name,
+                format!("{name} has to be a whole number from {} to {}", range.start(), range.end()),
+            )
         })
     }
 
@@ -145,7 +154,10 @@ impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
                 return Err(Problem::new(Code::UnsupportedMediaType, detail));
             }
             let body = tokio::time::timeout(BODY_TIME_MAX, read(&mut payload)).await.map_err(|_| {
-                Problem::new(Code::BodyTimeout, "the body took longer than 30 seconds to arrive: try again over a faster line")
+                Problem::new(
+                    Code::BodyTimeout,
+                    "the body took longer than 30 seconds to arrive: try again over a faster line",
+                )
             })??;
             serde_json::from_slice(&body).map(Self).map_err(|error| refused(&error))
         })

@@ -101,7 +101,12 @@ struct KeyBudgetJson {
 }
 
 impl KeyJson {
-    fn new(key: &VirtualKey, budgets: &[Arc<BudgetDefinition>], secret: Option<Secret<String>>, now: Timestamp) -> Self {
+    fn new(
+        key: &VirtualKey,
+        budgets: &[Arc<BudgetDefinition>],
+        secret: Option<Secret<String>>,
+        now: Timestamp,
+    ) -> Self {
         let KeyLimits { requests_per_minute, tokens_per_minute, concurrent_requests } = key.limits;
         let budgets: Vec<KeyBudgetJson> = budgets.iter().map(|budget| KeyBudgetJson::new(budget)).collect();
         Self {
@@ -260,7 +265,8 @@ fn checked(state: &State, body: NewKeyJson) -> Result<NewKey, Problem> {
         budgets.push(KeyBudget { window, terms });
     }
     if budgets.is_empty() {
-        budgets.extend(state.config.limits.new_key_budget.as_ref().map(|usual| usual_budget(state, usual)).transpose()?);
+        budgets
+            .extend(state.config.limits.new_key_budget.as_ref().map(|usual| usual_budget(state, usual)).transpose()?);
     }
     let LimitsJson { requests_per_minute, tokens_per_minute, concurrent_requests } = body.limits.unwrap_or_default();
     Ok(NewKey {

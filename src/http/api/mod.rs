@@ -18,6 +18,8 @@ mod status;
 #[cfg(test)]
 mod tests;
 
+use std::future::ready;
+
 use actix_web::body::BoxBody;
 use actix_web::dev::ServiceRequest;
 use actix_web::http::{Method, header};
@@ -105,7 +107,8 @@ pub fn configure(cfg: &mut web::ServiceConfig) {
             let handled = (route.handler)().guard(guard::fn_guard(move |context| verb.takes(&context.head().method)));
             resource = resource.route(handled);
         }
-        register(cfg, path, resource.default_service(web::to(move |request| method_not_allowed(path, request))));
+        let refuse = move |request: HttpRequest| ready(method_not_allowed(path, &request));
+        register(cfg, path, resource.default_service(web::to(refuse)));
     }
     register(cfg, "", web::resource(["/api", "/api/{unknown:.*}"]).default_service(web::to(not_found)));
 }
@@ -123,7 +126,7 @@ fn access_of(path: &str, method: &Method) -> Access {
     found.map_or(Access::Admin, |route| route.access)
 }
 
-async fn method_not_allowed(path: &'static str, request: HttpRequest) -> HttpResponse {
+fn method_not_allowed(path: &str, request: &HttpRequest) -> HttpResponse {
     let mut allowed = Vec::new();
     for route in ROUTES.iter().filter(|route| route.path == path) {
         allowed.push(route.verb.as_str());

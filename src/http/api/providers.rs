@@ -28,6 +28,7 @@ struct ProviderJson {
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[expect(clippy::struct_field_names, reason = "a reader of the JSON sees no type, so the unit stands in each name")]
 struct TimeoutsJson {
     connect_ms: u64,
     first_token_ms: u64,

@@ -20,9 +20,8 @@ use crate::ledger::EntryFilter;
 pub(super) const FILTERS: [&str; 11] =
     ["from", "to", "key", "team", "provider", "model", "operation", "status", "cache", "tag", "q"];
 /// The query parameters of a list of entries.
-pub(super) const PARAMETERS: &[&str] = &[
-    "from", "to", "key", "team", "provider", "model", "operation", "status", "cache", "tag", "q", "limit", "cursor",
-];
+pub(super) const PARAMETERS: &[&str] =
+    &["from", "to", "key", "team", "provider", "model", "operation", "status", "cache", "tag", "q", "limit", "cursor"];
 const PAGE_LEN: usize = 50;
 
 /// `GET /api/requests`.
@@ -69,7 +68,8 @@ pub(super) async fn show(
     id: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
     Params::of(&request, &[])?;
-    let missing = || Problem::new(Code::NotFound, "there is no such request: GET /api/requests lists those that there are");
+    let missing =
+        || Problem::new(Code::NotFound, "there is no such request: GET /api/requests lists those that there are");
     let id: RequestId = id.parse().map_err(|_| missing())?;
     let ledger = Arc::clone(&state.ledger);
     let entry = blocking(move || ledger.entry(id)).await?;
@@ -113,7 +113,10 @@ pub(super) fn filter(params: &Params, zone: &TimeZone) -> Result<EntryFilter, Pr
 /// Narrows a filter to the calls of one key.
 fn restrict(filter: &mut EntryFilter, key: &VirtualKey) -> Result<(), Problem> {
     if filter.key.as_deref().is_some_and(|asked| asked != key.id.as_str() && asked != key.name) {
-        return Err(Problem::new(Code::Forbidden, "a virtual key may read its own requests only: leave the parameter key out"));
+        return Err(Problem::new(
+            Code::Forbidden,
+            "a virtual key may read its own requests only: leave the parameter key out",
+        ));
     }
     filter.key = Some(key.id.to_string());
     Ok(())

@@ -1,1 +1,306 @@
-//! The management API over HTTP, as callers see it.
+//! The management API over HTTP, as callers see it, on real stores in a temporary folder.
+
+mod access;
+mod budgets;
+mod costs;
+mod document;
+mod keys;
+mod requests;
+mod schema;
+mod server;
+
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::HeaderMap;
+use actix_web::test::{TestRequest, call_service, init_service, read_body};
+use actix_web::{App, web};
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::configure;
+use crate::budget::Budgets;
+use crate::catalog::Catalog;
+use crate::config::Config;
+use crate::domain::{CacheOutcome, CostBasis, Endpoint, EntryStatus, Picodollars, RequestId, RequestIds, TokenUsage};
+use crate::gateway::{Gateway, Parts};
+use crate::http::guard::{CSRF_HEADER, SESSION_COOKIE_PLAIN};
+use crate::http::state::State;
+use crate::keys::{Keys, LoginThrottle, NewKey, SetupToken, VirtualKey};
+use crate::ledger::{Acknowledge, Attempt, CallFacts, Ledger, LedgerOptions, Outcome, Planned};
+use crate::provider::Upstream;
+use crate::routing::{HealthBook, Router};
+use crate::runtime::{Clock, Tasks};
+use crate::store::{OpenOptions, Settings};
+use crate::telemetry::Metrics;
+
+const SETTINGS: &str = r#"
+time_zone = "Asia/Seoul"
+public_url = "https://gate.example"
+
+[[providers]]
+name = "openai"
+kind = "openai"
+api_key = "sk-canary-of-the-provider"
+
+[[providers]]
+name = "sandbox"
+kind = "sandbox"
+
+[[routes]]
+name = "cheap"
+deployments = ["sandbox/sandbox-small"]
+
+[telemetry]
+metrics_token = "metrics-canary-0123456789"
+"#;
+
+/// A server's parts, its admin, and one virtual key.
+struct Fixture {
+    _folder: tempfile::TempDir,
+    state: web::Data<State>,
+    ids: RequestIds,
+    admin_token: String,
+    cookie: String,
+    csrf_token: String,
+    key: Arc<VirtualKey>,
+    secret: String,
+}
+
+/// A credential as it goes along with a request.
+#[derive(Clone, Copy, Debug)]
+enum As {
+    Nobody,
+    Key,
+    Admin,
+    Session,
+    SessionWithoutCsrf,
+    Scraper,
+}
+
+/// An answer that has arrived.
+struct Answered {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: String,
+}
+
+impl Answered {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
+    }
+
+    fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map(|value| value.to_str().unwrap()).unwrap_or_default()
+    }
+
+    /// Status and code, as in `400 invalid_field`; what isn't a problem has no code.
+    fn verdict(&self) -> String {
+        let code = serde_json::from_str::<Value>(&self.body).ok();
+        let code = code.and_then(|json| json["code"].as_str().map(ToOwned::to_owned));
+        format!("{} {}", self.status.as_u16(), code.unwrap_or_default()).trim_end().to_owned()
+    }
+}
+
+/// Sunday noon, 21:00 in Seoul.
+fn noon() -> Timestamp {
+    at("2026-11-22T12:00:00Z")
+}
+
+fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+fn run(test: impl Future<Output = ()>) {
+    actix_web::rt::System::new().block_on(test);
+}
+
+impl Fixture {
+    fn new() -> Self {
+        Self::with(SETTINGS)
+    }
+
+    fn with(settings: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let config = Arc::new(Config::from_toml(settings).unwrap_or_else(|problems| panic!("{problems}")));
+        let clock = Clock::manual(noon());
+        let options = OpenOptions { path: folder.path().join("settings.redb"), name: "settings", cache_bytes: 1 << 20 };
+        let keys = Arc::new(Keys::open(Settings::open(&options).unwrap(), &folder.path().join("pepper")).unwrap());
+        let ledger = Arc::new(
+            Ledger::open(LedgerOptions {
+                path: folder.path().join("ledger.redb"),
+                zone: config.time_zone.clone(),
+                acknowledge: Acknowledge::Durable,
+            })
+            .unwrap(),
+        );
+        let budgets = Arc::new(Budgets::new(Arc::clone(&keys), Arc::clone(&ledger)));
+        let upstreams = config.providers.iter().map(|provider| Arc::new(Upstream::new(provider, None))).collect();
+        let router = Arc::new(Router::new(
+            upstreams,
+            config.routes.clone(),
+            Arc::new(Catalog::builtin()),
+            Arc::new(HealthBook::default()),
+        ));
+        let (metrics, tasks) = (Arc::new(Metrics::default()), Tasks::default());
+        let gateway = Arc::new(Gateway::new(Parts {
+            config: Arc::clone(&config),
+            router,
+            ledger: Arc::clone(&ledger),
+            budgets: Arc::clone(&budgets),
+            keys: Arc::clone(&keys),
+            metrics: Arc::clone(&metrics),
+            clock: clock.clone(),
+            tasks: tasks.clone(),
+            ids: RequestIds::new(1),
+        }));
+        let (setup, text) = SetupToken::new(noon());
+        keys.create_first_admin(&setup, text.expose(), "Ada", "correct horse battery", noon()).unwrap();
+        let (cookie, session) = keys.start_session("Ada", None, noon()).unwrap();
+        let (_, admin_token) = keys.create_admin_token("scripts", noon()).unwrap();
+        let (key, secret) = keys.create(NewKey::named("ci"), noon()).unwrap();
+        let state = web::Data::new(State {
+            config,
+            keys,
+            ledger,
+            budgets,
+            gateway,
+            metrics,
+            clock,
+            tasks,
+            started: Instant::now(),
+            version: "1.2.3",
+            setup: Mutex::new(None),
+            throttle: LoginThrottle::new(),
+            draining: AtomicBool::new(false),
+        });
+        Self {
+            _folder: folder,
+            state,
+            ids: RequestIds::new(2),
+            admin_token: admin_token.expose().clone(),
+            cookie: cookie.expose().clone(),
+            csrf_token: session.csrf_token.expose().clone(),
+            key,
+            secret: secret.expose().clone(),
+        }
+    }
+
+    fn credential(&self, caller: As, request: TestRequest) -> TestRequest {
+        let bearer = |token: &str| ("authorization", format!("Bearer {token}"));
+        match caller {
+            As::Nobody => request,
+            As::Key => request.insert_header(bearer(&self.secret)),
+            As::Admin => request.insert_header(bearer(&self.admin_token)),
+            As::Scraper => request.insert_header(bearer("metrics-canary-0123456789")),
+            As::Session => self
+                .credential(As::SessionWithoutCsrf, request)
+                .insert_header((CSRF_HEADER, self.csrf_token.as_str()))
+                .insert_header(("sec-fetch-site", "same-origin")),
+            As::SessionWithoutCsrf => {
+                request.insert_header(("cookie", format!("{SESSION_COOKIE_PLAIN}={}", self.cookie)))
+            }
+        }
+    }
+
+    async fn send(&self, request: TestRequest) -> Answered {
+        let app = init_service(App::new().app_data(self.state.clone()).configure(configure)).await;
+        let response = call_service(&app, request.to_request()).await;
+        let (status, headers) = (response.status(), response.headers().clone());
+        let body = String::from_utf8(read_body(response).await.to_vec()).unwrap();
+        Answered { status, headers, body }
+    }
+
+    async fn call(&self, caller: As, request: TestRequest) -> Answered {
+        self.send(self.credential(caller, request)).await
+    }
+
+    /// What an admin gets.
+    async fn get(&self, uri: &str) -> Answered {
+        self.call(As::Admin, TestRequest::get().uri(uri)).await
+    }
+
+    /// What an admin gets for a body.
+    async fn post(&self, uri: &str, body: &Value) -> Answered {
+        self.call(As::Admin, TestRequest::post().uri(uri).set_json(body)).await
+    }
+
+    /// Whether every one of these is refused with the same verdict.
+    async fn refuses_all(&self, uris: &[&str], verdict: &str) {
+        for uri in uris {
+            let answer = self.get(uri).await;
+            assert_eq!(answer.verdict(), verdict, "{uri}: {}", answer.body);
+        }
+    }
+
+    fn facts(&self, time: Timestamp) -> CallFacts {
+        CallFacts {
+            id: self.ids.next(time.as_millisecond()),
+            key: self.key.id.clone(),
+            key_name: self.key.name.as_str().into(),
+            team: None,
+            operation: "chat".into(),
+            endpoint: Endpoint::ChatCompletions,
+            requested_model: "sandbox-small".parse().unwrap(),
+            stream: false,
+            cache: CacheOutcome::Bypass,
+            client_request_id: None,
+            tags: Vec::new(),
+        }
+    }
+
+    /// Books a call of ten thousand tokens in and a thousand out at `sandbox-small`: 0.012 USD.
+    async fn book(&self, facts: CallFacts) -> RequestId {
+        self.book_as(facts, EntryStatus::Settled, None).await
+    }
+
+    async fn book_as(&self, facts: CallFacts, status: EntryStatus, error: Option<&str>) -> RequestId {
+        let id = facts.id;
+        let planned = Planned {
+            deployment: "sandbox/sandbox-small".parse().unwrap(),
+            ceiling: Picodollars::from_dollars(1),
+            charges: Vec::new(),
+            started_ms: 2,
+        };
+        let reservation = self.state.ledger.reserve(facts, planned).await.unwrap();
+        let last = match status {
+            EntryStatus::Settled => Attempt {
+                status: 200,
+                usage: TokenUsage {
+                    uncached_input: 9_000,
+                    cache_read: 1_000,
+                    output: 1_000,
+                    reasoning: 10,
+                    ..TokenUsage::default()
+                },
+                cost: "0.012".parse().unwrap(),
+                basis: CostBasis::Exact,
+                latency_ms: 40,
+                time_to_first_token_ms: Some(7),
+                raw_usage: Some(r#"{"prompt_tokens":10000}"#.into()),
+                ..reservation.worst_case()
+            },
+            EntryStatus::Failed => Attempt {
+                status: 500,
+                error: Some("upstream_error".into()),
+                cost: Picodollars::ZERO,
+                basis: CostBasis::Exact,
+                ..reservation.worst_case()
+            },
+            EntryStatus::Unknown | EntryStatus::Pending => reservation.worst_case(),
+        };
+        let outcome = Outcome {
+            status,
+            error: error.map(Into::into),
+            http_status: 200,
+            last: Some(last),
+            latency_ms: 42,
+            time_to_first_token_ms: Some(9),
+            saved: Picodollars::ZERO,
+        };
+        reservation.settle(outcome).await.unwrap();
+        id
+    }
+}

@@ -1,0 +1,236 @@
+//! Lists of calls, and one of them in full.
+
+use serde_json::json;
+
+use super::schema::assert_matches;
+use super::*;
+
+#[test]
+fn a_call_is_shown_with_its_attempts_and_its_bill() {
+    run(async {
+        let fixture = Fixture::new();
+        let mut facts = fixture.facts(noon());
+        facts.team = Some("research".into());
+        facts.client_request_id = Some("mine".into());
+        facts.tags = vec![("env".into(), "prod".into())];
+        let id = fixture.book(facts).await;
+        let shown = fixture.get(&format!("/api/requests/{id}")).await.json();
+        assert_matches("RequestDetail", &shown);
+        let text = shown.to_string().replace(&id.to_string(), "req_…").replace(fixture.key.id.as_str(), "key_…");
+        insta::assert_snapshot!(text, @"");
+    });
+}
+
+#[test]
+fn a_bill_that_todays_prices_do_not_come_to_has_no_lines() {
+    run(async {
+        let fixture = Fixture::new();
+        let planned = Planned {
+            deployment: "sandbox/sandbox-small".parse().unwrap(),
+            ceiling: Picodollars::from_dollars(1),
+            charges: Vec::new(),
+            started_ms: 0,
+        };
+        let facts = fixture.facts(noon());
+        let id = facts.id;
+        let reservation = fixture.state.ledger.reserve(facts, planned).await.unwrap();
+        let last = Attempt {
+            usage: TokenUsage { uncached_input: 10, ..TokenUsage::default() },
+            cost: "0.5".parse().unwrap(),
+            basis: CostBasis::Exact,
+            raw_usage: Some("not json".into()),
+            ..reservation.worst_case()
+        };
+        let outcome = Outcome {
+            status: EntryStatus::Settled,
+            error: None,
+            http_status: 200,
+            last: Some(last),
+            latency_ms: 1,
+            time_to_first_token_ms: None,
+            saved: Picodollars::ZERO,
+        };
+        reservation.settle(outcome).await.unwrap();
+        let shown = fixture.get(&format!("/api/requests/{id}")).await.json();
+        assert_eq!((&shown["costUsd"], &shown["attempts"][0]["costLines"]), (&json!("0.5"), &Value::Null));
+        assert_eq!(shown["attempts"][0]["rawUsage"], Value::Null);
+    });
+}
+
+#[test]
+fn a_call_that_runs_has_cost_nothing_yet_and_holds_what_it_may() {
+    run(async {
+        let fixture = Fixture::new();
+        let planned = Planned {
+            deployment: "sandbox/sandbox-small".parse().unwrap(),
+            ceiling: "0.25".parse().unwrap(),
+            charges: Vec::new(),
+            started_ms: 0,
+        };
+        let reservation = fixture.state.ledger.reserve(fixture.facts(noon()), planned).await.unwrap();
+        let listed = fixture.get("/api/requests?status=pending").await.json();
+        assert_matches("RequestList", &listed);
+        let item = &listed["items"][0];
+        assert_eq!(
+            (&item["status"], &item["costUsd"], &item["reservedUsd"]),
+            (&json!("pending"), &json!("0"), &json!("0.25"))
+        );
+        assert_eq!(fixture.get("/api/requests?status=pending&to=2026-11-22").await.json()["items"], json!([]));
+        assert_eq!(fixture.get(&format!("/api/requests/{}", reservation.id())).await.json()["status"], "pending");
+        assert_eq!(
+            fixture.get("/api/requests").await.json()["items"],
+            json!([]),
+            "what runs is asked for by its status"
+        );
+        drop(reservation);
+    });
+}
+
+#[test]
+fn every_filter_chooses() {
+    run(async {
+        let fixture = Fixture::new();
+        let mut facts = fixture.facts(noon());
+        facts.team = Some("research".into());
+        facts.operation = "review-code".into();
+        facts.cache = CacheOutcome::Miss;
+        facts.client_request_id = Some("needle".into());
+        facts.tags = vec![("env".into(), "a=b".into())];
+        let wanted = fixture.book(facts).await;
+        fixture.book_as(fixture.facts(at("2026-11-21T12:00:00Z")), EntryStatus::Failed, Some("upstream_error")).await;
+        let key = fixture.key.id.as_str();
+        let chosen = |query: &str| format!("/api/requests?{query}");
+        for query in [
+            "from=2026-11-22",
+            "team=research",
+            "operation=review-code",
+            "cache=miss",
+            "q=needle",
+            "tag=env%3Da%3Db",
+            "status=settled",
+        ] {
+            let items = fixture.get(&chosen(query)).await.json()["items"].clone();
+            assert_eq!(items.as_array().unwrap().len(), 1, "{query}");
+            assert_eq!(items[0]["id"], wanted.to_string(), "{query}");
+        }
+        for query in ["to=2026-11-22", "status=failed", "q=upstream_error"] {
+            let items = fixture.get(&chosen(query)).await.json()["items"].clone();
+            assert_eq!(items[0]["error"], "upstream_error", "{query}");
+            assert_eq!(items.as_array().unwrap().len(), 1, "{query}");
+        }
+        for query in ["", "key=ci", &format!("key={key}"), "provider=sandbox", "model=sandbox-small", "team="] {
+            assert_eq!(fixture.get(&chosen(query)).await.json()["items"].as_array().unwrap().len(), 2, "{query}");
+        }
+        for query in [
+            "key=other",
+            "provider=openai",
+            "model=gpt-5",
+            "team=sales",
+            "tag=env%3Dprod",
+            "q=nothing",
+            "status=unknown",
+        ] {
+            assert_eq!(fixture.get(&chosen(query)).await.json()["items"], json!([]), "{query}");
+        }
+    });
+}
+
+#[test]
+fn lists_come_in_pages_newest_first() {
+    run(async {
+        let fixture = Fixture::new();
+        let mut booked = Vec::new();
+        for _ in 0..5 {
+            booked.push(fixture.book(fixture.facts(noon())).await.to_string());
+        }
+        let (mut seen, mut uri) = (Vec::new(), "/api/requests?limit=2".to_owned());
+        loop {
+            let page = fixture.get(&uri).await.json();
+            assert_matches("RequestList", &page);
+            seen.extend(page["items"].as_array().unwrap().iter().map(|item| item["id"].as_str().unwrap().to_owned()));
+            let Some(cursor) = page["nextCursor"].as_str() else { break };
+            uri = format!("/api/requests?limit=2&cursor={cursor}");
+        }
+        booked.reverse();
+        assert_eq!(seen, booked);
+    });
+}
+
+#[test]
+fn what_cannot_be_asked_is_refused() {
+    run(async {
+        let fixture = Fixture::new();
+        let long = format!("/api/requests?q={}", "x".repeat(301));
+        let refused = [
+            "/api/requests?limit=0",
+            "/api/requests?limit=201",
+            "/api/requests?limit=-1",
+            "/api/requests?limit=1.5",
+            "/api/requests?cursor=x",
+            "/api/requests?cursor=req_zzzzzzzzzzzzzzzzzzzzzzzzzz",
+            "/api/requests?status=dead",
+            "/api/requests?cache=warm",
+            "/api/requests?tag=env",
+            "/api/requests?tag=%3Dprod",
+            "/api/requests?from=tomorrow",
+            "/api/requests?from=2026-11-22&to=2026-11-22",
+            "/api/requests?order=asc",
+            "/api/requests?status=failed&status=settled",
+            &long,
+        ];
+        fixture.refuses_all(&refused, "400 invalid_parameter").await;
+        let unknown = ["/api/requests/x", "/api/requests/req_00000000000000000000000000", "/api/requests/%2e%2e"];
+        fixture.refuses_all(&unknown, "404 not_found").await;
+    });
+}
+
+#[test]
+fn a_key_reads_its_own_calls_and_no_one_elses() {
+    run(async {
+        let fixture = Fixture::new();
+        let own = fixture.book(fixture.facts(noon())).await;
+        // Another key under a name that is the first one's id, in the hope of its calls.
+        let (other, secret) = fixture.state.keys.create(NewKey::named(fixture.key.id.as_str()), noon()).unwrap();
+        let mut facts = fixture.facts(noon());
+        (facts.key, facts.key_name) = (other.id.clone(), other.name.as_str().into());
+        let others = fixture.book(facts).await;
+        let planned = Planned {
+            deployment: "sandbox/sandbox-small".parse().unwrap(),
+            ceiling: "0.25".parse().unwrap(),
+            charges: Vec::new(),
+            started_ms: 0,
+        };
+        let mut running = fixture.facts(noon());
+        (running.key, running.key_name) = (other.id.clone(), other.name.as_str().into());
+        let running = fixture.state.ledger.reserve(running, planned).await.unwrap();
+
+        let get = |uri: &str| TestRequest::get().uri(uri);
+        let listed = fixture.call(As::Key, get("/api/requests")).await.json();
+        assert_eq!(listed["items"].as_array().unwrap().len(), 1);
+        assert_eq!(listed["items"][0]["id"], own.to_string());
+        assert_eq!(fixture.call(As::Key, get("/api/requests?status=pending")).await.json()["items"], json!([]));
+        assert_eq!(fixture.call(As::Key, get(&format!("/api/requests/{own}"))).await.status, 200);
+
+        let hidden = fixture.call(As::Key, get(&format!("/api/requests/{others}"))).await;
+        let missing = fixture.call(As::Key, get("/api/requests/req_00000000000000000000000000")).await;
+        assert_eq!(hidden.verdict(), "404 not_found");
+        assert_eq!(hidden.body, missing.body, "another's call looks like none");
+        assert_eq!(
+            fixture.call(As::Key, get(&format!("/api/requests/{}", running.id()))).await.verdict(),
+            "404 not_found"
+        );
+
+        for own_name in ["ci", fixture.key.id.as_str()] {
+            let listed = fixture.call(As::Key, get(&format!("/api/requests?key={own_name}"))).await.json();
+            assert_eq!(listed["items"].as_array().unwrap().len(), 1, "{own_name}");
+        }
+        let asked = fixture.call(As::Key, get(&format!("/api/requests?key={}", other.id))).await;
+        assert_eq!(asked.verdict(), "403 forbidden");
+
+        let as_other = get("/api/requests").insert_header(("authorization", format!("Bearer {}", secret.expose())));
+        let listed = fixture.send(as_other).await.json();
+        assert_eq!(listed["items"][0]["id"], others.to_string());
+        assert_eq!(listed["items"].as_array().unwrap().len(), 1);
+        drop(running);
+    });
+}
