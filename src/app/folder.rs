@@ -204,7 +204,8 @@ mod tests {
     #[test]
     fn what_a_killed_process_left_in_the_lock_file_is_harmless() {
         let parent = tempfile::tempdir().unwrap();
-        std::fs::write(parent.path().join(LOCK_FILE), "{\"pid\":1,\"address\":\"http://192.0.2.1:1\"} and more").unwrap();
+        std::fs::write(parent.path().join(LOCK_FILE), "{\"pid\":1,\"address\":\"http://192.0.2.1:1\"} and more")
+            .unwrap();
         let folder = claim(parent.path()).unwrap();
         let told = std::fs::read_to_string(parent.path().join(LOCK_FILE)).unwrap();
         assert_eq!(told, format!("{{\"pid\":{},\"address\":null}}", std::process::id()));

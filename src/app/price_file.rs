@@ -44,7 +44,9 @@ fn overrides(config: &Config) -> Vec<PriceOverride> {
         prices: prices
             .prices
             .iter()
-            .map(|(word, price)| (PriceName::from_word(word).expect("the settings know no other kinds of tokens"), *price))
+            .map(|(word, price)| {
+                (PriceName::from_word(word).expect("the settings know no other kinds of tokens"), *price)
+            })
             .collect(),
     };
     config.prices.iter().map(named).collect()

@@ -239,7 +239,9 @@ async fn list_tokens(shared: &Shared, reach: &Reach) -> anyhow::Result<ExitCode>
         terminal::tell("there is no admin token yet: `tollgate admin token create NAME` makes one");
     } else {
         let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
-        let row = |token: &Value| vec![text(&token["name"]), format!("…{}", text(&token["last4"])), text(&token["createdAt"])];
+        let row = |token: &Value| {
+            vec![text(&token["name"]), format!("…{}", text(&token["last4"])), text(&token["createdAt"])]
+        };
         let rows: Vec<Vec<String>> = items.iter().map(row).collect();
         terminal::print_table(&["NAME", "TOKEN", "CREATED"], &rows);
     }

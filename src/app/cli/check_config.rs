@@ -40,7 +40,8 @@ pub(super) fn run(shared: &Shared, arguments: &CheckConfigArguments) -> anyhow::
     if shared.json {
         let warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
         let settings = masked.filter(|_| arguments.print);
-        let told = json!({ "ok": problems.is_empty(), "problems": problems, "warnings": warnings, "settings": settings });
+        let told =
+            json!({ "ok": problems.is_empty(), "problems": problems, "warnings": warnings, "settings": settings });
         terminal::print(&told.to_string());
     } else {
         tell(&problems, &warnings);

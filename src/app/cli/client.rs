@@ -118,8 +118,7 @@ impl Client {
             let cause = causes.last().map(ToString::to_string).unwrap_or_default();
             anyhow!("no server answers at {}: {cause}", self.base)
         };
-        let mut request =
-            self.http.request(method, format!("{}{path}", self.base)).bearer_auth(self.token.expose());
+        let mut request = self.http.request(method, format!("{}{path}", self.base)).bearer_auth(self.token.expose());
         if let Some(body) = body {
             request = request.json(body);
         }

@@ -13,7 +13,7 @@ use super::super::first_start::key_budget;
 use super::client::{Client, encoded};
 use super::reach::{Folder, Reach};
 use super::{Shared, Usage, budget, terminal};
-use crate::domain::{BudgetAction, BudgetScope, BudgetTerms, KeyId, Picodollars};
+use crate::domain::{BudgetAction, BudgetScope, BudgetTerms, KeyId, Picodollars, Secret};
 use crate::keys::{KeyBudget, KeyLimits, Keys, NewKey, VirtualKey};
 use crate::runtime::Clock;
 
@@ -31,6 +31,12 @@ Examples:
   tollgate key list
   tollgate key list --json | jq '.items[].name'";
 
+const ROTATE_EXAMPLES: &str = "\
+Examples:
+  tollgate key rotate ci
+
+The id, the budgets and what was spent stay.";
+
 const REVOKE_EXAMPLES: &str = "\
 Examples:
   tollgate key revoke ci
@@ -44,6 +50,13 @@ pub(super) enum KeyCommand {
     /// List the keys, without their secrets
     #[command(after_help = LIST_EXAMPLES)]
     List,
+    /// Give a key a new secret and print it, once; the old one opens nothing any more
+    #[command(after_help = ROTATE_EXAMPLES)]
+    Rotate {
+        /// Its name, or its id
+        #[arg(value_name = "NAME|ID")]
+        key: String,
+    },
     /// Take a key back: it opens nothing from now on
     #[command(after_help = REVOKE_EXAMPLES)]
     Revoke {
@@ -106,6 +119,7 @@ pub(super) async fn run(shared: &Shared, command: KeyCommand) -> anyhow::Result<
     match command {
         KeyCommand::Create(arguments) => create(shared, arguments).await,
         KeyCommand::List => list(shared).await,
+        KeyCommand::Rotate { key } => rotate(shared, &key).await,
         KeyCommand::Revoke { key } => revoke(shared, &key).await,
     }
 }
@@ -159,6 +173,12 @@ async fn create(shared: &Shared, arguments: CreateArguments) -> anyhow::Result<E
             create_in(&folder, new, now)?
         }
     };
+    show_secret(shared, &made);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints the key alone, so that a shell can take it; what is said about it goes elsewhere.
+fn show_secret(shared: &Shared, made: &Value) {
     if shared.json {
         terminal::print(&made.to_string());
     } else {
@@ -166,7 +186,27 @@ async fn create(shared: &Shared, arguments: CreateArguments) -> anyhow::Result<E
         terminal::tell(&format!("virtual key {:?} ({}), shown only this once:", text("name"), text("id")));
         terminal::print(&text("key"));
     }
+}
+
+async fn rotate(shared: &Shared, named: &str) -> anyhow::Result<ExitCode> {
+    let now = Clock::system().now();
+    let renewed = match Reach::find(shared)? {
+        Reach::Server(client) => {
+            let id = id_at(&client, named).await?;
+            client.post(&format!("/api/keys/{}/rotate", encoded(&id)), &json!({})).await?
+        }
+        Reach::Folder(folder) => {
+            let (key, secret) = folder.keys.rotate(&id_in(&folder.keys, named, now)?, now)?;
+            with_secret(as_json(&folder.keys, &key, now), &secret)
+        }
+    };
+    show_secret(shared, &renewed);
     Ok(ExitCode::SUCCESS)
+}
+
+fn with_secret(mut key: Value, secret: &Secret<String>) -> Value {
+    key["key"] = secret.expose().as_str().into();
+    key
 }
 
 /// The body of `POST /api/keys`.
@@ -204,20 +244,14 @@ fn create_in(folder: &Folder, mut new: NewKey, now: Timestamp) -> anyhow::Result
         new.budgets = folder.config.limits.new_key_budget.as_ref().map(key_budget).transpose()?.into_iter().collect();
     }
     let (key, secret) = folder.keys.create(new, now)?;
-    let mut made = as_json(&folder.keys, &key, now);
-    made["key"] = secret.expose().as_str().into();
-    Ok(made)
+    Ok(with_secret(as_json(&folder.keys, &key, now), &secret))
 }
 
 /// A key as the management API shows it.
 fn as_json(keys: &Keys, key: &VirtualKey, now: Timestamp) -> Value {
     let its = BudgetScope::Key(key.id.clone());
-    let budgets: Vec<Value> = keys
-        .budgets()
-        .iter()
-        .filter(|budget| budget.scope == its)
-        .map(|budget| budget::as_json(budget))
-        .collect();
+    let budgets: Vec<Value> =
+        keys.budgets().iter().filter(|budget| budget.scope == its).map(|budget| budget::as_json(budget)).collect();
     json!({
         "id": key.id,
         "name": key.name,
@@ -225,6 +259,7 @@ fn as_json(keys: &Keys, key: &VirtualKey, now: Timestamp) -> Value {
         "owner": key.owner,
         "status": key.status(now).as_str(),
         "last4": key.last4,
+        "isWithoutBudget": budgets.is_empty(),
         "budgets": budgets,
         "allowedModels": key.allowed_models,
         "limits": limits_as_json(&key.limits),

@@ -102,6 +102,7 @@ enum Command {
     /// Tell everything that is wrong with the settings
     CheckConfig(check_config::CheckConfigArguments),
     /// Prove the ledger: every sum is what the entries come to
+    #[command(after_help = verify::EXAMPLES)]
     Verify,
     /// Make, list and take back virtual keys
     #[command(subcommand)]
@@ -164,12 +165,16 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     if command.is_some() && bare != serve::ServeArguments::default() {
         return Err(Usage("--listen belongs to the command that starts a server: write it behind it".to_owned()).into());
     }
-    let is_server = matches!(command, None | Some(Command::Serve(_)));
-    start_log(is_server);
+    match command {
+        None | Some(Command::Serve(_)) => start_log(None, !terminal::is_watched()),
+        // Its providers fail on purpose, which would be warned of.
+        Some(Command::Demo(_)) => start_log(Some("error"), false),
+        Some(_) => start_log(Some("warn"), false),
+    }
     match command {
         None => serve::run(&shared, &bare),
         Some(Command::Serve(arguments)) => serve::run(&shared, &arguments),
-        Some(Command::Demo(arguments)) => demo::run(&arguments),
+        Some(Command::Demo(arguments)) => demo::run(&shared, &arguments),
         Some(Command::Sandbox(arguments)) => sandbox::run(&arguments),
         Some(Command::CheckConfig(arguments)) => check_config::run(&shared, &arguments),
         Some(Command::Verify) => verify::run(&shared),
@@ -183,12 +188,14 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// A server logs what it does, JSON where nobody watches; other commands only tell what goes wrong.
-fn start_log(is_server: bool) {
-    #[expect(clippy::disallowed_methods, reason = "this layer reads the environment, and the log starts before the settings")]
+/// Starts the log; what the variable asks for counts before the command's own wish.
+fn start_log(filter: Option<&str>, json: bool) {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this layer reads the environment, and the log starts before the settings"
+    )]
     let asked = std::env::var(LOG_VARIABLE).ok().filter(|filter| !filter.trim().is_empty());
-    let filter = asked.or_else(|| (!is_server).then(|| "warn".to_owned()));
-    logs::start(filter.as_deref(), is_server && !terminal::is_watched());
+    logs::start(asked.as_deref().or(filter), json);
 }
 
 /// Runs a command to its end on a runtime of its own.
@@ -229,7 +236,9 @@ mod tests {
 
     #[test]
     fn wrong_usage_has_the_exit_code_2_and_help_has_0() {
-        for line in ["tollgate frobnicate", "tollgate key create", "tollgate --lisen x", "tollgate budget set everything"] {
+        for line in
+            ["tollgate frobnicate", "tollgate key create", "tollgate --lisen x", "tollgate budget set everything"]
+        {
             assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
         }
         for line in ["tollgate --help", "tollgate --version", "tollgate key create --help"] {
@@ -259,7 +268,8 @@ mod tests {
 
     #[test]
     fn a_cause_that_its_error_repeats_is_told_once() {
-        let error = anyhow::anyhow!("the disk is full").context("nothing was written: the disk is full").context("verify");
+        let error =
+            anyhow::anyhow!("the disk is full").context("nothing was written: the disk is full").context("verify");
         assert_eq!(told(&error), "verify: nothing was written: the disk is full");
     }
 }

@@ -48,9 +48,12 @@ impl Reach {
             Err(FolderError::InUse { holder: Some(Holder { pid, address: Some(address) }), .. }) => {
                 // The file is this very server's, whatever the variable was set for.
                 let token = local_token::read(&config.data_dir).ok().or(given);
-                let token = token.ok_or_else(|| anyhow!("the local token in {} can't be read", config.data_dir.display()));
+                let token =
+                    token.ok_or_else(|| anyhow!("the local token in {} can't be read", config.data_dir.display()));
                 let token = token.with_context(|| {
-                    format!("the server of process {pid} runs on this data folder; run this as its user, or give --token")
+                    format!(
+                        "the server of process {pid} runs on this data folder; run this as its user, or give --token"
+                    )
                 })?;
                 return Ok(Self::Server(Client::new(&address, token, true)?));
             }
@@ -90,11 +93,8 @@ mod tests {
     #[test]
     fn a_named_server_needs_a_token_and_an_address() {
         let named = |server: &str, token: Option<&str>| {
-            let shared = Shared {
-                server: Some(server.to_owned()),
-                token: token.map(str::to_owned),
-                ..Shared::default()
-            };
+            let shared =
+                Shared { server: Some(server.to_owned()), token: token.map(str::to_owned), ..Shared::default() };
             Reach::find(&shared).err().unwrap()
         };
         assert!(named("http://127.0.0.1:1", None).is::<Usage>());

@@ -43,7 +43,9 @@ pub(super) fn run(shared: &Shared, arguments: &ServeArguments) -> anyhow::Result
         let (address, public) = (server.address().to_owned(), server.public_address());
         tracing::info!("Tollgate {VERSION} listens on {address}");
         if !has_providers {
-            tracing::warn!("no provider is configured: set OPENAI_API_KEY or ANTHROPIC_API_KEY, or add [[providers]] to tollgate.toml");
+            tracing::warn!(
+                "no provider is configured: set OPENAI_API_KEY or ANTHROPIC_API_KEY, or add [[providers]] to tollgate.toml"
+            );
         }
         if let Some(text) = server.first_start()?.text(&public) {
             terminal::tell(&text);

@@ -10,13 +10,23 @@ use super::super::{parts, read_settings};
 use super::{Shared, terminal};
 use crate::ledger::VerifyReport;
 
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  tollgate verify
+  tollgate verify --data-dir /var/lib/tollgate --json
+
+Replays every entry and compares every sum that is kept. Works while no server runs. Exit codes: 0 every sum is right,
+1 some are not.";
+
 /// Differences that are told one by one; their number tells the rest.
 const DIFFERENCES_TOLD_MAX: usize = 20;
 
 /// Verifies the ledger of the data folder.
 pub(super) fn run(shared: &Shared) -> anyhow::Result<ExitCode> {
     if shared.server.is_some() {
-        bail!("verify works on a data folder, not on a server: leave --server and TOLLGATE_SERVER out, and stop the server first");
+        bail!(
+            "verify works on a data folder, not on a server: leave --server and TOLLGATE_SERVER out, and stop the server first"
+        );
     }
     let config = read_settings(&shared.settings([]))?;
     let path = parts::ledger_path(&config.data_dir);
@@ -24,8 +34,9 @@ pub(super) fn run(shared: &Shared) -> anyhow::Result<ExitCode> {
         bail!("there is no ledger in {}: name the data folder with --data-dir", config.data_dir.display());
     }
     let folder = DataFolder::claim(&config.data_dir).map_err(|error| match &error {
-        FolderError::InUse { .. } => anyhow::Error::new(error)
-            .context("the ledger can be proved only while nobody writes to it; stop the server, verify, start it again"),
+        FolderError::InUse { .. } => anyhow::Error::new(error).context(
+            "the ledger can be proved only while nobody writes to it; stop the server, verify, start it again",
+        ),
         FolderError::Unusable { .. } => error.into(),
     })?;
     terminal::tell_progress("replaying the ledger…");
@@ -76,7 +87,9 @@ fn as_text(report: &VerifyReport) -> String {
     }
     lines.push(match differences.len() {
         0 => "every sum is what the entries come to".to_owned(),
-        count => format!("{count} sums are not what the entries come to: keep the folder as it is and restore a backup"),
+        count => {
+            format!("{count} sums are not what the entries come to: keep the folder as it is and restore a backup")
+        }
     });
     lines.join("\n")
 }
@@ -89,7 +102,11 @@ mod tests {
 
     #[test]
     fn a_difference_is_told_with_both_amounts() {
-        let one = Difference { what: "balance of x".to_owned(), stored: Picodollars::from_dollars(1), computed: Picodollars::ZERO };
+        let one = Difference {
+            what: "balance of x".to_owned(),
+            stored: Picodollars::from_dollars(1),
+            computed: Picodollars::ZERO,
+        };
         let report = VerifyReport { differences: vec![one; 21], ..VerifyReport::default() };
         let text = as_text(&report);
         assert!(text.contains("balance of x is stored as 1 USD and comes to 0 USD"), "{text}");
