@@ -39,7 +39,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("rust_embed", &["http"]),
     ("redb", &["store", "ledger", "keys"]),
     ("reqwest", &["provider", "app"]),
-        ("clap", &["app"]),
+    ("clap", &["app"]),
     ("toml", &["config"]),
     ("argon2", &["keys"]),
 ];

@@ -5,13 +5,12 @@
 //! [`cli`] is what people type. Errors are told to a person here, so they may be any.
 
 pub mod cli;
-pub mod settings;
-mod environment;
 mod first_start;
 mod folder;
 mod local_token;
 mod parts;
 mod price_file;
 mod serve;
+pub mod settings;
 
-pub(crate) use environment::{Settings, read_settings};
+pub(crate) use settings::Settings;

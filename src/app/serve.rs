@@ -40,7 +40,7 @@ pub(crate) enum Ended {
 /// A server that listens and is about to be run.
 pub(crate) struct Server {
     address: String,
-    server: actix_web::dev::Server,
+    http: actix_web::dev::Server,
     /// The listening socket once more, to close it before the connections.
     listening: TcpListener,
     state: Arc<http::State>,
@@ -83,14 +83,14 @@ impl Server {
             throttle: LoginThrottle::new(),
             draining: AtomicBool::new(false),
         });
-        let server = http::serve(listening.try_clone()?, Arc::clone(&state), parts.client_settings())?;
+        let http = http::serve(listening.try_clone()?, Arc::clone(&state), parts.client_settings())?;
         let token = parts.keys.accept_new_admin_token("local-token");
         let local_token = LocalTokenFile::write(folder.path(), &token)
             .with_context(|| format!("the local token can't be written into {}", folder.path().display()))?;
         // Last: whoever reads the address may call it.
         folder.announce(&address)?;
         let first_start = FirstStart { setup_token, key: None };
-        Ok(Self { address, server, listening, state, parts, local_token, folder, first_start })
+        Ok(Self { address, http, listening, state, parts, local_token, folder, first_start })
     }
 
     /// Where it answers on this machine, such as `http://127.0.0.1:8000`.
@@ -117,10 +117,10 @@ impl Server {
 
     /// Serves until it is asked to stop, then stops in order; asked a second time, it ends at once.
     pub(crate) async fn run(self, mut asked_to_stop: impl AsyncFnMut()) -> anyhow::Result<Ended> {
-        let Self { address: _, server, listening, state, parts, local_token, folder, first_start: _ } = self;
+        let Self { address: _, http, listening, state, parts, local_token, folder, first_start: _ } = self;
         price_file::watch(&parts.config, &parts.gateway, &parts.tasks);
         flush_sessions_now_and_then(&parts);
-        let ended = serve_and_stop(server, listening, &state, &parts, &mut asked_to_stop).await?;
+        let ended = serve_and_stop(http, listening, &state, &parts, &mut asked_to_stop).await?;
         if ended == Ended::AtOnce {
             return Ok(ended);
         }

@@ -82,6 +82,9 @@ fn name_of(by: &GroupBy, entry: &Entry, attempt: Option<&Attempt>, zone: &TimeZo
     }
 }
 
+/// A filter, and what it means.
+type Case<'a> = (EntryFilter, &'a dyn Fn(&Entry) -> bool);
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 
@@ -156,7 +159,7 @@ proptest! {
             let middle = RequestId::first_of(CHANGE_MS);
             let all = EntryFilter::default;
             let has_tag = |entry: &Entry| entry.facts.tags.iter().any(|(_, value)| &**value == "e1");
-            let filters: [(EntryFilter, &dyn Fn(&Entry) -> bool); 12] = [
+            let filters: [Case<'_>; 12] = [
                 (all(), &|_| true),
                 (EntryFilter { key: Some("key_1".into()), ..all() }, &|entry| entry.facts.key.as_str() == "key_1"),
                 (EntryFilter { key: Some("ci".into()), ..all() }, &|_| true),

@@ -172,6 +172,7 @@ mod tests {
 
     #[test]
     fn a_stream_is_prelude_content_end() {
+        use Meaning::{Content, End, Other, Prelude};
         let (meanings, progress) = read(&[
             START,
             ("ping", r#"{"type":"ping"}"#),
@@ -190,7 +191,6 @@ mod tests {
             ),
             ("message_stop", r#"{"type":"message_stop"}"#),
         ]);
-        use Meaning::{Content, End, Other, Prelude};
         assert_eq!(meanings, [Prelude, Prelude, Prelude, Content, Other, Other, End]);
         assert!(progress.finished && progress.usage_is_final());
         let usage = progress.reported().unwrap().usage;

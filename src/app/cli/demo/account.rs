@@ -70,14 +70,14 @@ impl Account {
         }
         for call in played.iter().flat_map(|scene| &scene.calls) {
             match self.entries.get(&call.id) {
-                Some(entry) if call.status == 200 => {
-                    if entry.status != "settled" || entry.basis != "exact" || entry.cost.is_zero() {
-                        let Entry { status, cost, basis } = entry;
-                        complaints
-                            .push(format!("{} was answered and is booked as {status}, {cost} USD, {basis}", call.id));
-                    }
+                Some(entry)
+                    if call.status == 200
+                        && (entry.status != "settled" || entry.basis != "exact" || entry.cost.is_zero()) =>
+                {
+                    let Entry { status, cost, basis } = entry;
+                    complaints.push(format!("{} was answered and is booked as {status}, {cost} USD, {basis}", call.id));
                 }
-                Some(entry) if !entry.cost.is_zero() => {
+                Some(entry) if call.status != 200 && !entry.cost.is_zero() => {
                     complaints.push(format!("{} failed and is booked with {} USD", call.id, entry.cost));
                 }
                 None if call.status == 200 => complaints.push(format!("{} was answered and is not booked", call.id)),

@@ -179,12 +179,11 @@ fn judged(scene: &Scene, calls: &[Called]) -> Result<String, String> {
             let body = body()?;
             let blocks = body["content"].as_array();
             let block = blocks.and_then(|blocks| blocks.iter().find(|block| block["type"] == "tool_use"));
-            let call = match block {
-                Some(block) => format!("{}({})", text(&block["name"]), block["input"]),
-                None => {
-                    let function = &body["choices"][0]["message"]["tool_calls"][0]["function"];
-                    format!("{}({})", text(&function["name"]), text(&function["arguments"]))
-                }
+            let call = if let Some(block) = block {
+                format!("{}({})", text(&block["name"]), block["input"])
+            } else {
+                let function = &body["choices"][0]["message"]["tool_calls"][0]["function"];
+                format!("{}({})", text(&function["name"]), text(&function["arguments"]))
             };
             if call.starts_with(&format!("{name}(")) { Ok(call) } else { Err(format!("{name} was not called")) }
         }
