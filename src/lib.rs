@@ -1,4 +1,49 @@
-//! Tollgate: one binary between a team and its AI providers.
+//! Tollgate: one binary between a team and its AI providers. It routes, meters and budgets every call, keeps an exact
+//! ledger of what each cost, and shows it in a dashboard.
+//!
+//! # Layers
+//!
+//! A module imports from layers below its own, never from above or beside it; `tests/architecture.rs` proves it.
+//!
+//! - **7, [`app`]**: builds every part from the settings, runs them, stops them in order; the command line.
+//! - **6, [`http`]**: the route table, both dialects' endpoints and errors, the management API, the dashboard.
+//! - **4, [`gateway`]**: the life of a call: envelope, ceiling, attempts, relay, booking.
+//! - **3, [`budget`]**: which budgets bind a call. **[`routing`]**: where it goes, what follows a failure, circuits.
+//! - **2, [`ledger`]**: reserve, settle, sums, proof. **[`keys`]**: virtual keys, users, sessions, budget definitions.
+//!   **[`provider`]**: how each upstream is called and what its answers mean. **[`catalog`]**: models and prices.
+//! - **1, [`config`]**: raw text to checked settings. **[`store`]**: the redb files. **[`runtime`]**: tracked tasks, the clock.
+//!   **[`telemetry`]**: names, counters, logs.
+//! - **0, [`domain`]**: money, tokens, names, windows of time. No I/O, no async.
+//!
+//! # The way of a call
+//!
+//! `http::inference` authenticates and reads the body; [`gateway::Gateway::begin`] starts a task that owns the call from
+//! then on. The task reads the envelope (where the model's name, the cap and the usage wish stand in the body), asks
+//! [`routing::Router::plan`] for candidates, and for each attempt holds its worst case in the [`ledger`] under every
+//! budget at once, durably, before [`provider::Client::send`] may run: that function takes no call without the
+//! [`ledger::Reservation`]. Bytes pass through as they came; a decoder watches them for content, usage and the end. The
+//! answer is committed to a deployment with its first content, and its last piece leaves only when the call is booked
+//! durably.
+//!
+//! # The way of a setting
+//!
+//! [`app::settings`] gathers file, `.env` and environment; [`config::load`] checks all of it at once. `serve` and
+//! `check-config` run the same code.
+//!
+//! # Invariants
+//!
+//! - Money is integers of picodollars from parsing to storage; nothing is rounded before it is shown.
+//! - No upstream call without a durable reservation; no complete answer without a durable entry.
+//! - Booked, unknown and held money never exceeds the limit of a budget that blocks, for any number of callers.
+//! - Sums equal rows: entries, balances and rollups change in one transaction of one writer thread.
+//! - A call that may have cost money is never booked below what it may have cost.
+//! - No secret has a `Display` or leaves by a log, an answer or a file.
+//!
+//! # Absent on purpose
+//!
+//! No ORM, no message queue, no second process: one file for money, one for settings. No retry after the first content
+//! has gone out. No price that the list doesn't have: what is unpriced says so. Translation between the dialects and the
+//! response cache are not in this version; a model of the other dialect is refused with the path that works.
 
 pub mod app;
 pub mod budget;
