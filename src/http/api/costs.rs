@@ -121,7 +121,8 @@ pub(super) async fn export(state: web::Data<State>, request: HttpRequest) -> Res
     let filter = requests::filter(&params, state.ledger.zone())?;
     let filter = EntryFilter { from: first_of(range.from), until: first_of(range.until), ..filter };
     // The first piece before the status goes out, so that a broken ledger is told as such.
-    let mut export = Export { ledger: Arc::clone(&state.ledger), filter: Arc::new(filter), cursor: None, is_over: false };
+    let mut export =
+        Export { ledger: Arc::clone(&state.ledger), filter: Arc::new(filter), cursor: None, is_over: false };
     let first = export.piece(Rows::with_header(CSV_HEADER)).await?;
     let rest = stream::unfold(export, |mut export| async move {
         if export.is_over {
