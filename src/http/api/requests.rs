@@ -46,13 +46,8 @@ pub(super) async fn list(
     let ledger = Arc::clone(&state.ledger);
     let page = blocking(move || {
         let mut page = ledger.entries(&filter, cursor, limit)?;
-        page.items.retain(|entry| {
-            let id = entry.facts.id;
-            // A key's own is told by its id alone: names can be given again. Calls that run are not chosen by time below.
-            own.as_ref().is_none_or(|own| entry.facts.key == *own)
-                && filter.from.is_none_or(|from| from <= id)
-                && filter.until.is_none_or(|until| id < until)
-        });
+        // A key's own is told by its id alone: the filter takes names too, and those can be given again.
+        page.items.retain(|entry| own.as_ref().is_none_or(|own| entry.facts.key == *own));
         Ok::<_, crate::ledger::LedgerError>(page)
     })
     .await?;
