@@ -11,6 +11,8 @@ use super::state::State;
 
 /// `components`: schemas, parameters, and how to show who one is.
 const COMPONENTS: &str = include_str!("openapi.json");
+/// The inference paths, whose bodies are the providers' own.
+const INFERENCE: &str = include_str!("inference.json");
 
 /// `GET /api/openapi.json`.
 pub async fn show(state: web::Data<State>) -> Result<HttpResponse, Problem> {
@@ -20,7 +22,7 @@ pub async fn show(state: web::Data<State>) -> Result<HttpResponse, Problem> {
 /// The document of all routes.
 pub fn document(version: &str) -> Value {
     let components: Value = serde_json::from_str(COMPONENTS).expect("a test reads the file");
-    let mut paths = Map::new();
+    let mut paths: Map<String, Value> = serde_json::from_str(INFERENCE).expect("a test reads the file");
     for route in ROUTES {
         let path = paths.entry(route.path).or_insert_with(|| Value::Object(path_item(route.path)));
         path[route.verb.as_str().to_lowercase()] = operation(route);

@@ -11,12 +11,14 @@ use crate::http::api::ROUTES;
 
 /// Every method and path of the document.
 fn documented(document: &Value) -> BTreeSet<(String, String)> {
-    let paths = document["paths"].as_object().unwrap();
+    let paths = document["paths"].as_object().unwrap().iter();
+    // The inference paths are served beside this table, and tests of their own call them.
+    let paths = paths.filter(|(path, _)| !path.starts_with("/v1/"));
     let methods = |(path, item): (&String, &Value)| {
         let methods = item.as_object().unwrap().keys().filter(|key| *key != "parameters");
         methods.map(|method| (method.to_uppercase(), path.clone())).collect::<Vec<_>>()
     };
-    paths.iter().flat_map(methods).collect()
+    paths.flat_map(methods).collect()
 }
 
 #[test]
