@@ -11,7 +11,6 @@ mod decode;
 mod error;
 pub mod openai;
 pub mod sandbox;
-mod sandbox_provider;
 mod sse;
 mod upstream;
 pub mod usage;

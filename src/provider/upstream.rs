@@ -16,8 +16,8 @@ use super::anthropic::Anthropic;
 use super::compatible::Compatible;
 use super::error::ProviderError;
 use super::openai::OpenAi;
+use super::sandbox::Sandbox;
 use super::sandbox::SandboxSettings;
-use super::sandbox_provider::Sandbox;
 
 /// The longest that a call waits for a place at a provider that has as many running as it may.
 const CROWDED_WAIT_MAX: Duration = Duration::from_secs(10);

@@ -18,6 +18,7 @@ mod models;
 mod openai;
 mod pattern;
 mod plan;
+mod provider;
 mod refusal;
 mod reply;
 mod request;
@@ -43,6 +44,7 @@ use reply::Reply;
 use request::{Call, Route};
 use seed::Seed;
 
+pub(super) use provider::Sandbox;
 pub use script::{ScriptError, ScriptLine, parse_script};
 
 /// How the sandbox behaves; `Default` is instant and never fails.

@@ -4,10 +4,10 @@ use http::HeaderMap;
 
 use crate::domain::{Endpoint, Secret};
 
-use super::upstream::{ForwardedHeaders, Provider};
+use crate::provider::upstream::{ForwardedHeaders, Provider};
 
 /// The built-in stand-in.
-pub(super) struct Sandbox;
+pub(in crate::provider) struct Sandbox;
 
 impl Provider for Sandbox {
     fn speaks(&self, _: Endpoint) -> bool {
