@@ -35,7 +35,7 @@ fn main() {
         runtime.block_on(run(&ledger, callers, Duration::from_secs(1)));
         let (started, busy) = (Instant::now(), processor_time());
         let calls = runtime.block_on(run(&ledger, callers, Duration::from_secs(3)));
-        let (busy, elapsed) = (processor_time() - busy, started.elapsed());
+        let (busy, elapsed) = (processor_time().saturating_sub(busy), started.elapsed());
         let micros = busy.as_secs_f64() * 1e6 / f64::from(calls);
         println!("{callers:7}  {:7.0}  {micros:.1} µs", f64::from(calls) / elapsed.as_secs_f64());
         assert!(ledger.verify().unwrap().differences.is_empty());

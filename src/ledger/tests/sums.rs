@@ -50,6 +50,9 @@ async fn book(ledger: &Ledger, entries: &[Entry]) {
     flushed(ledger).await;
 }
 
+/// What a filter should take.
+type Takes<'a> = &'a dyn Fn(&Entry) -> bool;
+
 /// What an entry adds to which group, attempt by attempt.
 fn add(groups: &mut BTreeMap<String, Cell>, entry: &Entry, name: impl Fn(Option<&Attempt>) -> String) {
     for attempt in &entry.attempts {
@@ -156,7 +159,7 @@ proptest! {
             let middle = RequestId::first_of(CHANGE_MS);
             let all = EntryFilter::default;
             let has_tag = |entry: &Entry| entry.facts.tags.iter().any(|(_, value)| &**value == "e1");
-            let filters: [(EntryFilter, &dyn Fn(&Entry) -> bool); 12] = [
+            let filters: [(EntryFilter, Takes<'_>); 12] = [
                 (all(), &|_| true),
                 (EntryFilter { key: Some("key_1".into()), ..all() }, &|entry| entry.facts.key.as_str() == "key_1"),
                 (EntryFilter { key: Some("ci".into()), ..all() }, &|_| true),
