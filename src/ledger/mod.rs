@@ -210,7 +210,7 @@ impl Ledger {
 /// Makes the tables of a new file, and sums everything anew where the time zone has changed. Returns the file's format
 /// where it is a later one, and leaves such a file as it is.
 fn prepare(database: &Database, zone: &TimeZone) -> Result<Option<String>, redb::Error> {
-    use tables::{BALANCES, BY_KEY, CELLS, ENTRIES, FORMAT, META, NAMES, PENDING};
+    use tables::{BALANCES, CELLS, ENTRIES, FORMAT, META, NAMES, PENDING};
     let transaction = database.begin_write()?;
     let zone_name = zone.iana_name().map_or_else(|| format!("{zone:?}"), ToOwned::to_owned);
     let has_moved = {
@@ -226,7 +226,6 @@ fn prepare(database: &Database, zone: &TimeZone) -> Result<Option<String>, redb:
     };
     transaction.open_table(PENDING)?;
     transaction.open_table(ENTRIES)?;
-    transaction.open_table(BY_KEY)?;
     transaction.open_table(CELLS)?;
     transaction.open_table(BALANCES)?;
     transaction.open_table(NAMES)?;

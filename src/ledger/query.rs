@@ -9,7 +9,7 @@ use crate::domain::{EntryStatus, RequestId, Window, WindowId};
 use super::cells::{Cell, CellKey};
 use super::record::{Balance, Entry, Scope};
 use super::tables::{
-    BALANCES, BY_KEY, CELLS, ENTRIES, PENDING, balance_key, decode_balance, decode_cell, decode_entry,
+    BALANCES, CELLS, ENTRIES, PENDING, balance_key, decode_balance, decode_cell, decode_entry, decode_key,
 };
 use super::{Ledger, LedgerError};
 
@@ -173,49 +173,36 @@ impl Ledger {
         until: RequestId,
         limit: usize,
     ) -> Result<Found, redb::Error> {
-        let mut items = Vec::new();
-        let mut next = None;
-        if from >= until {
-            return Ok(Found { next, items });
+        let mut found = Found { next: None, items: Vec::new() };
+        let key = filter.key.as_deref().map(|key| self.names.find(key));
+        // A name that no entry has.
+        if from >= until || key == Some(None) {
+            return Ok(found);
         }
+        let key = key.flatten();
         let reading = self.read()?;
         let entries = reading.open_table(ENTRIES)?;
-        let mut take = |id: u128, value: &[u8]| {
-            let entry = decode_entry(id, value, &self.names)?;
-            if filter.takes(&entry) {
-                items.push(entry);
-            }
-            next = Some(RequestId::from_number(id));
-            Ok::<_, redb::Error>(items.len() < limit)
-        };
+        // Rows of other keys are passed over without being decoded, ten times as fast.
+        let rows_max = if key.is_some() { ROWS_A_TRANSACTION * 10 } else { ROWS_A_TRANSACTION };
         let mut looked_at = 0;
-        let index = reading.open_table(BY_KEY)?;
-        let key = filter.key.as_deref().and_then(|key| self.names.find(key));
-        // The filter's text may as well be what people call a key: then the index knows nothing of it.
-        let key = match key {
-            Some(key) if index.range((key, 0)..=(key, u128::MAX))?.next().is_some() => Some(key),
-            _ => None,
-        };
-        if let Some(key) = key {
-            for row in index.range((key, from.number())..(key, until.number()))?.rev().take(ROWS_A_TRANSACTION) {
-                let (_, id) = row?.0.value();
-                looked_at += 1;
-                if let Some(value) = entries.get(id)?
-                    && !take(id, value.value())?
-                {
-                    return Ok(Found { next, items });
-                }
+        for row in entries.range(from.number()..until.number())?.rev().take(rows_max) {
+            let (id, value) = row?;
+            looked_at += 1;
+            found.next = Some(RequestId::from_number(id.value()));
+            let is_other = |key| decode_key(value.value()).is_some_and(|(id, name)| key != id && key != name);
+            if key.is_some_and(is_other) {
+                continue;
             }
-        } else {
-            for row in entries.range(from.number()..until.number())?.rev().take(ROWS_A_TRANSACTION) {
-                let (id, value) = row?;
-                looked_at += 1;
-                if !take(id.value(), value.value())? {
-                    return Ok(Found { next, items });
+            let entry = decode_entry(id.value(), value.value(), &self.names)?;
+            if filter.takes(&entry) {
+                found.items.push(entry);
+                if found.items.len() == limit {
+                    return Ok(found);
                 }
             }
         }
-        Ok(Found { next: next.filter(|_| looked_at == ROWS_A_TRANSACTION), items })
+        found.next = found.next.filter(|_| looked_at == rows_max);
+        Ok(found)
     }
 
     /// The calls that run.

@@ -18,8 +18,6 @@ use super::record::{Attempt, CallFacts, Entry, Scope};
 pub(super) const PENDING: TableDefinition<u128, &[u8]> = TableDefinition::new("pending");
 /// Calls that ended: request id → [`StoredEntry`].
 pub(super) const ENTRIES: TableDefinition<u128, &[u8]> = TableDefinition::new("entry");
-/// Calls of a key: number of the key's id, request id.
-pub(super) const BY_KEY: TableDefinition<(u32, u128), ()> = TableDefinition::new("by_key");
 /// Rollups.
 pub(super) const CELLS: TableDefinition<[u8; CELL_KEY_LEN], &[u8]> = TableDefinition::new("cell");
 /// Sums that budgets are held against: scope, window → [`StoredBalance`].
@@ -158,6 +156,11 @@ pub(super) fn encode_entry(entry: &Entry, names: &Names, bytes: &mut Vec<u8>) ->
     };
     *bytes = encode(&stored, std::mem::take(bytes));
     cell_names
+}
+
+/// The numbers of an entry's key, by id and by name, without reading the rest: they come first.
+pub(super) fn decode_key(bytes: &[u8]) -> Option<(u32, u32)> {
+    bytes.strip_prefix(&[VERSION]).and_then(|rest| postcard::take_from_bytes(rest).ok()).map(|(key, _)| key)
 }
 
 /// The numbers that the cells of an entry are found by, for an entry that the file has.
@@ -322,6 +325,7 @@ pub(super) mod tests {
         let mut bytes = Vec::new();
         encode_entry(&entry, &names, &mut bytes);
         assert_eq!(decode_entry(7, &bytes, &names).unwrap(), entry);
+        assert_eq!(decode_key(&bytes), Some((names.find("key_1").unwrap(), names.find("ci").unwrap())));
     }
 
     proptest! {
@@ -329,6 +333,7 @@ pub(super) mod tests {
         fn any_bytes_decode_or_are_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let names = Names::default();
             let _ = decode_entry(1, &bytes, &names);
+            let _ = decode_key(&bytes);
             let _ = decode_cell(&bytes);
             let _ = decode_balance(&bytes);
         }

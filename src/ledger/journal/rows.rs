@@ -12,8 +12,8 @@ use super::super::cells::{Cell, CellKey, contribute};
 use super::super::record::{Balance, Entry, Scope};
 use super::super::sums;
 use super::super::tables::{
-    BALANCES, BY_KEY, CELLS, ENTRIES, NAMES, PENDING, StoredBalance, balance_key, decode_balance, decode_cell,
-    encode_balance, encode_cell, encode_entry,
+    BALANCES, CELLS, ENTRIES, NAMES, PENDING, StoredBalance, balance_key, decode_balance, decode_cell, encode_balance,
+    encode_cell, encode_entry,
 };
 use super::{LedgerJournal, windows_of};
 
@@ -34,7 +34,6 @@ impl LedgerJournal {
     pub(super) fn write_ended(&mut self, transaction: &WriteTransaction) -> Result<(), redb::Error> {
         let mut changed: HashMap<CellKey, Cell> = HashMap::new();
         let mut entries = transaction.open_table(ENTRIES)?;
-        let mut by_key = transaction.open_table(BY_KEY)?;
         for (entry, windows) in &self.work.ended {
             let names = encode_entry(entry, &self.names, &mut self.buffer);
             let number = entry.facts.id.number();
@@ -42,7 +41,6 @@ impl LedgerJournal {
                 // The batch fails, and what was booked before is left out when it is tried again.
                 return Err(redb::Error::Corrupted(format!("{} is in the ledger already", entry.facts.id)));
             }
-            by_key.insert((names.key, number), ())?;
             contribute(&mut changed, entry, &names, windows);
         }
         let mut cells = transaction.open_table(CELLS)?;

@@ -276,6 +276,27 @@ async fn a_stop_writes_what_is_queued_and_leaves_running_calls_to_the_next_start
 }
 
 #[tokio::test]
+async fn a_client_that_invents_names_does_not_grow_the_list_for_ever() {
+    let disk = Disk::default();
+    let ledger = open(&disk);
+    for number in 0..100_000 {
+        ledger.names.intern(&format!("invented {number}"));
+    }
+    let new = facts(1).key;
+    let invented = CallFacts { requested_model: "one-more".parse().unwrap(), operation: "another".into(), ..facts(1) };
+    let operation = Scope::of("operation", "other");
+    let planned = planned(9, vec![charge(&operation, Window::Day, 100)]);
+    ledger.reserve(invented, planned).await.unwrap().settle(settled(5)).await.unwrap();
+    assert_eq!(balance(&ledger, &operation, Window::Day), (5, 0, 0));
+    ledger.stop();
+    let ledger = open(&disk);
+    let entry = entry(&ledger, 1);
+    assert_eq!((entry.facts.requested_model.as_str(), &*entry.facts.operation), ("other", "other"));
+    assert_eq!(entry.facts.key, new, "what somebody configured keeps its name");
+    check_clean(&ledger);
+}
+
+#[tokio::test]
 async fn a_file_of_a_newer_format_is_refused_and_left_as_it_is() {
     let disk = Disk::default();
     open(&disk).stop();

@@ -154,8 +154,8 @@ impl StorageBackend for Opened {
     fn sync_data(&self) -> Result<(), Error> {
         let mut state = self.0.state();
         state.count()?;
-        state.unsynced.clear();
-        state.synced = state.bytes.clone();
+        let State { synced, unsynced, .. } = &mut *state;
+        unsynced.drain(..).for_each(|change| change.apply(synced));
         Ok(())
     }
 
