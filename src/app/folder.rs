@@ -190,7 +190,7 @@ mod tests {
         assert!(refused.contains(&format!("in use by process {}", std::process::id())), "{refused}");
         first.announce("http://127.0.0.1:1234").unwrap();
         // Even with patience: a server stays.
-        let refused = DataFolder::claim_within(parent.path(), Duration::from_secs(600)).unwrap_err().to_string();
+        let refused = DataFolder::claim_within(parent.path(), Duration::from_mins(10)).unwrap_err().to_string();
         assert!(refused.contains("which answers at http://127.0.0.1:1234"), "{refused}");
     }
 

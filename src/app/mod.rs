@@ -5,12 +5,10 @@
 //! [`cli`] is what people type. Errors are told to a person here, so they may be any.
 
 pub mod cli;
-mod environment;
 mod first_start;
 mod folder;
 mod local_token;
 mod parts;
 mod price_file;
 mod serve;
-
-pub(crate) use environment::{Settings, read_settings};
+pub mod settings;

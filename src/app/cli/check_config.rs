@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::json;
 
-use super::super::{parts, price_file, read_settings};
+use super::super::{parts, price_file};
 use super::{Shared, WRONG_USAGE, terminal};
 use crate::config::Problem;
 
@@ -27,8 +27,8 @@ pub(super) struct CheckConfigArguments {
 }
 
 /// Checks the settings, the files that they name included.
-pub(super) fn run(shared: &Shared, arguments: &CheckConfigArguments) -> anyhow::Result<ExitCode> {
-    let (problems, warnings, masked) = match read_settings(&shared.settings([])) {
+pub(super) fn run(shared: &Shared, arguments: &CheckConfigArguments) -> ExitCode {
+    let (problems, warnings, masked) = match shared.settings([]).load() {
         Ok(config) => {
             // What only the start would find out.
             let read = [price_file::catalog(&config).err(), parts::upstreams(&config).err()];
@@ -51,7 +51,7 @@ pub(super) fn run(shared: &Shared, arguments: &CheckConfigArguments) -> anyhow::
             None => {}
         }
     }
-    Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(WRONG_USAGE) })
+    if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(WRONG_USAGE) }
 }
 
 fn tell(problems: &[String], warnings: &[Problem]) {

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::domain::Secret;
 
 /// Nothing that commands ask for takes longer.
-const ANSWER_TIME_MAX: Duration = Duration::from_secs(60);
+const ANSWER_TIME_MAX: Duration = Duration::from_mins(1);
 /// Pages of a list: more items than are ever kept.
 const PAGES_MAX: usize = 10_000;
 

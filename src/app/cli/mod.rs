@@ -22,7 +22,7 @@ use std::process::ExitCode;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
-use super::Settings;
+use super::settings::Settings;
 use crate::config::Problems;
 use crate::telemetry::logs;
 
@@ -176,7 +176,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Some(Command::Serve(arguments)) => serve::run(&shared, &arguments),
         Some(Command::Demo(arguments)) => demo::run(&shared, &arguments),
         Some(Command::Sandbox(arguments)) => sandbox::run(&arguments),
-        Some(Command::CheckConfig(arguments)) => check_config::run(&shared, &arguments),
+        Some(Command::CheckConfig(arguments)) => Ok(check_config::run(&shared, &arguments)),
         Some(Command::Verify) => verify::run(&shared),
         Some(Command::Key(command)) => block_on(key::run(&shared, command)),
         Some(Command::Budget(command)) => block_on(budget::run(&shared, command)),

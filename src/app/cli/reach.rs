@@ -3,7 +3,7 @@
 use anyhow::{Context as _, anyhow};
 
 use super::super::folder::{DataFolder, FolderError, Holder};
-use super::super::{local_token, parts, read_settings};
+use super::super::{local_token, parts};
 use super::client::Client;
 use super::{Shared, Usage};
 use crate::config::Config;
@@ -42,7 +42,7 @@ impl Reach {
             }
             return Ok(Self::Server(Client::new(server, token, false)?));
         }
-        let config = read_settings(&shared.settings([]))?;
+        let config = shared.settings([]).load()?;
         let claim = match DataFolder::claim(&config.data_dir) {
             Ok(claim) => claim,
             Err(FolderError::InUse { holder: Some(Holder { pid, address: Some(address) }), .. }) => {

@@ -6,7 +6,6 @@ use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::super::folder::DataFolder;
-use super::super::read_settings;
 use super::super::serve::{Ended, Server};
 use super::{Shared, VERSION, block_on, terminal};
 
@@ -31,7 +30,7 @@ pub(super) struct ServeArguments {
 /// Starts the server and runs it.
 pub(super) fn run(shared: &Shared, arguments: &ServeArguments) -> anyhow::Result<ExitCode> {
     let listen = arguments.listen.iter().map(|address| ("listen", address.clone()));
-    let config = read_settings(&shared.settings(listen))?;
+    let config = shared.settings(listen).load()?;
     for warning in &config.warnings {
         tracing::warn!("settings: {warning}");
     }

@@ -6,7 +6,7 @@ use anyhow::{Context as _, bail};
 use serde_json::json;
 
 use super::super::folder::{DataFolder, FolderError};
-use super::super::{parts, read_settings};
+use super::super::parts;
 use super::{Shared, terminal};
 use crate::ledger::VerifyReport;
 
@@ -28,7 +28,7 @@ pub(super) fn run(shared: &Shared) -> anyhow::Result<ExitCode> {
             "verify works on a data folder, not on a server: leave --server and TOLLGATE_SERVER out, and stop the server first"
         );
     }
-    let config = read_settings(&shared.settings([]))?;
+    let config = shared.settings([]).load()?;
     let path = parts::ledger_path(&config.data_dir);
     if !path.exists() && !path.with_extension("created").exists() {
         bail!("there is no ledger in {}: name the data folder with --data-dir", config.data_dir.display());

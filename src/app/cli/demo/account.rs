@@ -71,11 +71,10 @@ impl Account {
         for call in played.iter().flat_map(|scene| &scene.calls) {
             match self.entries.get(&call.id) {
                 Some(entry) if call.status == 200 => {
-                    if entry.status != "settled" || entry.basis != "exact" || entry.cost.is_zero() {
-                        let Entry { status, cost, basis } = entry;
-                        complaints
-                            .push(format!("{} was answered and is booked as {status}, {cost} USD, {basis}", call.id));
-                    }
+                    let Entry { status, cost, basis } = entry;
+                    let is_good = status == "settled" && basis == "exact" && !cost.is_zero();
+                    let booked = format!("{} was answered and is booked as {status}, {cost} USD, {basis}", call.id);
+                    complaints.extend((!is_good).then_some(booked));
                 }
                 Some(entry) if !entry.cost.is_zero() => {
                     complaints.push(format!("{} failed and is booked with {} USD", call.id, entry.cost));
