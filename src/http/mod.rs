@@ -50,5 +50,6 @@ pub fn routes(routes: &mut web::ServiceConfig) {
         .route("/v1/messages", web::post().to(inference::messages))
         .route("/v1/models", web::get().to(models::list))
         .route("/v1/models/{id:.*}", web::get().to(models::one))
-        .service(web::scope("/v1").default_service(web::to(inference::unknown)));
+        .service(web::scope("/v1").default_service(web::to(inference::unknown)))
+        .configure(dashboard::configure);
 }
