@@ -13,4 +13,27 @@ mod price_file;
 mod serve;
 pub mod settings;
 
-pub(crate) use settings::Settings;
+/// An error and its causes in one line, each said once: some errors repeat theirs.
+fn with_causes(error: &anyhow::Error) -> String {
+    let mut told = error.to_string();
+    for cause in error.chain().skip(1) {
+        let cause = cause.to_string();
+        if !told.contains(&cause) {
+            told.push_str(": ");
+            told.push_str(&cause);
+        }
+    }
+    told
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_that_its_error_repeats_is_told_once() {
+        let error =
+            anyhow::anyhow!("the disk is full").context("nothing was written: the disk is full").context("verify");
+        assert_eq!(with_causes(&error), "verify: nothing was written: the disk is full");
+    }
+}

@@ -11,6 +11,7 @@ use anyhow::Context as _;
 use notify::{RecursiveMode, Watcher as _};
 use tokio::sync::mpsc;
 
+use super::with_causes;
 use crate::catalog::{Catalog, PriceOverride};
 use crate::config::Config;
 use crate::domain::PriceName;
@@ -114,7 +115,10 @@ async fn take_over(config: &Arc<Config>, gateway: &Gateway, path: &Path) {
             replace(gateway, catalog);
             tracing::info!("the prices of {} are in use", path.display());
         }
-        Err(error) => tracing::error!("the prices stay as they were, for the new ones can't be used: {error:#}"),
+        Err(error) => {
+            let why = with_causes(&error);
+            tracing::error!("the prices stay as they were, for the new ones can't be used: {why}");
+        }
     }
 }
 

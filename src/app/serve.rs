@@ -24,6 +24,8 @@ use crate::runtime::Clock;
 const DRAIN_MAX: Duration = Duration::from_secs(25);
 /// How long the connections have, after the last call has ended, to take its last bytes.
 const LAST_BYTES_MAX: Duration = Duration::from_secs(4);
+/// How long the thread that accepts connections takes to hear that it shall not: it would log an error about the closed socket.
+const PAUSE_TIME: Duration = Duration::from_millis(20);
 const DRAIN_POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// How often the last use of sessions is written down: at worst a crash logs someone out this much earlier.
 const SESSIONS_FLUSH_INTERVAL: Duration = Duration::from_mins(5);
@@ -40,7 +42,8 @@ pub(crate) enum Ended {
 /// A server that listens and is about to be run.
 pub(crate) struct Server {
     address: String,
-    http: actix_web::dev::Server,
+    /// To be polled: it serves while it is.
+    serving: actix_web::dev::Server,
     /// The listening socket once more, to close it before the connections.
     listening: TcpListener,
     state: Arc<http::State>,
@@ -83,14 +86,14 @@ impl Server {
             throttle: LoginThrottle::new(),
             draining: AtomicBool::new(false),
         });
-        let http = http::serve(listening.try_clone()?, Arc::clone(&state), parts.client_settings())?;
+        let serving = http::serve(listening.try_clone()?, Arc::clone(&state), parts.client_settings())?;
         let token = parts.keys.accept_new_admin_token("local-token");
         let local_token = LocalTokenFile::write(folder.path(), &token)
             .with_context(|| format!("the local token can't be written into {}", folder.path().display()))?;
         // Last: whoever reads the address may call it.
         folder.announce(&address)?;
         let first_start = FirstStart { setup_token, key: None };
-        Ok(Self { address, http, listening, state, parts, local_token, folder, first_start })
+        Ok(Self { address, serving, listening, state, parts, local_token, folder, first_start })
     }
 
     /// Where it answers on this machine, such as `http://127.0.0.1:8000`.
@@ -117,10 +120,10 @@ impl Server {
 
     /// Serves until it is asked to stop, then stops in order; asked a second time, it ends at once.
     pub(crate) async fn run(self, mut asked_to_stop: impl AsyncFnMut()) -> anyhow::Result<Ended> {
-        let Self { address: _, http, listening, state, parts, local_token, folder, first_start: _ } = self;
+        let Self { address: _, serving, listening, state, parts, local_token, folder, first_start: _ } = self;
         price_file::watch(&parts.config, &parts.gateway, &parts.tasks);
         flush_sessions_now_and_then(&parts);
-        let ended = serve_and_stop(http, listening, &state, &parts, &mut asked_to_stop).await?;
+        let ended = serve_and_stop(serving, listening, &state, &parts, &mut asked_to_stop).await?;
         if ended == Ended::AtOnce {
             return Ok(ended);
         }
@@ -152,6 +155,7 @@ async fn serve_and_stop(
     state.draining.store(true, Ordering::Release);
     let stopping = async {
         handle.pause().await;
+        tokio::time::sleep(PAUSE_TIME).await;
         refuse_connections(listening);
         if tokio::time::timeout(DRAIN_MAX, calls_to_end(parts)).await.is_err() {
             tracing::warn!("calls still run after {} s; what they cost so far is booked", DRAIN_MAX.as_secs());

@@ -22,7 +22,8 @@ use std::process::ExitCode;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
-use super::Settings;
+use super::settings::Settings;
+use super::with_causes;
 use crate::config::Problems;
 use crate::telemetry::logs;
 
@@ -144,20 +145,9 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// An error and its causes, each said once: some errors repeat theirs.
+/// An error for people, with every problem of the settings on a line of its own.
 fn told(error: &anyhow::Error) -> String {
-    if error.is::<Problems>() {
-        return format!("the settings can't be used:\n{error}");
-    }
-    let mut told = error.to_string();
-    for cause in error.chain().skip(1) {
-        let cause = cause.to_string();
-        if !told.contains(&cause) {
-            told.push_str(": ");
-            told.push_str(&cause);
-        }
-    }
-    told
+    if error.is::<Problems>() { format!("the settings can't be used:\n{error}") } else { with_causes(error) }
 }
 
 fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
@@ -264,12 +254,5 @@ mod tests {
             assert!(command.get_about().is_some(), "{name} doesn't say what it is for");
         }
         check(&Arguments::command());
-    }
-
-    #[test]
-    fn a_cause_that_its_error_repeats_is_told_once() {
-        let error =
-            anyhow::anyhow!("the disk is full").context("nothing was written: the disk is full").context("verify");
-        assert_eq!(told(&error), "verify: nothing was written: the disk is full");
     }
 }

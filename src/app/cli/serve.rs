@@ -6,7 +6,6 @@ use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::super::folder::DataFolder;
-
 use super::super::serve::{Ended, Server};
 use super::{Shared, VERSION, block_on, terminal};
 

@@ -70,14 +70,13 @@ impl Account {
         }
         for call in played.iter().flat_map(|scene| &scene.calls) {
             match self.entries.get(&call.id) {
-                Some(entry)
-                    if call.status == 200
-                        && (entry.status != "settled" || entry.basis != "exact" || entry.cost.is_zero()) =>
-                {
+                Some(entry) if call.status == 200 => {
                     let Entry { status, cost, basis } = entry;
-                    complaints.push(format!("{} was answered and is booked as {status}, {cost} USD, {basis}", call.id));
+                    let is_good = status == "settled" && basis == "exact" && !cost.is_zero();
+                    let booked = format!("{} was answered and is booked as {status}, {cost} USD, {basis}", call.id);
+                    complaints.extend((!is_good).then_some(booked));
                 }
-                Some(entry) if call.status != 200 && !entry.cost.is_zero() => {
+                Some(entry) if !entry.cost.is_zero() => {
                     complaints.push(format!("{} failed and is booked with {} USD", call.id, entry.cost));
                 }
                 None if call.status == 200 => complaints.push(format!("{} was answered and is not booked", call.id)),

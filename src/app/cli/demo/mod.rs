@@ -11,6 +11,7 @@ use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
 use clap::Args;
@@ -59,6 +60,10 @@ name = "smart"
 strategy = "fallback"
 deployments = ["broken/sandbox-large", "sandbox/sandbox-large"]
 "#;
+
+/// How long the last refusal may take to get into the books.
+const BOOKING_TIME_MAX: Duration = Duration::from_secs(5);
+const BOOKING_POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Arguments of `demo`.
 #[derive(Clone, Debug, Args)]
@@ -127,8 +132,7 @@ async fn play(shared: &Shared, address: &str, admin: Client) -> anyhow::Result<b
         terminal::tell_progress(&format!("… {}", scene.title));
         played.push(stage.play(&scene).await?);
     }
-    let account = Account::take(stage.admin()).await?;
-    let complaints = account.complaints(&played);
+    let (account, complaints) = settled_account(stage.admin(), &played).await?;
     let is_good = complaints.is_empty() && played.iter().all(|scene| scene.complaint.is_none());
     if shared.json {
         terminal::print(&as_json(&played, &account, &complaints, is_good).to_string());
@@ -136,6 +140,19 @@ async fn play(shared: &Shared, address: &str, admin: Client) -> anyhow::Result<b
         tell(&played, &account, &complaints);
     }
     Ok(is_good)
+}
+
+/// The books once they agree, or what is wrong with them after a while: a refusal is booked beside its answer, not before.
+async fn settled_account(admin: &Client, played: &[Played]) -> anyhow::Result<(Account, Vec<String>)> {
+    let until = Instant::now() + BOOKING_TIME_MAX;
+    loop {
+        let account = Account::take(admin).await?;
+        let complaints = account.complaints(played);
+        if complaints.is_empty() || Instant::now() >= until {
+            return Ok((account, complaints));
+        }
+        tokio::time::sleep(BOOKING_POLL_INTERVAL).await;
+    }
 }
 
 fn tell(played: &[Played], account: &Account, complaints: &[String]) {

@@ -176,15 +176,7 @@ fn judged(scene: &Scene, calls: &[Called]) -> Result<String, String> {
         }
         Expected::Tool(name) => {
             status_is(200)?;
-            let body = body()?;
-            let blocks = body["content"].as_array();
-            let block = blocks.and_then(|blocks| blocks.iter().find(|block| block["type"] == "tool_use"));
-            let call = if let Some(block) = block {
-                format!("{}({})", text(&block["name"]), block["input"])
-            } else {
-                let function = &body["choices"][0]["message"]["tool_calls"][0]["function"];
-                format!("{}({})", text(&function["name"]), text(&function["arguments"]))
-            };
+            let call = tool_call(&body()?);
             if call.starts_with(&format!("{name}(")) { Ok(call) } else { Err(format!("{name} was not called")) }
         }
         Expected::Error(status) => {
@@ -206,6 +198,16 @@ fn judged(scene: &Scene, calls: &[Called]) -> Result<String, String> {
             }
         }
     }
+}
+
+/// The first tool call of an answer, as `name(arguments)`.
+fn tool_call(body: &Value) -> String {
+    let blocks = body["content"].as_array();
+    if let Some(block) = blocks.and_then(|blocks| blocks.iter().find(|block| block["type"] == "tool_use")) {
+        return format!("{}({})", text(&block["name"]), block["input"]);
+    }
+    let function = &body["choices"][0]["message"]["tool_calls"][0]["function"];
+    format!("{}({})", text(&function["name"]), text(&function["arguments"]))
 }
 
 fn text(value: &Value) -> &str {
