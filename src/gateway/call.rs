@@ -87,7 +87,8 @@ impl Call {
     }
 
     async fn answer_whole(&mut self, facts: &CallFacts, committed: Committed) -> Result<(), GatewayError> {
-        let Committed { candidate, reservation, began, begun } = committed;
+        let Committed { candidate, reservation, began, begun, place } = committed;
+        drop(place);
         let Begun::Whole { bytes, whole, upstream_request_id } = begun else { return Err(GatewayError::Internal) };
         let bill = self.bill(&candidate, &Evidence::whole(&whole, self.estimated_input()));
         let cost = (bill.basis != CostBasis::Unpriced).then_some(bill.cost);
@@ -130,20 +131,20 @@ impl Call {
         facts: &CallFacts,
         committed: Committed,
     ) -> Result<(), GatewayError> {
-        let Committed { candidate, reservation, began, begun } = committed;
+        let Committed { candidate, reservation, began, begun, place } = committed;
         let Begun::Stream(mut flow) = begun else { return Err(GatewayError::Internal) };
         let (pieces, receiver) = mpsc::channel(PIECES_LEN);
         self.hand_over(&candidate, flow.upstream_request_id.clone(), AnswerBody::Stream(receiver));
-        let drains = self.gateway.drains().try_acquire();
         let rules = Rules {
             strip_usage: envelope.usage_unasked(),
             deadline: self.deadline(&candidate),
             on_disconnect: self.gateway.parts().config.streams.on_disconnect,
             drain_usd_max: self.gateway.parts().config.streams.drain_usd_max,
-            may_drain: drains.is_ok(),
+            drains: self.gateway.drains(),
         };
-        let ended = relay(&mut flow, &candidate, &rules, &pieces).await;
-        drop(drains);
+        let mut ended = relay(&mut flow, &candidate, &rules, &pieces).await;
+        ended.error = ended.error.map(|error| candidate.upstream.redacted(error));
+        drop(place);
         if ended.error.as_ref().is_some_and(ProviderError::is_ill_health) {
             self.gateway.router().health().note(&candidate.deployment, Health::Ill, Instant::now());
         }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::config::OnDisconnect;
 use crate::domain::{BudgetScope, RequestId};
@@ -28,6 +29,8 @@ pub(super) struct Committed {
     pub(super) reservation: Reservation,
     pub(super) began: Instant,
     pub(super) begun: Begun,
+    /// The call's place among those that may run at the provider; given back when the answer has ended.
+    pub(super) place: OwnedSemaphorePermit,
 }
 
 /// An attempt that failed, before it is known what follows.
@@ -74,9 +77,9 @@ impl Call {
             self.last = Some(candidate.deployment.clone());
             let began = Instant::now();
             let failed = match self.attempt(envelope, candidate, &reservation, body).await {
-                Ok(begun) => {
+                Ok((begun, place)) => {
                     health.note(&candidate.deployment, Health::Well, Instant::now());
-                    return Ok(Committed { candidate: candidate.clone(), reservation, began, begun });
+                    return Ok(Committed { candidate: candidate.clone(), reservation, began, begun, place });
                 }
                 Err(failed) => failed,
             };
@@ -202,8 +205,8 @@ impl Call {
         candidate: &Candidate,
         reservation: &Reservation,
         body: Bytes,
-    ) -> Result<Begun, Failed> {
-        let _place = candidate.upstream.place().await?;
+    ) -> Result<(Begun, OwnedSemaphorePermit), Failed> {
+        let place = candidate.upstream.place().await?;
         let headers = self.inbound.headers.clone();
         let attempt = Try {
             client: &self.client,
@@ -218,14 +221,19 @@ impl Call {
             OnDisconnect::Cancel => Duration::ZERO,
         };
         let mut running = std::pin::pin!(attempt.run());
-        let Some(head) = &mut self.head else { return running.await };
-        tokio::select! {
-            begun = &mut running => begun,
-            () = head.closed() => tokio::time::timeout(patience, running).await.unwrap_or_else(|_| {
-                let provider = candidate.upstream.name().to_string();
-                Err(ProviderError::Timeout { provider, limit: TimeLimit::Total, after: patience }.into())
-            }),
-        }
+        let begun = match &mut self.head {
+            None => running.await,
+            Some(head) => tokio::select! {
+                begun = &mut running => begun,
+                () = head.closed() => tokio::time::timeout(patience, running).await.unwrap_or_else(|_| {
+                    let provider = candidate.upstream.name().to_string();
+                    Err(ProviderError::Timeout { provider, limit: TimeLimit::Total, after: patience }.into())
+                }),
+            },
+        };
+        begun
+            .map(|begun| (begun, place))
+            .map_err(|failed| Failed { error: candidate.upstream.redacted(failed.error), ..failed })
     }
 
     /// When the call has to be over at a deployment.

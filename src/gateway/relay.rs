@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 use tokio::time::timeout;
 
 use crate::config::OnDisconnect;
@@ -30,27 +30,27 @@ pub(super) struct Ended {
 }
 
 /// What the relay needs to know beside the stream.
-pub(super) struct Rules {
+pub(super) struct Rules<'a> {
     /// Take usage out again, which the client has not asked for.
     pub(super) strip_usage: bool,
     /// When the whole call has to be over.
     pub(super) deadline: Instant,
     pub(super) on_disconnect: OnDisconnect,
     pub(super) drain_usd_max: Picodollars,
-    /// Whether the server has a place for another stream without a client.
-    pub(super) may_drain: bool,
+    /// Places for streams that are read on without a client.
+    pub(super) drains: &'a Semaphore,
 }
 
 /// Sends the stream on until its end, its failure, or the client's leaving.
 pub(super) async fn relay(
     flow: &mut Flow,
     candidate: &Candidate,
-    rules: &Rules,
+    rules: &Rules<'_>,
     pieces: &mpsc::Sender<Piece>,
 ) -> Ended {
     let provider = candidate.upstream.name().to_string();
     let mut client = Some(pieces);
-    let mut drain: Option<Drain> = None;
+    let mut drain: Option<Drain<'_>> = None;
     let mut out = BytesMut::new();
     let mut held = std::mem::take(&mut flow.held).into_iter();
     let done = |last: Bytes, error, client_left| Ended { last, error, client_left };
@@ -89,10 +89,14 @@ pub(super) async fn relay(
         }
         send(&mut client, &mut out).await;
         if client.is_none() && drain.is_none() {
-            if rules.on_disconnect == OnDisconnect::Cancel || !rules.may_drain {
+            let place = rules.drains.try_acquire();
+            let Ok(place) = place
+                .map_err(drop)
+                .and_then(|place| if rules.on_disconnect == OnDisconnect::Drain { Ok(place) } else { Err(()) })
+            else {
                 return done(Bytes::new(), None, true);
-            }
-            drain = Some(Drain::begin(flow, candidate, rules.drain_usd_max));
+            };
+            drain = Some(Drain::begin(flow, candidate, rules.drain_usd_max, place));
         }
         if drain.as_ref().is_some_and(|drain| drain.is_over(flow)) {
             return done(Bytes::new(), None, true);
@@ -138,9 +142,9 @@ enum Next {
 async fn next_chunk(
     flow: &mut Flow,
     candidate: &Candidate,
-    rules: &Rules,
+    rules: &Rules<'_>,
     client: Option<&mpsc::Sender<Piece>>,
-    drain: Option<&Drain>,
+    drain: Option<&Drain<'_>>,
 ) -> Next {
     let timeouts = candidate.upstream.timeouts();
     let left = rules.deadline.saturating_duration_since(Instant::now());
@@ -184,7 +188,8 @@ async fn send(client: &mut Option<&mpsc::Sender<Piece>>, out: &mut BytesMut) {
 }
 
 /// Reading on without a client, to the usage that makes the bill exact.
-struct Drain {
+struct Drain<'a> {
+    _place: SemaphorePermit<'a>,
     began: Instant,
     bytes: usize,
     output_before: u64,
@@ -193,10 +198,17 @@ struct Drain {
     usd_max: Picodollars,
 }
 
-impl Drain {
-    fn begin(flow: &Flow, candidate: &Candidate, usd_max: Picodollars) -> Self {
+impl<'a> Drain<'a> {
+    fn begin(flow: &Flow, candidate: &Candidate, usd_max: Picodollars, place: SemaphorePermit<'a>) -> Self {
         let price = candidate.facts.as_ref().map_or(Price::FREE, |facts| facts.prices.dearest_output());
-        Self { began: Instant::now(), bytes: 0, output_before: flow.progress.counted_output(), price, usd_max }
+        Self {
+            _place: place,
+            began: Instant::now(),
+            bytes: 0,
+            output_before: flow.progress.counted_output(),
+            price,
+            usd_max,
+        }
     }
 
     fn time_left(&self) -> Duration {

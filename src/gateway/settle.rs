@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::domain::{BudgetScope, EntryStatus, Picodollars, estimate_tokens};
+use crate::domain::{BudgetScope, CostBasis, EntryStatus, Picodollars, estimate_tokens};
 use crate::ledger::{Attempt, CallFacts, LedgerError, Outcome as Booked, Reservation};
 use crate::provider::{Owed, ProviderError};
 use crate::routing::Candidate;
@@ -43,8 +43,10 @@ impl Call {
         error: ProviderError,
     ) -> GatewayError {
         let status = match error.owed() {
-            Owed::Perhaps if !ended.cost.is_zero() => EntryStatus::Unknown,
             _ if ended.cost.is_zero() => EntryStatus::Failed,
+            // Charged at what was held, because its end was never seen.
+            Owed::Perhaps => EntryStatus::Unknown,
+            _ if ended.basis == CostBasis::Reserved => EntryStatus::Unknown,
             _ => EntryStatus::Settled,
         };
         let code = error.code();

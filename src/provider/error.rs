@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::domain::Secret;
+
 /// A failed attempt.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProviderError {
@@ -187,17 +189,17 @@ impl ProviderError {
     /// No `_` arm: a new failure has to say here whether another attempt may help.
     pub fn recovery(&self) -> Recovery {
         match self {
-            Self::Connect { .. } | Self::Lost { .. } | Self::StreamError { .. } | Self::BrokeOff { .. } => {
-                Recovery::Retry(None)
-            }
+            Self::Connect { .. } | Self::Lost { .. } | Self::StreamError { .. } => Recovery::Retry(None),
             Self::RateLimited { retry_after, .. }
             | Self::Overloaded { retry_after, .. }
             | Self::Broken { retry_after, .. } => Recovery::Retry(*retry_after),
             // Waiting as long again would double what the caller waits; another provider may be quicker.
             Self::Timeout { limit: TimeLimit::Connect, .. } => Recovery::Retry(None),
             Self::Timeout { limit: TimeLimit::FirstToken | TimeLimit::Idle, .. } => Recovery::FallBack,
+            // What broke off may have been paid for; the same again would be paid for again.
             Self::OutOfFunds { .. }
             | Self::Unauthorized { .. }
+            | Self::BrokeOff { .. }
             | Self::Garbage { .. }
             | Self::Crowded { .. }
             | Self::CircuitOpen { .. } => Recovery::FallBack,
@@ -241,6 +243,34 @@ impl ProviderError {
             | Self::Crowded { .. }
             | Self::CircuitOpen { .. } => false,
         }
+    }
+
+    /// The error without the secrets that a provider's words may repeat: they go to clients and into the log.
+    #[must_use]
+    pub fn without(mut self, secrets: &[Secret<String>]) -> Self {
+        let (text, more) = match &mut self {
+            Self::Connect { detail, .. }
+            | Self::Lost { detail, .. }
+            | Self::Garbage { detail, .. }
+            | Self::BrokeOff { detail, .. } => (detail, [None, None, None]),
+            Self::RateLimited { message, .. }
+            | Self::OutOfFunds { message, .. }
+            | Self::Overloaded { message, .. }
+            | Self::Broken { message, .. }
+            | Self::StreamError { message, .. } => (message, [None, None, None]),
+            Self::Rejected { message, kind, param, code, .. } => {
+                (message, [kind.as_mut(), param.as_mut(), code.as_mut()])
+            }
+            Self::Timeout { .. } | Self::Unauthorized { .. } | Self::Crowded { .. } | Self::CircuitOpen { .. } => {
+                return self;
+            }
+        };
+        for text in std::iter::once(text).chain(more.into_iter().flatten()) {
+            for secret in secrets.iter().filter(|secret| !secret.expose().is_empty()) {
+                *text = text.replace(secret.expose().as_str(), "***");
+            }
+        }
+        self
     }
 
     /// The stable code in entries, metrics and answers.
@@ -294,6 +324,20 @@ pub fn retry_after(headers: &http::HeaderMap) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_message_that_repeats_our_key_loses_it() {
+        let told = ProviderError::Rejected {
+            provider: "p".to_owned(),
+            status: 400,
+            message: "Incorrect API key provided: sk-secret.".to_owned(),
+            kind: None,
+            param: Some("sk-secret".to_owned()),
+            code: None,
+        };
+        let told = format!("{:?}", told.without(&[Secret::new("sk-secret".to_owned()), Secret::new(String::new())]));
+        assert!(!told.contains("sk-secret") && told.contains("provided: ***."), "{told}");
+    }
 
     fn check(headers: &[(&'static str, &'static str)], expected: Option<Duration>) {
         let headers = headers

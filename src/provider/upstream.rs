@@ -148,6 +148,11 @@ impl Upstream {
         waiting.await.map_err(|_| crowded())?.map_err(|_| crowded())
     }
 
+    /// An error of this provider, without its credentials.
+    pub fn redacted(&self, error: ProviderError) -> ProviderError {
+        error.without(&self.credentials)
+    }
+
     /// The credential to use next: they take turns.
     pub(super) fn credential(&self) -> Option<&Secret<String>> {
         let turn = self.next_credential.fetch_add(1, Ordering::Relaxed);

@@ -82,7 +82,9 @@ pub enum OpenError {
         known: u32,
     },
     /// The disk says no.
-    #[error("the {name} file {path} can't be opened")]
+    #[error(
+        "the {name} file {path} can't be opened: see that it is a file, and that this user may read and write it and its folder"
+    )]
     Io {
         /// What people call the file.
         name: &'static str,

@@ -4,6 +4,7 @@
 //! made from it, and a path under `/api` that it lacks is refused. Handlers read parameters, ask the layers below on a
 //! blocking task, and write what they answer; they decide nothing about money.
 
+mod admin;
 mod budgets;
 mod costs;
 mod csv;

@@ -4,7 +4,7 @@ use actix_web::web::route;
 
 use super::Answer::{Json, Nothing, Text};
 use super::Verb::{Delete, Get, Post, Put};
-use super::{RouteSpec, budgets, costs, keys, metrics, providers, requests, status};
+use super::{RouteSpec, admin, budgets, costs, keys, metrics, providers, requests, status};
 use crate::http::guard::Access;
 use crate::http::{health, openapi};
 
@@ -182,6 +182,41 @@ pub const ROUTES: &[RouteSpec] = &[
         summary: "Lists the configured providers and the state of their circuits.",
         answer: Json("ProviderList"),
         handler: || route().to(providers::list),
+        ..READ
+    },
+    RouteSpec {
+        path: "/api/admin/tokens",
+        summary: "Lists the admin tokens, without the tokens themselves.",
+        answer: Json("AdminTokenList"),
+        handler: || route().to(admin::tokens),
+        ..READ
+    },
+    RouteSpec {
+        verb: Post,
+        path: "/api/admin/tokens",
+        summary: "Makes an admin token; the token itself is in this answer only.",
+        body: Some("NewAdminToken"),
+        status: 201,
+        answer: Json("MadeAdminToken"),
+        handler: || route().to(admin::create_token),
+        ..READ
+    },
+    RouteSpec {
+        verb: Delete,
+        path: "/api/admin/tokens/{id}",
+        summary: "Revokes the admin token of that name: it opens nothing any more.",
+        status: 204,
+        handler: || route().to(admin::revoke_token),
+        ..READ
+    },
+    RouteSpec {
+        verb: Post,
+        path: "/api/admin/password-resets",
+        summary: "Makes a one-time token for a forgotten password, to be opened as /reset?token=….",
+        body: Some("NewPasswordReset"),
+        status: 201,
+        answer: Json("PasswordReset"),
+        handler: || route().to(admin::reset_password),
         ..READ
     },
     RouteSpec {
