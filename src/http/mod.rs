@@ -57,5 +57,6 @@ pub fn routes(routes: &mut web::ServiceConfig) {
         .route("/v1/models", web::get().to(models::list))
         .route("/v1/models/{id:.*}", web::get().to(models::one))
         .service(web::scope("/v1").default_service(web::to(inference::unknown)))
-        .configure(api::configure);
+        .configure(api::configure)
+        .configure(dashboard::configure);
 }

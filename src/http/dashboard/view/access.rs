@@ -1,4 +1,4 @@
-//! Signing in, and making the first admin.
+//! Signing in, making the first admin, choosing a new password.
 
 use askama::Template;
 
@@ -37,6 +37,26 @@ pub struct SetupPage {
     pub token: String,
     /// The name.
     pub username: Field,
+    /// The password; its value is never sent back.
+    pub password: Field,
+    /// What is wrong as a whole: the link was used, or is too old.
+    pub error: Option<String>,
+    /// Fewest characters of a password.
+    pub password_length_min: usize,
+}
+
+/// `/reset`, opened by the one-time link for a new password.
+#[derive(Clone, Debug, Template)]
+#[template(path = "reset/page.html")]
+pub struct ResetPage {
+    /// The page around it.
+    pub bare: Bare,
+    /// Proves that the form came from here.
+    pub csrf_token: String,
+    /// The one-time token of the link.
+    pub token: String,
+    /// Whose password it is; `None` where the link does not work, and then there is no form.
+    pub user: Option<String>,
     /// The password; its value is never sent back.
     pub password: Field,
     /// What is wrong as a whole: the link was used, or is too old.

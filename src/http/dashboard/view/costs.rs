@@ -15,6 +15,12 @@ pub struct CostsPage {
     pub layout: Layout,
     /// The ranges.
     pub ranges: Vec<Choice>,
+    /// The first day shown, as `2026-11-01`.
+    pub from: String,
+    /// The last day shown.
+    pub to: String,
+    /// The grouping in force, sent on with the days.
+    pub by: String,
     /// What to group by.
     pub groupings: Vec<Choice>,
     /// The same view as a file.

@@ -15,7 +15,9 @@ use super::super::format::{
 use super::*;
 use crate::domain::{Picodollars, Price};
 
-pub(super) use control::{budget_form, budgets, key_created, key_form, key_list, key_page, login, setup, welcome};
+pub(super) use control::{
+    budget_form, budgets, key_created, key_form, key_list, key_page, login, reset, setup, welcome,
+};
 
 /// A name that runs script where it isn't escaped.
 pub(super) const HOSTILE: &str = "<img src=x onerror=alert(1)>";
@@ -449,6 +451,9 @@ pub(super) fn costs(kind: Kind) -> CostsPage {
     CostsPage {
         layout: layout(kind, "Costs", Entry::Costs),
         ranges: ranges("/costs", &[("today", "Today"), ("7d", "7 d"), ("30d", "30 d"), ("month", "Month")], "30d"),
+        from: "2026-10-21".to_owned(),
+        to: "2026-11-19".to_owned(),
+        by: "model".to_owned(),
         groupings: ["Model", "Provider", "Operation", "Key", "Team"]
             .map(|label| Choice {
                 label: label.to_owned(),

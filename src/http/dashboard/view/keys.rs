@@ -56,8 +56,10 @@ pub struct KeyForm {
     pub csrf_token: String,
     /// Its name.
     pub name: Field,
-    /// Teams; the first is none.
-    pub teams: Vec<SelectOption>,
+    /// Its team; empty for none.
+    pub team: Field,
+    /// Teams that there are, to choose from.
+    pub teams: Vec<String>,
     /// never, 30d, 90d, 365d.
     pub expiries: Vec<SelectOption>,
     /// Dollars; empty for none.

@@ -17,7 +17,7 @@ mod request;
 mod requests;
 mod welcome;
 
-pub use access::{LoginPage, SetupPage};
+pub use access::{LoginPage, ResetPage, SetupPage};
 pub use budgets::{BudgetForm, BudgetFormPage, BudgetList, BudgetRow, BudgetsPage};
 pub use costs::{CostRow, CostTable, CostsPage};
 pub use error::ErrorPage;

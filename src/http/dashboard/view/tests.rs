@@ -18,6 +18,7 @@ fn rendered(kind: Kind) -> Vec<(String, String)> {
     add("welcome", &fixtures::welcome(kind));
     add("login", &fixtures::login(kind));
     add("setup", &fixtures::setup(kind));
+    add("reset", &fixtures::reset(kind));
     add(
         "key-form",
         &KeyFormPage {
@@ -120,7 +121,7 @@ fn attribute<'a>(tag: &'a str, name: &str) -> Option<&'a str> {
 #[expect(clippy::disallowed_methods, reason = "a test may be told where to write")]
 fn every_page_renders_and_can_be_looked_at() {
     let files: Vec<(String, String)> = Kind::ALL.into_iter().flat_map(rendered).collect();
-    assert_eq!(files.len(), 52);
+    assert_eq!(files.len(), 56);
     let Ok(folder) = std::env::var("TOLLGATE_RENDER_DIR") else { return };
     for (name, html) in files {
         std::fs::write(format!("{folder}/{name}.html"), html).unwrap();
@@ -241,7 +242,7 @@ fn every_form_that_changes_something_posts_with_a_token() {
 
 #[test]
 fn wrong_fields_are_marked_and_tied_to_their_reason() {
-    for page in ["key-form-failed", "budget-form-failed", "login-failed", "setup-failed", "key-failed"] {
+    for page in ["key-form-failed", "budget-form-failed", "login-failed", "setup-failed", "reset-failed", "key-failed"] {
         let files = rendered(Kind::Failed);
         let html = &files.iter().find(|(name, _)| name == page).unwrap().1;
         let wrong: Vec<&str> = tags(html).into_iter().filter(|tag| tag.contains("aria-invalid=\"true\"")).collect();

@@ -1,0 +1,376 @@
+//! `/requests/{id}`: what happened to one call, and what each line of it cost.
+
+use std::time::Duration;
+
+use actix_web::{HttpResponse, web};
+use jiff::{SignedDuration, Timestamp};
+
+use super::super::answer::{PageError, blocking, ok};
+use super::super::charts::{Phase, TimeBar};
+use super::super::format::{Clock, count_exact, counted, duration, money, percent, share, tokens};
+use super::super::session::Visitor;
+use super::super::summary::{Shared, unreadable};
+use super::super::view::{
+    Badge, Card, CostLines, Detail, Entry as Place, Kpi, Layout, Link, Notice, Phrase, RequestPage, TimelineStep, Tone,
+    UsageLine,
+};
+use super::row::{cost, error_words, notes, status};
+use super::{clock, layout};
+use crate::domain::{Billed, CacheOutcome, CostBasis, Endpoint, EntryStatus, Picodollars, Price, RequestId};
+use crate::http::State;
+use crate::ledger::{Attempt, Entry};
+use crate::routing::Router;
+
+/// Shows one call.
+pub(in super::super) async fn show(
+    visitor: Visitor,
+    shared: web::Data<Shared>,
+    id: web::Path<String>,
+) -> Result<HttpResponse, PageError> {
+    let id: RequestId = id.parse().map_err(|_| PageError::NotFound)?;
+    let layout = Layout {
+        crumb: Some(Link::new("Requests", "/requests")),
+        ..layout(&visitor, &shared, "Request", Place::Requests).await?
+    };
+    let state = visitor.state.clone();
+    let page = blocking(move || match state.ledger.entry(id) {
+        Ok(None) => Err(PageError::NotFound),
+        Ok(Some(entry)) => Ok(build(&state, &entry, layout)),
+        Err(error) => Ok(unread(id, layout, &error)),
+    });
+    Ok(ok(&page.await??))
+}
+
+fn unread(id: RequestId, layout: Layout, error: &crate::ledger::LedgerError) -> RequestPage {
+    let href = format!("/requests/{id}");
+    RequestPage {
+        layout,
+        id: id.to_string(),
+        badges: Vec::new(),
+        error: None,
+        kpis: Vec::new(),
+        timeline_range: String::new(),
+        timeline: unreadable("The call", error, &href),
+        cost: unreadable("The cost", error, &href),
+        cost_note: None,
+        usage: Vec::new(),
+        raw_usage: None,
+        details: Vec::new(),
+    }
+}
+
+fn ms(length: u32) -> Duration {
+    Duration::from_millis(length.into())
+}
+
+fn build(state: &State, entry: &Entry, layout: Layout) -> RequestPage {
+    let clock = clock(state);
+    let router = state.gateway.router();
+    let mut badges = vec![status(entry)];
+    badges.extend(notes(entry));
+    if entry.facts.stream {
+        badges.push(Badge::new("Streamed", Tone::Neutral));
+    }
+    let raw: Vec<&str> = entry.attempts.iter().filter_map(|attempt| attempt.raw_usage.as_deref()).collect();
+    RequestPage {
+        layout,
+        id: entry.facts.id.to_string(),
+        badges,
+        error: error(entry),
+        kpis: kpis(entry),
+        timeline_range: timeline_range(entry, state, &clock),
+        timeline: timeline(entry),
+        cost: cost_lines(entry, &router),
+        cost_note: cost_note(entry),
+        usage: usage(entry),
+        raw_usage: (!raw.is_empty()).then(|| raw.join("\n")),
+        details: details(state, entry, &clock),
+    }
+}
+
+fn error(entry: &Entry) -> Option<Notice> {
+    let code = entry.error.as_deref()?;
+    let owed = if entry.cost().is_zero() {
+        "Nothing is owed.".to_owned()
+    } else {
+        format!("{} is owed for what was used.", money(entry.cost()))
+    };
+    let tried = match entry.attempts.len() {
+        0 => "No provider was asked.".to_owned(),
+        count => format!("{} made.", counted(count as u64, "attempt was", "attempts were")),
+    };
+    Some(Notice {
+        title: format!("The call failed: {}", error_words(code).to_lowercase()),
+        text: format!("{tried} {owed}").into(),
+        action: None,
+        is_failure: true,
+    })
+}
+
+fn kpis(entry: &Entry) -> Vec<Kpi> {
+    let usage = entry.usage();
+    let (input, output) = (usage.total_input(), usage.total_output());
+    let basis = match entry.basis() {
+        _ if entry.status == EntryStatus::Pending => "known when it ends",
+        CostBasis::Exact => "exact",
+        CostBasis::Estimated => "estimated",
+        CostBasis::Reserved => "charged at its reservation",
+        CostBasis::Unpriced => "no price is known",
+    };
+    let mut price = Kpi::new("call-cost", "Cost", Some(money(cost(entry))), basis);
+    price.exact = Some(format!("${}", cost(entry)));
+    let is_over = entry.status != EntryStatus::Pending;
+    let took = duration(ms(entry.latency_ms));
+    let first = entry.time_to_first_token_ms.map(|first| duration(ms(first)));
+    let streamed = entry.time_to_first_token_ms.map_or(0, |first| entry.latency_ms.saturating_sub(first));
+    let speed = if streamed > 0 && output > 0 {
+        let per_second = output as f64 / (f64::from(streamed) / 1_000.0);
+        format!("then {per_second:.0} tokens per second")
+    } else {
+        String::new()
+    };
+    let cached = if usage.cache_read > 0 {
+        format!("{} of input was cached", percent(share(usage.cache_read as f64, input as f64)))
+    } else {
+        "in to out".to_owned()
+    };
+    let tried: Vec<String> = entry.attempts.iter().map(|attempt| attempt.deployment.provider.to_string()).collect();
+    vec![
+        price,
+        Kpi::new("call-time", "Total time", is_over.then_some(took), "from arrival to end"),
+        Kpi::new("call-first", "First token", first, speed),
+        Kpi::new("call-tokens", "Tokens", (input + output > 0).then(|| tokens(input, output)), cached),
+        Kpi::new("call-attempts", "Attempts", Some(entry.attempts.len().to_string()), tried.join(", ")),
+    ]
+}
+
+fn timeline_range(entry: &Entry, state: &State, clock: &Clock) -> String {
+    let zone = state.ledger.zone();
+    let text = |at: Timestamp| zone.to_datetime(at).strftime("%H:%M:%S%.3f").to_string();
+    let end = entry.time() + SignedDuration::from_millis(entry.latency_ms.into());
+    let day = clock.day(zone.to_datetime(entry.time()).date());
+    let name = zone.iana_name().unwrap_or("local time");
+    if entry.status == EntryStatus::Pending {
+        return format!("{day}, since {} {name}", text(entry.time()));
+    }
+    format!("{day}, {} to {} {name}", text(entry.time()), text(end))
+}
+
+fn timeline(entry: &Entry) -> Card<Vec<TimelineStep>> {
+    let whole = entry.attempts.iter().map(|attempt| attempt.started_ms.saturating_add(attempt.latency_ms)).max();
+    let whole = ms(whole.unwrap_or(0).max(entry.latency_ms).max(1));
+    let mut steps = Vec::new();
+    let mut step = |icon, tone, name: String, start: u32, length: u32, phase, detail: Phrase| {
+        steps.push(TimelineStep {
+            icon,
+            tone,
+            name,
+            bar: TimeBar::new(ms(start), ms(length), whole, phase),
+            length: duration(ms(length)),
+            detail,
+        });
+    };
+    let asked = Phrase::new("Asked for ").code(entry.facts.requested_model.to_string());
+    match entry.facts.cache {
+        CacheOutcome::Hit | CacheOutcome::Semantic => {
+            step("cache", Tone::Accent, "Cache".to_owned(), 0, entry.latency_ms, Phase::Inside, asked.text(": answered from the cache."));
+        }
+        _ => {
+            let before = entry.attempts.first().map_or(entry.latency_ms, |first| first.started_ms);
+            let detail = match entry.attempts.first() {
+                Some(first) => asked.text(", first sent to ").code(first.deployment.to_string()).text("."),
+                None => asked.text(": no provider was asked."),
+            };
+            step("route", Tone::Neutral, "Checks and routing".to_owned(), 0, before, Phase::Inside, detail);
+        }
+    }
+    for (index, attempt) in entry.attempts.iter().enumerate() {
+        let previous = index.checked_sub(1).and_then(|index| entry.attempts.get(index));
+        let provider = attempt.deployment.provider.as_str();
+        let name = match previous {
+            Some(before) if before.deployment == attempt.deployment => format!("Retry, {provider}"),
+            Some(_) => format!("Fallback, {provider}"),
+            None => format!("Attempt {}, {provider}", index + 1),
+        };
+        if let Some(error) = &attempt.error {
+            let what = if attempt.status == 0 { error_words(error) } else { format!("{} {}", attempt.status, error_words(error).to_lowercase()) };
+            let owed = if attempt.cost.is_zero() { ". Nothing is owed for it.".to_owned() } else { format!(". {} is owed for it.", money(attempt.cost)) };
+            let detail = Phrase::default().toned(what, Tone::Bad).text(owed);
+            step("bad", Tone::Bad, name, attempt.started_ms, attempt.latency_ms, Phase::Failed, detail);
+            continue;
+        }
+        let (icon, tone) = if previous.is_some() { ("undo", Tone::Warn) } else { ("bolt", Tone::Neutral) };
+        let waited = attempt.time_to_first_token_ms.unwrap_or(attempt.latency_ms).min(attempt.latency_ms);
+        let detail = if attempt.time_to_first_token_ms.is_some() { "Until the first token." } else { "Until the whole answer." };
+        step(icon, tone, name, attempt.started_ms, waited, Phase::Waiting, detail.into());
+        if attempt.time_to_first_token_ms.is_some() {
+            let length = attempt.latency_ms - waited;
+            let detail = counted(attempt.usage.total_output(), "token came", "tokens came");
+            step("bolt", Tone::Neutral, "Answer".to_owned(), attempt.started_ms + waited, length, Phase::Streaming, format!("{detail}.").into());
+        }
+    }
+    if entry.status != EntryStatus::Pending {
+        let key = entry.facts.key_name.to_string();
+        let (icon, tone, detail) = match entry.status {
+            EntryStatus::Unknown => {
+                ("warn", Tone::Warn, Phrase::new("Its end was never seen, so all that was held is charged to ").strong(key).text("."))
+            }
+            EntryStatus::Failed => ("bad", Tone::Bad, Phrase::new("Nothing is charged to ").strong(key).text(".")),
+            _ => ("check", Tone::Ok, Phrase::new(format!("{} charged to ", money(entry.cost()))).strong(key).text(".")),
+        };
+        step(icon, tone, error_words(entry.status.as_str()), entry.latency_ms, 0, Phase::Inside, detail);
+    }
+    Ok(steps)
+}
+
+fn bucket_words(bucket: &str) -> String {
+    match bucket {
+        "input" => "Input, not cached".to_owned(),
+        "cache_read" => "Input, read from provider cache".to_owned(),
+        "cache_write_5m" => "Input, written to cache for 5 min".to_owned(),
+        "cache_write_1h" => "Input, written to cache for 1 h".to_owned(),
+        "audio_input" => "Audio input".to_owned(),
+        "output" => "Output".to_owned(),
+        "reasoning" => "Reasoning".to_owned(),
+        "audio_output" => "Audio output".to_owned(),
+        "web_searches" => "Web searches".to_owned(),
+        "residency" => "Surcharge for where it was computed".to_owned(),
+        "fast" => "Surcharge for fast mode".to_owned(),
+        other => error_words(other),
+    }
+}
+
+/// The bill of an attempt at the plain prices of today, where that comes to what was booked, to the picodollar.
+fn priced(attempt: &Attempt, entry: &Entry, router: &Router) -> Option<Vec<(String, u64, Option<Price>, Picodollars)>> {
+    if !matches!(attempt.basis, CostBasis::Exact | CostBasis::Estimated) || attempt.usage.is_empty() {
+        return None;
+    }
+    let (provider, model) = (&attempt.deployment.provider, &attempt.deployment.model);
+    let upstream = router.upstreams().iter().find(|upstream| upstream.name() == provider)?;
+    let facts = router.catalog().find(provider, upstream.catalog(), model.as_str())?;
+    let lines = facts.prices.lines(&attempt.usage, &Billed::plainly(entry.time()));
+    let sum: Picodollars = lines.iter().map(|line| line.cost).sum();
+    // A price per million would mislead beside a number of searches or a surcharge.
+    let price = |line: &crate::catalog::CostLine| {
+        (!matches!(line.bucket, "web_searches" | "residency" | "fast")).then_some(line.price)
+    };
+    let line = |line: crate::catalog::CostLine| (bucket_words(line.bucket), line.tokens, price(&line), line.cost);
+    (sum == attempt.cost).then(|| lines.into_iter().map(line).collect())
+}
+
+fn cost_lines(entry: &Entry, router: &Router) -> Card<CostLines> {
+    if entry.status == EntryStatus::Pending {
+        let text = format!("{} is held for it until its cost is known.", money(entry.reserved));
+        return Err(Notice::empty("The call is running", text, None));
+    }
+    let mut lines = Vec::new();
+    for (index, attempt) in entry.attempts.iter().enumerate() {
+        if attempt.cost.is_zero() && attempt.usage.is_empty() {
+            continue;
+        }
+        let mut own = priced(attempt, entry, router).unwrap_or_else(|| {
+            let label = match attempt.basis {
+                CostBasis::Reserved => "All that was held for it",
+                CostBasis::Unpriced => "Tokens without a known price",
+                CostBasis::Exact | CostBasis::Estimated => "As booked, at the prices of then",
+            };
+            let tokens = attempt.usage.total_input() + attempt.usage.total_output();
+            vec![(label.to_owned(), tokens, None, attempt.cost)]
+        });
+        if entry.attempts.len() > 1 {
+            for line in &mut own {
+                line.0 = format!("{} · attempt {}", line.0, index + 1);
+            }
+        }
+        lines.append(&mut own);
+    }
+    if lines.is_empty() {
+        let text = match entry.facts.cache {
+            CacheOutcome::Hit | CacheOutcome::Semantic => "The answer came from the cache.",
+            _ => "No provider has answered.",
+        };
+        return Err(Notice::empty("Nothing is owed", text, None));
+    }
+    Ok(CostLines::new(&lines))
+}
+
+fn cost_note(entry: &Entry) -> Option<String> {
+    if !entry.saved.is_zero() {
+        return Some(format!("The cache saved {}.", money(entry.saved)));
+    }
+    match entry.basis() {
+        _ if entry.status == EntryStatus::Pending => None,
+        CostBasis::Exact => None,
+        CostBasis::Estimated => Some("Estimated: the provider told no usage, or a price stood in for a missing one.".to_owned()),
+        CostBasis::Reserved => Some("Never below its true cost; an admin may set it right once that is known.".to_owned()),
+        CostBasis::Unpriced => Some("Counted as $0.00. Set a price in tollgate.toml and rate it again.".to_owned()),
+    }
+}
+
+fn usage(entry: &Entry) -> Vec<UsageLine> {
+    if entry.status == EntryStatus::Pending {
+        return Vec::new();
+    }
+    let usage = entry.usage();
+    let lines = [
+        ("Input, not cached", usage.uncached_input, false),
+        ("Input, read from provider cache", usage.cache_read, false),
+        ("Input, written to cache", usage.cache_write(), false),
+        ("Audio input", usage.audio_input, false),
+        ("Output", usage.output, false),
+        ("of it reasoning", usage.reasoning, true),
+        ("Audio output", usage.audio_output, false),
+        ("Web searches", usage.web_searches, false),
+    ];
+    let some = lines.into_iter().filter(|(_, tokens, _)| *tokens > 0);
+    some.map(|(label, tokens, is_part)| UsageLine { label: label.to_owned(), tokens: count_exact(tokens), is_part })
+        .collect()
+}
+
+fn details(state: &State, entry: &Entry, clock: &Clock) -> Vec<Detail> {
+    let facts = &entry.facts;
+    let mut details = Vec::new();
+    let mut add = |label: &str, value: Phrase, is_code: bool| {
+        details.push(Detail { label: label.to_owned(), value, is_code });
+    };
+    let key = facts.key_name.to_string();
+    let key = if state.keys.get(&facts.key).is_some() {
+        Phrase::default().link(key, format!("/keys/{}", facts.key))
+    } else {
+        key.into()
+    };
+    add("Key", key, false);
+    if let Some(team) = facts.team.as_deref() {
+        add("Team", team.into(), false);
+    }
+    add("Operation", facts.operation.to_string().into(), false);
+    add("Asked for", facts.requested_model.to_string().into(), true);
+    if let Some(last) = entry.attempts.last() {
+        let label = if last.error.is_some() { "Tried last" } else { "Answered by" };
+        add(label, last.deployment.to_string().into(), true);
+        if let Some(id) = last.upstream_request_id.as_deref() {
+            add("Provider’s id", id.into(), true);
+        }
+    }
+    let endpoint = match facts.endpoint {
+        Endpoint::ChatCompletions => "POST /v1/chat/completions",
+        Endpoint::Messages => "POST /v1/messages",
+    };
+    add("Endpoint", endpoint.into(), true);
+    let basis = match entry.basis() {
+        _ if entry.status == EntryStatus::Pending => "known when it ends",
+        CostBasis::Exact => "exact: the provider’s usage at a known price",
+        CostBasis::Estimated => "estimated: tokens or prices had to be estimated",
+        CostBasis::Reserved => "reserved: its end was never seen",
+        CostBasis::Unpriced => "unpriced: no price is known",
+    };
+    add("Cost basis", basis.into(), false);
+    if let Some(id) = facts.client_request_id.as_deref() {
+        add("Client’s id", id.into(), true);
+    }
+    for (name, value) in &facts.tags {
+        add("Tag", format!("{name}={value}").into(), true);
+    }
+    add("Received", clock.ago(entry.time()).text.into(), false);
+    details
+}

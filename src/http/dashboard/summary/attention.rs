@@ -1,0 +1,177 @@
+//! What needs a person, most urgent first.
+
+use super::super::format::{count_exact, counted, money, money_whole};
+use super::super::view::{Attention, AttentionItem, Link, Phrase, Tone};
+use super::budgets::{budget_name, is_used_up, used_percent};
+use super::{Facts, NEAR_LIMIT_PERCENT, outlook};
+use crate::budget::Standing;
+use crate::domain::{BudgetAction, BudgetScope, Window};
+use crate::keys::KeyStatus;
+use crate::ledger::Costs;
+use crate::routing::Circuit;
+
+/// Budgets that are told by name; the rest are on their page.
+const BUDGETS_TOLD_MAX: usize = 3;
+/// Models that are told by name.
+const MODELS_TOLD_MAX: usize = 3;
+
+pub(super) fn attention(facts: &Facts<'_>) -> Attention {
+    let mut items = Vec::new();
+    ledger(facts, &mut items);
+    providers(facts, &mut items);
+    budgets(facts, &mut items);
+    unpriced(facts, &mut items);
+    keys(facts, &mut items);
+    items.sort_by_key(|item| match item.tone {
+        Tone::Bad => 0,
+        Tone::Warn => 1,
+        Tone::Accent | Tone::Neutral | Tone::Ok => 2,
+    });
+    Attention { items, is_update: false }
+}
+
+fn item(tone: Tone, fact: impl Into<String>, rest: impl Into<String>, label: &str, href: &str) -> AttentionItem {
+    let text = Phrase::default().strong(fact).text(format!(" {}", rest.into()));
+    AttentionItem { tone, text, action: Link::new(label, href) }
+}
+
+fn ledger(facts: &Facts<'_>, items: &mut Vec<AttentionItem>) {
+    if let Some(trouble) = facts.state.ledger.trouble() {
+        let rest = format!("Calls are refused until it can be; nothing that was booked is lost. The disk says: {trouble}.");
+        items.push(item(Tone::Bad, "The ledger can’t be written.", rest, "Try again", "/"));
+    }
+    if facts.standings.is_err() || facts.month.is_err() {
+        let rest = "Sums on this page are missing. Calls go on if they can be booked.";
+        items.push(item(Tone::Bad, "The ledger can’t be read.", rest, "Try again", "/"));
+    }
+}
+
+fn providers(facts: &Facts<'_>, items: &mut Vec<AttentionItem>) {
+    let router = facts.state.gateway.router();
+    if router.upstreams().is_empty() {
+        let rest = "Calls can’t be answered until one is.";
+        items.push(item(Tone::Warn, "No provider is configured.", rest, "Show me how", "/welcome"));
+    }
+    for upstream in router.upstreams() {
+        let name = upstream.name();
+        let href = format!("/requests?provider={name}");
+        match router.health().of_provider(name) {
+            Circuit::Closed { .. } => {}
+            Circuit::HalfOpen { .. } => {
+                let rest = "One call at a time goes there until it answers again.";
+                items.push(item(Tone::Warn, format!("{name} is being tried again."), rest, "See calls", &href));
+            }
+            Circuit::Open { .. } => {
+                let rest = "Its last calls failed in a row. Calls go on where a route names another provider.";
+                items.push(item(Tone::Bad, format!("{name} does not answer."), rest, "See calls", &href));
+            }
+        }
+    }
+}
+
+fn budgets(facts: &Facts<'_>, items: &mut Vec<AttentionItem>) {
+    let Ok(standings) = &facts.standings else { return };
+    let mut near: Vec<&Standing> =
+        standings.iter().filter(|standing| used_percent(standing) >= NEAR_LIMIT_PERCENT).collect();
+    near.sort_by(|a, b| used_percent(b).total_cmp(&used_percent(a)));
+    for standing in near.iter().take(BUDGETS_TOLD_MAX) {
+        let definition = &standing.definition;
+        let name = budget_name(definition, &facts.state.keys);
+        let limit = money_whole(definition.limit);
+        let href = format!("/budgets/{}", definition.id);
+        let resets = standing.resets_at.map_or_else(String::new, |at| {
+            let moment = facts.clock.time_or_day(at).text;
+            format!(" It begins anew {}.", if moment.contains(',') { format!("on {moment}") } else { format!("at {moment}") })
+        });
+        let window = definition.window;
+        if !is_used_up(standing) {
+            let fact = format!("The budget “{name}” is nearly used up.");
+            let rest = format!("{} of {limit} a {window} is spent.{resets}", money(standing.balance.spent));
+            items.push(item(Tone::Warn, fact, rest, "Raise or wait", &href));
+            continue;
+        }
+        let fact = format!("The budget “{name}” has run out.");
+        let (tone, rest) = match &definition.action {
+            BudgetAction::Block => (Tone::Bad, "Its calls are refused.".to_owned()),
+            BudgetAction::Alert => (Tone::Warn, "Its calls go on.".to_owned()),
+            BudgetAction::Downgrade { to } => (Tone::Warn, format!("Its calls go to {}.", to.as_str())),
+        };
+        items.push(item(tone, fact, format!("{rest}{resets}"), "Raise or wait", &href));
+    }
+    if near.len() > BUDGETS_TOLD_MAX {
+        let more = counted((near.len() - BUDGETS_TOLD_MAX) as u64, "more budget is", "more budgets are");
+        items.push(item(Tone::Warn, format!("{more} near the limit."), "", "See all", "/budgets"));
+    }
+    month(facts, standings, items);
+}
+
+/// The month's budget over everything, where the pace leads past it.
+fn month(facts: &Facts<'_>, standings: &[Standing], items: &mut Vec<AttentionItem>) {
+    let is_it = |standing: &&Standing| {
+        standing.definition.scope == BudgetScope::Everything && standing.definition.window == Window::Month
+    };
+    let Some(standing) = standings.iter().find(is_it) else { return };
+    if used_percent(standing) >= NEAR_LIMIT_PERCENT {
+        return;
+    }
+    let limit = standing.definition.limit;
+    let ahead = outlook(standing.window, facts.zone(), facts.now, standing.balance.spent, Some(limit));
+    if let (Some(forecast), Some(at)) = (ahead.forecast, ahead.passes_at) {
+        let day = facts.clock.day(facts.zone().to_datetime(at).date());
+        let month = facts.zone().to_datetime(facts.now).strftime("%B").to_string();
+        let fact = format!("{month} will pass its {} budget around {day}", money_whole(limit));
+        let rest = format!("at this pace. About {} expected by the month’s end.", money(forecast));
+        items.push(item(Tone::Warn, fact, rest, "Where it goes", "/costs?range=month"));
+    }
+}
+
+/// The models of calls that had no price, dearest traffic first, and how many calls that were.
+pub(in super::super) fn unpriced_models(costs: &Costs) -> (u64, Vec<&str>) {
+    let unpriced = costs.groups.iter().filter(|group| group.sums.unpriced > 0);
+    (costs.total.unpriced, unpriced.map(|group| group.name.as_str()).collect())
+}
+
+fn unpriced(facts: &Facts<'_>, items: &mut Vec<AttentionItem>) {
+    let Ok(month) = &facts.month else { return };
+    let (count, models) = unpriced_models(month);
+    if count == 0 {
+        return;
+    }
+    let fact = format!("{} had no known price this month.", counted(count, "call", "calls"));
+    let mut text = Phrase::default().strong(fact).text(" They count as $0.00: ");
+    for (index, model) in models.iter().take(MODELS_TOLD_MAX).enumerate() {
+        text = if index > 0 { text.text(", ") } else { text }.code(*model);
+    }
+    if models.len() > MODELS_TOLD_MAX {
+        text = text.text(format!(" and {} more", count_exact((models.len() - MODELS_TOLD_MAX) as u64)));
+    }
+    let text = text.text(". Set a price in ").code("tollgate.toml").text(".");
+    let href = match models.as_slice() {
+        [model] => super::super::form::href("/requests", &[("range", "30d"), ("model", model)]),
+        _ => "/costs?range=month&by=model".to_owned(),
+    };
+    items.push(AttentionItem { tone: Tone::Warn, text, action: Link::new("See calls", href) });
+}
+
+fn keys(facts: &Facts<'_>, items: &mut Vec<AttentionItem>) {
+    let budgets = facts.state.keys.budgets();
+    let bound: std::collections::HashSet<_> = budgets
+        .iter()
+        .filter_map(|budget| match &budget.scope {
+            BudgetScope::Key(id) => Some(id.clone()),
+            _ => None,
+        })
+        .collect();
+    let live = facts.state.keys.list();
+    let live = live.iter().filter(|key| key.status(facts.now) == KeyStatus::Live);
+    let count = live.filter(|key| !bound.contains(&key.id)).count() as u64;
+    if count > 0 {
+        let fact = format!("{} no budget.", counted(count, "key has", "keys have"));
+        let rest = if budgets.iter().any(|budget| budget.scope == BudgetScope::Everything) {
+            "Only the budget of everything holds them."
+        } else {
+            "Nothing holds back what they spend."
+        };
+        items.push(item(Tone::Neutral, fact, rest, "Set limits", "/budgets"));
+    }
+}
