@@ -31,7 +31,7 @@ fn the_overview_tells_todays_spend_and_the_latest_calls() {
     run(async {
         let (_fixture, browser, id) = with_calls().await;
         let page = browser.get("/?range=7d").await.body;
-        for expected in ["$0.0014", "sandbox-small", "web-app", &format!("/requests/{id}"), "Requests", "33.3%", "1 key has no budget"] {
+        for expected in ["$0.0014", "sandbox-small", "web-app", &format!("/requests/{id}"), "Requests", "50.0%", "1 key has no budget"] {
             assert!(page.contains(expected), "{expected}: {page}");
         }
         assert!(page.contains("$0.5014 in 7 days"), "{page}");
