@@ -51,8 +51,7 @@ impl Transport {
     /// From the connection, and the headers of proxies that are trusted.
     pub(super) fn of(config: &Config, request: &HttpRequest) -> Self {
         let peer = request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
-        let is_trusted =
-            |address: IpAddr| config.tls.trusted_proxies.iter().any(|network| network.contains(address));
+        let is_trusted = |address: IpAddr| config.tls.trusted_proxies.iter().any(|network| network.contains(address));
         let by_proxy = is_trusted(peer);
         let forwarded = if by_proxy { last_value(request, "x-forwarded-proto") } else { None };
         let is_public = || {
@@ -375,7 +374,8 @@ mod tests {
 
     #[test]
     fn the_client_behind_a_trusted_proxy_is_the_nearest_address_that_is_no_proxy() {
-        let client = |peer, forwarded: &str| transport(PROXY, peer, &[("x-forwarded-for", forwarded)]).client.to_string();
+        let client =
+            |peer, forwarded: &str| transport(PROXY, peer, &[("x-forwarded-for", forwarded)]).client.to_string();
         assert_eq!(client("10.1.1.1:9", "1.1.1.1, 192.0.2.5, 10.2.2.2"), "192.0.2.5");
         assert_eq!(client("10.1.1.1:9", "10.3.3.3"), "10.3.3.3");
         assert_eq!(client("10.1.1.1:9", "not an address"), "10.1.1.1");
@@ -396,12 +396,16 @@ mod tests {
 
     #[test]
     fn the_cookie_is_bound_to_the_host_where_the_request_came_by_https() {
-        let text = |is_https| Transport { is_https, client: IpAddr::V4(Ipv4Addr::LOCALHOST) }.session_cookie("x").to_string();
+        let text =
+            |is_https| Transport { is_https, client: IpAddr::V4(Ipv4Addr::LOCALHOST) }.session_cookie("x").to_string();
         let secure = text(true);
         assert!(secure.starts_with("__Host-tollgate=x;") && secure.contains("Secure"), "{secure}");
         assert!(!text(false).contains("Secure"));
         for cookie in [text(true), text(false)] {
-            assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Lax") && cookie.contains("Path=/"), "{cookie}");
+            assert!(
+                cookie.contains("HttpOnly") && cookie.contains("SameSite=Lax") && cookie.contains("Path=/"),
+                "{cookie}"
+            );
             assert!(!cookie.contains("Domain"), "{cookie}");
         }
     }
@@ -411,7 +415,17 @@ mod tests {
         for path in ["/", "/costs?range=7d&by=key", "/requests/req_1"] {
             assert_eq!(local_path(path), path);
         }
-        for path in ["", "costs", "//evil.example", "/\\evil.example", "https://evil.example", "/a\nb", "/a b", "/login?next=/", "/logout"] {
+        for path in [
+            "",
+            "costs",
+            "//evil.example",
+            "/\\evil.example",
+            "https://evil.example",
+            "/a\nb",
+            "/a b",
+            "/login?next=/",
+            "/logout",
+        ] {
             assert_eq!(local_path(path), "/", "{path:?}");
         }
         assert_eq!(local_path(&format!("/{}", "a".repeat(5_000))), "/");
@@ -442,7 +456,9 @@ mod tests {
     #[test]
     fn a_forged_host_never_reaches_the_snippets() {
         let config = Config::from_toml("").unwrap();
-        let address = |host: &str| super::address(&config, &TestRequest::default().insert_header(("host", host)).to_http_request());
+        let address = |host: &str| {
+            super::address(&config, &TestRequest::default().insert_header(("host", host)).to_http_request())
+        };
         assert_eq!(address("gate.example:8000"), "http://gate.example:8000");
         for host in ["", "a b", "evil@gate.example", "gate.example/path", "\"><script>"] {
             assert_eq!(address(host), "http://127.0.0.1:8000", "{host:?}");

@@ -89,7 +89,13 @@ pub(in super::super) async fn create(
 /// Makes the ledger keep a new budget's sum, and goes back to the list.
 async fn taken_up(visitor: &Visitor, budget: &BudgetDefinition) -> Result<HttpResponse, PageError> {
     track(&visitor.state, budget).await;
-    tracing::info!("user {:?} has set {} of {} per {}", visitor.session.user.name, budget.id, budget.scope, budget.window);
+    tracing::info!(
+        "user {:?} has set {} of {} per {}",
+        visitor.session.user.name,
+        budget.id,
+        budget.scope,
+        budget.window
+    );
     Ok(done("/budgets", visitor.is_htmx))
 }
 
@@ -217,7 +223,9 @@ fn given_form(visitor: &Visitor, fields: &Fields, id: Option<BudgetId>) -> Budge
 
 fn words(error: &KeysError) -> String {
     match error {
-        KeysError::BudgetExists { .. } => "There is a budget for this and this time already. Change that one.".to_owned(),
+        KeysError::BudgetExists { .. } => {
+            "There is a budget for this and this time already. Change that one.".to_owned()
+        }
         error => failure_words(error),
     }
 }
@@ -287,7 +295,9 @@ fn checked_terms(state: &State, fields: &Fields, form: &mut BudgetForm) -> Optio
             }
             known.and_then(|route| BudgetAction::new("downgrade", Some(route)).ok())
         }
-        word => BudgetAction::new(word, None).map_err(|_| form.error = Some("Choose what happens at the limit.".to_owned())).ok(),
+        word => BudgetAction::new(word, None)
+            .map_err(|_| form.error = Some("Choose what happens at the limit.".to_owned()))
+            .ok(),
     };
     Some(BudgetTerms::new(limit?, action?))
 }
@@ -369,7 +379,11 @@ fn at_limit(definition: &BudgetDefinition) -> String {
         BudgetAction::Alert => "warns at 100%".to_owned(),
         BudgetAction::Downgrade { to } => format!("goes to {} at 100%", to.as_str()),
     };
-    if warns.is_empty() { sentence(&then).trim_end_matches('.').to_owned() } else { format!("Warns at {}, {then}", warns.join(", ")) }
+    if warns.is_empty() {
+        sentence(&then).trim_end_matches('.').to_owned()
+    } else {
+        format!("Warns at {}, {then}", warns.join(", "))
+    }
 }
 
 #[cfg(test)]

@@ -9,7 +9,9 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::super::answer::{PageError, blocking, done, ok, see_other, unprocessable};
 use super::super::form::{Fields, href};
-use super::super::format::{Clock, Money, MoneyColumn, count_exact, counted, duration, money, money_whole, percent_whole};
+use super::super::format::{
+    Clock, Money, MoneyColumn, count_exact, counted, duration, money, money_whole, percent_whole,
+};
 use super::super::session::{Submission, Visitor};
 use super::super::summary::{Shared, is_used_up, tone_of, unreadable, used_percent};
 use super::super::view::{
@@ -233,11 +235,7 @@ pub(super) fn key_list(state: &State) -> KeyList {
         summary.push_str(&format!(", {ROWS_MAX} shown"));
     }
     let rows = if keys.is_empty() {
-        Err(Notice::empty(
-            "No key yet",
-            "Programs need one to call.",
-            Some(Link::new("Create a key", "/keys/new")),
-        ))
+        Err(Notice::empty("No key yet", "Programs need one to call.", Some(Link::new("Create a key", "/keys/new"))))
     } else {
         key_rows(state, keys, now, &clock).or_else(|error| unreadable("The keys", &error, "/budgets"))
     };
@@ -287,7 +285,10 @@ fn key_row(
         href: format!("/keys/{}", key.id),
         ends_in: format!("tg-…{}", key.last4),
         models: models(key),
-        rate: key.limits.requests_per_minute.map_or_else(|| "none".to_owned(), |rate| format!("{} / min", count_exact(rate))),
+        rate: key
+            .limits
+            .requests_per_minute
+            .map_or_else(|| "none".to_owned(), |rate| format!("{} / min", count_exact(rate))),
         spend,
         last_used: last_used.map(|at| clock.ago(at)),
         state: key_state(key, standings, last_used.is_some(), now),
@@ -369,7 +370,8 @@ fn details(state: &State, key: &VirtualKey) -> (Vec<Detail>, Badge) {
         add("Owner", owner.clone().into(), false);
     }
     add("May use", models(key).into(), false);
-    let per_minute = |limit: Option<u64>, what: &str| limit.map(|limit| format!("{} {what} a minute", count_exact(limit)));
+    let per_minute =
+        |limit: Option<u64>, what: &str| limit.map(|limit| format!("{} {what} a minute", count_exact(limit)));
     let KeyLimits { requests_per_minute, tokens_per_minute, concurrent_requests } = key.limits;
     let limits = [
         per_minute(requests_per_minute, "requests"),

@@ -22,8 +22,12 @@ const LATEST: usize = 8;
 /// The browser has seen the guide: the overview doesn't lead there a second time.
 pub(super) const GUIDE_SEEN: &str = "tollgate-guide";
 
-const RANGES: [(&str, &str, &str); 4] =
-    [("24h", "24 h", "24 hours"), ("7d", "7 d", "7 days"), ("30d", "30 d", "30 days"), ("month", "Month", "this month")];
+const RANGES: [(&str, &str, &str); 4] = [
+    ("24h", "24 h", "24 hours"),
+    ("7d", "7 d", "7 days"),
+    ("30d", "30 d", "30 days"),
+    ("month", "Month", "this month"),
+];
 
 /// Shows the overview, or the guide to whoever has not seen it while no call was ever made.
 pub(in super::super) async fn show(

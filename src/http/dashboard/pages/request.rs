@@ -173,7 +173,15 @@ fn timeline(entry: &Entry) -> Card<Vec<TimelineStep>> {
     let asked = Phrase::new("Asked for ").code(entry.facts.requested_model.to_string());
     match entry.facts.cache {
         CacheOutcome::Hit | CacheOutcome::Semantic => {
-            step("cache", Tone::Accent, "Cache".to_owned(), 0, entry.latency_ms, Phase::Inside, asked.text(": answered from the cache."));
+            step(
+                "cache",
+                Tone::Accent,
+                "Cache".to_owned(),
+                0,
+                entry.latency_ms,
+                Phase::Inside,
+                asked.text(": answered from the cache."),
+            );
         }
         _ => {
             let before = entry.attempts.first().map_or(entry.latency_ms, |first| first.started_ms);
@@ -193,28 +201,47 @@ fn timeline(entry: &Entry) -> Card<Vec<TimelineStep>> {
             None => format!("Attempt {}, {provider}", index + 1),
         };
         if let Some(error) = &attempt.error {
-            let what = if attempt.status == 0 { error_words(error) } else { format!("{} {}", attempt.status, error_words(error).to_lowercase()) };
-            let owed = if attempt.cost.is_zero() { ". Nothing is owed for it.".to_owned() } else { format!(". {} is owed for it.", money(attempt.cost)) };
+            let what = if attempt.status == 0 {
+                error_words(error)
+            } else {
+                format!("{} {}", attempt.status, error_words(error).to_lowercase())
+            };
+            let owed = if attempt.cost.is_zero() {
+                ". Nothing is owed for it.".to_owned()
+            } else {
+                format!(". {} is owed for it.", money(attempt.cost))
+            };
             let detail = Phrase::default().toned(what, Tone::Bad).text(owed);
             step("bad", Tone::Bad, name, attempt.started_ms, attempt.latency_ms, Phase::Failed, detail);
             continue;
         }
         let (icon, tone) = if previous.is_some() { ("undo", Tone::Warn) } else { ("bolt", Tone::Neutral) };
         let waited = attempt.time_to_first_token_ms.unwrap_or(attempt.latency_ms).min(attempt.latency_ms);
-        let detail = if attempt.time_to_first_token_ms.is_some() { "Until the first token." } else { "Until the whole answer." };
+        let detail =
+            if attempt.time_to_first_token_ms.is_some() { "Until the first token." } else { "Until the whole answer." };
         step(icon, tone, name, attempt.started_ms, waited, Phase::Waiting, detail.into());
         if attempt.time_to_first_token_ms.is_some() {
             let length = attempt.latency_ms - waited;
             let detail = counted(attempt.usage.total_output(), "token came", "tokens came");
-            step("bolt", Tone::Neutral, "Answer".to_owned(), attempt.started_ms + waited, length, Phase::Streaming, format!("{detail}.").into());
+            step(
+                "bolt",
+                Tone::Neutral,
+                "Answer".to_owned(),
+                attempt.started_ms + waited,
+                length,
+                Phase::Streaming,
+                format!("{detail}.").into(),
+            );
         }
     }
     if entry.status != EntryStatus::Pending {
         let key = entry.facts.key_name.to_string();
         let (icon, tone, detail) = match entry.status {
-            EntryStatus::Unknown => {
-                ("warn", Tone::Warn, Phrase::new("Its end was never seen, so all that was held is charged to ").strong(key).text("."))
-            }
+            EntryStatus::Unknown => (
+                "warn",
+                Tone::Warn,
+                Phrase::new("Its end was never seen, so all that was held is charged to ").strong(key).text("."),
+            ),
             EntryStatus::Failed => ("bad", Tone::Bad, Phrase::new("Nothing is charged to ").strong(key).text(".")),
             _ => ("check", Tone::Ok, Phrase::new(format!("{} charged to ", money(entry.cost()))).strong(key).text(".")),
         };
@@ -301,8 +328,12 @@ fn cost_note(entry: &Entry) -> Option<String> {
     match entry.basis() {
         _ if entry.status == EntryStatus::Pending => None,
         CostBasis::Exact => None,
-        CostBasis::Estimated => Some("Estimated: the provider told no usage, or a price stood in for a missing one.".to_owned()),
-        CostBasis::Reserved => Some("Never below its true cost; an admin may set it right once that is known.".to_owned()),
+        CostBasis::Estimated => {
+            Some("Estimated: the provider told no usage, or a price stood in for a missing one.".to_owned())
+        }
+        CostBasis::Reserved => {
+            Some("Never below its true cost; an admin may set it right once that is known.".to_owned())
+        }
         CostBasis::Unpriced => Some("Counted as $0.00. Set a price in tollgate.toml and rate it again.".to_owned()),
     }
 }

@@ -105,7 +105,11 @@ fn needs(facts: &Facts<'_>) -> Vec<Need> {
         let used_up = standings.iter().filter(|standing| is_used_up(standing)).count() as u64;
         let near = standings.iter().filter(|standing| used_percent(standing) >= NEAR_LIMIT_PERCENT).count() as u64;
         let words = match (used_up, near - used_up) {
-            (0, near) => format!("{} near {} limit", counted(near, "budget is", "budgets are"), if near == 1 { "its" } else { "their" }),
+            (0, near) => format!(
+                "{} near {} limit",
+                counted(near, "budget is", "budgets are"),
+                if near == 1 { "its" } else { "their" }
+            ),
             (used_up, _) => format!("{} used up", counted(used_up, "budget is", "budgets are")),
         };
         needs.push(Need { entry: Entry::Budgets, count: near, words, is_alert: false });

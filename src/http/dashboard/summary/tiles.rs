@@ -147,7 +147,8 @@ fn errors(facts: &Facts<'_>) -> Kpi {
     let (id, label) = ("kpi-errors", "Errors");
     let Ok(today) = &facts.today else { return unread(id, label) };
     let Cell { requests, failed, unknown, .. } = today.total;
-    let mut detail = if failed == 0 { "none failed today".to_owned() } else { format!("{} failed today", count(failed)) };
+    let mut detail =
+        if failed == 0 { "none failed today".to_owned() } else { format!("{} failed today", count(failed)) };
     if unknown > 0 {
         detail.push_str(&format!(", {} of unknown end", count(unknown)));
     }
