@@ -156,6 +156,7 @@ fn timeline_range(entry: &Entry, state: &State, clock: &Clock) -> String {
     format!("{day}, {} to {} {name}", text(entry.time()), text(end))
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "the card that it fills can fail elsewhere")]
 fn timeline(entry: &Entry) -> Card<Vec<TimelineStep>> {
     let whole = entry.attempts.iter().map(|attempt| attempt.started_ms.saturating_add(attempt.latency_ms)).max();
     let whole = ms(whole.unwrap_or(0).max(entry.latency_ms).max(1));
@@ -267,8 +268,11 @@ fn bucket_words(bucket: &str) -> String {
     }
 }
 
+/// A line of a bill: what, how many, at which price, for how much.
+type PricedLine = (String, u64, Option<Price>, Picodollars);
+
 /// The bill of an attempt at the plain prices of today, where that comes to what was booked, to the picodollar.
-fn priced(attempt: &Attempt, entry: &Entry, router: &Router) -> Option<Vec<(String, u64, Option<Price>, Picodollars)>> {
+fn priced(attempt: &Attempt, entry: &Entry, router: &Router) -> Option<Vec<PricedLine>> {
     if !matches!(attempt.basis, CostBasis::Exact | CostBasis::Estimated) || attempt.usage.is_empty() {
         return None;
     }
