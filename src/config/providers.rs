@@ -209,7 +209,12 @@ fn read_provider(provider: &mut Section<'_>, names: &mut Vec<String>) -> Option<
     let timeouts = read_timeouts(provider);
     let sandbox = read_sandbox(provider, kind);
     let (name, kind, base_url) = (name?, kind?, base_url?);
-    let catalog = catalog.unwrap_or_else(|| name.to_string());
+    // A provider of one of these kinds has that company's prices, whatever it is called here; any other server's prices go by
+    // its name.
+    let catalog = catalog.unwrap_or_else(|| match kind {
+        ProviderKind::OpenAi | ProviderKind::Anthropic | ProviderKind::Sandbox => kind.as_str().to_owned(),
+        ProviderKind::OpenAiCompatible => name.to_string(),
+    });
     provider.show("catalog", catalog.as_str());
     Some(ProviderConfig { name, kind, api_keys, base_url, catalog, concurrent_requests_max, timeouts, sandbox })
 }

@@ -152,6 +152,10 @@ impl NewKey {
         if self.name.eq_ignore_ascii_case(RESERVED_NAME) {
             return Err(KeysError::invalid("name", "the playground books under this name: choose another one"));
         }
+        // An id has to mean one key, also where a name would be taken.
+        if self.name.starts_with("key_") {
+            return Err(KeysError::invalid("name", "ids of keys begin with key_: choose another name"));
+        }
         self.team.as_ref().map(|team| checked_text("team", team, NAME_CHARS_MAX)).transpose()?;
         self.owner.as_ref().map(|owner| checked_text("owner", owner, NAME_CHARS_MAX)).transpose()?;
         if self.tags.len() > TAGS_MAX {

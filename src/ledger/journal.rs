@@ -457,6 +457,13 @@ impl Journal for LedgerJournal {
         self.backlog.retain(|entry| !booked.contains(&entry.facts.id));
         if std::mem::take(&mut self.is_first_load) {
             self.backlog = pending.values().map(orphan).collect();
+            if !pending.is_empty() {
+                let held: Picodollars = pending.values().map(|entry| entry.reserved).sum();
+                tracing::warn!(
+                    "{} calls were running when the process before ended: booked as unknown, {held} USD",
+                    pending.len()
+                );
+            }
         }
         let known: HashSet<RequestId> = self.backlog.iter().map(|entry| entry.facts.id).collect();
         let disowned = std::mem::take(&mut self.disowned);
