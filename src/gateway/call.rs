@@ -89,7 +89,7 @@ impl Call {
     async fn answer_whole(&mut self, facts: &CallFacts, committed: Committed) -> Result<(), GatewayError> {
         let Committed { candidate, reservation, began, begun } = committed;
         let Begun::Whole { bytes, whole, upstream_request_id } = begun else { return Err(GatewayError::Internal) };
-        let bill = self.bill(&candidate, &Evidence::whole(&whole, self.estimated_input()));
+        let bill = self.bill(&candidate, &Evidence::whole(&whole, &self.inbound.body));
         let cost = (bill.basis != CostBasis::Unpriced).then_some(bill.cost);
         let end = AttemptEnd {
             reserved: reservation.worst_case(),
@@ -166,7 +166,7 @@ impl Call {
         flow: &Flow,
         ended: &Ended,
     ) -> Booked {
-        let bill = self.bill(candidate, &Evidence::stream(&flow.progress, self.estimated_input()));
+        let bill = self.bill(candidate, &Evidence::stream(&flow.progress, &self.inbound.body));
         let end = AttemptEnd {
             reserved: reservation.worst_case(),
             began,
