@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use crate::catalog::Catalog;
-use crate::domain::{Billed, CostBasis, Picodollars, ProviderKind, Residency, TokenUsage};
+use crate::domain::{Billed, CostBasis, Picodollars, ProviderKind, Residency, TokenUsage, estimate_tokens};
 use crate::ledger::Attempt;
 use crate::provider::openai::usage::residency_of_host;
 use crate::provider::usage::ReportedUsage;
@@ -23,30 +23,30 @@ pub(super) struct Evidence<'a> {
     pub(super) model: Option<&'a str>,
     /// Output tokens counted here.
     pub(super) counted_output: u64,
-    /// Input tokens estimated from the request.
-    pub(super) estimated_input: u64,
+    /// The request, from which the input is estimated where no usage came.
+    pub(super) request: &'a [u8],
 }
 
 impl<'a> Evidence<'a> {
     /// Of a whole answer.
-    pub(super) fn whole(whole: &'a Whole, estimated_input: u64) -> Self {
+    pub(super) fn whole(whole: &'a Whole, request: &'a [u8]) -> Self {
         Self {
             reported: whole.usage.clone(),
             complete: whole.usage.is_some(),
             model: whole.model.as_deref(),
             counted_output: whole.counted_output,
-            estimated_input,
+            request,
         }
     }
 
     /// Of what has come of a stream.
-    pub(super) fn stream(progress: &'a Progress, estimated_input: u64) -> Self {
+    pub(super) fn stream(progress: &'a Progress, request: &'a [u8]) -> Self {
         Self {
             reported: progress.reported(),
             complete: progress.usage_is_final(),
             model: progress.model(),
             counted_output: progress.counted_output(),
-            estimated_input,
+            request,
         }
     }
 }
@@ -64,7 +64,9 @@ pub(super) fn bill(catalog: &Catalog, candidate: &Candidate, evidence: &Evidence
     let (mut usage, mut billed) = if let Some(reported) = &evidence.reported {
         (reported.usage, reported.billed(at))
     } else {
-        let usage = TokenUsage { uncached_input: evidence.estimated_input, ..TokenUsage::default() };
+        // Only here: it reads the whole request.
+        let uncached_input = std::str::from_utf8(evidence.request).map_or(0, estimate_tokens);
+        let usage = TokenUsage { uncached_input, ..TokenUsage::default() };
         (usage, Billed::plainly(at))
     };
     let mut basis = CostBasis::Exact;

@@ -90,7 +90,7 @@ impl Call {
         let Committed { candidate, reservation, began, begun, place } = committed;
         drop(place);
         let Begun::Whole { bytes, whole, upstream_request_id } = begun else { return Err(GatewayError::Internal) };
-        let bill = self.bill(&candidate, &Evidence::whole(&whole, self.estimated_input()));
+        let bill = self.bill(&candidate, &Evidence::whole(&whole, &self.inbound.body));
         let cost = (bill.basis != CostBasis::Unpriced).then_some(bill.cost);
         let end = AttemptEnd {
             reserved: reservation.worst_case(),
@@ -167,7 +167,7 @@ impl Call {
         flow: &Flow,
         ended: &Ended,
     ) -> Booked {
-        let bill = self.bill(candidate, &Evidence::stream(&flow.progress, self.estimated_input()));
+        let bill = self.bill(candidate, &Evidence::stream(&flow.progress, &self.inbound.body));
         let end = AttemptEnd {
             reserved: reservation.worst_case(),
             began,

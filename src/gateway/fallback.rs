@@ -120,7 +120,7 @@ impl Call {
         let Failed { error, progress, upstream_request_id } = failed;
         let end = AttemptEnd { reserved: reservation.worst_case(), began, first_content: None, upstream_request_id };
         let came = progress.filter(|progress| progress.reported().is_some() || progress.counted_output() > 0);
-        let bill = came.map(|progress| self.bill(candidate, &Evidence::stream(&progress, self.estimated_input())));
+        let bill = came.map(|progress| self.bill(candidate, &Evidence::stream(&progress, &self.inbound.body)));
         let ended = end.failed(&error, bill);
         Fallen { reservation, ended, error }
     }

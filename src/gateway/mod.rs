@@ -100,7 +100,8 @@ impl Gateway {
             attempts: 0,
             last: None,
         };
-        self.parts.tasks.spawn(call.run());
+        // On the heap from the start: the runtime moves what it is given several times, and a call's state is ten kilobytes.
+        self.parts.tasks.spawn(Box::pin(call.run()));
         waiting
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::domain::{BudgetScope, CostBasis, EntryStatus, Picodollars, estimate_tokens};
+use crate::domain::{BudgetScope, CostBasis, EntryStatus, Picodollars};
 use crate::ledger::{Attempt, CallFacts, LedgerError, Outcome as Booked, Reservation};
 use crate::provider::{Owed, ProviderError};
 use crate::routing::Candidate;
@@ -14,10 +14,6 @@ use super::call::Call;
 use super::error::{GatewayError, OverBudget};
 
 impl Call {
-    pub(super) fn estimated_input(&self) -> u64 {
-        std::str::from_utf8(&self.inbound.body).map_or(0, estimate_tokens)
-    }
-
     pub(super) fn bill(&self, candidate: &Candidate, evidence: &Evidence<'_>) -> Bill {
         let at = self.gateway.parts().clock.now();
         bill(self.gateway.router().catalog(), candidate, evidence, at)

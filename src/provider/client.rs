@@ -83,8 +83,10 @@ impl<R> Client<R> {
         }
         let client = self.client(upstream)?;
         let headers = upstream.provider().headers(request.endpoint, upstream.credential(), &request.headers);
-        let sent = client.post(upstream.url(&request)).headers(headers).body(request.body).send().await;
-        let response = sent.map_err(|error| failure(upstream, error, false))?;
+        let mut outgoing = reqwest::Request::new(reqwest::Method::POST, upstream.url(&request));
+        *outgoing.headers_mut() = headers;
+        *outgoing.body_mut() = Some(request.body.into());
+        let mut response = client.execute(outgoing).await.map_err(|error| failure(upstream, error, false))?;
         let encoding = response.headers().get(http::header::CONTENT_ENCODING).map(http::HeaderValue::as_bytes);
         if encoding.is_some_and(|encoding| !encoding.is_empty() && encoding != b"identity") {
             let detail = "it is compressed although that was not asked for".to_owned();
@@ -92,7 +94,7 @@ impl<R> Client<R> {
         }
         Ok(Response {
             status: response.status().as_u16(),
-            headers: response.headers().clone(),
+            headers: std::mem::take(response.headers_mut()),
             body: Body::Network(upstream.name().clone(), response),
         })
     }

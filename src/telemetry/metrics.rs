@@ -67,7 +67,7 @@ pub struct Percentiles {
 struct CallLabels {
     provider: String,
     model: String,
-    status: String,
+    status: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -78,7 +78,7 @@ struct ModelLabels {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CacheLabels {
-    outcome: String,
+    outcome: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -193,15 +193,14 @@ impl Metrics {
     /// Counts a call's end.
     pub fn ended(&self, call: &CallRecord<'_>) {
         let model = ModelLabels { provider: call.provider.to_owned(), model: call.model.to_owned() };
-        let labels =
-            CallLabels { provider: model.provider.clone(), model: model.model.clone(), status: call.status.to_owned() };
+        let labels = CallLabels { provider: model.provider.clone(), model: model.model.clone(), status: call.status };
         self.requests.get_or_create(&labels).inc();
         self.durations.get_or_create(&model).observe(f64::from(call.latency_ms) / 1_000.0);
         if let Some(first) = call.time_to_first_token_ms {
             self.first_tokens.get_or_create(&model).observe(f64::from(first) / 1_000.0);
         }
         self.cost.get_or_create(&model).inc_by(call.cost_usd.max(0.0));
-        self.cache.get_or_create(&CacheLabels { outcome: call.cache.to_owned() }).inc();
+        self.cache.get_or_create(&CacheLabels { outcome: call.cache }).inc();
         if call.underestimated {
             self.underestimates.inc();
         }

@@ -1,0 +1,408 @@
+#!/usr/bin/env python3
+"""What a call through Tollgate costs, beside nginx and a bare proxy on the same stack, in one run.
+
+    cargo build --release --bin tollgate --example bare_proxy --example paced_upstream
+    python3 benches/proxy/run.py [--build target/release] [--rounds 5] [--seconds 3] [--json FILE]
+
+Needs `nginx` and `wrk` (both in Debian); standard library only. Everything runs on loopback, in a temporary folder, and
+ends with this script. Machines differ and neighbours disturb, so what counts are CPU seconds of the process
+under test (its children included), as ratios within a run: the targets take turns in every round, each round begins with
+another one, and the median of the rounds is shown.
+"""
+
+import argparse
+import contextlib
+import http.client
+import json
+import os
+import pathlib
+import platform
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+ADMIN_TOKEN = "tga-benchmark-0123456789abcdef0123456789abcdef"
+MODEL = "gpt-4o-mini"
+CHUNKS = 20
+CHUNK_INTERVAL_MS = 5
+START_SECONDS_MAX = 30
+STOP_SECONDS_MAX = 40
+TICK = os.sysconf("SC_CLK_TCK")
+PATH = "/v1/chat/completions"
+
+
+# What is sent and answered
+
+def request_body(model, stream):
+    """About 1 KB, as a small chat call is."""
+    body = {"model": model, "max_tokens": 200, "temperature": 0.2, "messages": [
+        {"role": "system", "content": "You are a careful assistant. Answer in at most three sentences."},
+        {"role": "user", "content": ""}]}
+    if stream:
+        body["stream"] = True
+    body["messages"][1]["content"] = ("What does this program print? " * 40)[:1024 - len(json.dumps(body))]
+    return json.dumps(body)
+
+
+def answer_body():
+    """About 1.1 KB, with a usage to book."""
+    answer = {"id": "chatcmpl-1", "object": "chat.completion", "created": 1795330000, "model": f"{MODEL}-2024-07-18",
+              "choices": [{"index": 0, "message": {"role": "assistant", "content": "", "refusal": None},
+                           "logprobs": None, "finish_reason": "stop"}],
+              "usage": {"prompt_tokens": 250, "completion_tokens": 150, "total_tokens": 400,
+                        "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
+                        "completion_tokens_details": {"reasoning_tokens": 0, "audio_tokens": 0}},
+              "service_tier": "default", "system_fingerprint": "fp_0123456789"}
+    answer["choices"][0]["message"]["content"] = ("It prints a line. " * 60)[:1126 - len(json.dumps(answer))]
+    return json.dumps(answer)
+
+
+# Processes
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def processes_of(pid):
+    """The process and what it started."""
+    found = [pid]
+    for parent in found:
+        for task in pathlib.Path(f"/proc/{parent}/task").iterdir():
+            found += [int(child) for child in (task / "children").read_text().split()]
+    return found
+
+
+def cpu_seconds(pid):
+    ticks = 0
+    for process in processes_of(pid):
+        fields = pathlib.Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / TICK
+
+
+def resident_mib(pid):
+    status = pathlib.Path(f"/proc/{pid}/status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS")) / 1024
+
+
+class Running:
+    """Processes that this script started: stopped by their ids, in the reverse order."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.processes = []
+
+    def start(self, name, command, environment=None):
+        # Into a file, as an operator would: a terminal or a pipe that nobody reads would be measured too.
+        with open(self.folder / f"{name}.out", "ab") as out:
+            process = subprocess.Popen([str(part) for part in command], stdin=subprocess.DEVNULL, stdout=out,
+                                       stderr=out, env={**os.environ, **(environment or {})})
+        self.processes.append(process)
+        return process
+
+    def stop(self, process):
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(STOP_SECONDS_MAX)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def stop_all(self):
+        for process in reversed(self.processes):
+            self.stop(process)
+
+
+def wait_for_port(port, process):
+    until = time.monotonic() + START_SECONDS_MAX
+    while time.monotonic() < until:
+        if process.poll() is not None:
+            break
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        time.sleep(0.002)
+    raise SystemExit(f"{process.args[0]} does not listen on port {port}")
+
+
+def wait_until_ready(port, process):
+    """Returns how many seconds it took from now until `/ready` said yes."""
+    began = time.monotonic()
+    while time.monotonic() < began + START_SECONDS_MAX and process.poll() is None:
+        try:
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
+            connection.request("GET", "/ready")
+            if connection.getresponse().status == 200:
+                return time.monotonic() - began
+        except OSError:
+            pass
+        finally:
+            connection.close()
+        time.sleep(0.001)
+    raise SystemExit(f"{process.args[0]} is not ready")
+
+
+def filled(name, folder, **values):
+    text = (HERE / name).read_text()
+    for key, value in {"folder": folder, **values}.items():
+        text = text.replace("{{" + key + "}}", str(value))
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+# The targets
+
+class Target:
+    """Something that calls go through: for each case, the process whose CPU counts, a port, and the model to ask for."""
+
+    def __init__(self, name, cases, key="sk-any"):
+        self.name, self.cases, self.key = name, cases, key
+
+
+def admin(port, method, path, body=None):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    headers = {"authorization": f"Bearer {ADMIN_TOKEN}", "content-type": "application/json"}
+    connection.request(method, path, json.dumps(body) if body is not None else None, headers)
+    answer = connection.getresponse()
+    text = answer.read()
+    connection.close()
+    if answer.status not in (200, 201):
+        raise SystemExit(f"{method} {path}: {answer.status} {text.decode()}")
+    return json.loads(text)
+
+
+def start_tollgate(running, binary, durability, whole, paced):
+    """Everything on: a virtual key, a blocking budget over everything, the ledger, metrics, the log."""
+    folder = running.folder / f"tollgate-{durability}"
+    folder.mkdir(exist_ok=True)
+    config = folder / "tollgate.toml"
+    port = free_port()
+    providers = "".join(
+        f'[[providers]]\nname = "{name}"\nkind = "openai"\nbase_url = "http://127.0.0.1:{upstream}/v1"\n'
+        f'api_key = "env:BENCH_UPSTREAM_KEY"\ncatalog = "openai"\n' for name, upstream in (("whole", whole), ("paced", paced)))
+    config.write_text(f'listen = "127.0.0.1:{port}"\ndata_dir = "{folder / "data"}"\n'
+                      f'ledger = {{ durability = "{durability}" }}\n{providers}')
+    command = [binary, "serve", "--config", config]
+    environment = {"TOLLGATE_ADMIN_TOKEN": ADMIN_TOKEN, "BENCH_UPSTREAM_KEY": "sk-upstream-test"}
+    process = running.start(f"tollgate-{durability}", command, environment)
+    facts = {"first_start_ms": wait_until_ready(port, process) * 1000, "idle_mib": resident_mib(process.pid)}
+    admin(port, "POST", "/api/budgets",
+          {"scope": {"kind": "everything", "id": None}, "window": "day", "limitUsd": "1000", "action": "block"})
+    key = admin(port, "POST", "/api/keys", {"name": "benchmark"})["key"]
+    cases = {"whole": (process.pid, port, f"whole/{MODEL}"), "stream": (process.pid, port, f"paced/{MODEL}")}
+    facts.update(command=command, environment=environment, process=process, port=port)
+    return Target(f"tollgate, {durability}", cases, key), facts
+
+
+def start_targets(running, build):
+    whole, paced = free_port(), free_port()
+    upstream = filled("upstream.nginx", running.folder, port=whole, answer=answer_body().replace("'", " "))
+    wait_for_port(whole, running.start("upstream", ["nginx", "-c", upstream, "-p", running.folder]))
+    pacing = [build / "examples" / "paced_upstream", f"127.0.0.1:{paced}", CHUNKS, CHUNK_INTERVAL_MS]
+    wait_for_port(paced, running.start("paced", pacing))
+
+    ports = {"whole": free_port(), "stream": free_port()}
+    proxy = filled("proxy.nginx", running.folder, workers=os.cpu_count(), whole=whole, paced=paced,
+                   port_whole=ports["whole"], port_paced=ports["stream"])
+    nginx = running.start("nginx", ["nginx", "-c", proxy, "-p", running.folder])
+    wait_for_port(ports["whole"], nginx)
+    targets = [Target("nginx", {case: (nginx.pid, port, MODEL) for case, port in ports.items()})]
+
+    cases = {}
+    for case, upstream_port in (("whole", whole), ("stream", paced)):
+        port = free_port()
+        command = [build / "examples" / "bare_proxy", f"127.0.0.1:{port}", f"http://127.0.0.1:{upstream_port}"]
+        process = running.start(f"bare-{case}", command)
+        wait_for_port(port, process)
+        cases[case] = (process.pid, port, MODEL)
+    targets.append(Target("actix-web + reqwest", cases))
+
+    tollgates = {}
+    for durability in ("strict", "relaxed"):
+        target, facts = start_tollgate(running, build / "tollgate", durability, whole, paced)
+        targets.append(target)
+        tollgates[durability] = facts
+    direct = Target("direct", {"whole": (None, whole, MODEL), "stream": (None, paced, MODEL)})
+    return targets, direct, tollgates
+
+
+# Measuring
+
+def load(target, case, folder, connections, seconds):
+    """One round: CPU seconds per 1,000 calls, and what wrk saw."""
+    pid, port, model = target.cases[case]
+    body = folder / "body.json"
+    body.write_text(request_body(model, case == "stream"))
+    environment = {**os.environ, "BENCH_BODY": str(body), "BENCH_KEY": target.key}
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s", "-s", str(HERE / "load.lua"),
+               f"http://127.0.0.1:{port}{PATH}"]
+    before = cpu_seconds(pid)
+    out = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=seconds + 30, check=True).stdout
+    spent = cpu_seconds(pid) - before
+    seen = json.loads(out.strip().splitlines()[-1])
+    if seen["failed"] or not seen["requests"]:
+        raise SystemExit(f"{target.name}, {case}: {seen['failed']} of {seen['requests']} calls failed")
+    return {"cpu": spent * 1000 / seen["requests"], "rate": seen["requests"] / seen["seconds"],
+            "p50": seen["p50_ms"], "p99": seen["p99_ms"], "requests": seen["requests"]}
+
+
+def one_by_one(target, case, count, pause):
+    """Milliseconds to the first byte of the body and to its end, one call at a time on one connection."""
+    _, port, model = target.cases[case]
+    body = request_body(model, case == "stream").encode()
+    head = (f"POST {PATH} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
+            f"authorization: Bearer {target.key}\r\ncontent-length: {len(body)}\r\n\r\n").encode()
+    firsts, ends = [], []
+    with socket.create_connection(("127.0.0.1", port), 10) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for _ in range(count):
+            time.sleep(pause)
+            began = time.perf_counter()
+            connection.sendall(head + body)
+            got, first, length = b"", None, None
+            while True:
+                piece = connection.recv(65536)
+                if not piece:
+                    raise SystemExit(f"{target.name}, {case}: the connection was closed")
+                got += piece
+                if length is None:
+                    headers, found, rest = got.partition(b"\r\n\r\n")
+                    if not found:
+                        continue
+                    if b" 200 " not in headers[:16]:
+                        raise SystemExit(f"{target.name}, {case}: {got.decode(errors='replace')}")
+                    fields = dict(line.lower().split(b": ", 1) for line in headers.split(b"\r\n")[1:])
+                    length = len(headers) + 4 + int(fields[b"content-length"]) if b"content-length" in fields else -1
+                else:
+                    rest = b"more"
+                if first is None and rest:
+                    first = time.perf_counter()
+                if len(got) == length or (length == -1 and got.endswith(b"0\r\n\r\n")):
+                    break
+            firsts.append((first - began) * 1000)
+            ends.append((time.perf_counter() - began) * 1000)
+    return firsts, ends
+
+
+def percentile(values, share):
+    return sorted(values)[min(len(values) - 1, int(len(values) * share))]
+
+
+# Telling
+
+def show_load(case, rounds, targets):
+    base = statistics.median(one["cpu"] for one in rounds[targets[0].name])
+    print(f"\n{case}: CPU seconds per 1,000 calls, median of {len(rounds[targets[0].name])} rounds")
+    print(f"| {'target':<20} | CPU-s / 1,000 | lowest … highest | ÷ nginx | calls / s | p50 ms | p99 ms |")
+    print(f"| {'---':<20} | ---: | ---: | ---: | ---: | ---: | ---: |")
+    for target in targets:
+        ones = rounds[target.name]
+        cpu = [one["cpu"] for one in ones]
+        median = {name: statistics.median(one[name] for one in ones) for name in ("rate", "p50", "p99")}
+        print(f"| {target.name:<20} | {statistics.median(cpu):.4f} | {min(cpu):.4f} … {max(cpu):.4f} | "
+              f"{statistics.median(cpu) / base:.2f} | {median['rate']:.0f} | {median['p50']:.2f} | {median['p99']:.2f} |")
+
+
+def show_latency(title, figures):
+    print(f"\n{title}: one call at a time, milliseconds beyond direct")
+    print(f"| {'target':<20} | p50 | p99 | added p50 | added p99 |")
+    print(f"| {'---':<20} | ---: | ---: | ---: | ---: |")
+    direct = figures["direct"]
+    for name, values in figures.items():
+        p50, p99 = percentile(values, 0.5), percentile(values, 0.99)
+        print(f"| {name:<20} | {p50:.3f} | {p99:.3f} | {p50 - percentile(direct, 0.5):.3f} | {p99 - percentile(direct, 0.99):.3f} |")
+
+
+def measure(options, running):
+    build = options.build
+    targets, direct, tollgates = start_targets(running, build)
+    stripped = running.folder / "stripped"
+    shutil.copy(build / "tollgate", stripped)
+    with contextlib.suppress(OSError):
+        subprocess.run(["strip", str(stripped)], check=False)
+    result = {"machine": f"{os.cpu_count()} cores, {platform.processor() or platform.machine()}, Linux {platform.release()}",
+              "binary_mib": stripped.stat().st_size / 2**20, "load": {}, "latency": {}}
+    if options.only:
+        targets = [target for target in targets if any(name in target.name for name in ["nginx", *options.only.split(",")])]
+    for case in options.cases.split(","):
+        rounds = {target.name: [] for target in targets}
+        for target in targets:
+            load(target, case, running.folder, options.connections, 1)
+        for number in range(options.rounds):
+            turn = number % len(targets)
+            for target in targets[turn:] + targets[:turn]:
+                rounds[target.name].append(load(target, case, running.folder, options.connections, options.seconds))
+        show_load(case, rounds, targets)
+        result["load"][case] = rounds
+
+    if options.latency_calls:
+        for case, count, pause, which in (("whole", options.latency_calls, 0.003, 1),
+                                          ("stream", options.latency_calls // 10, 0, 0)):
+            if case not in options.cases.split(","):
+                continue
+            figures = {target.name: [] for target in [direct, *targets]}
+            for _ in range(10):
+                for target in [direct, *targets]:
+                    figures[target.name] += one_by_one(target, case, max(1, count // 10), pause)[which]
+            title = "to the end of a whole answer" if which else "to the first text of a stream"
+            show_latency(title, figures)
+            result["latency"][case] = {name: {"p50": percentile(values, 0.5), "p99": percentile(values, 0.99)}
+                                       for name, values in figures.items()}
+
+    strict = tollgates["strict"]
+    entries = admin(strict["port"], "GET", "/api/costs")
+    result["loaded_mib"] = resident_mib(strict["process"].pid)
+    running.stop(strict["process"])
+    again = running.start("tollgate-again", strict["command"], strict["environment"])
+    result["start_again_ms"] = wait_until_ready(strict["port"], again) * 1000
+    result["again_mib"] = resident_mib(again.pid)
+    running.stop(again)
+    result.update(first_start_ms=strict["first_start_ms"], idle_mib=strict["idle_mib"], entries=entries["requests"],
+                  booked_usd=entries["totalUsd"])
+    print(f"\nbinary, stripped     {result['binary_mib']:.1f} MiB")
+    print(f"idle, resident       {result['idle_mib']:.1f} MiB, {result['again_mib']:.1f} MiB with {entries['requests']} entries, "
+          f"{result['loaded_mib']:.1f} MiB after the load")
+    print(f"start to ready       {result['first_start_ms']:.0f} ms on an empty folder, "
+          f"{result['start_again_ms']:.0f} ms with {entries['requests']} entries")
+    return result
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--build", type=pathlib.Path, default=HERE.parent.parent / "target" / "release")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=int, default=3)
+    parser.add_argument("--connections", type=int, default=64)
+    parser.add_argument("--cases", default="whole,stream")
+    parser.add_argument("--only", help="targets beside nginx, by parts of their names")
+    parser.add_argument("--latency-calls", type=int, default=1000)
+    parser.add_argument("--json", type=pathlib.Path, help="where to write every figure")
+    options = parser.parse_args()
+    for program in ("nginx", "wrk"):
+        if not shutil.which(program):
+            raise SystemExit(f"{program} is missing: apt-get install nginx-light wrk")
+    with tempfile.TemporaryDirectory(prefix="tollgate-bench-") as folder:
+        running = Running(pathlib.Path(folder))
+        try:
+            result = measure(options, running)
+        except SystemExit:
+            for path in pathlib.Path(folder).glob("*.out"):
+                sys.stderr.write(f"--- {path.name}\n{path.read_text(errors='replace')[-1500:]}\n")
+            raise
+        finally:
+            running.stop_all()
+    if options.json:
+        options.json.write_text(json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    main()
