@@ -43,7 +43,9 @@ const HELLO: &[u8] = b"retry: 2000\n\n";
 pub(super) async fn stream(visitor: Option<Visitor>, request: HttpRequest, shared: web::Data<Shared>) -> HttpResponse {
     let Some(visitor) = visitor else {
         // No redirect: the browser would read the login page as a stream.
-        return HttpResponse::Unauthorized().content_type("text/plain; charset=utf-8").body("Sign in at /login first.\n");
+        return HttpResponse::Unauthorized()
+            .content_type("text/plain; charset=utf-8")
+            .body("Sign in at /login first.\n");
     };
     let query = Fields::of_query(request.query_string());
     let has = |topic: &str| query.text("topics").split(',').any(|named| named.trim() == topic);

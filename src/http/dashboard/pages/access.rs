@@ -157,7 +157,8 @@ pub(in super::super) async fn choose_theme(submission: Submission) -> HttpRespon
     with_cookie(see_other(&next), Some(submission.visitor.transport.theme_cookie(theme)))
 }
 
-const SETUP_LINK: &str = "This link does not work: it is used, too old, or not whole. Start Tollgate again to print a fresh one.";
+const SETUP_LINK: &str =
+    "This link does not work: it is used, too old, or not whole. Start Tollgate again to print a fresh one.";
 const RESET_LINK: &str =
     "This link does not work: it is used, too old, or not whole. Run tollgate admin reset-password for a fresh one.";
 
@@ -259,11 +260,8 @@ pub(in super::super) async fn reset(request: HttpRequest, state: web::Data<State
     let query = Fields::of_query(request.query_string());
     let token = query.text("token");
     let user = state.keys.reset_link_user(token, state.clock.now());
-    let error = if transport.takes_passwords(&state.config) {
-        user.is_none().then_some(RESET_LINK)
-    } else {
-        Some(PLAIN_HTTP)
-    };
+    let error =
+        if transport.takes_passwords(&state.config) { user.is_none().then_some(RESET_LINK) } else { Some(PLAIN_HTTP) };
     let status = if error.is_some() { StatusCode::FORBIDDEN } else { StatusCode::OK };
     let (nonce, cookie) = transport.nonce(&request)?;
     let form = ResetPage {
@@ -325,7 +323,9 @@ pub(in super::super) async fn redeem(
 fn password_words(problem: PasswordProblem) -> String {
     match problem {
         PasswordProblem::TooShort(_) => {
-            format!("This password is too short. Use {PASSWORD_CHARS_MIN} characters or more, such as four random words.")
+            format!(
+                "This password is too short. Use {PASSWORD_CHARS_MIN} characters or more, such as four random words."
+            )
         }
         PasswordProblem::TooLong(_) => "This password is too long. Use a shorter one.".to_owned(),
         PasswordProblem::IsName => "The password is the user name. Choose another one.".to_owned(),

@@ -9,7 +9,9 @@ use super::super::charts::Meter;
 use super::super::form::Fields;
 use super::super::format::{Clock, MoneyColumn, money, money_whole, percent_whole};
 use super::super::session::{Submission, Visitor};
-use super::super::summary::{Shared, budget_name, is_used_up, outlook, tone_of, unreadable, used_percent};
+use super::super::summary::{
+    Shared, budget_name, is_used_up, outlook, tone_of, unreadable, used_percent, window_words,
+};
 use super::super::view::{
     BudgetForm, BudgetFormPage, BudgetList, BudgetRow, BudgetsPage, Entry, Field, Layout, Link, Notice, SelectOption,
     Tone,
@@ -89,7 +91,13 @@ pub(in super::super) async fn create(
 /// Makes the ledger keep a new budget's sum, and goes back to the list.
 async fn taken_up(visitor: &Visitor, budget: &BudgetDefinition) -> Result<HttpResponse, PageError> {
     track(&visitor.state, budget).await;
-    tracing::info!("user {:?} has set {} of {} per {}", visitor.session.user.name, budget.id, budget.scope, budget.window);
+    tracing::info!(
+        "user {:?} has set {} of {} per {}",
+        visitor.session.user.name,
+        budget.id,
+        budget.scope,
+        budget.window
+    );
     Ok(done("/budgets", visitor.is_htmx))
 }
 
@@ -217,7 +225,9 @@ fn given_form(visitor: &Visitor, fields: &Fields, id: Option<BudgetId>) -> Budge
 
 fn words(error: &KeysError) -> String {
     match error {
-        KeysError::BudgetExists { .. } => "There is a budget for this and this time already. Change that one.".to_owned(),
+        KeysError::BudgetExists { .. } => {
+            "There is a budget for this and this time already. Change that one.".to_owned()
+        }
         error => failure_words(error),
     }
 }
@@ -287,19 +297,11 @@ fn checked_terms(state: &State, fields: &Fields, form: &mut BudgetForm) -> Optio
             }
             known.and_then(|route| BudgetAction::new("downgrade", Some(route)).ok())
         }
-        word => BudgetAction::new(word, None).map_err(|_| form.error = Some("Choose what happens at the limit.".to_owned())).ok(),
+        word => BudgetAction::new(word, None)
+            .map_err(|_| form.error = Some("Choose what happens at the limit.".to_owned()))
+            .ok(),
     };
     Some(BudgetTerms::new(limit?, action?))
-}
-
-fn window_words(window: Window) -> &'static str {
-    match window {
-        Window::Hour => "hourly",
-        Window::Day => "daily",
-        Window::Week => "weekly",
-        Window::Month => "monthly",
-        Window::Total => "in all",
-    }
 }
 
 /// The budgets, closest to their limit first. Blocking.
@@ -362,14 +364,21 @@ fn budget_row(state: &State, standing: &Standing, column: MoneyColumn, clock: &C
 }
 
 fn at_limit(definition: &BudgetDefinition) -> String {
-    let warns: Vec<String> =
+    let mut warns: Vec<String> =
         definition.thresholds.iter().filter(|percent| **percent < 100).map(|percent| format!("{percent}%")).collect();
     let then = match &definition.action {
+        BudgetAction::Alert => {
+            warns.push("100%".to_owned());
+            return format!("Warns at {}", warns.join(", "));
+        }
         BudgetAction::Block => "stops at 100%".to_owned(),
-        BudgetAction::Alert => "warns at 100%".to_owned(),
         BudgetAction::Downgrade { to } => format!("goes to {} at 100%", to.as_str()),
     };
-    if warns.is_empty() { sentence(&then).trim_end_matches('.').to_owned() } else { format!("Warns at {}, {then}", warns.join(", ")) }
+    if warns.is_empty() {
+        sentence(&then).trim_end_matches('.').to_owned()
+    } else {
+        format!("Warns at {}, {then}", warns.join(", "))
+    }
 }
 
 #[cfg(test)]

@@ -9,9 +9,7 @@ use jiff::{Timestamp, ToSpan as _};
 use super::super::answer::{PageError, blocking, ok};
 use super::super::charts::Meter;
 use super::super::form::{Fields, href};
-use super::super::format::{
-    self, MoneyColumn, NO_VALUE, change, count_cell, counted, money, percent_whole, share,
-};
+use super::super::format::{self, MoneyColumn, NO_VALUE, change, count_cell, counted, money, percent_whole, share};
 use super::super::session::Visitor;
 use super::super::summary::{Shared, unpriced_models, unreadable};
 use super::super::view::{Choice, CostRow, CostTable, CostsPage, Entry, Kpi, Layout, Notice, Phrase};
@@ -176,7 +174,9 @@ fn build(state: &State, query: &Fields, layout: Layout) -> CostsPage {
     let sums = read(state, &range, &steps, by);
     let nothing = || Notice::empty("Nothing was spent in this time", "Choose a longer range, or make a call.", None);
     let (kpis, chart, table, changed, unpriced) = match &sums {
-        Err(error) => (kpis(&range, None), unreadable("Spend", error, &again), unreadable("Spend", error, &again), None, None),
+        Err(error) => {
+            (kpis(&range, None), unreadable("Spend", error, &again), unreadable("Spend", error, &again), None, None)
+        }
         Ok(sums) => {
             let what = format!("Spend by {by_word}");
             let chart = draw("costs", &what, &steps, &sums.over_time, &sums.ranks, label, false).ok_or_else(nothing);
@@ -218,7 +218,7 @@ fn build(state: &State, query: &Fields, layout: Layout) -> CostsPage {
 fn group_label(name: &str, by: &GroupBy, names: &KeyNames) -> String {
     match (by, name) {
         (GroupBy::Team, "") => "no team".to_owned(),
-        (_, "") => "not routed".to_owned(),
+        (_, "") => super::UNROUTED.to_owned(),
         (GroupBy::Key, id) => names.name(id).to_owned(),
         (_, name) => name.to_owned(),
     }
@@ -251,8 +251,11 @@ fn kpis(range: &Range, sums: Option<&Sums>) -> Vec<Kpi> {
     let was_each = cheap.map_or_else(String::new, |was| format!("{} {}", money(was), preposition(&range.compared)));
     let saved = costs.total.saved;
     let saved_share = share(saved.to_dollars_f64(), (saved + total).to_dollars_f64());
-    let saved_words =
-        if saved.is_zero() { "nothing in this time".to_owned() } else { format!("{} of what you would have paid", percent_whole(saved_share)) };
+    let saved_words = if saved.is_zero() {
+        "nothing in this time".to_owned()
+    } else {
+        format!("{} of what you would have paid", percent_whole(saved_share))
+    };
     let mut held = tile(
         "cost-held",
         "Held for running calls".to_owned(),
@@ -263,15 +266,18 @@ fn kpis(range: &Range, sums: Option<&Sums>) -> Vec<Kpi> {
     let mut spend = tile("cost-total", spend_label, (costs.total.requests > 0).then(|| money(total)), change);
     spend.exact = Some(format!("${total}"));
     if !costs.total.unknown_cost.is_zero() {
-        spend.detail = Phrase::new(format!(
-            "{} of it for calls whose end was not seen",
-            money(costs.total.unknown_cost)
-        ));
+        spend.detail =
+            Phrase::new(format!("{} of it for calls whose end was not seen", money(costs.total.unknown_cost)));
     }
     vec![
         spend,
         tile("cost-per-1k", "Cost per 1k requests".to_owned(), dear.map(money), was_each),
-        tile("cost-cache", "Saved by the cache".to_owned(), (costs.total.requests > 0).then(|| money(saved)), saved_words),
+        tile(
+            "cost-cache",
+            "Saved by the cache".to_owned(),
+            (costs.total.requests > 0).then(|| money(saved)),
+            saved_words,
+        ),
         held,
     ]
 }
@@ -297,7 +303,13 @@ fn table(range: &Range, sums: &Sums, by: &GroupBy, head: &str, names: &KeyNames)
     let per_request = MoneyColumn::of(costs.groups.iter().map(|group| one(&group.sums)));
     let cells = |cell: &Cell| {
         let tokens = cell.usage.total_input() + cell.usage.total_output();
-        (spend.cell(cell.cost), count_cell(cell.requests), count_cell(tokens), per_request.cell(one(cell)), saved.cell(cell.saved))
+        (
+            spend.cell(cell.cost),
+            count_cell(cell.requests),
+            count_cell(tokens),
+            per_request.cell(one(cell)),
+            saved.cell(cell.saved),
+        )
     };
     let was = |name: &str| sums.before.groups.iter().find(|group| group.name == name).map(|group| group.sums.cost);
     let row = |group: &CostGroup| {
@@ -410,12 +422,15 @@ fn price_note(state: &State, unpriced: Option<(u64, Vec<String>)>) -> Phrase {
     let list = if config.catalog_file.is_some() { "your list" } else { "the built-in list" };
     let mut note = match config.prices.len() as u64 {
         0 => Phrase::new(format!("Prices: {list}.")),
-        own => Phrase::new(format!("Prices: {list}, with {} in ", counted(own, "price of your own", "prices of your own")))
-            .code("tollgate.toml")
-            .text("."),
+        own => {
+            Phrase::new(format!("Prices: {list}, with {} in ", counted(own, "price of your own", "prices of your own")))
+                .code("tollgate.toml")
+                .text(".")
+        }
     };
     if let Some((count, models)) = unpriced {
-        note = note.text(format!(" {} in 30 days had no price and counted as $0.00: ", counted(count, "call", "calls")));
+        note =
+            note.text(format!(" {} in 30 days had no price and counted as $0.00: ", counted(count, "call", "calls")));
         for (index, model) in models.iter().enumerate() {
             note = if index > 0 { note.text(", ") } else { note }.code(model.clone());
         }

@@ -22,8 +22,12 @@ const LATEST: usize = 8;
 /// The browser has seen the guide: the overview doesn't lead there a second time.
 pub(super) const GUIDE_SEEN: &str = "tollgate-guide";
 
-const RANGES: [(&str, &str, &str); 4] =
-    [("24h", "24 h", "24 hours"), ("7d", "7 d", "7 days"), ("30d", "30 d", "30 days"), ("month", "Month", "this month")];
+const RANGES: [(&str, &str, &str); 4] = [
+    ("24h", "24 h", "24 hours"),
+    ("7d", "7 d", "7 days"),
+    ("30d", "30 d", "30 days"),
+    ("month", "Month", "this month"),
+];
 
 /// Shows the overview, or the guide to whoever has not seen it while no call was ever made.
 pub(in super::super) async fn show(
@@ -115,6 +119,6 @@ fn spend(state: &State, range: &str) -> Result<(String, Option<super::super::cha
     let steps = Steps::new(range, window, now, zone, &clock);
     let costs = state.ledger.costs(range, &[steps.group_by(), crate::ledger::GroupBy::Model])?;
     let ranks = model_ranks(state)?;
-    let label = |name: &str| if name.is_empty() { "not routed".to_owned() } else { name.to_owned() };
+    let label = |name: &str| if name.is_empty() { super::UNROUTED.to_owned() } else { name.to_owned() };
     Ok((money(costs.total.cost), draw("spend", "Spend by model", &steps, &costs, &ranks, label, true)))
 }

@@ -134,12 +134,14 @@ fn kpis(entry: &Entry) -> Vec<Kpi> {
     } else {
         "in to out".to_owned()
     };
+    let mut token_tile = Kpi::new("call-tokens", "Tokens", (input + output > 0).then(|| tokens(input, output)), cached);
+    token_tile.exact = Some(format!("{} in, {} out", count_exact(input), count_exact(output)));
     let tried: Vec<String> = entry.attempts.iter().map(|attempt| attempt.deployment.provider.to_string()).collect();
     vec![
         price,
         Kpi::new("call-time", "Total time", is_over.then_some(took), "from arrival to end"),
         Kpi::new("call-first", "First token", first, speed),
-        Kpi::new("call-tokens", "Tokens", (input + output > 0).then(|| tokens(input, output)), cached),
+        token_tile,
         Kpi::new("call-attempts", "Attempts", Some(entry.attempts.len().to_string()), tried.join(", ")),
     ]
 }
@@ -173,7 +175,15 @@ fn timeline(entry: &Entry) -> Card<Vec<TimelineStep>> {
     let asked = Phrase::new("Asked for ").code(entry.facts.requested_model.to_string());
     match entry.facts.cache {
         CacheOutcome::Hit | CacheOutcome::Semantic => {
-            step("cache", Tone::Accent, "Cache".to_owned(), 0, entry.latency_ms, Phase::Inside, asked.text(": answered from the cache."));
+            step(
+                "cache",
+                Tone::Accent,
+                "Cache".to_owned(),
+                0,
+                entry.latency_ms,
+                Phase::Inside,
+                asked.text(": answered from the cache."),
+            );
         }
         _ => {
             let before = entry.attempts.first().map_or(entry.latency_ms, |first| first.started_ms);
@@ -193,28 +203,47 @@ fn timeline(entry: &Entry) -> Card<Vec<TimelineStep>> {
             None => format!("Attempt {}, {provider}", index + 1),
         };
         if let Some(error) = &attempt.error {
-            let what = if attempt.status == 0 { error_words(error) } else { format!("{} {}", attempt.status, error_words(error).to_lowercase()) };
-            let owed = if attempt.cost.is_zero() { ". Nothing is owed for it.".to_owned() } else { format!(". {} is owed for it.", money(attempt.cost)) };
+            let what = if attempt.status == 0 {
+                error_words(error)
+            } else {
+                format!("{} {}", attempt.status, error_words(error).to_lowercase())
+            };
+            let owed = if attempt.cost.is_zero() {
+                ". Nothing is owed for it.".to_owned()
+            } else {
+                format!(". {} is owed for it.", money(attempt.cost))
+            };
             let detail = Phrase::default().toned(what, Tone::Bad).text(owed);
             step("bad", Tone::Bad, name, attempt.started_ms, attempt.latency_ms, Phase::Failed, detail);
             continue;
         }
         let (icon, tone) = if previous.is_some() { ("undo", Tone::Warn) } else { ("bolt", Tone::Neutral) };
         let waited = attempt.time_to_first_token_ms.unwrap_or(attempt.latency_ms).min(attempt.latency_ms);
-        let detail = if attempt.time_to_first_token_ms.is_some() { "Until the first token." } else { "Until the whole answer." };
+        let detail =
+            if attempt.time_to_first_token_ms.is_some() { "Until the first token." } else { "Until the whole answer." };
         step(icon, tone, name, attempt.started_ms, waited, Phase::Waiting, detail.into());
         if attempt.time_to_first_token_ms.is_some() {
             let length = attempt.latency_ms - waited;
             let detail = counted(attempt.usage.total_output(), "token came", "tokens came");
-            step("bolt", Tone::Neutral, "Answer".to_owned(), attempt.started_ms + waited, length, Phase::Streaming, format!("{detail}.").into());
+            step(
+                "bolt",
+                Tone::Neutral,
+                "Answer".to_owned(),
+                attempt.started_ms + waited,
+                length,
+                Phase::Streaming,
+                format!("{detail}.").into(),
+            );
         }
     }
     if entry.status != EntryStatus::Pending {
         let key = entry.facts.key_name.to_string();
         let (icon, tone, detail) = match entry.status {
-            EntryStatus::Unknown => {
-                ("warn", Tone::Warn, Phrase::new("Its end was never seen, so all that was held is charged to ").strong(key).text("."))
-            }
+            EntryStatus::Unknown => (
+                "warn",
+                Tone::Warn,
+                Phrase::new("Its end was never seen, so all that was held is charged to ").strong(key).text("."),
+            ),
             EntryStatus::Failed => ("bad", Tone::Bad, Phrase::new("Nothing is charged to ").strong(key).text(".")),
             _ => ("check", Tone::Ok, Phrase::new(format!("{} charged to ", money(entry.cost()))).strong(key).text(".")),
         };
@@ -264,8 +293,10 @@ fn cost_lines(entry: &Entry, router: &Router) -> Card<CostLines> {
         return Err(Notice::empty("The call is running", text, None));
     }
     let mut lines = Vec::new();
+    let is_billed = |attempt: &Attempt| !attempt.cost.is_zero() || !attempt.usage.is_empty();
+    let billed = entry.attempts.iter().filter(|attempt| is_billed(attempt)).count();
     for (index, attempt) in entry.attempts.iter().enumerate() {
-        if attempt.cost.is_zero() && attempt.usage.is_empty() {
+        if !is_billed(attempt) {
             continue;
         }
         let mut own = priced(attempt, entry, router).unwrap_or_else(|| {
@@ -277,7 +308,7 @@ fn cost_lines(entry: &Entry, router: &Router) -> Card<CostLines> {
             let tokens = attempt.usage.total_input() + attempt.usage.total_output();
             vec![(label.to_owned(), tokens, None, attempt.cost)]
         });
-        if entry.attempts.len() > 1 {
+        if billed > 1 {
             for line in &mut own {
                 line.0 = format!("{} · attempt {}", line.0, index + 1);
             }
@@ -301,8 +332,12 @@ fn cost_note(entry: &Entry) -> Option<String> {
     match entry.basis() {
         _ if entry.status == EntryStatus::Pending => None,
         CostBasis::Exact => None,
-        CostBasis::Estimated => Some("Estimated: the provider told no usage, or a price stood in for a missing one.".to_owned()),
-        CostBasis::Reserved => Some("Never below its true cost; an admin may set it right once that is known.".to_owned()),
+        CostBasis::Estimated => {
+            Some("Estimated: the provider told no usage, or a price stood in for a missing one.".to_owned())
+        }
+        CostBasis::Reserved => {
+            Some("Never below its true cost; an admin may set it right once that is known.".to_owned())
+        }
         CostBasis::Unpriced => Some("Counted as $0.00. Set a price in tollgate.toml and rate it again.".to_owned()),
     }
 }

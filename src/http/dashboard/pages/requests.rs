@@ -244,7 +244,8 @@ fn find(state: &State, asked: &Asked, from: Timestamp) -> Result<Found, LedgerEr
             let place = |entry: &crate::ledger::Entry| {
                 let id = steps.window.at(entry.time(), zone);
                 let date = id.first_date()?;
-                let name = if window == Window::Hour { format!("{date}T{:02}", id.number % 24) } else { date.to_string() };
+                let name =
+                    if window == Window::Hour { format!("{date}T{:02}", id.number % 24) } else { date.to_string() };
                 places.get(name.as_str()).copied()
             };
             let cells = cells(all_items(), columns.len(), place);
@@ -324,9 +325,13 @@ fn pager(asked: &Asked, range: &str, found: &Found) -> Pager {
 
 fn filters(state: &State, asked: &Asked, range: &str, from: Timestamp) -> Filters {
     let current = |name: &str| asked.given(name).unwrap_or_default().to_owned();
-    let mut selects = vec![
-        words(&current("status"), "status", "Status", "Any status", &EntryStatus::ALL.iter().map(|status| status.as_str()).collect::<Vec<_>>()),
-    ];
+    let mut selects = vec![words(
+        &current("status"),
+        "status",
+        "Status",
+        "Any status",
+        &EntryStatus::ALL.iter().map(|status| status.as_str()).collect::<Vec<_>>(),
+    )];
     let names = KeyNames::of(&state.keys);
     for (name, label, any, by) in [
         ("model", "Model", "Any model", GroupBy::Model),
@@ -385,13 +390,7 @@ fn words(current: &str, name: &'static str, label: &'static str, any: &str, valu
     select(current, name, label, any, &options)
 }
 
-fn select(
-    current: &str,
-    name: &'static str,
-    label: &'static str,
-    any: &str,
-    options: &[(String, String)],
-) -> Select {
+fn select(current: &str, name: &'static str, label: &'static str, any: &str, options: &[(String, String)]) -> Select {
     let options = options.iter().map(|(value, shown)| SelectOption::new(value, shown, current));
     Select { name, label, options: std::iter::once(SelectOption::new("", any, current)).chain(options).collect() }
 }

@@ -49,7 +49,9 @@ impl Steps {
             }
             at = end;
         }
-        let last = Timestamp::from_millisecond(range.until.as_millisecond() - 1).unwrap_or(range.until).min(now.max(range.from));
+        let last = Timestamp::from_millisecond(range.until.as_millisecond() - 1)
+            .unwrap_or(range.until)
+            .min(now.max(range.from));
         let (first, last) = (zone.to_datetime(range.from), zone.to_datetime(last));
         let words = if first.date() == last.date() {
             clock.day(first.date())

@@ -37,7 +37,8 @@ fn item(tone: Tone, fact: impl Into<String>, rest: impl Into<String>, label: &st
 
 fn ledger(facts: &Facts<'_>, items: &mut Vec<AttentionItem>) {
     if let Some(trouble) = facts.state.ledger.trouble() {
-        let rest = format!("Calls are refused until it can be; nothing that was booked is lost. The disk says: {trouble}.");
+        let rest =
+            format!("Calls are refused until it can be; nothing that was booked is lost. The disk says: {trouble}.");
         items.push(item(Tone::Bad, "The ledger can’t be written.", rest, "Try again", "/"));
     }
     if facts.standings.is_err() || facts.month.is_err() {
@@ -81,7 +82,10 @@ fn budgets(facts: &Facts<'_>, items: &mut Vec<AttentionItem>) {
         let href = format!("/budgets/{}", definition.id);
         let resets = standing.resets_at.map_or_else(String::new, |at| {
             let moment = facts.clock.time_or_day(at).text;
-            format!(" It begins anew {}.", if moment.contains(',') { format!("on {moment}") } else { format!("at {moment}") })
+            format!(
+                " It begins anew {}.",
+                if moment.contains(',') { format!("on {moment}") } else { format!("at {moment}") }
+            )
         });
         let window = definition.window;
         if !is_used_up(standing) {
@@ -168,9 +172,13 @@ fn keys(facts: &Facts<'_>, items: &mut Vec<AttentionItem>) {
     if count > 0 {
         let fact = format!("{} no budget.", counted(count, "key has", "keys have"));
         let rest = if budgets.iter().any(|budget| budget.scope == BudgetScope::Everything) {
-            "Only the budget of everything holds them."
+            if count == 1 {
+                "Only the budget of everything holds it."
+            } else {
+                "Only the budget of everything holds them."
+            }
         } else {
-            "Nothing holds back what they spend."
+            "Nothing holds back what is spent."
         };
         items.push(item(Tone::Neutral, fact, rest, "Set limits", "/budgets"));
     }

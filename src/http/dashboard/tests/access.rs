@@ -76,9 +76,12 @@ fn a_form_without_its_token_or_from_another_site_is_refused() {
                 assert!(answer.body.contains("Nothing was changed"), "{path}");
             }
             let fields = [("csrf_token", browser.csrf_token.as_str())];
-            for foreign in [("origin", "https://evil.example"), ("sec-fetch-site", "cross-site"), ("origin", "null")] {
-                let answer = browser.send(Browser::form(path, &fields).insert_header(foreign)).await;
-                assert_eq!(answer.status, 403, "{path} {foreign:?}");
+            let (hidden, cross) = (("origin", "null"), ("sec-fetch-site", "cross-site"));
+            for foreign in
+                [[("origin", "https://evil.example"), ("x-nothing", "")], [cross, ("x-nothing", "")], [hidden, cross]]
+            {
+                let request = Browser::form(path, &fields).insert_header(foreign[0]).insert_header(foreign[1]);
+                assert_eq!(browser.send(request).await.status, 403, "{path} {foreign:?}");
             }
         }
         for path in ["/login", "/setup", "/reset"] {
@@ -86,6 +89,23 @@ fn a_form_without_its_token_or_from_another_site_is_refused() {
             assert_eq!(answer.status, 403, "{path}");
         }
         assert_eq!(browser.get("/welcome").await.status, 200, "nobody was logged out");
+    });
+}
+
+#[test]
+fn a_form_of_ours_whose_origin_the_browser_hides_is_taken_by_its_token() {
+    run(async {
+        let (_fixture, browser) = Fixture::with_admin(SETTINGS);
+        for site in [None, Some("same-origin")] {
+            let fields = [("csrf_token", browser.csrf_token.as_str()), ("theme", "dark")];
+            let mut request = Browser::form("/prefs/theme", &fields).insert_header(("origin", "null"));
+            if let Some(site) = site {
+                request = request.insert_header(("sec-fetch-site", site));
+            }
+            assert_eq!(browser.send(request).await.status, 303, "{site:?}");
+            let request = Browser::form("/prefs/theme", &[("theme", "dark")]).insert_header(("origin", "null"));
+            assert_eq!(browser.send(request).await.status, 403, "not without the token");
+        }
     });
 }
 
@@ -116,7 +136,9 @@ fn the_setup_link_makes_the_first_admin_once_and_logs_them_in() {
         assert!(answer.body.contains("too short") && !answer.body.contains("value=\"short\""), "{}", answer.body);
         let answer = browser.open_form(&link, "/setup", &form("", PASSWORD)).await;
         assert!(answer.status == 422 && answer.body.contains("username-error"), "{}", answer.body);
-        let answer = browser.open_form(&link, "/setup", &[("token", "wrong"), ("username", "eve"), ("password", PASSWORD)]).await;
+        let answer = browser
+            .open_form(&link, "/setup", &[("token", "wrong"), ("username", "eve"), ("password", PASSWORD)])
+            .await;
         assert_eq!(answer.status, 403);
         let answer = browser.open_form(&link, "/setup", &form("ada", PASSWORD)).await;
         assert_eq!((answer.status, answer.location()), (303, "/"));
@@ -125,7 +147,12 @@ fn the_setup_link_makes_the_first_admin_once_and_logs_them_in() {
         let stranger = fixture.browser();
         assert_eq!(stranger.get(&link).await.location(), "/login?say=setup");
         let token = stranger.get("/login").await.csrf_token();
-        let again = [("csrf_token", token.as_str()), ("token", fixture.setup_token.expose()), ("username", "eve"), ("password", PASSWORD)];
+        let again = [
+            ("csrf_token", token.as_str()),
+            ("token", fixture.setup_token.expose()),
+            ("username", "eve"),
+            ("password", PASSWORD),
+        ];
         assert_eq!(stranger.send(Browser::form("/setup", &again)).await.location(), "/login?say=setup");
         assert_eq!(fixture.state.keys.users().len(), 1);
     });
@@ -155,7 +182,10 @@ fn who_knows_the_password_gets_to_the_page_they_wanted_and_out_again() {
         let answer = browser.open_form(&wanted, "/login", &form).await;
         assert_eq!((answer.status, answer.location()), (303, "/costs?by=team"));
         let cookie = answer.set_cookies().into_iter().find(|cookie| cookie.starts_with("tollgate=")).unwrap();
-        assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Lax") && !cookie.contains("Secure"), "{cookie}");
+        assert!(
+            cookie.contains("HttpOnly") && cookie.contains("SameSite=Lax") && !cookie.contains("Secure"),
+            "{cookie}"
+        );
         let page = browser.get("/costs?by=team").await;
         assert!(page.status == 200 && page.body.contains("Signed in as ada"), "{}", page.body);
         let kept = browser.cookies.borrow()["tollgate"].clone();
@@ -209,7 +239,8 @@ fn an_unknown_name_is_answered_like_a_wrong_password() {
         let refused = async |name: &'static str| {
             let browser = fixture.browser();
             let browser = Browser { peer: if name == "ada" { "127.0.0.2:1" } else { "127.0.0.3:1" }, ..browser };
-            let answer = browser.open_form("/login", "/login", &[("username", name), ("password", "wrong one here")]).await;
+            let answer =
+                browser.open_form("/login", "/login", &[("username", name), ("password", "wrong one here")]).await;
             let token = answer.csrf_token();
             (answer.status, answer.body.replace(name, "NAME").replace(&token, "TOKEN"))
         };
@@ -276,7 +307,10 @@ fn a_theme_is_chosen_by_a_cookie() {
         let answer = browser.post("/prefs/theme", &[("theme", "dark"), ("next", "/costs?by=key")]).await;
         assert_eq!((answer.status, answer.location()), (303, "/costs?by=key"));
         assert!(browser.get("/costs").await.body.contains("data-theme=\"dark\""));
-        assert_eq!(browser.post("/prefs/theme", &[("theme", "light"), ("next", "//evil.example")]).await.location(), "/");
+        assert_eq!(
+            browser.post("/prefs/theme", &[("theme", "light"), ("next", "//evil.example")]).await.location(),
+            "/"
+        );
         assert!(browser.get("/costs").await.body.contains("data-theme=\"light\""));
     });
 }
@@ -337,7 +371,9 @@ fn files_are_kept_for_ever_under_their_version_and_checked_otherwise() {
 fn a_method_that_a_page_does_not_take_is_refused_and_head_is_like_get() {
     run(async {
         let (_fixture, browser) = Fixture::with_admin(SETTINGS);
-        let send = async |word: &str, path: &str| browser.send(TestRequest::default().method(method(word)).uri(path)).await.status;
+        let send = async |word: &str, path: &str| {
+            browser.send(TestRequest::default().method(method(word)).uri(path)).await.status
+        };
         assert_eq!(send("HEAD", "/welcome").await, 200);
         assert_eq!(send("GET", "/logout").await, 405);
         assert_eq!(send("DELETE", "/costs").await, 405);

@@ -15,7 +15,8 @@ fn with<'a>(form: &[(&'a str, &'a str)], name: &'a str, value: &'a str) -> Vec<(
 /// The secret on a page.
 fn secret(body: &str) -> Option<String> {
     let start = body.find("tg-")?;
-    let secret: String = body[start..].chars().take_while(|letter| letter.is_ascii_alphanumeric() || *letter == '-').collect();
+    let secret: String =
+        body[start..].chars().take_while(|letter| letter.is_ascii_alphanumeric() || *letter == '-').collect();
     (secret.len() > 20).then_some(secret)
 }
 
@@ -68,7 +69,11 @@ fn a_key_is_made_with_its_budget_its_limits_and_its_end() {
         assert_eq!(budgets[0].scope, BudgetScope::Key(key.id.clone()));
         assert_eq!(budgets[0].action, BudgetAction::Block);
         let page = browser.get(&format!("/keys/{}", key.id)).await;
-        assert!(page.body.contains("$0.00 of $20 a month, 0% used") && page.body.contains("60 requests a minute"), "{}", page.body);
+        assert!(
+            page.body.contains("$0.00 of $20 a month, 0% used") && page.body.contains("60 requests a minute"),
+            "{}",
+            page.body
+        );
     });
 }
 
@@ -102,7 +107,10 @@ fn a_key_that_cannot_be_is_refused_with_its_reason_beside_the_field() {
             ("window", "hour", "Choose from the lists"),
             ("action", "explode", "Choose what happens"),
         ] {
-            for answer in [browser.swap("/keys", &with(&KEY, name, value)).await, browser.post("/keys", &with(&KEY, name, value)).await] {
+            for answer in [
+                browser.swap("/keys", &with(&KEY, name, value)).await,
+                browser.post("/keys", &with(&KEY, name, value)).await,
+            ] {
                 assert_eq!(answer.status, 422, "{name}={value}");
                 assert!(answer.body.to_lowercase().contains(&words.to_lowercase()), "{name}={value}: {}", answer.body);
             }
@@ -144,7 +152,11 @@ fn a_budget_counts_what_was_spent_before_it_was_set() {
         fixture.call(&key, Call { cost: "400", ..Call::USUAL }).await;
         assert_eq!(browser.post("/budgets", &BUDGET).await.location(), "/budgets");
         let page = browser.get("/budgets").await;
-        assert!(page.body.contains("All of Tollgate") && page.body.contains("$400.00") && page.body.contains("80%"), "{}", page.body);
+        assert!(
+            page.body.contains("All of Tollgate") && page.body.contains("$400.00") && page.body.contains("80%"),
+            "{}",
+            page.body
+        );
         assert!(browser.get("/?range=7d").await.body.contains("is nearly used up"));
     });
 }
@@ -155,8 +167,14 @@ fn a_budget_is_changed_and_removed() {
         let (fixture, browser) = Fixture::with_admin(SETTINGS);
         browser.post("/budgets", &BUDGET).await;
         let page = browser.get("/budgets/budget_1").await;
-        assert!(page.status == 200 && page.body.contains("value=\"500\"") && page.body.contains("/budgets/budget_1/delete"), "{}", page.body);
-        let answer = browser.swap("/budgets/budget_1", &[("limit_usd", "12.50"), ("action", "downgrade"), ("downgrade_to", "cheap")]).await;
+        assert!(
+            page.status == 200 && page.body.contains("value=\"500\"") && page.body.contains("/budgets/budget_1/delete"),
+            "{}",
+            page.body
+        );
+        let answer = browser
+            .swap("/budgets/budget_1", &[("limit_usd", "12.50"), ("action", "downgrade"), ("downgrade_to", "cheap")])
+            .await;
         assert_eq!((answer.status, answer.header("hx-redirect")), (200, "/budgets"));
         let budget = Arc::clone(&fixture.state.keys.budgets()[0]);
         assert_eq!((budget.limit.to_string(), budget.action.downgrade_to()), ("12.5".to_owned(), Some("cheap")));
@@ -206,7 +224,11 @@ fn a_budget_that_cannot_be_is_refused_with_its_reason() {
         ] {
             let answer = browser.swap("/budgets", &form).await;
             assert_eq!(answer.status, 422, "{form:?}");
-            assert!(answer.body.contains(words) && answer.body.starts_with("<form id=\"budget-form\""), "{words}: {}", answer.body);
+            assert!(
+                answer.body.contains(words) && answer.body.starts_with("<form id=\"budget-form\""),
+                "{words}: {}",
+                answer.body
+            );
         }
         assert!(fixture.state.keys.budgets().is_empty());
         browser.post("/budgets", &BUDGET).await;

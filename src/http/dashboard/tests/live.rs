@@ -45,7 +45,10 @@ fn a_call_appears_in_the_stream_when_it_is_booked() {
         let mut stream = Stream::open(&browser, "/events?topics=request", None).await;
         let id = fixture.call(&fixture.key("web-app"), Call::USUAL).await;
         let event = stream.next().await.unwrap();
-        assert!(event.starts_with("id: req_") && event.contains("\nevent: request\ndata: <tr class=\"fresh\">"), "{event}");
+        assert!(
+            event.starts_with("id: req_") && event.contains("\nevent: request\ndata: <tr class=\"fresh\">"),
+            "{event}"
+        );
         assert!(event.contains("sandbox-small") && event.contains(&format!("/requests/{id}")), "{event}");
     });
 }

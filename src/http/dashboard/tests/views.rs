@@ -6,7 +6,9 @@ async fn with_calls() -> (Fixture, Browser, RequestId) {
     let (fixture, browser) = Fixture::with_admin(SETTINGS);
     let key = fixture.key("web-app");
     let id = fixture.call(&key, Call::USUAL).await;
-    fixture.call(&key, Call { model: "sandbox-large", cost: "0.5", ago: SignedDuration::from_hours(30), ..Call::USUAL }).await;
+    fixture
+        .call(&key, Call { model: "sandbox-large", cost: "0.5", ago: SignedDuration::from_hours(30), ..Call::USUAL })
+        .await;
     fixture.call(&key, Call { cost: "0", error: Some("upstream_unavailable"), ..Call::USUAL }).await;
     (fixture, browser, id)
 }
@@ -18,7 +20,11 @@ fn the_first_look_leads_to_the_guide_once_and_never_after_the_first_call() {
         assert_eq!(browser.get("/").await.location(), "/welcome");
         assert_eq!(browser.get("/?range=30d").await.status, 200);
         let guide = browser.get("/welcome").await;
-        assert!(guide.body.contains("Waiting for your first call") && guide.body.contains("http://127.0.0.1:8000/v1"), "{}", guide.body);
+        assert!(
+            guide.body.contains("Waiting for your first call") && guide.body.contains("http://127.0.0.1:8000/v1"),
+            "{}",
+            guide.body
+        );
         assert_eq!(browser.get("/").await.status, 200, "the guide was seen");
         fixture.call(&fixture.key("web-app"), Call::USUAL).await;
         assert!(browser.get("/welcome").await.body.contains("Your first call arrived"));
@@ -31,7 +37,15 @@ fn the_overview_tells_todays_spend_and_the_latest_calls() {
     run(async {
         let (_fixture, browser, id) = with_calls().await;
         let page = browser.get("/?range=7d").await.body;
-        for expected in ["$0.0014", "sandbox-small", "web-app", &format!("/requests/{id}"), "Requests", "50.0%", "1 key has no budget"] {
+        for expected in [
+            "$0.0014",
+            "sandbox-small",
+            "web-app",
+            &format!("/requests/{id}"),
+            "Requests",
+            "50.0%",
+            "1 key has no budget",
+        ] {
             assert!(page.contains(expected), "{expected}: {page}");
         }
         assert!(page.contains("$0.5014 in 7 days"), "{page}");
@@ -96,7 +110,9 @@ fn a_call_is_told_with_what_each_line_cost() {
         let page = browser.get(&format!("/requests/{id}")).await;
         assert_eq!(page.status, 200);
         // 1,000 tokens at $1 and 200 at $2 a million.
-        for expected in ["$0.001000", "$0.000400", "$0.001400", "$1.00 per 1M", "Until the first token", "prompt_tokens"] {
+        for expected in
+            ["$0.001000", "$0.000400", "$0.001400", "$1.00 per 1M", "Until the first token", "prompt_tokens"]
+        {
             assert!(page.body.contains(expected), "{expected}: {}", page.body);
         }
         for path in ["/requests/req_00000000000000000000000000", "/requests/nonsense", "/requests/req_"] {
@@ -109,7 +125,16 @@ fn a_call_is_told_with_what_each_line_cost() {
 fn costs_are_shown_for_every_range_and_grouping() {
     run(async {
         let (_fixture, browser, _) = with_calls().await;
-        for range in ["range=today", "range=7d", "range=30d", "range=month", "from=2026-11-01&to=2026-11-19", "from=bad", "from=2026-11-19&to=2026-11-01", "from=0001-01-01&to=9999-12-31"] {
+        for range in [
+            "range=today",
+            "range=7d",
+            "range=30d",
+            "range=month",
+            "from=2026-11-01&to=2026-11-19",
+            "from=bad",
+            "from=2026-11-19&to=2026-11-01",
+            "from=0001-01-01&to=9999-12-31",
+        ] {
             for by in ["model", "provider", "operation", "key", "team", "nonsense"] {
                 let page = browser.get(&format!("/costs?{range}&by={by}")).await;
                 assert_eq!(page.status, 200, "{range} {by}");
@@ -141,7 +166,18 @@ fn hostile_names_stay_text_on_every_page() {
         let key = fixture.state.keys.create(new, noon()).unwrap().0;
         let call = Call { model: HOSTILE, error: Some("upstream_unavailable"), ..Call::USUAL };
         let id = fixture.call(&key, call).await;
-        browser.post("/budgets", &[("scope_kind", "team"), ("scope_id", HOSTILE), ("window", "day"), ("limit_usd", "0.001"), ("action", "block")]).await;
+        browser
+            .post(
+                "/budgets",
+                &[
+                    ("scope_kind", "team"),
+                    ("scope_id", HOSTILE),
+                    ("window", "day"),
+                    ("limit_usd", "0.001"),
+                    ("action", "block"),
+                ],
+            )
+            .await;
         let query = url::form_urlencoded::byte_serialize(HOSTILE.as_bytes()).collect::<String>();
         let paths = [
             "/?range=7d".to_owned(),
@@ -184,7 +220,16 @@ fn without_a_provider_the_way_out_is_shown() {
 fn an_empty_server_has_every_page() {
     run(async {
         let (fixture, browser) = Fixture::with_admin("");
-        for path in ["/?range=24h", "/requests", "/requests?range=15m", "/costs", "/costs?range=today", "/budgets", "/budgets/new", "/keys/new"] {
+        for path in [
+            "/?range=24h",
+            "/requests",
+            "/requests?range=15m",
+            "/costs",
+            "/costs?range=today",
+            "/budgets",
+            "/budgets/new",
+            "/keys/new",
+        ] {
             assert_eq!(browser.get(path).await.status, 200, "{path}");
         }
         assert_eq!(browser.get("/keys/key_none").await.status, status(404).as_u16());

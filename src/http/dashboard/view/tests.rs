@@ -242,7 +242,8 @@ fn every_form_that_changes_something_posts_with_a_token() {
 
 #[test]
 fn wrong_fields_are_marked_and_tied_to_their_reason() {
-    for page in ["key-form-failed", "budget-form-failed", "login-failed", "setup-failed", "reset-failed", "key-failed"] {
+    for page in ["key-form-failed", "budget-form-failed", "login-failed", "setup-failed", "reset-failed", "key-failed"]
+    {
         let files = rendered(Kind::Failed);
         let html = &files.iter().find(|(name, _)| name == page).unwrap().1;
         let wrong: Vec<&str> = tags(html).into_iter().filter(|tag| tag.contains("aria-invalid=\"true\"")).collect();
