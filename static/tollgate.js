@@ -261,6 +261,17 @@
     trim(list);
   });
 
+  // How long ago something was goes on while the page is open. The server writes the same words.
+  setInterval(() => {
+    document.querySelectorAll('time[datetime]').forEach((time) => {
+      if (!/^(just now|\d+ (s|min|h) ago)$/.test(time.textContent)) return;
+      const seconds = Math.floor((Date.now() - Date.parse(time.dateTime)) / 1000);
+      if (seconds < 60) time.textContent = seconds < 1 ? 'just now' : seconds + ' s ago';
+      else if (seconds < 3600) time.textContent = Math.floor(seconds / 60) + ' min ago';
+      else if (seconds < 86400) time.textContent = Math.floor(seconds / 3600) + ' h ago';
+    });
+  }, 15000);
+
   // A chart is never redrawn while it is being read.
   document.addEventListener('htmx:beforeRequest', (event) => {
     const chart = event.detail.elt.closest('[data-redraws]');

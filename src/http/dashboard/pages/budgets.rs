@@ -9,7 +9,9 @@ use super::super::charts::Meter;
 use super::super::form::Fields;
 use super::super::format::{Clock, MoneyColumn, money, money_whole, percent_whole};
 use super::super::session::{Submission, Visitor};
-use super::super::summary::{Shared, budget_name, is_used_up, outlook, tone_of, unreadable, used_percent};
+use super::super::summary::{
+    Shared, budget_name, is_used_up, outlook, tone_of, unreadable, used_percent, window_words,
+};
 use super::super::view::{
     BudgetForm, BudgetFormPage, BudgetList, BudgetRow, BudgetsPage, Entry, Field, Layout, Link, Notice, SelectOption,
     Tone,
@@ -302,16 +304,6 @@ fn checked_terms(state: &State, fields: &Fields, form: &mut BudgetForm) -> Optio
     Some(BudgetTerms::new(limit?, action?))
 }
 
-fn window_words(window: Window) -> &'static str {
-    match window {
-        Window::Hour => "hourly",
-        Window::Day => "daily",
-        Window::Week => "weekly",
-        Window::Month => "monthly",
-        Window::Total => "in all",
-    }
-}
-
 /// The budgets, closest to their limit first. Blocking.
 fn budget_list(state: &State) -> BudgetList {
     let clock = clock(state);
@@ -372,11 +364,14 @@ fn budget_row(state: &State, standing: &Standing, column: MoneyColumn, clock: &C
 }
 
 fn at_limit(definition: &BudgetDefinition) -> String {
-    let warns: Vec<String> =
+    let mut warns: Vec<String> =
         definition.thresholds.iter().filter(|percent| **percent < 100).map(|percent| format!("{percent}%")).collect();
     let then = match &definition.action {
+        BudgetAction::Alert => {
+            warns.push("100%".to_owned());
+            return format!("Warns at {}", warns.join(", "));
+        }
         BudgetAction::Block => "stops at 100%".to_owned(),
-        BudgetAction::Alert => "warns at 100%".to_owned(),
         BudgetAction::Downgrade { to } => format!("goes to {} at 100%", to.as_str()),
     };
     if warns.is_empty() {

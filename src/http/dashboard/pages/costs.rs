@@ -218,7 +218,7 @@ fn build(state: &State, query: &Fields, layout: Layout) -> CostsPage {
 fn group_label(name: &str, by: &GroupBy, names: &KeyNames) -> String {
     match (by, name) {
         (GroupBy::Team, "") => "no team".to_owned(),
-        (_, "") => "not routed".to_owned(),
+        (_, "") => super::UNROUTED.to_owned(),
         (GroupBy::Key, id) => names.name(id).to_owned(),
         (_, name) => name.to_owned(),
     }

@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::super::answer::{PageError, blocking, done, ok, see_other, unprocessable};
 use super::super::form::{Fields, href};
 use super::super::format::{
-    Clock, Money, MoneyColumn, count_exact, counted, duration, money, money_whole, percent_whole,
+    Clock, Moment, Money, MoneyColumn, count_exact, counted, duration, money, money_whole, percent_whole,
 };
 use super::super::session::{Submission, Visitor};
 use super::super::summary::{Shared, is_used_up, tone_of, unreadable, used_percent};
@@ -20,6 +20,7 @@ use super::super::view::{
 };
 use super::access::{failure_words, sentence};
 use super::budgets::{track, typed_dollars};
+use super::spend::days_back;
 use super::{clock, layout};
 use crate::budget::Standing;
 use crate::config::{BudgetAction as UsualAction, NewKeyBudget};
@@ -28,7 +29,7 @@ use crate::http::State;
 use crate::keys::{KeyBudget, KeyLimits, KeyStatus, KeysError, NewKey, VirtualKey};
 use crate::ledger::{EntryFilter, GroupBy, LedgerError, TimeRange};
 
-/// Keys in the list, and looks into the ledger for their last use: more are found by the API.
+/// Keys in the list; the API has all of them.
 const ROWS_MAX: usize = 200;
 const EXPIRIES: [(&str, &str, i64); 4] =
     [("never", "Never", 0), ("30d", "In 30 days", 30), ("90d", "In 90 days", 90), ("365d", "In a year", 365)];
@@ -216,9 +217,48 @@ fn spent_this_month(state: &State, now: Timestamp) -> Result<HashMap<String, Pic
     Ok(groups.into_iter().map(|group| (group.name, group.sums.cost)).collect())
 }
 
-fn last_used(state: &State, key: &KeyId) -> Result<Option<Timestamp>, LedgerError> {
-    let filter = EntryFilter { key: Some(key.to_string()), ..EntryFilter::default() };
-    Ok(state.ledger.entries(&filter, None, 1)?.items.first().map(crate::ledger::Entry::time))
+/// Calls that are looked at for the exact time of a key's last one.
+const LATEST_MAX: usize = 1_000;
+/// Days whose sums are looked at for the day of it.
+const DAYS_MAX: i64 = 90;
+
+/// When keys were last used: exactly for those of the latest calls, by the day for the others. The ledger has no
+/// index of keys, and a look through all of its calls would take too long for a list.
+struct LastUses(HashMap<String, Moment>);
+
+impl LastUses {
+    fn read(state: &State, clock: &Clock) -> Result<Self, LedgerError> {
+        let (now, zone) = (state.clock.now(), state.ledger.zone());
+        let mut uses: HashMap<String, Moment> = HashMap::new();
+        for entry in state.ledger.entries(&EntryFilter::default(), None, LATEST_MAX)?.items {
+            uses.entry(entry.facts.key.to_string()).or_insert_with(|| clock.ago(entry.time()));
+        }
+        let days = days_back(now, zone, DAYS_MAX);
+        let today = zone.to_datetime(now).date();
+        // Days come in order, so the last one stays.
+        let mut by_day: HashMap<String, Moment> = HashMap::new();
+        for group in state.ledger.costs(days, &[GroupBy::Day, GroupBy::Key])?.groups {
+            let Ok(date) = group.name.parse::<jiff::civil::Date>() else { continue };
+            let start = zone.to_ambiguous_timestamp(date.at(0, 0, 0, 0)).compatible().unwrap_or(now);
+            let text = if date == today { "today".to_owned() } else { clock.day(date) };
+            by_day.insert(group.series, Moment { text, ..clock.ago(start) });
+        }
+        for (key, moment) in by_day {
+            uses.entry(key).or_insert(moment);
+        }
+        let first = state.keys.list().iter().map(|key| key.created).min().unwrap_or(days.from);
+        if first < days.from {
+            for group in state.ledger.costs(TimeRange { from: first, until: days.from }, &[GroupBy::Key])?.groups {
+                let long_ago = Moment { text: format!("over {DAYS_MAX} days ago"), ..clock.ago(days.from) };
+                uses.entry(group.name).or_insert(long_ago);
+            }
+        }
+        Ok(Self(uses))
+    }
+
+    fn of(&self, key: &VirtualKey) -> Option<Moment> {
+        self.0.get(key.id.as_str()).cloned()
+    }
 }
 
 /// The keys: those in force first, the dearest of them first. Blocking.
@@ -263,22 +303,22 @@ fn key_rows(
         }
     }
     let column = MoneyColumn::of(keys.iter().map(|key| spent(key)));
+    let uses = LastUses::read(state, clock)?;
     let row = |key: &Arc<VirtualKey>| {
-        let last_used = last_used(state, &key.id)?;
         let own = standings.get(&key.id).map(Vec::as_slice).unwrap_or_default();
-        Ok(key_row(key, own, column.cell(spent(key)), last_used, now, clock))
+        key_row(key, own, column.cell(spent(key)), uses.of(key), now)
     };
-    keys.iter().map(row).collect()
+    Ok(keys.iter().map(row).collect())
 }
 
 fn key_row(
     key: &VirtualKey,
     standings: &[Standing],
     spend: Money,
-    last_used: Option<Timestamp>,
+    last_used: Option<Moment>,
     now: Timestamp,
-    clock: &Clock,
 ) -> KeyRow {
+    let state = key_state(key, standings, last_used.is_some(), now);
     KeyRow {
         name: key.name.clone(),
         team: key.team.clone().unwrap_or_default(),
@@ -290,8 +330,8 @@ fn key_row(
             .requests_per_minute
             .map_or_else(|| "none".to_owned(), |rate| format!("{} / min", count_exact(rate))),
         spend,
-        last_used: last_used.map(|at| clock.ago(at)),
-        state: key_state(key, standings, last_used.is_some(), now),
+        last_used,
+        state,
     }
 }
 
@@ -423,9 +463,15 @@ fn details(state: &State, key: &VirtualKey) -> (Vec<Detail>, Badge) {
     if let Some(at) = key.revoked_at {
         add("Revoked", clock.ago(at).text.into(), false);
     }
-    let used = last_used(state, &key.id).ok().flatten();
-    add("Last used", used.map_or_else(|| "never".to_owned(), |at| clock.ago(at).text).into(), false);
-    let badge = key_state(key, &standings, used.is_some(), now);
+    let used = LastUses::read(state, &clock).map(|uses| uses.of(key));
+    let is_used = !matches!(used, Ok(None));
+    let words = match used {
+        Err(_) => "could not be read".to_owned(),
+        Ok(None) => "never".to_owned(),
+        Ok(Some(moment)) => moment.text,
+    };
+    add("Last used", words.into(), false);
+    let badge = key_state(key, &standings, is_used, now);
     (details, badge)
 }
 

@@ -23,6 +23,9 @@ use super::view::{Entry, Layout};
 use crate::http::State;
 use crate::keys::Keys;
 
+/// The name of the group of calls that never reached a provider: refused, or answered by the cache.
+const UNROUTED: &str = "no provider asked";
+
 /// The shell of a page for its visitor.
 async fn layout(
     visitor: &Visitor,

@@ -119,6 +119,6 @@ fn spend(state: &State, range: &str) -> Result<(String, Option<super::super::cha
     let steps = Steps::new(range, window, now, zone, &clock);
     let costs = state.ledger.costs(range, &[steps.group_by(), crate::ledger::GroupBy::Model])?;
     let ranks = model_ranks(state)?;
-    let label = |name: &str| if name.is_empty() { "not routed".to_owned() } else { name.to_owned() };
+    let label = |name: &str| if name.is_empty() { super::UNROUTED.to_owned() } else { name.to_owned() };
     Ok((money(costs.total.cost), draw("spend", "Spend by model", &steps, &costs, &ranks, label, true)))
 }

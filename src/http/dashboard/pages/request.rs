@@ -134,12 +134,14 @@ fn kpis(entry: &Entry) -> Vec<Kpi> {
     } else {
         "in to out".to_owned()
     };
+    let mut token_tile = Kpi::new("call-tokens", "Tokens", (input + output > 0).then(|| tokens(input, output)), cached);
+    token_tile.exact = Some(format!("{} in, {} out", count_exact(input), count_exact(output)));
     let tried: Vec<String> = entry.attempts.iter().map(|attempt| attempt.deployment.provider.to_string()).collect();
     vec![
         price,
         Kpi::new("call-time", "Total time", is_over.then_some(took), "from arrival to end"),
         Kpi::new("call-first", "First token", first, speed),
-        Kpi::new("call-tokens", "Tokens", (input + output > 0).then(|| tokens(input, output)), cached),
+        token_tile,
         Kpi::new("call-attempts", "Attempts", Some(entry.attempts.len().to_string()), tried.join(", ")),
     ]
 }
@@ -295,8 +297,10 @@ fn cost_lines(entry: &Entry, router: &Router) -> Card<CostLines> {
         return Err(Notice::empty("The call is running", text, None));
     }
     let mut lines = Vec::new();
+    let is_billed = |attempt: &Attempt| !attempt.cost.is_zero() || !attempt.usage.is_empty();
+    let billed = entry.attempts.iter().filter(|attempt| is_billed(attempt)).count();
     for (index, attempt) in entry.attempts.iter().enumerate() {
-        if attempt.cost.is_zero() && attempt.usage.is_empty() {
+        if !is_billed(attempt) {
             continue;
         }
         let mut own = priced(attempt, entry, router).unwrap_or_else(|| {
@@ -308,7 +312,7 @@ fn cost_lines(entry: &Entry, router: &Router) -> Card<CostLines> {
             let tokens = attempt.usage.total_input() + attempt.usage.total_output();
             vec![(label.to_owned(), tokens, None, attempt.cost)]
         });
-        if entry.attempts.len() > 1 {
+        if billed > 1 {
             for line in &mut own {
                 line.0 = format!("{} · attempt {}", line.0, index + 1);
             }

@@ -72,7 +72,7 @@ fn providers(router: &Router) -> Vec<ProviderState> {
     let state = |upstream: &std::sync::Arc<crate::provider::Upstream>| {
         let models = router.catalog().models(upstream.catalog()).count() as u64;
         let text = match (upstream.kind(), models) {
-            (ProviderKind::Sandbox, _) => "Built in: answers any model name, and costs nothing.".to_owned(),
+            (ProviderKind::Sandbox, _) => "Built in: answers any model name, and nobody is paid.".to_owned(),
             (_, 0) => format!("at {}; its models have no listed prices", upstream.host()),
             (_, models) => format!("at {}, {} with known prices", upstream.host(), counted(models, "model", "models")),
         };

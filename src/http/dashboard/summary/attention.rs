@@ -172,9 +172,13 @@ fn keys(facts: &Facts<'_>, items: &mut Vec<AttentionItem>) {
     if count > 0 {
         let fact = format!("{} no budget.", counted(count, "key has", "keys have"));
         let rest = if budgets.iter().any(|budget| budget.scope == BudgetScope::Everything) {
-            "Only the budget of everything holds them."
+            if count == 1 {
+                "Only the budget of everything holds it."
+            } else {
+                "Only the budget of everything holds them."
+            }
         } else {
-            "Nothing holds back what they spend."
+            "Nothing holds back what is spent."
         };
         items.push(item(Tone::Neutral, fact, rest, "Set limits", "/budgets"));
     }

@@ -20,6 +20,17 @@ pub(in super::super) fn budget_name(definition: &BudgetDefinition, keys: &Keys) 
     }
 }
 
+/// How often a budget begins anew.
+pub(in super::super) fn window_words(window: Window) -> &'static str {
+    match window {
+        Window::Hour => "hourly",
+        Window::Day => "daily",
+        Window::Week => "weekly",
+        Window::Month => "monthly",
+        Window::Total => "in all",
+    }
+}
+
 /// How much of its limit a budget has spent, in percent; a limit of nothing is used from the start.
 pub(in super::super) fn used_percent(standing: &Standing) -> f64 {
     let limit = standing.definition.limit;
@@ -73,14 +84,10 @@ fn line(facts: &Facts<'_>, standing: &Standing) -> BudgetLine {
         (false, _, Some(end)) => format!(" · {}", time_left(end.duration_since(facts.now).as_secs())),
         (false, _, None) => String::new(),
     };
-    let window = match definition.window {
-        Window::Total => "in all".to_owned(),
-        window => format!("a {window}"),
-    };
-    let name = budget_name(definition, &facts.state.keys);
+    let name = format!("{}, {}", budget_name(definition, &facts.state.keys), window_words(definition.window));
     BudgetLine {
         href: format!("/budgets/{}", definition.id),
-        summary: format!("{} of {} {window}{note}", money(spent), money_whole(limit)),
+        summary: format!("{} of {}{note}", money(spent), money_whole(limit)),
         meter: Meter::budget(format!("{name}: {} used", percent_whole(percent)), percent, forecast)
             .sized(MeterSize::Thin),
         name,

@@ -13,24 +13,27 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix_web::web;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::answer::{PageError, blocking};
 use super::format::{Clock, counted};
 use super::view::{Attention, BudgetsCard, Card, Entry, Kpi, LiveUpdate, Need, Notice, ProvidersCard, Tone};
 use crate::budget::Standing;
-use crate::domain::Window;
+use crate::domain::{RequestId, Window};
 use crate::http::State;
-use crate::ledger::{Costs, GroupBy, LedgerError, TimeRange};
+use crate::ledger::{Costs, EntryFilter, GroupBy, LedgerError, Page, TimeRange};
 
 pub(super) use attention::unpriced_models;
-pub(super) use budgets::{budget_name, is_used_up, used_percent};
+pub(super) use budgets::{budget_name, is_used_up, used_percent, window_words};
 pub(super) use outlook::outlook;
 
 /// How long a summary is shared: also how often live parts change.
 const SHARED_FOR: Duration = Duration::from_secs(5);
 /// From how much of a limit on a budget needs a look, in percent.
 const NEAR_LIMIT_PERCENT: f64 = 80.0;
+
+/// Calls of the last hour that are read one by one: beyond that the sums of the present hour have to do.
+const LAST_HOUR_MAX: usize = 2_000;
 
 /// Everything that the overview and the navigation say about now.
 #[derive(Clone, Debug)]
@@ -52,6 +55,8 @@ struct Facts<'a> {
     /// This month by model.
     month: Result<Costs, LedgerError>,
     standings: Result<Vec<Standing>, LedgerError>,
+    /// The calls of the last hour, newest first; as many as are read one by one.
+    last_hour: Result<Page, LedgerError>,
 }
 
 impl Facts<'_> {
@@ -76,6 +81,11 @@ impl Summary {
             today: state.ledger.costs(whole(Window::Day), &[GroupBy::Hour]),
             month: state.ledger.costs(whole(Window::Month), &[GroupBy::Model]),
             standings: state.budgets.standings(now),
+            last_hour: {
+                let from = RequestId::first_of((now - SignedDuration::from_hours(1)).as_millisecond());
+                let filter = EntryFilter { from: Some(from), ..EntryFilter::default() };
+                state.ledger.entries(&filter, None, LAST_HOUR_MAX)
+            },
         };
         Self {
             kpis: tiles::tiles(&facts),

@@ -11,6 +11,7 @@ use super::budgets::time_left;
 use super::{Facts, outlook};
 use crate::domain::{Picodollars, Window};
 use crate::ledger::{Cell, Costs, GroupBy, LedgerError, TimeRange};
+use crate::telemetry::Percentiles;
 
 pub(super) fn tiles(facts: &Facts<'_>) -> Vec<Kpi> {
     vec![spend(facts), month(facts), requests(facts), errors(facts), cache(facts), latency(facts)]
@@ -127,9 +128,13 @@ fn requests(facts: &Facts<'_>) -> Kpi {
     let (id, label) = ("kpi-requests", "Requests");
     let Ok(today) = &facts.today else { return unread(id, label) };
     let total = today.total.requests;
-    let at = facts.zone().to_datetime(facts.now);
-    let present = hours(facts, today).last().map_or(0, |hour| hour.requests);
-    let mut detail = format!("{} since {}", count(present), at.strftime("%H:00"));
+    let mut detail = match &facts.last_hour {
+        Ok(page) if page.next.is_none() => format!("{} in the last hour", count(page.items.len() as u64)),
+        _ => {
+            let present = hours(facts, today).last().map_or(0, |hour| hour.requests);
+            format!("{} since {}", count(present), facts.zone().to_datetime(facts.now).strftime("%H:00"))
+        }
+    };
     if today.pending > 0 {
         detail.push_str(&format!(", {} running", count(today.pending)));
     }
@@ -173,8 +178,22 @@ fn cache(facts: &Facts<'_>) -> Kpi {
     kpi
 }
 
+fn percentiles(values: impl Iterator<Item = u32>) -> Percentiles {
+    let mut sorted: Vec<u32> = values.collect();
+    sorted.sort_unstable();
+    let at = |percent: usize| sorted.get(sorted.len() * percent / 100).copied();
+    Percentiles { p50: at(50), p95: at(95) }
+}
+
 fn latency(facts: &Facts<'_>) -> Kpi {
-    let (whole, first) = facts.state.metrics.recent();
+    let (mut whole, mut first) = facts.state.metrics.recent();
+    if whole.p50.is_none()
+        && let Ok(page) = &facts.last_hour
+    {
+        // The process has just begun: the ledger remembers.
+        whole = percentiles(page.items.iter().map(|entry| entry.latency_ms));
+        first = percentiles(page.items.iter().filter_map(|entry| entry.time_to_first_token_ms));
+    }
     let text = |ms: u32| duration(Duration::from_millis(ms.into()));
     let mut detail = whole.p95.map_or_else(String::new, |p95| format!("p95 {}", text(p95)));
     if let Some(first) = first.p50 {

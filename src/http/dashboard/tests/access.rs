@@ -76,9 +76,12 @@ fn a_form_without_its_token_or_from_another_site_is_refused() {
                 assert!(answer.body.contains("Nothing was changed"), "{path}");
             }
             let fields = [("csrf_token", browser.csrf_token.as_str())];
-            for foreign in [("origin", "https://evil.example"), ("sec-fetch-site", "cross-site"), ("origin", "null")] {
-                let answer = browser.send(Browser::form(path, &fields).insert_header(foreign)).await;
-                assert_eq!(answer.status, 403, "{path} {foreign:?}");
+            let (hidden, cross) = (("origin", "null"), ("sec-fetch-site", "cross-site"));
+            for foreign in
+                [[("origin", "https://evil.example"), ("x-nothing", "")], [cross, ("x-nothing", "")], [hidden, cross]]
+            {
+                let request = Browser::form(path, &fields).insert_header(foreign[0]).insert_header(foreign[1]);
+                assert_eq!(browser.send(request).await.status, 403, "{path} {foreign:?}");
             }
         }
         for path in ["/login", "/setup", "/reset"] {
@@ -86,6 +89,23 @@ fn a_form_without_its_token_or_from_another_site_is_refused() {
             assert_eq!(answer.status, 403, "{path}");
         }
         assert_eq!(browser.get("/welcome").await.status, 200, "nobody was logged out");
+    });
+}
+
+#[test]
+fn a_form_of_ours_whose_origin_the_browser_hides_is_taken_by_its_token() {
+    run(async {
+        let (_fixture, browser) = Fixture::with_admin(SETTINGS);
+        for site in [None, Some("same-origin")] {
+            let fields = [("csrf_token", browser.csrf_token.as_str()), ("theme", "dark")];
+            let mut request = Browser::form("/prefs/theme", &fields).insert_header(("origin", "null"));
+            if let Some(site) = site {
+                request = request.insert_header(("sec-fetch-site", site));
+            }
+            assert_eq!(browser.send(request).await.status, 303, "{site:?}");
+            let request = Browser::form("/prefs/theme", &[("theme", "dark")]).insert_header(("origin", "null"));
+            assert_eq!(browser.send(request).await.status, 403, "not without the token");
+        }
     });
 }
 
