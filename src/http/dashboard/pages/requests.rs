@@ -59,7 +59,7 @@ impl Asked {
         let trail = fields.text("trail").split('.').filter(|cursor| cursor.parse::<RequestId>().is_ok());
         let trail = trail.map(ToOwned::to_owned).take(TRAIL_MAX).collect();
         let seen = if cursor.is_some() { fields.text("seen").parse().unwrap_or(0) } else { 0 };
-        Self { range, cursor, trail, seen, fields }
+        Self { range, fields, cursor, trail, seen }
     }
 
     /// A value of the query; a status or an outcome that doesn't exist narrows nothing.
