@@ -122,15 +122,16 @@ class Chromium:
         before = self.loaded
         answer = self.call("Page.navigate", url=url)
         assert not answer.get("errorText"), f"{url}: {answer['errorText']}"
-        self._wait_for_load(before)
+        self.wait_for_load(before)
 
     def submit(self, selector):
         """Presses a button that leads to another page."""
         before = self.loaded
         self.click(selector)
-        self._wait_for_load(before)
+        self.wait_for_load(before)
 
-    def _wait_for_load(self, before):
+    def wait_for_load(self, before):
+        """Waits until another page than the `before`th has loaded."""
         deadline = time.monotonic() + ANSWER_SECONDS_MAX
         while self.loaded == before:
             assert time.monotonic() < deadline, "the page did not load"

@@ -32,15 +32,12 @@ pub(in super::super) async fn login(request: HttpRequest, state: web::Data<State
     if session.is_some_and(|cookie| state.keys.session(&cookie, state.clock.now()).is_some()) {
         return Ok(see_other(next));
     }
-    let notice = if transport.takes_passwords(&state.config) {
-        match query.text("say") {
-            "out" => Some("You are signed out."),
-            "password" => Some("The new password is set. Sign in with it."),
-            "setup" => Some("An admin exists already: sign in."),
-            _ => None,
-        }
-    } else {
-        Some(PLAIN_HTTP)
+    let notice = match query.text("say") {
+        _ if !transport.takes_passwords(&state.config) => Some(PLAIN_HTTP),
+        "out" => Some("You are signed out."),
+        "password" => Some("The new password is set. Sign in with it."),
+        "setup" => Some("An admin exists already: sign in."),
+        _ => None,
     };
     let (nonce, cookie) = transport.nonce(&request)?;
     let page = LoginPage {

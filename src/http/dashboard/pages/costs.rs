@@ -40,7 +40,7 @@ struct Range {
     word: &'static str,
     /// Its first day and its last.
     days: (Date, Date),
-    range: TimeRange,
+    whole: TimeRange,
     /// The same length before it, as far into it as it is now.
     before: TimeRange,
     /// Against what changes are measured.
@@ -90,7 +90,7 @@ impl Range {
             "month" => "the month before by this day".to_owned(),
             _ => format!("the {} before", counted(days_between(days).unsigned_abs(), "day", "days")),
         };
-        Self { word, days, range, before, compared, words }
+        Self { word, days, whole: range, before, compared, words }
     }
 
     /// The query that names the range.
@@ -137,10 +137,10 @@ struct Sums {
 fn read(state: &State, range: &Range, steps: &Steps, by: &GroupBy) -> Result<Sums, LedgerError> {
     let ledger = &state.ledger;
     let by = std::slice::from_ref(by);
-    let costs = ledger.costs(range.range, by)?;
+    let costs = ledger.costs(range.whole, by)?;
     let mut providers: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     if by[0] == GroupBy::Model {
-        for group in ledger.costs(range.range, &[GroupBy::Model, GroupBy::Provider])?.groups {
+        for group in ledger.costs(range.whole, &[GroupBy::Model, GroupBy::Provider])?.groups {
             providers.entry(group.name).or_default().insert(group.series);
         }
     }
@@ -151,7 +151,7 @@ fn read(state: &State, range: &Range, steps: &Steps, by: &GroupBy) -> Result<Sum
     };
     Ok(Sums {
         before: ledger.costs(range.before, by)?,
-        over_time: ledger.costs(range.range, &[steps.group_by(), by[0].clone()])?,
+        over_time: ledger.costs(range.whole, &[steps.group_by(), by[0].clone()])?,
         costs,
         ranks,
         providers,
@@ -165,7 +165,7 @@ fn build(state: &State, query: &Fields, layout: Layout) -> CostsPage {
     let (by_word, by_label, by) =
         GROUPINGS.iter().find(|(word, ..)| *word == query.text("by")).unwrap_or(&GROUPINGS[0]);
     let window = if days_between(range.days) <= HOURLY_DAYS_MAX { Window::Hour } else { Window::Day };
-    let steps = Steps::new(range.range, window, now, zone, &clock);
+    let steps = Steps::new(range.whole, window, now, zone, &clock);
     let names = KeyNames::of(&state.keys);
     let label = |name: &str| group_label(name, by, &names);
     let mut again = range.query();

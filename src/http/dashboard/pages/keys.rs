@@ -269,10 +269,10 @@ pub(super) fn key_list(state: &State) -> KeyList {
     let live = keys.iter().filter(|key| key.status(now) == KeyStatus::Live).count();
     let mut summary = counted(live as u64, "key", "keys");
     if keys.len() > live {
-        summary.push_str(&format!(", {} no longer in force", count_exact((keys.len() - live) as u64)));
+        summary = format!("{summary}, {} no longer in force", count_exact((keys.len() - live) as u64));
     }
     if keys.len() > ROWS_MAX {
-        summary.push_str(&format!(", {ROWS_MAX} shown"));
+        summary = format!("{summary}, {ROWS_MAX} shown");
     }
     let rows = if keys.is_empty() {
         Err(Notice::empty("No key yet", "Programs need one to call.", Some(Link::new("Create a key", "/keys/new"))))

@@ -79,7 +79,7 @@ fn build(state: &State, entry: &Entry, layout: Layout) -> RequestPage {
         error: error(entry),
         kpis: kpis(entry),
         timeline_range: timeline_range(entry, state, &clock),
-        timeline: timeline(entry),
+        timeline: Ok(timeline(entry)),
         cost: cost_lines(entry, &router),
         cost_note: cost_note(entry),
         usage: usage(entry),
@@ -158,8 +158,7 @@ fn timeline_range(entry: &Entry, state: &State, clock: &Clock) -> String {
     format!("{day}, {} to {} {name}", text(entry.time()), text(end))
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "the card that it fills can fail elsewhere")]
-fn timeline(entry: &Entry) -> Card<Vec<TimelineStep>> {
+fn timeline(entry: &Entry) -> Vec<TimelineStep> {
     let whole = entry.attempts.iter().map(|attempt| attempt.started_ms.saturating_add(attempt.latency_ms)).max();
     let whole = ms(whole.unwrap_or(0).max(entry.latency_ms).max(1));
     let mut steps = Vec::new();
@@ -250,7 +249,7 @@ fn timeline(entry: &Entry) -> Card<Vec<TimelineStep>> {
         };
         step(icon, tone, error_words(entry.status.as_str()), entry.latency_ms, 0, Phase::Inside, detail);
     }
-    Ok(steps)
+    steps
 }
 
 fn bucket_words(bucket: &str) -> String {
@@ -270,11 +269,11 @@ fn bucket_words(bucket: &str) -> String {
     }
 }
 
-/// A line of a bill: what, how many, at which price, for how much.
-type PricedLine = (String, u64, Option<Price>, Picodollars);
+/// A line's name, its tokens, their price, and what it cost.
+type Line = (String, u64, Option<Price>, Picodollars);
 
 /// The bill of an attempt at the plain prices of today, where that comes to what was booked, to the picodollar.
-fn priced(attempt: &Attempt, entry: &Entry, router: &Router) -> Option<Vec<PricedLine>> {
+fn priced(attempt: &Attempt, entry: &Entry, router: &Router) -> Option<Vec<Line>> {
     if !matches!(attempt.basis, CostBasis::Exact | CostBasis::Estimated) || attempt.usage.is_empty() {
         return None;
     }

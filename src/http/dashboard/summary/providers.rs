@@ -65,8 +65,7 @@ pub(super) fn card(facts: &Facts<'_>) -> ProvidersCard {
 fn histories(facts: &Facts<'_>) -> Result<(Timestamp, HashMap<String, History>), LedgerError> {
     let step_ms = i64::try_from(STEP.as_millis()).expect("half an hour");
     let present = facts.now.as_millisecond().div_euclid(step_ms);
-    let steps = i64::try_from(STEPS).expect("a strip has a few dozen steps");
-    let first_ms = (present + 1 - steps) * step_ms;
+    let first_ms = (present + 1) * step_ms - i64::try_from(STEPS).expect("a few dozen") * step_ms;
     let first = Timestamp::from_millisecond(first_ms).unwrap_or(facts.now);
     let mut histories = HashMap::new();
     let filter = EntryFilter { from: Some(RequestId::first_of(first_ms)), ..EntryFilter::default() };

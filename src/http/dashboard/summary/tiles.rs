@@ -136,7 +136,7 @@ fn requests(facts: &Facts<'_>) -> Kpi {
         }
     };
     if today.pending > 0 {
-        detail.push_str(&format!(", {} running", count(today.pending)));
+        detail = format!("{detail}, {} running", count(today.pending));
     }
     let mut kpi = Kpi::new(id, label, (total > 0).then(|| count(total)), detail);
     kpi.exact = Some(count_exact(total));
@@ -155,7 +155,7 @@ fn errors(facts: &Facts<'_>) -> Kpi {
     let mut detail =
         if failed == 0 { "none failed today".to_owned() } else { format!("{} failed today", count(failed)) };
     if unknown > 0 {
-        detail.push_str(&format!(", {} of unknown end", count(unknown)));
+        detail = format!("{detail}, {} of unknown end", count(unknown));
     }
     let mut kpi = Kpi::new(id, label, (requests > 0).then(|| percent(rate(failed, requests))), detail);
     let by_hour = |hour: &Cell| if hour.requests == 0 { 0.0 } else { rate(hour.failed, hour.requests) };
@@ -197,7 +197,7 @@ fn latency(facts: &Facts<'_>) -> Kpi {
     let text = |ms: u32| duration(Duration::from_millis(ms.into()));
     let mut detail = whole.p95.map_or_else(String::new, |p95| format!("p95 {}", text(p95)));
     if let Some(first) = first.p50 {
-        detail.push_str(&format!(" · first token p50 {}", text(first)));
+        detail = format!("{detail} · first token p50 {}", text(first));
     }
     let mut kpi = Kpi::new("kpi-latency", "Latency", whole.p50.map(text), detail);
     kpi.unit = whole.p50.map(|_| "p50".to_owned());

@@ -1,0 +1,185 @@
+"""The dashboard as a person sees it. The tests build on each other in their order: the server is new at the beginning."""
+
+import os
+import pathlib
+
+import pytest
+
+from conftest import PASSWORD, USER
+
+PAGES = ["/?range=30d", "/welcome", "/requests", "/costs", "/costs?by=key&range=today", "/budgets", "/budgets/new", "/keys/new"]
+OUTSIDE = ["/login", "/reset?token=none", "/nowhere"]
+
+
+def keep(page, name):
+    """Keeps a picture where one is wanted."""
+    folder = os.environ.get("TOLLGATE_SCREENSHOTS")
+    if folder:
+        pathlib.Path(folder).mkdir(parents=True, exist_ok=True)
+        page.screenshot(pathlib.Path(folder) / f"{name}.png")
+
+
+def test_the_printed_link_makes_the_first_admin_who_is_logged_in_at_once(page, tollgate):
+    page.open(tollgate.setup_link)
+    assert "Make the first admin" in page.text()
+    keep(page, "setup-1440-light")
+    page.fill("#username", USER)
+    page.fill("#password", PASSWORD)
+    page.submit("form .btn.pri")
+    assert page.path() == "/welcome", "nobody has called yet, so the guide comes first"
+    assert "Waiting for your first call" in page.text()
+    assert f"{tollgate.url}/v1/chat/completions" in page.text()
+
+
+def test_the_setup_link_works_once(page, tollgate):
+    page.open(tollgate.setup_link)
+    assert "/setup" not in page.path()
+
+
+def test_the_guide_turns_green_by_itself_when_the_first_call_arrives(logged_in, tollgate):
+    page = logged_in
+    page.open(f"{tollgate.url}/welcome")
+    page.wait_for("document.querySelector('.live').dataset.state === 'on'")
+    tollgate.ask()
+    page.wait_for("document.body.innerText.includes('Your first call arrived')")
+
+
+def test_a_call_appears_on_the_overview_without_a_reload(logged_in, tollgate):
+    page = logged_in
+    page.open(f"{tollgate.url}/?range=24h")
+    page.evaluate("window.isTheSamePage = true")
+    page.wait_for("document.querySelector('.live').dataset.state === 'on'")
+    before = page.evaluate("document.querySelector('#kpi-requests').innerText")
+    # The list waits while the pointer or the keyboard is in it.
+    page.evaluate("document.activeElement.blur()")
+    call = tollgate.ask("sandbox-large", "Something dearer")
+    page.wait_for(f"document.querySelector('#request-rows a[href=\"/requests/{call}\"]') !== null")
+    assert "sandbox-large" in page.evaluate("document.querySelector('#request-rows tr').innerText")
+    page.wait_for(f"document.querySelector('#kpi-requests').innerText !== {before!r}")
+    assert page.evaluate("window.isTheSamePage") is True
+    assert page.evaluate("document.querySelectorAll('#kpi-requests').length") == 1
+
+
+def test_a_call_leads_to_what_each_line_cost(logged_in, tollgate):
+    page = logged_in
+    call = tollgate.ask()
+    page.open(f"{tollgate.url}/requests/{call}")
+    assert call in page.text()
+    assert "per 1M" in page.text() and "Total" in page.text()
+    keep(page, "request-1440-light")
+
+
+def test_the_theme_changes_at_once_and_stays(logged_in, tollgate):
+    page = logged_in
+    page.open(f"{tollgate.url}/costs")
+    background = "getComputedStyle(document.body).backgroundColor"
+    light = page.evaluate(background)
+    page.click("[data-theme-form] button")
+    page.wait_for("document.documentElement.dataset.theme === 'dark'")
+    assert page.evaluate(background) != light
+    # The choice is sent beside the page; the next page has it from the server.
+    page.wait_for("fetch('/costs').then((a) => a.text()).then((t) => t.includes('data-theme=\"dark\"'))")
+    page.open(f"{tollgate.url}/requests")
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+    page.click("[data-theme-form] button")
+    page.wait_for("fetch('/costs').then((a) => a.text()).then((t) => t.includes('data-theme=\"light\"'))")
+
+
+def test_a_secret_is_shown_once(logged_in, tollgate):
+    page = logged_in
+    page.open(f"{tollgate.url}/budgets")
+    page.click("[data-dialog=new-key]")
+    page.fill("#key-name", "browser")
+    page.fill("#key-limit", "0")
+    page.click("#key-form .btn.pri")
+    page.wait_for("document.querySelector('#secret') !== null")
+    secret = page.evaluate("document.querySelector('#secret').textContent")
+    assert secret.startswith("tg-")
+    keep(page, "key-created-1440-light")
+    page.open(f"{tollgate.url}/budgets")
+    assert "browser" in page.text()
+    assert secret not in page.evaluate("document.documentElement.outerHTML")
+
+
+def test_a_wrong_form_says_what_is_wrong_and_puts_the_cursor_there(logged_in, tollgate):
+    page = logged_in
+    page.open(f"{tollgate.url}/budgets")
+    page.click("[data-dialog=new-budget]")
+    page.fill("#budget-limit", "a lot")
+    page.click("#budget-form .btn.pri")
+    page.wait_for("document.querySelector('#budget-limit-error') !== null")
+    page.wait_for("document.activeElement.id === 'budget-limit'")
+    # The browser's own note of a 422 is no fault of the page.
+    assert all("422" in fault for fault in page.faults), page.faults
+    page.faults.clear()
+    page.fill("#budget-limit", "25")
+    before = page.loaded
+    page.click("#budget-form .btn.pri")
+    page.wait_for_load(before)
+    assert "All of Tollgate" in page.text()
+
+
+def test_a_log_is_narrowed_without_a_reload_and_the_address_can_be_kept(logged_in, tollgate):
+    page = logged_in
+    tollgate.ask("sandbox-free")
+    page.open(f"{tollgate.url}/requests?range=24h")
+    page.evaluate("window.isTheSamePage = true")
+    page.evaluate("(q => { q.value = 'sandbox-free'; q.dispatchEvent(new Event('input', {bubbles: true})); })(document.querySelector('#q'))")
+    page.wait_for("location.search.includes('q=sandbox-free')")
+    page.wait_for("[...document.querySelectorAll('#request-list td.main')].every((cell) => cell.innerText.includes('sandbox-free'))")
+    assert page.evaluate("window.isTheSamePage") is True
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1440, 390, 320])
+def test_no_page_scrolls_sideways(logged_in, tollgate, width, scheme):
+    page = logged_in
+    call = tollgate.ask()
+    page.open(f"{tollgate.url}/budgets")
+    key = page.evaluate("document.querySelector('#key-list a.rowlink').getAttribute('href')")
+    page.size(width, scheme=scheme)
+    for path in [*PAGES, f"/requests/{call}", key]:
+        page.open(f"{tollgate.url}{path}")
+        assert not page.is_too_wide(), f"{path} at {width}"
+        if width != 320:
+            keep(page, f"{path.split('?')[0].strip('/').replace('/', '-') or 'overview'}-{width}-{scheme}")
+
+
+def test_the_menu_of_a_phone_opens_and_closes(logged_in, tollgate):
+    page = logged_in
+    page.size(390)
+    page.open(f"{tollgate.url}/costs")
+    page.click("[data-menu]")
+    page.wait_for("document.querySelector('#nav').classList.contains('open')")
+    page.evaluate("document.dispatchEvent(new KeyboardEvent('keydown', {key: 'Escape', bubbles: true}))")
+    page.wait_for("!document.querySelector('#nav').classList.contains('open')")
+
+
+def test_whoever_logs_out_is_out(logged_in, tollgate):
+    page = logged_in
+    page.open(f"{tollgate.url}/costs")
+    page.submit("details.account form button")
+    assert page.path().startswith("/login") and "You are signed out." in page.text()
+    keep(page, "login-1440-light")
+    page.open(f"{tollgate.url}/costs?by=team")
+    assert page.path() == "/login?next=%2Fcosts%3Fby%3Dteam"
+
+
+def test_a_wrong_password_says_how_many_tries_are_left(page, tollgate):
+    page.open(f"{tollgate.url}/login")
+    page.fill("#username", USER)
+    page.fill("#password", "not the password")
+    page.submit("form .btn.pri")
+    assert "do not match" in page.text() and "tries are left" in page.text()
+    assert page.evaluate("document.activeElement.id") == "password"
+    assert all("401" in fault for fault in page.faults), page.faults
+    page.faults.clear()
+
+
+def test_pages_outside_fit_a_phone(page, tollgate):
+    page.size(390)
+    for path in OUTSIDE:
+        page.open(f"{tollgate.url}{path}")
+        assert not page.is_too_wide(), path
+    assert all("403" in fault or "404" in fault for fault in page.faults), page.faults
+    page.faults.clear()
