@@ -35,6 +35,7 @@ START_SECONDS_MAX = 30
 STOP_SECONDS_MAX = 40
 TICK = os.sysconf("SC_CLK_TCK")
 PATH = "/v1/chat/completions"
+BEFORE = "before, strict"
 
 
 # What is sent and answered
@@ -180,30 +181,32 @@ def admin(port, method, path, body=None):
     return json.loads(text)
 
 
-def start_tollgate(running, binary, durability, whole, paced):
+def start_tollgate(running, binary, durability, whole, paced, name=None):
     """Everything on: a virtual key, a blocking budget over everything, the ledger, metrics, the log."""
-    folder = running.folder / f"tollgate-{durability}"
-    folder.mkdir(exist_ok=True)
+    name = name or f"tollgate, {durability}"
+    folder = running.folder / name.replace(", ", "-").replace(" ", "-")
+    folder.mkdir()
     config = folder / "tollgate.toml"
     port = free_port()
     providers = "".join(
-        f'[[providers]]\nname = "{name}"\nkind = "openai"\nbase_url = "http://127.0.0.1:{upstream}/v1"\n'
-        f'api_key = "env:BENCH_UPSTREAM_KEY"\ncatalog = "openai"\n' for name, upstream in (("whole", whole), ("paced", paced)))
+        f'[[providers]]\nname = "{provider}"\nkind = "openai"\nbase_url = "http://127.0.0.1:{upstream}/v1"\n'
+        f'api_key = "env:BENCH_UPSTREAM_KEY"\ncatalog = "openai"\n'
+        for provider, upstream in (("whole", whole), ("paced", paced)))
     config.write_text(f'listen = "127.0.0.1:{port}"\ndata_dir = "{folder / "data"}"\n'
                       f'ledger = {{ durability = "{durability}" }}\n{providers}')
     command = [binary, "serve", "--config", config]
     environment = {"TOLLGATE_ADMIN_TOKEN": ADMIN_TOKEN, "BENCH_UPSTREAM_KEY": "sk-upstream-test"}
-    process = running.start(f"tollgate-{durability}", command, environment)
+    process = running.start(folder.name, command, environment)
     facts = {"first_start_ms": wait_until_ready(port, process) * 1000, "idle_mib": resident_mib(process.pid)}
     admin(port, "POST", "/api/budgets",
           {"scope": {"kind": "everything", "id": None}, "window": "day", "limitUsd": "1000", "action": "block"})
     key = admin(port, "POST", "/api/keys", {"name": "benchmark"})["key"]
     cases = {"whole": (process.pid, port, f"whole/{MODEL}"), "stream": (process.pid, port, f"paced/{MODEL}")}
     facts.update(command=command, environment=environment, process=process, port=port)
-    return Target(f"tollgate, {durability}", cases, key), facts
+    return Target(name, cases, key), facts
 
 
-def start_targets(running, build):
+def start_targets(running, build, against=None):
     whole, paced = free_port(), free_port()
     upstream = filled("upstream.nginx", running.folder, port=whole, answer=answer_body().replace("'", " "))
     wait_for_port(whole, running.start("upstream", ["nginx", "-c", upstream, "-p", running.folder]))
@@ -231,6 +234,9 @@ def start_targets(running, build):
         target, facts = start_tollgate(running, build / "tollgate", durability, whole, paced)
         targets.append(target)
         tollgates[durability] = facts
+    # Twice, so that the difference of two equal programs shows what the noise is.
+    for name in (BEFORE, f"{BEFORE}, again") if against else ():
+        targets.append(start_tollgate(running, against, "strict", whole, paced, name)[0])
     direct = Target("direct", {"whole": (None, whole, MODEL), "stream": (None, paced, MODEL)})
     return targets, direct, tollgates
 
@@ -310,6 +316,10 @@ def show_load(case, rounds, targets):
         median = {name: statistics.median(one[name] for one in ones) for name in ("rate", "p50", "p99")}
         print(f"| {target.name:<20} | {statistics.median(cpu):.4f} | {min(cpu):.4f} … {max(cpu):.4f} | "
               f"{statistics.median(cpu) / base:.2f} | {median['rate']:.0f} | {median['p50']:.2f} | {median['p99']:.2f} |")
+    for target in targets if BEFORE in rounds else ():
+        ratios = sorted(one["cpu"] / before["cpu"] for one, before in zip(rounds[target.name], rounds[BEFORE]))
+        print(f"{target.name} ÷ {BEFORE}, round by round: median {statistics.median(ratios):.3f}, "
+              f"middle half {percentile(ratios, 0.25):.3f} … {percentile(ratios, 0.75):.3f}")
 
 
 def show_latency(title, figures):
@@ -324,7 +334,7 @@ def show_latency(title, figures):
 
 def measure(options, running):
     build = options.build
-    targets, direct, tollgates = start_targets(running, build)
+    targets, direct, tollgates = start_targets(running, build, options.against)
     stripped = running.folder / "stripped"
     shutil.copy(build / "tollgate", stripped)
     with contextlib.suppress(OSError):
@@ -384,6 +394,7 @@ def main():
     parser.add_argument("--connections", type=int, default=64)
     parser.add_argument("--cases", default="whole,stream")
     parser.add_argument("--only", help="targets beside nginx, by parts of their names")
+    parser.add_argument("--against", type=pathlib.Path, help="another tollgate binary, to compare with round by round")
     parser.add_argument("--latency-calls", type=int, default=1000)
     parser.add_argument("--json", type=pathlib.Path, help="where to write every figure")
     options = parser.parse_args()
