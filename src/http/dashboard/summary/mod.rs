@@ -27,8 +27,8 @@ pub(super) use attention::unpriced_models;
 pub(super) use budgets::{budget_name, is_used_up, used_percent, window_words};
 pub(super) use outlook::outlook;
 
-/// How long a summary is shared: also how often live parts change.
-const SHARED_FOR: Duration = Duration::from_secs(5);
+/// How long a summary is shared: less than streams wait between two looks, so that each look sees something new.
+const SHARED_FOR: Duration = Duration::from_secs(4);
 /// From how much of a limit on a budget needs a look, in percent.
 const NEAR_LIMIT_PERCENT: f64 = 80.0;
 
