@@ -83,7 +83,7 @@ pub enum OpenError {
     },
     /// The disk says no.
     #[error(
-        "the {name} file {path} can't be opened: see that it is a file, and that this user may read and write it and its folder"
+        "the {name} file {path} can't be opened: move it away if it is no file, or let this user read and write it and its folder"
     )]
     Io {
         /// What people call the file.
