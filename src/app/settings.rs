@@ -40,7 +40,8 @@ impl Settings {
         self.file.as_deref().unwrap_or_else(|| Path::new(FILE_NAME))
     }
 
-    fn load_in(
+    /// The same from a given folder and given variables.
+    pub(super) fn load_in(
         &self,
         folder: &Path,
         variables: impl IntoIterator<Item = (OsString, OsString)>,

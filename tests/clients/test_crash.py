@@ -4,7 +4,7 @@ What must hold after any number of kills: an answer that a client got to its las
 the provider says; a call that reached the provider and did not end is in the ledger at no less than that; nothing is
 there twice, nothing is pending, every sum is the sum of its rows.
 
-`TOLLGATE_DEEP=1` kills 300 times in place of 20. A failure names its seed; `TOLLGATE_CRASH_SEED` repeats it.
+`DEEP_TESTS=1` kills 300 times in place of 20. A failure names its seed; `TOLLGATE_CRASH_SEED` repeats it.
 """
 
 import collections
@@ -20,7 +20,7 @@ from test_money import picodollars, window
 
 pytestmark = pytest.mark.gateway
 
-ROUNDS = 300 if os.environ.get("TOLLGATE_DEEP") == "1" else 20
+ROUNDS = 300 if os.environ.get("DEEP_TESTS") == "1" else 20
 CLIENTS = 16
 # Every so many rounds the process is killed while it starts, whatever it is doing then.
 KILL_AT_START_EVERY = 5

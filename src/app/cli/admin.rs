@@ -253,7 +253,7 @@ mod tests {
     use super::*;
 
     fn reach(folder: &std::path::Path) -> Reach {
-        Reach::find(&Shared { data_dir: Some(folder.to_owned()), ..Shared::default() }).unwrap()
+        super::super::reach::tests::on(folder).unwrap()
     }
 
     #[tokio::test]

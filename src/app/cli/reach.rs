@@ -42,7 +42,11 @@ impl Reach {
             }
             return Ok(Self::Server(Client::new(server, token, false)?));
         }
-        let config = shared.settings([]).load()?;
+        Self::on_folder(shared.settings([]).load()?, given)
+    }
+
+    /// What works on a data folder: the server that runs there, or nobody but the command itself.
+    fn on_folder(config: Config, given: Option<Secret<String>>) -> anyhow::Result<Self> {
         let claim = match DataFolder::claim(&config.data_dir) {
             Ok(claim) => claim,
             Err(FolderError::InUse { holder: Some(Holder { pid, address: Some(address) }), .. }) => {
@@ -65,17 +69,19 @@ impl Reach {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn shared(folder: &std::path::Path) -> Shared {
-        Shared { data_dir: Some(folder.to_owned()), ..Shared::default() }
+    /// What works on a folder, whatever variables and files surround the tests.
+    pub(crate) fn on(folder: &std::path::Path) -> anyhow::Result<Reach> {
+        let shared = Shared { data_dir: Some(folder.to_owned()), ..Shared::default() };
+        Reach::on_folder(shared.settings([]).load_in(folder, [])?, None)
     }
 
     #[test]
     fn a_folder_that_nobody_uses_is_worked_on_itself() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(matches!(Reach::find(&shared(folder.path())).unwrap(), Reach::Folder(_)));
+        assert!(matches!(on(folder.path()).unwrap(), Reach::Folder(_)));
     }
 
     #[test]
@@ -84,10 +90,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut claim = DataFolder::claim(folder.path()).unwrap();
         claim.announce("http://127.0.0.1:1").unwrap();
-        let refused = Reach::find(&shared(folder.path())).err().unwrap();
+        let refused = on(folder.path()).err().unwrap();
         assert!(format!("{refused:#}").contains("give --token"), "{refused:#}");
         let _file = local_token::LocalTokenFile::write(folder.path(), &Secret::new("tga-1".to_owned())).unwrap();
-        assert!(matches!(Reach::find(&shared(folder.path())).unwrap(), Reach::Server(_)));
+        assert!(matches!(on(folder.path()).unwrap(), Reach::Server(_)));
     }
 
     #[test]
