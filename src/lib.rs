@@ -11,7 +11,8 @@
 //! - **3, [`budget`]**: which budgets bind a call. **[`routing`]**: where it goes, what follows a failure, circuits.
 //! - **2, [`ledger`]**: reserve, settle, sums, proof. **[`keys`]**: virtual keys, users, sessions, budget definitions.
 //!   **[`provider`]**: how each upstream is called and what its answers mean. **[`catalog`]**: models and prices.
-//! - **1, [`config`]**: raw text to checked settings. **[`store`]**: the redb files. **[`runtime`]**: tracked tasks, the clock.
+//! - **1, [`dialect`]**: chat completions, messages and responses as they stand on the wire, each to and from the one neutral
+//!   form of [`domain::chat`]; only calls whose client and provider differ go through it. **[`config`]**: raw text to checked settings. **[`store`]**: the redb files. **[`runtime`]**: tracked tasks, the clock.
 //!   **[`telemetry`]**: names, counters, logs.
 //! - **0, [`domain`]**: money, tokens, names, windows of time. No I/O, no async.
 //!
@@ -49,6 +50,7 @@ pub mod app;
 pub mod budget;
 pub mod catalog;
 pub mod config;
+pub mod dialect;
 pub mod domain;
 pub mod gateway;
 pub mod http;

@@ -24,6 +24,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("alerts", 2),
     ("forge", 2),
     ("scan", 2),
+    ("dialect", 1),
     ("config", 1),
     ("telemetry", 1),
     ("runtime", 1),

@@ -11,9 +11,10 @@ use serde_json::value::RawValue;
 
 use crate::domain::{Multiplier, Picodollars, Price, PriceName, ServiceTier};
 
-use super::facts::{Capabilities, Mode, ModelFacts};
+use super::facts::{Mode, ModelFacts};
 use super::hours::OffPeak;
 use super::sheet::{LongContext, PriceSheet, Row, Rows, Surcharges};
+use crate::domain::Capabilities;
 
 /// Names that lists have prices for and that no provider counts in its usage: read, checked and left out.
 const UNCOUNTED: [&str; 4] = ["audio_cache_read", "image_input", "image_output", "video_input"];

@@ -18,7 +18,7 @@ mod sheet;
 #[cfg(test)]
 mod tests;
 
-pub use facts::{Capabilities, Mode, ModelFacts};
+pub use facts::{Mode, ModelFacts};
 pub use file::{BadRow, CatalogError};
 pub use overrides::PriceOverride;
 pub use sandbox::SANDBOX;

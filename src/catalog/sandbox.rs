@@ -2,8 +2,9 @@
 
 use crate::domain::{Price, PriceName};
 
-use super::facts::{Capabilities, Mode, ModelFacts};
+use super::facts::{Mode, ModelFacts};
 use super::sheet::{PriceSheet, Row, Rows};
+use crate::domain::Capabilities;
 
 /// The name of the sandbox's list.
 pub const SANDBOX: &str = "sandbox";

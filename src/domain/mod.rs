@@ -5,6 +5,8 @@
 
 mod billing;
 mod budget;
+mod capabilities;
+pub mod chat;
 mod ids;
 pub mod json;
 mod model;
@@ -16,6 +18,7 @@ mod window;
 
 pub use billing::{Billed, PriceName, Residency, ServiceTier};
 pub use budget::{BudgetAction, BudgetDefinition, BudgetError, BudgetScope, BudgetTerms};
+pub use capabilities::Capabilities;
 pub use ids::{BudgetId, IdError, KeyId, Name, RequestId, RequestIds};
 pub use model::{
     CacheOutcome, CostBasis, Deployment, Dialect, Endpoint, EntryStatus, ModelId, ProviderKind, ProviderName,

@@ -6,11 +6,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::time::timeout;
 
+use crate::dialect::sse::RecordSplitter;
 use crate::domain::Dialect;
 use crate::ledger::Reservation;
-use crate::provider::{
-    Body, Decoder, Meaning, Progress, ProviderError, RecordSplitter, TimeLimit, UpstreamRequest, Whole, decoder,
-};
+use crate::provider::{Body, Decoder, Meaning, Progress, ProviderError, TimeLimit, UpstreamRequest, Whole, decoder};
 use crate::routing::Candidate;
 
 use super::answer::UpstreamClient;

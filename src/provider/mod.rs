@@ -11,12 +11,10 @@ mod decode;
 mod error;
 pub mod openai;
 pub mod sandbox;
-mod sse;
 mod upstream;
 pub mod usage;
 
 pub use client::{Body, Client, ClientSettings, Response};
 pub use decode::{Decoder, Meaning, Progress, Whole, decoder};
 pub use error::{Owed, ProviderError, Recovery, TimeLimit, retry_after};
-pub use sse::{RECORD_BYTES_MAX, RecordSplitter, RecordTooLong};
 pub use upstream::{ForwardedHeaders, Provider, Upstream, UpstreamRequest};

@@ -6,10 +6,10 @@ use memchr::memmem;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::dialect::sse::{fields, string_length_after};
 use crate::domain::json;
 use crate::provider::decode::{Decoder, Meaning, Progress, Whole, counted, short};
 use crate::provider::error::{ProviderError, retry_after};
-use crate::provider::sse::{fields, string_length_after};
 
 use super::usage::decode_answer;
 

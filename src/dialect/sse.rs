@@ -76,7 +76,7 @@ fn line_end(bytes: &[u8], at: usize) -> Option<usize> {
 
 /// What a record says, borrowed from it.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Fields<'a> {
+pub struct Fields<'a> {
     /// The `event:` line.
     pub event: Option<&'a [u8]>,
     /// The `data:` lines, joined with `\n`.
@@ -86,7 +86,7 @@ pub(super) struct Fields<'a> {
 }
 
 /// Reads a record's lines.
-pub(super) fn fields(record: &[u8]) -> Fields<'_> {
+pub fn fields(record: &[u8]) -> Fields<'_> {
     let mut fields = Fields { event: None, data: std::borrow::Cow::Borrowed(&[]), has_data: false };
     let mut rest = record.strip_prefix(b"\xef\xbb\xbf").unwrap_or(record);
     while !rest.is_empty() {
@@ -118,7 +118,7 @@ pub(super) fn fields(record: &[u8]) -> Fields<'_> {
 /// The bytes of text inside the string value that follows `key` (such as `"content":"`), or 0 where there is none.
 ///
 /// Escapes count as they are written: this feeds an estimate.
-pub(super) fn string_length_after(data: &[u8], key: &[u8]) -> usize {
+pub fn string_length_after(data: &[u8], key: &[u8]) -> usize {
     let Some(start) = memchr::memmem::find(data, key).map(|at| at + key.len()) else { return 0 };
     let mut at = start;
     while let Some(found) = memchr2(b'"', b'\\', &data[at..]) {
