@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use http::HeaderValue;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::domain::{CacheOutcome, Deployment, Endpoint, Picodollars, RequestId};
@@ -70,14 +71,18 @@ impl From<GatewayError> for Refusal {
 /// A call that is answered.
 #[derive(Debug)]
 pub struct Answer {
-    /// Which deployment answers.
-    pub deployment: Deployment,
+    /// Which deployment answers; absent where the gateway does.
+    pub deployment: Option<Deployment>,
     /// How many attempts were made.
     pub attempts: u32,
     /// What the response cache did.
     pub cache: CacheOutcome,
     /// The provider's own id of the request.
     pub upstream_request_id: Option<Arc<str>>,
+    /// Whether the answer is an estimate of the gateway's own.
+    pub estimated: bool,
+    /// What of the request the provider's dialect could not use, and was left out.
+    pub dropped: Vec<&'static str>,
     /// The answer itself.
     pub body: AnswerBody,
 }
@@ -87,8 +92,10 @@ pub struct Answer {
 pub enum AnswerBody {
     /// All of it, booked already.
     Whole {
-        /// The bytes as they came.
+        /// The bytes, as they came where the dialect is the same.
         bytes: Bytes,
+        /// Their type, where it isn't JSON.
+        content_type: Option<HeaderValue>,
         /// What it cost; absent where no price is known.
         cost: Option<Picodollars>,
     },

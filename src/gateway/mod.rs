@@ -13,8 +13,11 @@ mod ceiling;
 mod envelope;
 mod error;
 mod fallback;
+mod passage;
+mod prepare;
 mod relay;
 mod settle;
+mod translation;
 
 use std::sync::{Arc, RwLock};
 

@@ -17,6 +17,15 @@ use crate::provider::ForwardedHeaders;
 use super::State;
 use super::dialect::{SOON, Told, ids};
 
+/// The paths whose calls are read.
+pub(super) const CALLS: [Endpoint; 6] = [
+    Endpoint::ChatCompletions,
+    Endpoint::Messages,
+    Endpoint::Responses,
+    Endpoint::Completions,
+    Endpoint::Embeddings,
+    Endpoint::CountTokens,
+];
 /// The longest that a body may take to arrive.
 const BODY_TIME_MAX: Duration = Duration::from_secs(30);
 /// Below this many bytes a second, after a while, a sender is too slow.
@@ -28,32 +37,12 @@ const TAGS_MAX: usize = 16;
 /// Characters of a label's name or value.
 const TAG_CHARS_MAX: usize = 64;
 
-/// `POST /v1/chat/completions`.
-pub(super) async fn chat_completions(
-    request: HttpRequest,
-    body: web::Payload,
-    state: web::Data<State>,
-    client: web::Data<UpstreamClient>,
-) -> HttpResponse {
-    inference(Endpoint::ChatCompletions, request, body, state, client).await
-}
-
-/// `POST /v1/messages`.
-pub(super) async fn messages(
-    request: HttpRequest,
-    body: web::Payload,
-    state: web::Data<State>,
-    client: web::Data<UpstreamClient>,
-) -> HttpResponse {
-    inference(Endpoint::Messages, request, body, state, client).await
-}
-
 /// Any other path under `/v1`.
 pub(super) async fn unknown(request: HttpRequest) -> HttpResponse {
     let dialect = dialect_of(&request);
     let message = match request.path() {
         "/v1/realtime" => "realtime sessions are not served: use /v1/chat/completions with stream".to_owned(),
-        "/v1/chat/completions" | "/v1/messages" => format!("{} takes POST only", request.path()),
+        path if CALLS.iter().any(|endpoint| endpoint.path() == path) => format!("{path} takes POST only"),
         path => {
             format!("{} {path} is not served by this version: GET /api/openapi.json lists what is", request.method())
         }
@@ -69,7 +58,8 @@ pub(super) fn dialect_of(request: &HttpRequest) -> Dialect {
     if is_anthropic { Dialect::Anthropic } else { Dialect::OpenAi }
 }
 
-async fn inference(
+/// `POST` on the path of an endpoint.
+pub(super) async fn call(
     endpoint: Endpoint,
     request: HttpRequest,
     body: web::Payload,
@@ -103,7 +93,7 @@ async fn inference(
     let running = Running(state.clone());
     let waiting = state.gateway.begin(&client.into_inner(), inbound);
     match waiting.await {
-        Ok(Ok(answer)) => respond(answer, id, dialect, running),
+        Ok(Ok(answer)) => respond(answer, id, endpoint, running),
         Ok(Err(refusal)) => {
             let Refusal { error, attempts, deployment } = refusal;
             let exhausted = attempts > 1 && matches!(error, GatewayError::Upstream(_));
@@ -294,23 +284,35 @@ async fn read_body(
     Ok(if rest.is_empty() { first.unwrap_or_default() } else { rest.freeze() })
 }
 
-fn respond(answer: Answer, id: RequestId, dialect: Dialect, running: Running) -> HttpResponse {
+fn respond(answer: Answer, id: RequestId, endpoint: Endpoint, running: Running) -> HttpResponse {
     let mut response = HttpResponse::Ok();
     ids(&mut response, id);
-    response.insert_header(("x-tollgate-provider", answer.deployment.provider.as_str()));
-    response.insert_header(("x-tollgate-model", answer.deployment.model.as_str()));
+    if let Some(deployment) = &answer.deployment {
+        response.insert_header(("x-tollgate-provider", deployment.provider.as_str()));
+        response.insert_header(("x-tollgate-model", deployment.model.as_str()));
+    }
     response.insert_header(("x-tollgate-cache", answer.cache.as_str()));
     response.insert_header(("x-tollgate-attempts", answer.attempts.to_string()));
     response.insert_header((header::CACHE_CONTROL, "private, no-store"));
+    if answer.estimated {
+        response.insert_header(("x-tollgate-estimated", "true"));
+    }
+    if !answer.dropped.is_empty() {
+        response.insert_header(("x-tollgate-dropped", answer.dropped.join(",")));
+    }
     if let Some(upstream) = answer.upstream_request_id.as_deref() {
         response.insert_header(("x-tollgate-upstream-request-id", upstream));
     }
     match answer.body {
-        AnswerBody::Whole { bytes, cost } => {
+        AnswerBody::Whole { bytes, content_type, cost } => {
             if let Some(cost) = cost {
                 response.insert_header(("x-tollgate-cost-usd", cost.to_string()));
             }
-            response.content_type("application/json").body(bytes)
+            match content_type.filter(|_| endpoint.is_opaque()) {
+                Some(content_type) => response.insert_header((header::CONTENT_TYPE, content_type.as_bytes())),
+                None => response.content_type("application/json"),
+            };
+            response.body(bytes)
         }
         AnswerBody::Stream(pieces) => {
             response.insert_header(("x-accel-buffering", "no"));
@@ -320,7 +322,7 @@ fn respond(answer: Answer, id: RequestId, dialect: Dialect, running: Running) ->
             let bytes = pieces.map(move |piece| {
                 Ok::<_, actix_web::Error>(match piece {
                     Piece::Bytes(bytes) => bytes,
-                    Piece::Failed(error) => Told::new(&error, dialect).record(dialect, id),
+                    Piece::Failed(error) => Told::new(&error, endpoint.dialect()).record(endpoint, id),
                 })
             });
             response.content_type("text/event-stream; charset=utf-8").streaming(bytes)

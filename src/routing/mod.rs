@@ -55,15 +55,13 @@ pub enum RouteError {
         configured: bool,
     },
     /// The model is there, but not by this path.
-    #[error(
-        "{deployment} does not take calls of {path} without translation, which this version does not have; use {other}"
-    )]
-    OtherDialect {
+    #[error("{deployment} has no {path}: use {other}")]
+    NotServed {
         /// Where the name leads.
         deployment: Deployment,
         /// The path that was asked.
         path: &'static str,
-        /// The path that works.
+        /// What to do instead.
         other: &'static str,
     },
 }
@@ -138,13 +136,14 @@ impl Router {
             let (model, configured) = (name.chars().take(128).collect(), !self.upstreams.is_empty());
             return Err(RouteError::UnknownModel { suggestion: self.suggestion(name), model, configured });
         };
-        candidates.retain(|candidate| candidate.upstream.provider().speaks(endpoint));
+        candidates.retain(|candidate| candidate.upstream.provider().asked_at(endpoint).is_some());
         if candidates.is_empty() {
-            let (path, other) = match endpoint {
-                Endpoint::ChatCompletions => ("/v1/chat/completions", "/v1/messages"),
-                Endpoint::Messages => ("/v1/messages", "/v1/chat/completions"),
+            let other = match endpoint {
+                Endpoint::Completions => "/v1/chat/completions, which reaches every provider",
+                Endpoint::Embeddings => "an embedding model of an OpenAI or OpenAI-compatible provider",
+                _ => "a model of a provider that has it",
             };
-            return Err(RouteError::OtherDialect { deployment: first, path, other });
+            return Err(RouteError::NotServed { deployment: first, path: endpoint.path(), other });
         }
         self.order(&mut candidates, strategy, now);
         Ok(Plan { candidates, attempts_max })
@@ -180,14 +179,15 @@ impl Router {
         self.candidate(&name.parse().ok()?)
     }
 
-    /// A bare model, at the first provider that has it; one that speaks the client's dialect before one that doesn't.
+    /// A bare model, at the first provider that has it; one that serves the path before one that doesn't.
     fn bare(&self, name: &str, endpoint: Endpoint) -> Option<Candidate> {
         let model: ModelId = name.parse().ok()?;
         let serves = |upstream: &&Arc<Upstream>| {
             upstream.sandbox().is_some() || self.catalog.serves(upstream.name(), upstream.catalog(), name)
         };
         let mut serving: Vec<&Arc<Upstream>> = self.upstreams.iter().filter(serves).collect();
-        serving.sort_by_key(|upstream| (upstream.sandbox().is_some(), !upstream.provider().speaks(endpoint)));
+        serving
+            .sort_by_key(|upstream| (upstream.sandbox().is_some(), upstream.provider().asked_at(endpoint).is_none()));
         let upstream = serving.first()?;
         self.candidate(&Deployment { provider: upstream.name().clone(), model })
     }

@@ -41,3 +41,13 @@ impl AnswerWriter for Writer {
     fn end(&mut self, _: &TokenUsage, _: &mut BytesMut) {}
     fn ping(&mut self, _: &mut BytesMut) {}
 }
+
+/// The fields of a request that its answer repeats.
+pub fn echo(_: &[u8]) -> Vec<(&'static str, crate::domain::chat::Json)> {
+    Vec::new()
+}
+
+/// The record that ends a broken stream.
+pub fn error_record(_: &str, _: &str) -> Vec<u8> {
+    Vec::new()
+}
