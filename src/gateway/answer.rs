@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::domain::{CacheOutcome, Deployment, Endpoint, Picodollars, RequestId};
 use crate::keys::VirtualKey;
 use crate::ledger::Reservation;
-use crate::provider::{Client, ForwardedHeaders};
+use crate::provider::{Client, ForwardedHeaders, Opaque};
 
 use super::error::GatewayError;
 
@@ -31,6 +31,8 @@ pub struct Inbound {
     pub caller: Arc<VirtualKey>,
     /// The body.
     pub body: Bytes,
+    /// How it was made, where the path doesn't say it all.
+    pub opaque: Option<Opaque>,
     /// What goes on of its headers.
     pub headers: ForwardedHeaders,
     /// The client's own id of the call.

@@ -48,6 +48,9 @@ impl Call {
     }
 
     async fn serve(&mut self) -> Result<(), GatewayError> {
+        if self.inbound.endpoint.is_opaque() {
+            return self.serve_opaque().await;
+        }
         let body = self.inbound.body.clone();
         let envelope = Envelope::parse(&body, self.inbound.endpoint)?;
         self.may_ask_for(&envelope.model)?;
@@ -75,7 +78,7 @@ impl Call {
         plan.candidates.iter().any(is_other).then(|| translation::read(endpoint, body, version))
     }
 
-    fn may_ask_for(&self, model: &str) -> Result<(), GatewayError> {
+    pub(super) fn may_ask_for(&self, model: &str) -> Result<(), GatewayError> {
         let caller = &self.inbound.caller;
         if caller.allows_model(model) {
             return Ok(());
@@ -84,7 +87,7 @@ impl Call {
         Err(GatewayError::ModelNotAllowed { model: model.chars().take(128).collect(), allowed })
     }
 
-    fn facts(&self, envelope: &Envelope<'_>) -> Result<CallFacts, GatewayError> {
+    pub(super) fn facts(&self, envelope: &Envelope<'_>) -> Result<CallFacts, GatewayError> {
         let inbound = &self.inbound;
         let requested_model = ModelId::new(&envelope.model)
             .map_err(|error| GatewayError::Field { param: "model", message: error.to_string() })?;
@@ -130,13 +133,17 @@ impl Call {
         self.head.as_ref().is_some_and(|head| !head.is_closed())
     }
 
-    async fn answer_whole(&mut self, asked: &Asked<'_>, committed: Committed) -> Result<(), GatewayError> {
+    pub(super) async fn answer_whole(&mut self, asked: &Asked<'_>, committed: Committed) -> Result<(), GatewayError> {
         let Committed { candidate, reservation, began, begun, translation, dropped, place } = committed;
         drop(place);
         let Begun::Whole { bytes, content_type, whole, upstream_request_id } = begun else {
             return Err(GatewayError::Internal);
         };
-        let bill = self.bill(&candidate, &Evidence::whole(&whole, &self.inbound.body));
+        let bill = if self.inbound.endpoint.is_opaque() && whole.usage.is_none() {
+            self.bill_unread()
+        } else {
+            self.bill(&candidate, &Evidence::whole(&whole, &self.inbound.body))
+        };
         let answer = match &translation {
             None if self.inbound.endpoint == Endpoint::Embeddings => {
                 let encoding = embeddings::asked(&self.inbound.body);

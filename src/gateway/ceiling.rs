@@ -50,6 +50,9 @@ pub(super) fn ceiling(
             Ok(Ceiling { cost: Picodollars::ZERO, output_cap: None })
         };
     };
+    if facts.prices.is_free() && facts.prices.web_search().is_none() {
+        return Ok(Ceiling { cost: Picodollars::ZERO, output_cap: None });
+    }
     let extras = envelope.extras;
     if binding && (extras.unbounded_tool || (extras.searches > 0 && facts.prices.web_search().is_none())) {
         return Err(NoBound::Tool);

@@ -25,7 +25,10 @@ const CHOICES_MAX: u64 = 128;
 pub(super) struct Envelope<'a> {
     /// The name that the client asked for.
     pub(super) model: Cow<'a, str>,
-    model_span: Range<usize>,
+    /// Where it stands in the body; nowhere in a body that names none.
+    model_span: Option<Range<usize>>,
+    /// Whether the model's name stands there without quotes, as in a form.
+    bare_model: bool,
     /// Whether the answer shall be a stream.
     pub(super) stream: bool,
     /// The client's own cap on output tokens.
@@ -149,7 +152,8 @@ impl<'a> Envelope<'a> {
         // An answer that is not waited for has no end that could be booked.
         extras.unbounded_tool |= find("background").is_some_and(|member| member.value == "true");
         Ok(Self {
-            model_span: model.span.clone(),
+            model_span: Some(model.span.clone()),
+            bare_model: false,
             model: name,
             stream,
             output_cap,
@@ -162,6 +166,26 @@ impl<'a> Envelope<'a> {
             usage,
             body_len: body.len(),
         })
+    }
+
+    /// Of a body that is not read. What it may cost is not known, unless it only reads what is there.
+    pub(super) fn opaque(model: Cow<'a, str>, model_span: Option<Range<usize>>, body: &[u8], reads_only: bool) -> Self {
+        let bare_model = model_span.as_ref().is_some_and(|span| body.get(span.start) != Some(&b'"'));
+        Self {
+            model,
+            model_span,
+            bare_model,
+            stream: false,
+            output_cap: None,
+            output_cap_own: None,
+            choices: 1,
+            extras: Extras { unbounded_tool: true, ..Extras::default() },
+            service_tier: None,
+            fast: false,
+            is_free: reads_only,
+            usage: UsageWish::NotNeeded,
+            body_len: body.len(),
+        }
     }
 
     /// Bytes of the body.
@@ -183,8 +207,8 @@ impl<'a> Envelope<'a> {
     pub(super) fn splice(&self, body: &Bytes, splices: &Splices<'_>) -> Bytes {
         let mut changes: Vec<(Range<usize>, String)> = Vec::new();
         let mut added = String::new();
-        if let Some(model) = splices.model.filter(|model| *model != self.model) {
-            changes.push((self.model_span.clone(), quoted(model)));
+        if let Some((model, span)) = splices.model.filter(|model| *model != self.model).zip(self.model_span.clone()) {
+            changes.push((span, if self.bare_model { model.to_owned() } else { quoted(model) }));
         }
         if let Some((name, cap)) = splices.output_cap {
             let _ = write!(added, "\"{name}\":{cap},");

@@ -181,6 +181,7 @@ impl GatewayError {
             Self::Field { .. } => (INVALID, "invalid_value"),
             Self::Route(RouteError::UnknownModel { .. }) => (NOT_FOUND, "model_not_found"),
             Self::Route(RouteError::NotServed { .. }) => (INVALID, "not_served"),
+            Self::Route(RouteError::NoProvider { .. }) => (NOT_FOUND, "not_served"),
             Self::Untranslatable { .. } => (INVALID, "untranslatable"),
             Self::ModelNotAllowed { .. } => (FORBIDDEN, "model_not_allowed"),
             Self::OverBudget(budget) if budget.only_held() => (RATE_LIMIT, "budget_held"),

@@ -92,7 +92,7 @@ impl Call {
             let splices = Splices {
                 model: Some(candidate.deployment.model.as_str()),
                 output_cap: output_cap.map(|cap| (provider.output_cap_field(endpoint), cap)),
-                usage: true,
+                usage: !endpoint.is_opaque(),
             };
             let body = asked.envelope.splice(&self.inbound.body, &splices);
             return Ok(Outgoing { asked_at, body, translation: None, dropped: Vec::new() });
@@ -121,6 +121,6 @@ impl Call {
         } else {
             self.inbound.headers.clone()
         };
-        UpstreamRequest { endpoint: asked_at, opaque: None, body, headers }
+        UpstreamRequest { endpoint: asked_at, opaque: self.inbound.opaque.clone(), body, headers }
     }
 }

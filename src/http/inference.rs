@@ -8,11 +8,12 @@ use actix_web::http::header::{self, HeaderMap, HeaderName};
 use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt as _, stream};
+use http::{HeaderValue, Method};
 
 use crate::domain::{Dialect, Endpoint, Name, RequestId};
-use crate::gateway::{Answer, AnswerBody, GatewayError, Inbound, Piece, Refusal, UpstreamClient};
+use crate::gateway::{Answer, AnswerBody, GatewayError, Inbound, Piece, Refusal, UpstreamClient, below};
 use crate::keys::VirtualKey;
-use crate::provider::ForwardedHeaders;
+use crate::provider::{ForwardedHeaders, Opaque};
 
 use super::State;
 use super::dialect::{SOON, Told, ids};
@@ -25,6 +26,15 @@ pub(super) const CALLS: [Endpoint; 6] = [
     Endpoint::Completions,
     Endpoint::Embeddings,
     Endpoint::CountTokens,
+];
+/// The paths, and what is below them, whose calls pass through unread.
+pub(super) const OPAQUE: [Endpoint; 6] = [
+    Endpoint::Images,
+    Endpoint::Audio,
+    Endpoint::Moderations,
+    Endpoint::Files,
+    Endpoint::Batches,
+    Endpoint::MessageBatches,
 ];
 /// The longest that a body may take to arrive.
 const BODY_TIME_MAX: Duration = Duration::from_secs(30);
@@ -77,6 +87,10 @@ pub(super) async fn call(
     if state.draining.load(Ordering::Relaxed) {
         return refuse(GatewayError::Stopping);
     }
+    let opaque = match opaque(endpoint, &request) {
+        Ok(opaque) => opaque,
+        Err(told) => return told.response(dialect, Some(id), false),
+    };
     let running = u64::try_from(state.metrics.totals().in_flight).unwrap_or(0);
     if running >= u64::from(state.config.limits.concurrent_requests_max) {
         return refuse(GatewayError::Overloaded { retry_after: SOON });
@@ -86,7 +100,7 @@ pub(super) async fn call(
         Err(told) => return told.response(dialect, Some(id), false),
     };
     let inbound = match inbound(id, endpoint, caller, body, &request, arrived) {
-        Ok(inbound) => inbound,
+        Ok(inbound) => Inbound { opaque, ..inbound },
         Err(error) => return refuse(error),
     };
     state.metrics.began();
@@ -113,6 +127,22 @@ pub(super) async fn call(
         // The task has panicked; its reservation has booked the call.
         Err(_) => refuse(GatewayError::Internal),
     }
+}
+
+/// How a call was made that passes through unread.
+fn opaque(endpoint: Endpoint, request: &HttpRequest) -> Result<Option<Opaque>, Told> {
+    if !endpoint.is_opaque() {
+        return Ok(None);
+    }
+    let below = below(endpoint, request.path()).ok_or_else(|| {
+        let message = format!("{} leads nowhere: there is no such path below {}", request.path(), endpoint.path());
+        let kind = if endpoint.dialect() == Dialect::Anthropic { "not_found_error" } else { "invalid_request_error" };
+        Told::plain(404, kind, "unknown_path", message)
+    })?;
+    let method = Method::from_bytes(request.method().as_str().as_bytes()).unwrap_or(Method::POST);
+    let content_type = request.headers().get(header::CONTENT_TYPE);
+    let content_type = content_type.and_then(|value| HeaderValue::from_bytes(value.as_bytes()).ok());
+    Ok(Some(Opaque { method, below: below.to_owned(), content_type }))
 }
 
 /// Counts a call out again, whatever became of it.
@@ -157,6 +187,7 @@ fn inbound(
         id,
         endpoint,
         body,
+        opaque: None,
         headers: ForwardedHeaders {
             anthropic_version: text("anthropic-version").map(ToOwned::to_owned),
             anthropic_beta: text("anthropic-beta").map(ToOwned::to_owned),

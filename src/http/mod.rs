@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::dev::Server;
-use actix_web::{App, HttpServer, web};
+use actix_web::{App, HttpServer, guard as method, web};
 
 use crate::gateway::UpstreamClient;
 use crate::provider::ClientSettings;
@@ -54,6 +54,14 @@ pub fn routes(routes: &mut web::ServiceConfig) {
     for endpoint in inference::CALLS {
         let call = move |request, body, state, client| inference::call(endpoint, request, body, state, client);
         routes.route(endpoint.path(), web::post().to(call));
+    }
+    for endpoint in inference::OPAQUE {
+        let call = move |request, body, state, client| inference::call(endpoint, request, body, state, client);
+        routes.service(
+            web::resource([endpoint.path().to_owned(), format!("{}/{{below:.*}}", endpoint.path())])
+                .guard(method::Any(method::Get()).or(method::Post()).or(method::Delete()))
+                .to(call),
+        );
     }
     routes
         .route("/v1/models", web::get().to(models::list))

@@ -54,6 +54,12 @@ pub enum RouteError {
         /// Whether any provider is configured at all.
         configured: bool,
     },
+    /// No provider has the path.
+    #[error("no configured provider has {path}: add one to tollgate.toml")]
+    NoProvider {
+        /// The path that was asked.
+        path: &'static str,
+    },
     /// The model is there, but not by this path.
     #[error("{deployment} has no {path}: use {other}")]
     NotServed {
@@ -147,6 +153,21 @@ impl Router {
         }
         self.order(&mut candidates, strategy, now);
         Ok(Plan { candidates, attempts_max })
+    }
+
+    /// Where a call goes that names no model: the first provider that has the path.
+    pub fn plan_without_model(&self, endpoint: Endpoint) -> Result<Plan, RouteError> {
+        let serves = |upstream: &&Arc<Upstream>| upstream.provider().asked_at(endpoint).is_some();
+        let model: ModelId = endpoint.as_str().parse().expect("the words of endpoints are names");
+        let candidate = self.upstreams.iter().find(serves).map(|upstream| {
+            let deployment = Deployment { provider: upstream.name().clone(), model };
+            Candidate { deployment, upstream: Arc::clone(upstream), facts: None }
+        });
+        let candidates: Vec<Candidate> = candidate.into_iter().collect();
+        if candidates.is_empty() {
+            return Err(RouteError::NoProvider { path: endpoint.path() });
+        }
+        Ok(Plan { candidates, attempts_max: ATTEMPTS_MAX })
     }
 
     fn order(&self, candidates: &mut Vec<Candidate>, strategy: Strategy, now: Instant) {
