@@ -101,6 +101,7 @@ impl Call {
             requested_model,
             stream: envelope.stream,
             cache: CacheOutcome::Bypass,
+            kept_from: None,
             client_request_id: inbound.client_request_id.clone(),
             tags: inbound.tags.clone(),
         })
