@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::HeaderValue;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::cache::Directives;
 use crate::domain::{CacheOutcome, Deployment, Endpoint, Picodollars, RequestId};
 use crate::keys::VirtualKey;
 use crate::ledger::Reservation;
@@ -43,6 +44,8 @@ pub struct Inbound {
     pub tags: Vec<(Arc<str>, Arc<str>)>,
     /// When it arrived.
     pub arrived: Instant,
+    /// What the client says about the cache.
+    pub cache: Directives,
     /// A limit on the whole call that is shorter than the provider's.
     pub timeout: Option<Duration>,
 }
@@ -79,6 +82,8 @@ pub struct Answer {
     pub attempts: u32,
     /// What the response cache did.
     pub cache: CacheOutcome,
+    /// Which kept answer it is, where it is one.
+    pub kept: Option<KeptAnswer>,
     /// The provider's own id of the request.
     pub upstream_request_id: Option<Arc<str>>,
     /// Whether the answer is an estimate of the gateway's own.
@@ -87,6 +92,15 @@ pub struct Answer {
     pub dropped: Vec<&'static str>,
     /// The answer itself.
     pub body: AnswerBody,
+}
+
+/// An answer that the cache gave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptAnswer {
+    /// How long ago it was kept.
+    pub age: Duration,
+    /// The name of its entry.
+    pub entry: String,
 }
 
 /// The body of an answer.

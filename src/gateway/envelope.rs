@@ -43,6 +43,8 @@ pub(super) struct Envelope<'a> {
     pub(super) service_tier: Option<Cow<'a, str>>,
     /// Whether a speed was asked for that may cost more.
     pub(super) fast: bool,
+    /// Whether it changes what the provider remembers, so that it is not the same a second time.
+    pub(super) changes_state: bool,
     /// Whether nothing has to be paid for it.
     pub(super) is_free: bool,
     usage: UsageWish<'a>,
@@ -150,7 +152,8 @@ impl<'a> Envelope<'a> {
         extras.media |= ["previous_response_id", "conversation"].iter().any(|name| find(name).is_some());
         extras.media |= endpoint == Endpoint::Responses && find("prompt").is_some();
         // An answer that is not waited for has no end that could be booked.
-        extras.unbounded_tool |= find("background").is_some_and(|member| member.value == "true");
+        let in_background = find("background").is_some_and(|member| member.value == "true");
+        extras.unbounded_tool |= in_background;
         Ok(Self {
             model_span: Some(model.span.clone()),
             bare_model: false,
@@ -162,6 +165,7 @@ impl<'a> Envelope<'a> {
             extras,
             service_tier: find("service_tier").and_then(string),
             fast: find("speed").is_some(),
+            changes_state: find("conversation").is_some() || in_background,
             is_free: endpoint == Endpoint::CountTokens,
             usage,
             body_len: body.len(),
@@ -182,6 +186,7 @@ impl<'a> Envelope<'a> {
             extras: Extras { unbounded_tool: true, ..Extras::default() },
             service_tier: None,
             fast: false,
+            changes_state: true,
             is_free: reads_only,
             usage: UsageWish::NotNeeded,
             body_len: body.len(),

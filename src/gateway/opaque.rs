@@ -37,7 +37,7 @@ impl Call {
         let facts = self.facts(&envelope)?;
         let asked = Asked { envelope, facts, conversation: None };
         let committed = self.attempt_in_order(&asked, &plan).await?;
-        self.answer_whole(&asked, committed).await
+        self.answer_whole(&asked, committed, None).await
     }
 
     /// Whether the call asks for something that is there already, which costs nothing.

@@ -10,8 +10,17 @@ use crate::routing::Candidate;
 use super::attempt::Flow;
 use super::translation::Interpreter;
 
+/// The most of a stream that is recorded for the cache.
+const RECORDING_BYTES_MAX: usize = 8 << 20;
+
+/// The way of a stream's records, and what the client gets of them where the cache may keep it.
+pub(super) struct Passage {
+    way: Way,
+    recording: Option<BytesMut>,
+}
+
 /// The way of a stream's records.
-pub(super) enum Passage {
+pub(super) enum Way {
     /// As they came.
     AsItCame {
         /// But for the usage, which the client has not asked for.
@@ -22,8 +31,50 @@ pub(super) enum Passage {
 }
 
 impl Passage {
+    /// A way, recorded or not.
+    pub(super) fn new(way: Way, is_recorded: bool) -> Self {
+        Self { way, recording: is_recorded.then(BytesMut::new) }
+    }
+
+    /// All that the client got, where it was recorded.
+    pub(super) fn recorded(self) -> Option<Bytes> {
+        self.recording.map(BytesMut::freeze)
+    }
+
     /// Appends what a record becomes.
     pub(super) fn record(
+        &mut self,
+        record: &Bytes,
+        meaning: &Meaning,
+        decoder: &dyn Decoder,
+        candidate: &Candidate,
+        out: &mut BytesMut,
+    ) -> Result<(), ProviderError> {
+        let before = out.len();
+        self.way.record(record, meaning, decoder, candidate, out)?;
+        self.note(&out[before..]);
+        Ok(())
+    }
+
+    /// What the record becomes that ends the stream as it should.
+    pub(super) fn end(&mut self, record: Bytes, flow: &Flow, candidate: &Candidate) -> (Bytes, Option<ProviderError>) {
+        let (last, error) = self.way.end(record, flow, candidate);
+        self.note(&last);
+        (last, error)
+    }
+
+    fn note(&mut self, sent: &[u8]) {
+        if let Some(recording) = &mut self.recording {
+            recording.extend_from_slice(sent);
+            if recording.len() > RECORDING_BYTES_MAX {
+                self.recording = None;
+            }
+        }
+    }
+}
+
+impl Way {
+    fn record(
         &mut self,
         record: &Bytes,
         meaning: &Meaning,
@@ -44,8 +95,7 @@ impl Passage {
         Ok(())
     }
 
-    /// What the record becomes that ends the stream as it should.
-    pub(super) fn end(&mut self, record: Bytes, flow: &Flow, candidate: &Candidate) -> (Bytes, Option<ProviderError>) {
+    fn end(&mut self, record: Bytes, flow: &Flow, candidate: &Candidate) -> (Bytes, Option<ProviderError>) {
         let Self::Translated(interpreter) = self else { return (record, None) };
         let mut before = BytesMut::new();
         let ended = interpreter.record(&record, &mut before).and_then(|()| interpreter.end(&usage(flow)));

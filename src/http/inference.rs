@@ -10,6 +10,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt as _, stream};
 use http::{HeaderValue, Method};
 
+use crate::cache::Directives;
 use crate::domain::{Dialect, Endpoint, Name, RequestId};
 use crate::gateway::{Answer, AnswerBody, GatewayError, Inbound, Piece, Refusal, UpstreamClient, below};
 use crate::keys::VirtualKey;
@@ -171,6 +172,8 @@ fn inbound(
             .map(|name| name.as_str().into())
             .map_err(|error| header_error("x-tollgate-operation", &error.to_string()))?,
     };
+    let cache = Directives::parse(text("x-tollgate-cache"), text("x-tollgate-cache-ttl"))
+        .map_err(|error| header_error(error.header(), &error.to_string()))?;
     let timeout = match text("x-tollgate-timeout") {
         None => None,
         Some(given) => Some(humantime::parse_duration(given).map_err(|_| {
@@ -199,6 +202,7 @@ fn inbound(
         tags,
         caller,
         arrived,
+        cache,
         timeout,
     })
 }
@@ -325,6 +329,10 @@ fn respond(answer: Answer, id: RequestId, endpoint: Endpoint, running: Running) 
     response.insert_header(("x-tollgate-cache", answer.cache.as_str()));
     response.insert_header(("x-tollgate-attempts", answer.attempts.to_string()));
     response.insert_header((header::CACHE_CONTROL, "private, no-store"));
+    if let Some(kept) = answer.kept {
+        response.insert_header(("x-tollgate-cache-age", kept.age.as_secs().to_string()));
+        response.insert_header(("x-tollgate-cache-entry", kept.entry));
+    }
     if answer.estimated {
         response.insert_header(("x-tollgate-estimated", "true"));
     }
@@ -339,7 +347,7 @@ fn respond(answer: Answer, id: RequestId, endpoint: Endpoint, running: Running) 
             if let Some(cost) = cost {
                 response.insert_header(("x-tollgate-cost-usd", cost.to_string()));
             }
-            match content_type.filter(|_| endpoint.is_opaque()) {
+            match content_type {
                 Some(content_type) => response.insert_header((header::CONTENT_TYPE, content_type.as_bytes())),
                 None => response.content_type("application/json"),
             };

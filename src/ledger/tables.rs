@@ -149,9 +149,10 @@ pub(super) fn encode_entry(entry: &Entry, names: &Names, bytes: &mut Vec<u8>) ->
         latency_ms: entry.latency_ms,
         time_to_first_token_ms: entry.time_to_first_token_ms,
         saved: entry.saved,
-        kept_from: facts.kept_from.as_ref().map_or((NONE, NONE), |kept| {
-            (names.intern(kept.provider.as_str()), names.intern(kept.model.as_str()))
-        }),
+        kept_from: facts
+            .kept_from
+            .as_ref()
+            .map_or((NONE, NONE), |kept| (names.intern(kept.provider.as_str()), names.intern(kept.model.as_str()))),
     };
     let cell_names = CellNames {
         team: stored.team,

@@ -51,3 +51,8 @@ pub fn echo(_: &[u8]) -> Vec<(&'static str, crate::domain::chat::Json)> {
 pub fn error_record(_: &str, _: &str) -> Vec<u8> {
     Vec::new()
 }
+
+/// The whole answer of a stream.
+pub fn answer_of_stream(_: &[u8]) -> Option<Vec<u8>> {
+    None
+}
