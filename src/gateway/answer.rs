@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use http::HeaderValue;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::domain::{CacheOutcome, Deployment, Endpoint, Picodollars, RequestId};
 use crate::keys::VirtualKey;
 use crate::ledger::Reservation;
-use crate::provider::{Client, ForwardedHeaders};
+use crate::provider::{Client, ForwardedHeaders, Opaque};
 
 use super::error::GatewayError;
 
@@ -30,6 +31,8 @@ pub struct Inbound {
     pub caller: Arc<VirtualKey>,
     /// The body.
     pub body: Bytes,
+    /// How it was made, where the path doesn't say it all.
+    pub opaque: Option<Opaque>,
     /// What goes on of its headers.
     pub headers: ForwardedHeaders,
     /// The client's own id of the call.
@@ -70,14 +73,18 @@ impl From<GatewayError> for Refusal {
 /// A call that is answered.
 #[derive(Debug)]
 pub struct Answer {
-    /// Which deployment answers.
-    pub deployment: Deployment,
+    /// Which deployment answers; absent where the gateway does.
+    pub deployment: Option<Deployment>,
     /// How many attempts were made.
     pub attempts: u32,
     /// What the response cache did.
     pub cache: CacheOutcome,
     /// The provider's own id of the request.
     pub upstream_request_id: Option<Arc<str>>,
+    /// Whether the answer is an estimate of the gateway's own.
+    pub estimated: bool,
+    /// What of the request the provider's dialect could not use, and was left out.
+    pub dropped: Vec<&'static str>,
     /// The answer itself.
     pub body: AnswerBody,
 }
@@ -87,8 +94,10 @@ pub struct Answer {
 pub enum AnswerBody {
     /// All of it, booked already.
     Whole {
-        /// The bytes as they came.
+        /// The bytes, as they came where the dialect is the same.
         bytes: Bytes,
+        /// Their type, where it isn't JSON.
+        content_type: Option<HeaderValue>,
         /// What it cost; absent where no price is known.
         cost: Option<Picodollars>,
     },

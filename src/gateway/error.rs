@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::dialect::Untranslatable;
 use crate::domain::json::JsonError;
 use crate::domain::{BudgetScope, Deployment, Dialect, Picodollars, Window};
 use crate::provider::ProviderError;
@@ -27,6 +28,14 @@ pub enum GatewayError {
     /// The name leads nowhere, or not by this path.
     #[error(transparent)]
     Route(#[from] RouteError),
+    /// The provider speaks another dialect, which has no word for something that was asked for.
+    #[error("{deployment} is reached in another dialect: {untranslatable}")]
+    Untranslatable {
+        /// Where the call would go.
+        deployment: Deployment,
+        /// The field, and what to do.
+        untranslatable: Untranslatable,
+    },
     /// The key may not ask for this model.
     #[error("this key may not use {model:?}; its allowed models are {allowed}")]
     ModelNotAllowed {
@@ -171,7 +180,9 @@ impl GatewayError {
             Self::Body(JsonError::Duplicate(_)) => (INVALID, "duplicate_key"),
             Self::Field { .. } => (INVALID, "invalid_value"),
             Self::Route(RouteError::UnknownModel { .. }) => (NOT_FOUND, "model_not_found"),
-            Self::Route(RouteError::OtherDialect { .. }) => (INVALID, "other_dialect"),
+            Self::Route(RouteError::NotServed { .. }) => (INVALID, "not_served"),
+            Self::Route(RouteError::NoProvider { .. }) => (NOT_FOUND, "not_served"),
+            Self::Untranslatable { .. } => (INVALID, "untranslatable"),
             Self::ModelNotAllowed { .. } => (FORBIDDEN, "model_not_allowed"),
             Self::OverBudget(budget) if budget.only_held() => (RATE_LIMIT, "budget_held"),
             Self::OverBudget(_) => (NO_MONEY, "budget_exceeded"),

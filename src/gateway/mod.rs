@@ -13,8 +13,12 @@ mod ceiling;
 mod envelope;
 mod error;
 mod fallback;
+mod opaque;
+mod passage;
+mod prepare;
 mod relay;
 mod settle;
+mod translation;
 
 use std::sync::{Arc, RwLock};
 
@@ -31,6 +35,7 @@ use crate::telemetry::Metrics;
 
 pub use answer::{Answer, AnswerBody, Inbound, Outcome, Piece, Refusal, UpstreamClient, Waiting};
 pub use error::{Fault, GatewayError};
+pub use opaque::below;
 
 use call::Call;
 

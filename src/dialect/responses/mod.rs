@@ -37,3 +37,13 @@ fn thinking<'a>(
     let is_empty = text.is_empty() && signature.is_none();
     (!is_empty).then_some(AssistantPart::Thinking { text, signature })
 }
+
+/// The fields of a request that its answer repeats.
+pub fn echo(_: &[u8]) -> Vec<(&'static str, crate::domain::chat::Json)> {
+    Vec::new()
+}
+
+/// The record that ends a broken stream.
+pub fn error_record(_: &str, _: &str) -> Vec<u8> {
+    Vec::new()
+}
