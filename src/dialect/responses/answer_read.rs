@@ -81,3 +81,108 @@ fn response_of(record: &[u8]) -> Option<Vec<u8>> {
     let end: EndRead<'_> = serde_json::from_slice(&fields.data).ok()?;
     ENDS.contains(&&*end.kind).then(|| end.response.get().as_bytes().to_vec())
 }
+
+/// The number of the record that comes after these of a stream, the first one's where none has a number.
+///
+/// What breaks a stream is often found by somebody who only passes its bytes on.
+pub fn sequence_number_after(records: &[u8]) -> u64 {
+    const KEY: &[u8] = b"\"sequence_number\":";
+    let digits = memchr::memmem::rfind(records, KEY).map(|at| &records[at + KEY.len()..]).unwrap_or_default();
+    let digits = digits.trim_ascii_start();
+    let end = digits.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(digits.len());
+    let number = std::str::from_utf8(&digits[..end]).ok().and_then(|digits| digits.parse::<u64>().ok());
+    number.map_or(0, |number| number.saturating_add(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn response(status: &str, reason: Option<&str>, output: &serde_json::Value) -> Vec<u8> {
+        let details = reason.map(|reason| json!({ "reason": reason }));
+        json!({"id": "resp_1", "model": "m", "status": status, "incomplete_details": details, "output": output})
+            .to_string()
+            .into_bytes()
+    }
+
+    #[test]
+    fn a_recorded_stream_holds_its_answer() {
+        let recorded = include_bytes!("../../../tests/fixtures/wire/openai_responses_stream.sse");
+        let body = answer_of_stream(recorded).unwrap();
+        assert!(memchr::memmem::find(recorded, &body).is_some(), "byte for byte");
+        let answer = read_answer(&body).unwrap();
+        assert_eq!((answer.id.as_str(), answer.model.as_str()), ("resp_fixture01", "gpt-4o-mini-2024-07-18"));
+        assert_eq!(answer.parts, [AssistantPart::Text("The answer is café 😀.".to_owned())]);
+        assert_eq!(answer.ending.reason, FinishReason::Stop);
+        assert_eq!(sequence_number_after(recorded), 14);
+    }
+
+    #[test]
+    fn a_stream_that_broke_holds_none() {
+        let recorded = include_str!("../../../tests/fixtures/wire/openai_responses_stream.sse");
+        let end = recorded.find("event: response.completed").unwrap();
+        assert_eq!(answer_of_stream(&recorded.as_bytes()[..end]), None);
+        assert_eq!(answer_of_stream(&recorded.as_bytes()[..recorded.len() - 40]), None);
+        let failed = b"event: response.failed\ndata: {\"type\":\"response.failed\",\"response\":{}}\n\n";
+        assert_eq!(answer_of_stream(failed), None);
+    }
+
+    #[test]
+    fn a_stream_is_read_with_or_without_names_outside() {
+        let incomplete = b"data: {\"response\": {\"id\" :1},\"type\":\"response.incomplete\"}";
+        assert_eq!(answer_of_stream(incomplete).unwrap(), b"{\"id\" :1}");
+    }
+
+    #[test]
+    fn endings_are_read() {
+        let text = json!([{"type": "message", "content": [{"type": "output_text", "text": "a"}]}]);
+        let check = |status, reason, output: &serde_json::Value, expected| {
+            assert_eq!(read_answer(&response(status, reason, output)).unwrap().ending.reason, expected);
+        };
+        check("completed", None, &text, FinishReason::Stop);
+        check("incomplete", Some("max_output_tokens"), &text, FinishReason::Length);
+        check("incomplete", Some("content_filter"), &text, FinishReason::Refusal);
+        let refusal = json!([{"type": "message", "content": [{"type": "refusal", "refusal": "no"}]}]);
+        check("completed", None, &refusal, FinishReason::Refusal);
+        let call = json!([{"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}]);
+        check("completed", None, &call, FinishReason::ToolCalls);
+    }
+
+    #[test]
+    fn thoughts_are_read_where_they_can_be() {
+        let output = json!([
+            {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "gAAAA"},
+            {"type": "reasoning", "id": "rs_2", "summary": [{"type": "summary_text", "text": "so"}]},
+        ]);
+        let answer = read_answer(&response("completed", None, &output)).unwrap();
+        assert_eq!(answer.parts, [AssistantPart::Thinking { text: "so".to_owned(), signature: None }]);
+    }
+
+    #[test]
+    fn what_has_no_place_here_is_not_of_shape() {
+        let annotated = json!([{"type": "message", "content": [
+            {"type": "output_text", "text": "a", "annotations": [{"type": "url_citation"}]}]}]);
+        let searched = json!([{"type": "web_search_call", "id": "ws_1", "status": "completed"}]);
+        for body in [
+            response("completed", None, &annotated),
+            response("completed", None, &searched),
+            response("failed", None, &json!([])),
+            response("in_progress", None, &json!([])),
+            response("incomplete", Some("steered"), &json!([])),
+            b"{\"error\":{}}".to_vec(),
+            b"<html>".to_vec(),
+        ] {
+            assert!(read_answer(&body).is_err(), "{}", String::from_utf8_lossy(&body));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_or_not(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = (read_answer(&bytes), answer_of_stream(&bytes), sequence_number_after(&bytes));
+        }
+    }
+}

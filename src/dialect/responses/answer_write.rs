@@ -241,7 +241,8 @@ impl Writer {
         let Some(part) = self.part.take() else { return };
         let output_index = self.items.len() - 1;
         let Some(item) = self.items.last_mut() else { return };
-        if let (OpenPart::Thinking { signature: Some(proof) }, Item::Reasoning { encrypted_content, .. }) = (part, &mut *item)
+        if let (OpenPart::Thinking { signature: Some(proof) }, Item::Reasoning { encrypted_content, .. }) =
+            (part, &mut *item)
             && !proof.is_empty()
         {
             *encrypted_content = Some(Carried::Signature(proof).pack());

@@ -237,7 +237,9 @@ fn assistant_part(mut part: Object<'_>) -> Result<AssistantPart, Untranslatable>
 
 fn system_texts(content: Content<'_>) -> Result<Vec<Marked<String>>, Untranslatable> {
     let parts = match content {
-        Content::Text(text) => return Ok(Some(text).filter(|text| !text.is_empty()).map(Marked::plain).into_iter().collect()),
+        Content::Text(text) => {
+            return Ok(Some(text).filter(|text| !text.is_empty()).map(Marked::plain).into_iter().collect());
+        }
         Content::Parts(parts) => parts,
     };
     let mut texts = Vec::new();
@@ -302,7 +304,9 @@ fn cache_mark(part: &mut Object<'_>) -> Result<Option<CacheMark>, Untranslatable
 
 fn no_file_id(part: &Object<'_>) -> Result<(), Untranslatable> {
     if part.has("file_id") {
-        return Err(part.refuse("file_id", "the file is at OpenAI, out of the provider's reach; send its data or its URL"));
+        return Err(
+            part.refuse("file_id", "the file is at OpenAI, out of the provider's reach; send its data or its URL")
+        );
     }
     Ok(())
 }

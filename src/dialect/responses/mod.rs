@@ -11,7 +11,7 @@ mod input;
 mod request;
 mod wire;
 
-pub use answer_read::{answer_of_stream, read_answer};
+pub use answer_read::{answer_of_stream, read_answer, sequence_number_after};
 pub use answer_write::{Writer, error_record, write_answer};
 pub use request::{echo, read_request};
 
@@ -36,14 +36,4 @@ fn thinking<'a>(
     }
     let is_empty = text.is_empty() && signature.is_none();
     (!is_empty).then_some(AssistantPart::Thinking { text, signature })
-}
-
-/// The fields of a request that its answer repeats.
-pub fn echo(_: &[u8]) -> Vec<(&'static str, crate::domain::chat::Json)> {
-    Vec::new()
-}
-
-/// The record that ends a broken stream.
-pub fn error_record(_: &str, _: &str) -> Vec<u8> {
-    Vec::new()
 }

@@ -122,7 +122,9 @@ fn tools(fields: &mut Object<'_>) -> Result<Tools, Untranslatable> {
             r#""none""# => ToolChoice::None,
             r#""auto""# => ToolChoice::Auto,
             r#""required""# => ToolChoice::Required,
-            _ => return Err(must_be("tool_choice", "`none`, `auto`, `required`, a function or a list of allowed tools")),
+            _ => {
+                return Err(must_be("tool_choice", "`none`, `auto`, `required`, a function or a list of allowed tools"));
+            }
         };
         return Ok((tools, Some(choice)));
     }

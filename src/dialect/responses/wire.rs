@@ -134,11 +134,20 @@ pub(super) struct Place<'a> {
 #[derive(Clone, Copy, Serialize)]
 #[serde(untagged)]
 pub(super) enum Inside<'a> {
-    Text { content_index: usize, logprobs: Empty },
-    Content { content_index: usize },
-    Summary { summary_index: usize },
+    Text {
+        content_index: usize,
+        logprobs: Empty,
+    },
+    Content {
+        content_index: usize,
+    },
+    Summary {
+        summary_index: usize,
+    },
     /// Older clients want the tool's name with the whole arguments.
-    Arguments { name: &'a str },
+    Arguments {
+        name: &'a str,
+    },
     Call {},
 }
 
@@ -213,10 +222,7 @@ impl Serialize for Response<'_> {
         map.serialize_entry("status", self.status)?;
         map.serialize_entry("background", &false)?;
         map.serialize_entry("error", &())?;
-        map.serialize_entry(
-            "incomplete_details",
-            &self.incomplete_reason.map(|reason| IncompleteDetails { reason }),
-        )?;
+        map.serialize_entry("incomplete_details", &self.incomplete_reason.map(|reason| IncompleteDetails { reason }))?;
         map.serialize_entry("model", self.model)?;
         map.serialize_entry("output", self.output)?;
         map.serialize_entry("previous_response_id", &())?;
