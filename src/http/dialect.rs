@@ -124,10 +124,11 @@ impl Told {
         response.content_type("application/json").body(self.json(dialect, id))
     }
 
-    /// The record that ends a stream of a path with it.
-    pub(super) fn record(&self, endpoint: Endpoint, id: RequestId) -> Bytes {
+    /// The record that ends a stream of a path with it, after the last bytes that went out.
+    pub(super) fn record(&self, endpoint: Endpoint, id: RequestId, last: &[u8]) -> Bytes {
         if endpoint == Endpoint::Responses {
-            return responses::error_record(&self.code, &self.message).into();
+            let number = responses::sequence_number_after(last);
+            return responses::error_record(&self.code, &self.message, number).into();
         }
         let json = self.json(endpoint.dialect(), Some(id));
         match endpoint.dialect() {

@@ -358,10 +358,14 @@ fn respond(answer: Answer, id: RequestId, endpoint: Endpoint, running: Running) 
             let pieces = stream::unfold((pieces, running), |(mut pieces, running)| async move {
                 pieces.recv().await.map(|piece| (piece, (pieces, running)))
             });
+            let mut last = Bytes::new();
             let bytes = pieces.map(move |piece| {
                 Ok::<_, actix_web::Error>(match piece {
-                    Piece::Bytes(bytes) => bytes,
-                    Piece::Failed(error) => Told::new(&error, endpoint.dialect()).record(endpoint, id),
+                    Piece::Bytes(bytes) => {
+                        last = bytes.clone();
+                        bytes
+                    }
+                    Piece::Failed(error) => Told::new(&error, endpoint.dialect()).record(endpoint, id, &last),
                 })
             });
             response.content_type("text/event-stream; charset=utf-8").streaming(bytes)
