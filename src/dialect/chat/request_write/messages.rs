@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use crate::dialect::Untranslatable;
+use crate::dialect::compact::compact;
 use crate::domain::chat::{
     AssistantPart, Document, DocumentSource, Image, Marked, Media, ResultPart, ToolCall, ToolResult, Turn, UserPart,
 };
@@ -11,7 +12,6 @@ use super::super::servers::Prefill;
 use super::super::wire::{self, Content, Message, Part};
 use super::Writing;
 use super::ids::call_id;
-use super::schema::compact;
 
 /// What stands between texts that were parts and become one.
 const JOINT: &str = "\n\n";
