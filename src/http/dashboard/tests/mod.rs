@@ -19,6 +19,7 @@ use actix_web::{App, web};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::budget::Budgets;
+use crate::cache::Cache;
 use crate::catalog::Catalog;
 use crate::config::Config;
 use crate::domain::{
@@ -114,12 +115,14 @@ impl Fixture {
             tasks: tasks.clone(),
             ids: RequestIds::new(7),
         });
+        let cache = Arc::new(Cache::new(&config.cache));
         let (setup, setup_token) = SetupToken::new(noon());
         let state = State {
             config,
             keys,
             ledger,
             budgets,
+            cache,
             gateway: Arc::new(gateway),
             metrics,
             clock,
