@@ -1,6 +1,7 @@
 //! The dashboard over HTTP, as browsers see it, on real stores in a temporary folder.
 
 mod access;
+mod cache;
 mod forms;
 mod live;
 mod views;
@@ -299,12 +300,13 @@ impl Browser {
 }
 
 /// Every page by GET; `{}` stands for an id.
-const PAGES: [&str; 11] = [
+const PAGES: [&str; 12] = [
     "/",
     "/welcome",
     "/requests",
     "/requests/{}",
     "/costs",
+    "/cache",
     "/budgets",
     "/budgets/new",
     "/budgets/budget_1",
@@ -314,9 +316,10 @@ const PAGES: [&str; 11] = [
 ];
 
 /// Every form of someone who is logged in.
-const FORMS: [&str; 7] = [
+const FORMS: [&str; 8] = [
     "/logout",
     "/prefs/theme",
+    "/cache/clear",
     "/budgets",
     "/budgets/budget_1",
     "/budgets/budget_1/delete",
