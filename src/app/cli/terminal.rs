@@ -2,6 +2,9 @@
 
 use std::io::{IsTerminal as _, Write as _};
 
+/// Characters of a bar: with its words it fits the narrowest terminal.
+const BAR_CHARS: usize = 30;
+
 /// Prints a result. Where nobody reads any more, there is nobody to tell.
 pub(super) fn print(text: &str) {
     let _ = writeln!(std::io::stdout().lock(), "{}", text.trim_end_matches('\n'));
@@ -16,6 +19,40 @@ pub(super) fn tell(text: &str) {
 pub(super) fn tell_progress(text: &str) {
     if is_watched() {
         tell(text);
+    }
+}
+
+/// How far long work has come: a bar where somebody watches, a line now and then elsewhere.
+pub(super) struct Progress {
+    what: &'static str,
+    done: usize,
+    all: usize,
+    told_percent: usize,
+}
+
+impl Progress {
+    /// Begins; `what` is done piece by piece, such as `requests`.
+    pub(super) fn new(what: &'static str, all: usize) -> Self {
+        Self { what, done: 0, all, told_percent: 0 }
+    }
+
+    /// So many more are done.
+    pub(super) fn advance(&mut self, more: usize) {
+        self.done = (self.done + more).min(self.all);
+        let percent = if self.all == 0 { 100 } else { self.done * 100 / self.all };
+        if is_watched() {
+            let end = if self.done == self.all { "\n" } else { "" };
+            let _ = write!(std::io::stderr().lock(), "\r{}{end}", self.bar(percent));
+        } else if percent >= self.told_percent + 10 || self.done == self.all {
+            self.told_percent = percent;
+            tell(&format!("{} of {} {}", self.done, self.all, self.what));
+        }
+    }
+
+    fn bar(&self, percent: usize) -> String {
+        let filled = percent * BAR_CHARS / 100;
+        let (done, left) = ("█".repeat(filled), "░".repeat(BAR_CHARS - filled));
+        format!("{done}{left} {} of {} {}", self.done, self.all, self.what)
     }
 }
 
@@ -47,6 +84,15 @@ fn table(headings: &[&str], rows: &[Vec<String>]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_bar_is_as_full_as_the_work_is_done() {
+        let mut progress = Progress { what: "requests", done: 0, all: 4, told_percent: 0 };
+        progress.advance(1);
+        assert_eq!(progress.bar(25), format!("{}{} 1 of 4 requests", "█".repeat(7), "░".repeat(23)));
+        progress.advance(9);
+        assert_eq!(progress.bar(100), format!("{} 4 of 4 requests", "█".repeat(30)));
+    }
 
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {
