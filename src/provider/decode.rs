@@ -40,7 +40,7 @@ pub struct Whole {
     pub usage: Option<ReportedUsage>,
     /// The model that answered, in the provider's words.
     pub model: Option<String>,
-    /// Tokens of its text, counted here.
+    /// Tokens of its text, counted here; only where it has no usage.
     pub counted_output: u64,
 }
 
