@@ -64,7 +64,7 @@ impl Parts {
             router,
             ledger: Arc::clone(&ledger),
             budgets: Arc::clone(&budgets),
-            cache: Arc::new(Cache::new(&config.cache)),
+            cache: Arc::clone(&cache),
             keys: Arc::clone(&keys),
             metrics: Arc::clone(&metrics),
             clock: clock.clone(),

@@ -139,14 +139,16 @@ pub fn main() -> ExitCode {
     };
     // Another provider was installed by whoever uses this as a library, and serves as well.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    match run(arguments) {
+    let code = match run(arguments) {
         Ok(code) => code,
         Err(error) => {
             terminal::tell(&format!("tollgate: {}", told(&error)));
             let is_usage = error.is::<Usage>() || error.is::<Problems>();
             if is_usage { ExitCode::from(WRONG_USAGE) } else { ExitCode::FAILURE }
         }
-    }
+    };
+    logs::flush();
+    code
 }
 
 /// An error for people, with every problem of the settings on a line of its own.

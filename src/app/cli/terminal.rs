@@ -10,8 +10,9 @@ pub(super) fn print(text: &str) {
     let _ = writeln!(std::io::stdout().lock(), "{}", text.trim_end_matches('\n'));
 }
 
-/// Tells something that is no result.
+/// Tells something that is no result, after what the log has said before.
 pub(super) fn tell(text: &str) {
+    crate::telemetry::logs::flush();
     let _ = writeln!(std::io::stderr().lock(), "{}", text.trim_end_matches('\n'));
 }
 
@@ -59,6 +60,12 @@ impl Progress {
 /// Whether somebody watches what is told.
 pub(super) fn is_watched() -> bool {
     std::io::stderr().is_terminal()
+}
+
+/// Ends the process at once as failed, with its log written.
+pub(super) fn end_failed() -> ! {
+    crate::telemetry::logs::flush();
+    std::process::exit(1)
 }
 
 /// Prints rows under headings, each column as wide as its widest cell.

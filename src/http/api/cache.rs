@@ -120,7 +120,7 @@ impl EntryJson {
             team: facts.team.as_deref().map(ToOwned::to_owned),
             tags: facts.tags.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
             title: facts.prompt.title.to_string(),
-            stream: facts.form == Form::Stream,
+            stream: facts.form != Form::Whole,
             bytes: entry.weight(),
             hits: entry.hits(),
             input_tokens: facts.usage.total_input(),

@@ -12,6 +12,7 @@ use futures_util::{StreamExt as _, stream};
 use serde::Serialize;
 
 use super::input::{Lines, Params};
+use crate::cache::Directives;
 use crate::config::CacheScope;
 use crate::domain::json::members;
 use crate::domain::{CacheOutcome, Endpoint, KeyId};
@@ -124,11 +125,13 @@ async fn call(
             anthropic_version: is_messages.then(|| ANTHROPIC_VERSION.to_owned()),
             ..ForwardedHeaders::default()
         },
+        opaque: None,
         client_request_id: None,
         operation: "chat".into(),
         tags: key.tags.iter().map(|(name, value)| (name.as_str().into(), value.as_str().into())).collect(),
         caller: key,
         arrived: Instant::now(),
+        cache: Directives::default(),
         timeout: None,
     };
     state.metrics.began();
@@ -230,21 +233,14 @@ fn line(written: &[u8]) -> Result<(Endpoint, &[u8]), String> {
         Some(member) => {
             let path: String =
                 serde_json::from_str(member.value).map_err(|_| "endpoint has to be a path in quotes".to_owned())?;
-            let found = Endpoint::ALL.iter().copied().find(|endpoint| path_of(*endpoint) == path);
-            found.ok_or_else(|| {
-                let known: Vec<&str> = Endpoint::ALL.iter().copied().map(path_of).collect();
+            let kept = || Endpoint::ALL.iter().copied().filter(|endpoint| endpoint.is_repeatable());
+            kept().find(|endpoint| endpoint.path() == path).ok_or_else(|| {
+                let known: Vec<&str> = kept().map(Endpoint::path).collect();
                 format!("endpoint has to be one of {}", known.join(", "))
             })?
         }
     };
     Ok((endpoint, &written[body.span.clone()]))
-}
-
-const fn path_of(endpoint: Endpoint) -> &'static str {
-    match endpoint {
-        Endpoint::ChatCompletions => "/v1/chat/completions",
-        Endpoint::Messages => "/v1/messages",
-    }
 }
 
 #[cfg(test)]
