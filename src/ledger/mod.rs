@@ -29,7 +29,7 @@ use redb::{Database, ReadableTable as _};
 use tokio::sync::{broadcast, oneshot, watch};
 
 use crate::domain::{BudgetId, Picodollars, RequestId, WindowId};
-use crate::store::{OpenError, OpenOptions, SubmitError, Writer, WriterOptions, guard};
+use crate::store::{OnPanic, OpenError, OpenOptions, SubmitError, Writer, WriterOptions, guard};
 
 pub use cells::Cell;
 pub use costs::{CostGroup, Costs, GroupBy, TimeRange};
@@ -49,6 +49,9 @@ const LEDGER_SIZES: WriterOptions = WriterOptions {
     queue_len: LEDGER_QUEUE_LEN,
     batch_max: LEDGER_BATCH_MAX,
     reopen_pause: Duration::from_millis(200),
+    // It lost at every number of callers that was measured.
+    linger: Duration::ZERO,
+    on_panic: OnPanic::Abort,
 };
 /// Entries that live pages may lag behind before they miss some.
 const LIVE_ENTRIES_LEN: usize = 1_024;

@@ -1,5 +1,6 @@
 //! One writer thread for a file: takes what queued, commits it as one transaction, answers.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -15,6 +16,8 @@ use super::open::{OpenError, OpenOptions, guard, open};
 const REOPEN_PAUSE_MAX: Duration = Duration::from_secs(5);
 /// How long a command waits at most to be refused while the file can't be written.
 const REFUSE_PAUSE: Duration = Duration::from_millis(10);
+/// How often a batch that gathers is looked after: how late a stop is noticed.
+const GATHER_PAUSE: Duration = Duration::from_millis(20);
 
 /// How commands change the tables of one file, and the sums that are kept in memory beside them.
 ///
@@ -76,6 +79,19 @@ pub struct WriterOptions {
     pub batch_max: usize,
     /// The first pause before a file that failed is opened again; doubles up to five seconds.
     pub reopen_pause: Duration,
+    /// How long a batch gathers before it is written: for files whose callers don't wait. Zero writes at once.
+    pub linger: Duration,
+    /// What a panic over the file means.
+    pub on_panic: OnPanic,
+}
+
+/// What a panic of the writer means for the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnPanic {
+    /// The process ends: nobody may be served without this file.
+    Abort,
+    /// A write has failed like any other: everybody can be served without this file.
+    Recover,
 }
 
 /// A handle on the writer thread of one file, and on the file for reads.
@@ -158,7 +174,8 @@ impl<J: Journal> Writer<J> {
         let stop = Place(queue.clone().try_reserve_owned().expect("the queue is empty"));
         let database = RwLock::new(Some(Arc::new(database)));
         let shared = Arc::new(Shared { name: options.name, database, trouble: watch::Sender::new(None) });
-        let inbox = Inbox { queue: commands, messages: Vec::new(), batch_max: sizes.batch_max, is_stopping: false };
+        let WriterOptions { batch_max, linger, .. } = sizes;
+        let inbox = Inbox { queue: commands, messages: Vec::new(), batch_max, linger, is_stopping: false };
         let mut run = Run { journal, inbox, shared: Arc::clone(&shared), reopen: Box::new(reopen), sizes };
         let thread = std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || {
             // A gateway whose ledger has stopped must not go on serving: the supervisor starts it anew.
@@ -244,6 +261,7 @@ struct Inbox<C> {
     queue: mpsc::Receiver<Message<C>>,
     messages: Vec<Message<C>>,
     batch_max: usize,
+    linger: Duration,
     /// What is queued is still taken, but nothing is waited for any more.
     is_stopping: bool,
 }
@@ -253,13 +271,9 @@ impl<C> Inbox<C> {
     fn take(&mut self, batch: &mut Vec<C>, waits: bool) -> bool {
         if waits && !self.is_stopping {
             self.queue.blocking_recv_many(&mut self.messages, self.batch_max);
+            self.gather();
         } else {
-            while self.messages.len() < self.batch_max {
-                match self.queue.try_recv() {
-                    Ok(message) => self.messages.push(message),
-                    Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
-                }
-            }
+            self.take_queued();
         }
         for message in self.messages.drain(..) {
             match message {
@@ -268,6 +282,29 @@ impl<C> Inbox<C> {
             }
         }
         !batch.is_empty()
+    }
+
+    fn take_queued(&mut self) {
+        while self.messages.len() < self.batch_max {
+            match self.queue.try_recv() {
+                Ok(message) => self.messages.push(message),
+                Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
+            }
+        }
+    }
+
+    /// Lets a batch grow for a while; a full one, and the wish to stop, end the waiting.
+    fn gather(&mut self) {
+        let until = Instant::now() + self.linger;
+        loop {
+            let is_asked_to_stop = self.messages.iter().any(|message| matches!(message, Message::Stop));
+            let rest = until.saturating_duration_since(Instant::now());
+            if rest.is_zero() || is_asked_to_stop || self.messages.len() >= self.batch_max {
+                return;
+            }
+            std::thread::sleep(rest.min(GATHER_PAUSE));
+            self.take_queued();
+        }
     }
 }
 
@@ -292,10 +329,10 @@ impl<J: Journal> Run<J> {
             if !self.journal.decide(&mut batch) {
                 continue;
             }
-            let written = match self.shared.database() {
-                Some(database) => write(&mut self.journal, &database),
+            let written = self.contained(|run| match run.shared.database() {
+                Some(database) => write(&mut run.journal, &database),
                 None => Err(redb::Error::DatabaseClosed),
-            };
+            });
             match written {
                 Ok(()) => self.journal.committed(),
                 Err(error) => {
@@ -315,6 +352,15 @@ impl<J: Journal> Run<J> {
         }
     }
 
+    /// Works on the file; a panic over it ends the process or is a failure, as the file's options have it.
+    fn contained<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, redb::Error>) -> Result<T, redb::Error> {
+        match self.sizes.on_panic {
+            OnPanic::Abort => work(self),
+            OnPanic::Recover => catch_unwind(AssertUnwindSafe(|| work(self)))
+                .unwrap_or_else(|_| Err(redb::Error::Corrupted("its pages contradict each other".to_owned()))),
+        }
+    }
+
     /// Opens the file again until a write goes through; refuses what arrives meanwhile. False: it is time to stop.
     fn recover(&mut self, error: &CommitError) -> bool {
         let mut pause = self.sizes.reopen_pause;
@@ -323,7 +369,8 @@ impl<J: Journal> Run<J> {
             pause = (pause * 2).min(REOPEN_PAUSE_MAX);
             // A stop ends the waiting, but not before one more attempt.
             let was_stopping = self.inbox.is_stopping;
-            match self.reopen() {
+            let reopened = self.contained(|run| Ok(run.reopen()));
+            match reopened.unwrap_or_else(|error| Err(error.to_string().into())) {
                 Ok(true) => return true,
                 Ok(false) => {}
                 Err(detail) => drop(self.shared.trouble.send_replace(Some(detail))),

@@ -19,7 +19,13 @@ use crate::store::tests::disk::Disk;
 const START_MS: i64 = 1_795_348_800_000;
 const HOUR_MS: i64 = 3_600_000;
 
-const SIZES: WriterOptions = WriterOptions { queue_len: 256, batch_max: 64, reopen_pause: Duration::from_millis(1) };
+const SIZES: WriterOptions = WriterOptions {
+    queue_len: 256,
+    batch_max: 64,
+    reopen_pause: Duration::from_millis(1),
+    linger: Duration::ZERO,
+    on_panic: OnPanic::Abort,
+};
 
 fn open_with(disk: &Disk, zone: TimeZone, acknowledge: Acknowledge) -> Ledger {
     let reopened = disk.clone();
