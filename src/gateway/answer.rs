@@ -36,6 +36,8 @@ pub struct Inbound {
     pub client_request_id: Option<Arc<str>>,
     /// What the call is for.
     pub operation: Arc<str>,
+    /// The conversation that the client says it belongs to.
+    pub session: Option<Arc<str>>,
     /// The client's labels, those of its key included.
     pub tags: Vec<(Arc<str>, Arc<str>)>,
     /// When it arrived.

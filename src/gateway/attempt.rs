@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::time::timeout;
 
+use crate::content::Excerpt;
 use crate::dialect::sse::RecordSplitter;
 use crate::domain::Dialect;
 use crate::ledger::Reservation;
@@ -24,6 +25,8 @@ pub(super) struct Try<'a> {
     pub(super) candidate: &'a Candidate,
     pub(super) request: UpstreamRequest,
     pub(super) stream: bool,
+    /// Whether a stream is gathered on its way, because it may be kept.
+    pub(super) keeps_answer: bool,
     /// When the whole call has to be over.
     pub(super) deadline: Instant,
 }
@@ -46,6 +49,18 @@ pub(super) struct Flow {
     pub(super) held: Vec<(Bytes, Meaning)>,
     pub(super) first_content: Instant,
     pub(super) upstream_request_id: Option<Arc<str>>,
+    /// The beginning of what came, where it may be kept.
+    pub(super) kept: Option<Excerpt>,
+}
+
+impl Flow {
+    /// Takes in the next piece from upstream.
+    pub(super) fn take_in(&mut self, chunk: &[u8]) {
+        if let Some(kept) = &mut self.kept {
+            kept.push(chunk);
+        }
+        self.splitter.push(chunk);
+    }
 }
 
 /// An attempt that failed before anything went out.
@@ -129,6 +144,7 @@ impl Try<'_> {
             held: Vec::new(),
             first_content: Instant::now(),
             upstream_request_id: upstream_request_id.clone(),
+            kept: self.keeps_answer.then(Excerpt::default),
         };
         match self.until_content(&mut flow, first_by, dialect).await {
             Ok(()) => {
@@ -167,7 +183,7 @@ impl Try<'_> {
                 chunk => chunk?,
             };
             match chunk {
-                Some(chunk) => flow.splitter.push(&chunk),
+                Some(chunk) => flow.take_in(&chunk),
                 // An answer without any content, but with its end, is an answer: some models say nothing.
                 None if flow.progress.finished && dialect == Dialect::OpenAi => return Ok(()),
                 None => {

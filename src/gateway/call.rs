@@ -1,10 +1,11 @@
 //! One call from its arrival to its booking: the phases, in order.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot};
 
+use crate::content::Excerpt;
 use crate::domain::{CacheOutcome, CostBasis, Deployment, EntryStatus, ModelId};
 use crate::ledger::{CallFacts, Outcome as Booked, Reservation};
 use crate::provider::ProviderError;
@@ -28,6 +29,8 @@ pub(super) struct Call {
     pub(super) head: Option<oneshot::Sender<Outcome>>,
     pub(super) attempts: u32,
     pub(super) last: Option<Deployment>,
+    /// What the client is told, where that may be kept.
+    pub(super) told: OnceLock<Excerpt>,
 }
 
 impl Call {
@@ -99,6 +102,7 @@ impl Call {
             upstream_request_id: upstream_request_id.clone(),
         };
         let attempt = end.billed(bill, 200, None);
+        self.remember_answer(|| Excerpt::of(&bytes));
         let left = !self.has_client();
         let outcome = self.booked(
             EntryStatus::Settled,
@@ -145,6 +149,7 @@ impl Call {
         let mut ended = relay(&mut flow, &candidate, &rules, &pieces).await;
         ended.error = ended.error.map(|error| candidate.upstream.redacted(error));
         drop(place);
+        self.remember_answer(|| flow.kept.take().unwrap_or_default());
         if ended.error.as_ref().is_some_and(ProviderError::is_ill_health) {
             self.gateway.router().health().note(&candidate.deployment, Health::Ill, Instant::now());
         }

@@ -214,6 +214,7 @@ impl Call {
             candidate,
             request: UpstreamRequest { endpoint: self.inbound.endpoint, body, headers },
             stream: envelope.stream,
+            keeps_answer: self.may_keep_answer(),
             deadline: self.deadline(candidate),
         };
         let patience = match self.gateway.parts().config.streams.on_disconnect {

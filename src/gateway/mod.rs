@@ -13,15 +13,17 @@ mod ceiling;
 mod envelope;
 mod error;
 mod fallback;
+mod record;
 mod relay;
 mod settle;
 
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, OnceLock, RwLock};
 
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::budget::Budgets;
 use crate::config::Config;
+use crate::content::Content;
 use crate::domain::RequestIds;
 use crate::keys::Keys;
 use crate::ledger::Ledger;
@@ -49,6 +51,8 @@ pub struct Parts {
     pub budgets: Arc<Budgets>,
     /// Who makes them.
     pub keys: Arc<Keys>,
+    /// What of them is kept beside the ledger.
+    pub content: Arc<Content>,
     /// What is counted of them.
     pub metrics: Arc<Metrics>,
     /// The time.
@@ -99,6 +103,7 @@ impl Gateway {
             head: Some(head),
             attempts: 0,
             last: None,
+            told: OnceLock::new(),
         };
         // On the heap from the start: the runtime moves what it is given several times, and a call's state is ten kilobytes.
         self.parts.tasks.spawn(Box::pin(call.run()));

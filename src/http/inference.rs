@@ -25,6 +25,8 @@ const BODY_RATE_MIN: u64 = 1_024;
 const BODY_RATE_GRACE: Duration = Duration::from_secs(5);
 /// Labels of one call.
 const TAGS_MAX: usize = 16;
+/// Characters of a session's name: what programs use for one is an id.
+const SESSION_CHARS_MAX: usize = 128;
 /// Characters of a label's name or value.
 const TAG_CHARS_MAX: usize = 64;
 
@@ -151,6 +153,14 @@ fn inbound(
             .map(|name| name.as_str().into())
             .map_err(|error| header_error("x-tollgate-operation", &error.to_string()))?,
     };
+    let session = match text("x-tollgate-session") {
+        None => None,
+        Some(name) => Some(
+            Name::new(name, SESSION_CHARS_MAX)
+                .map(|name| name.as_str().into())
+                .map_err(|error| header_error("x-tollgate-session", &error.to_string()))?,
+        ),
+    };
     let timeout = match text("x-tollgate-timeout") {
         None => None,
         Some(given) => Some(humantime::parse_duration(given).map_err(|_| {
@@ -175,6 +185,7 @@ fn inbound(
         },
         client_request_id,
         operation,
+        session,
         tags,
         caller,
         arrived,

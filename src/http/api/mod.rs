@@ -6,6 +6,7 @@
 
 mod admin;
 mod budgets;
+mod content;
 mod costs;
 mod csv;
 mod entry;

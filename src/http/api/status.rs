@@ -4,6 +4,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
 
 use super::budgets::{percent_used, standings};
+use super::content::ContentStateJson;
 use super::input::Params;
 use crate::budget::Standing;
 use crate::domain::{Picodollars, Window};
@@ -20,6 +21,7 @@ struct StatusJson {
     budget: BudgetsJson,
     queue: QueueJson,
     providers: Vec<ProviderJson>,
+    content: ContentStateJson,
 }
 
 /// The response cache; this version has none, and says so.
@@ -118,5 +120,6 @@ pub(super) async fn show(state: web::Data<State>, request: HttpRequest) -> Resul
         budget: BudgetsJson { daily: of(Window::Day), monthly: of(Window::Month) },
         queue: QueueJson::of(&state),
         providers: state.config.providers.iter().map(provider).collect(),
+        content: ContentStateJson::of(&state.gateway.parts().content),
     }))
 }

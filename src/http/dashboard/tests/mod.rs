@@ -9,7 +9,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use actix_web::cookie::Cookie;
 use actix_web::http::header::HeaderMap;
@@ -21,6 +21,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::budget::Budgets;
 use crate::catalog::Catalog;
 use crate::config::Config;
+use crate::content::{Content, ContentOptions};
 use crate::domain::{
     CacheOutcome, CostBasis, Endpoint, EntryStatus, Picodollars, RequestId, RequestIds, Secret, TokenUsage,
 };
@@ -102,6 +103,10 @@ impl Fixture {
         let upstreams = config.providers.iter().map(|provider| Arc::new(Upstream::new(provider, None))).collect();
         let health = Arc::new(HealthBook::default());
         let router = Router::new(upstreams, config.routes.clone(), Arc::new(Catalog::builtin()), health);
+        let options = ContentOptions {
+            commit_interval: Duration::ZERO,
+            ..ContentOptions::new(folder.path().join("content.redb"), config.log.bodies, Vec::new())
+        };
         let (metrics, tasks) = (Arc::new(Metrics::default()), Tasks::default());
         let gateway = Gateway::new(Parts {
             config: Arc::clone(&config),
@@ -109,6 +114,7 @@ impl Fixture {
             ledger: Arc::clone(&ledger),
             budgets: Arc::clone(&budgets),
             keys: Arc::clone(&keys),
+            content: Arc::new(Content::open(options)),
             metrics: Arc::clone(&metrics),
             clock: clock.clone(),
             tasks: tasks.clone(),
