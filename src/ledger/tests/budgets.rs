@@ -399,3 +399,20 @@ async fn another_time_zone_takes_all_sums_anew() {
         ledger.stop();
     }
 }
+
+#[tokio::test]
+async fn a_budget_that_begins_with_an_older_window_still_sees_what_is_held_in_a_newer_one() {
+    let ledger = open(&Disk::default());
+    let key = Scope::of("key", "key_1");
+    let hourly = |hours: i64| {
+        let window = Window::Hour.at(at(START_MS + hours * HOUR_MS), &TimeZone::UTC);
+        vec![Charge { window, ..charge(&key, Window::Hour, 80) }]
+    };
+    let old = ledger.reserve(facts_at(1, START_MS), planned(10, Vec::new())).await.unwrap();
+    let _new = ledger.reserve(facts_at(2, START_MS + HOUR_MS), planned(35, Vec::new())).await.unwrap();
+    // The budget is there from now on, and the first that is asked of it is of the hour before.
+    let _old = ledger.renew(old, attempt("openai/gpt-5", 0), planned(20, hourly(0))).await.unwrap();
+    let refused = ledger.reserve(facts_at(3, START_MS + HOUR_MS), planned(58, hourly(1))).await.unwrap_err();
+    assert!(matches!(refused, LedgerError::OverBudget { .. }), "{refused}");
+    assert!(ledger.reserve(facts_at(4, START_MS + HOUR_MS), planned(45, hourly(1))).await.is_ok());
+}
