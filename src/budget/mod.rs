@@ -64,11 +64,25 @@ impl Budgets {
 
     /// The charges of a call at a deployment: one for each budget that may refuse it.
     pub fn charges(&self, facts: &CallFacts, deployment: &Deployment, now: Timestamp) -> Vec<Charge> {
+        self.applying(facts, deployment, now, |action| *action == BudgetAction::Block)
+    }
+
+    /// The other budgets that a call at a deployment counts for: what is left under them is told.
+    pub fn watched(&self, facts: &CallFacts, deployment: &Deployment, now: Timestamp) -> Vec<Charge> {
+        self.applying(facts, deployment, now, |action| *action != BudgetAction::Block)
+    }
+
+    fn applying(
+        &self,
+        facts: &CallFacts,
+        deployment: &Deployment,
+        now: Timestamp,
+        is_meant: impl Fn(&BudgetAction) -> bool,
+    ) -> Vec<Charge> {
         let budgets = self.keys.budgets();
-        let binding = budgets
-            .iter()
-            .filter(|budget| budget.action == BudgetAction::Block && binds(&budget.scope, facts, deployment));
-        binding
+        let applying =
+            budgets.iter().filter(|budget| is_meant(&budget.action) && binds(&budget.scope, facts, deployment));
+        applying
             .map(|budget| Charge {
                 budget: budget.id,
                 scope: scope_of(&budget.scope),

@@ -76,6 +76,8 @@ pub struct Answer {
     pub deployment: Deployment,
     /// How many attempts were made.
     pub attempts: u32,
+    /// What is left under the tightest budget that applies: with what is held for a stream, with what a whole answer cost.
+    pub budget_remaining: Option<Picodollars>,
     /// What the response cache did.
     pub cache: CacheOutcome,
     /// The provider's own id of the request.

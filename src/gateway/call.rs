@@ -6,7 +6,7 @@ use std::time::Instant;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::content::Excerpt;
-use crate::domain::{CacheOutcome, CostBasis, Deployment, EntryStatus, ModelId};
+use crate::domain::{CacheOutcome, CostBasis, Deployment, EntryStatus, ModelId, Picodollars};
 use crate::ledger::{CallFacts, Outcome as Booked, Reservation};
 use crate::provider::ProviderError;
 use crate::routing::{Candidate, Health};
@@ -102,6 +102,7 @@ impl Call {
             upstream_request_id: upstream_request_id.clone(),
         };
         let attempt = end.billed(bill, 200, None);
+        let remaining = reservation.remaining_at(attempt.cost);
         self.remember_answer(|| Excerpt::of(&bytes));
         let left = !self.has_client();
         let outcome = self.booked(
@@ -112,15 +113,22 @@ impl Call {
             None,
         );
         self.settle(facts, reservation, outcome).await?;
-        self.hand_over(&candidate, upstream_request_id, AnswerBody::Whole { bytes, cost });
+        self.hand_over(&candidate, upstream_request_id, remaining, AnswerBody::Whole { bytes, cost });
         Ok(())
     }
 
-    fn hand_over(&mut self, candidate: &Candidate, upstream_request_id: Option<Arc<str>>, body: AnswerBody) {
+    fn hand_over(
+        &mut self,
+        candidate: &Candidate,
+        upstream_request_id: Option<Arc<str>>,
+        budget_remaining: Option<Picodollars>,
+        body: AnswerBody,
+    ) {
         if let Some(head) = self.head.take() {
             let answer = Answer {
                 deployment: candidate.deployment.clone(),
                 attempts: self.attempts,
+                budget_remaining,
                 cache: CacheOutcome::Bypass,
                 upstream_request_id,
                 body,
@@ -138,7 +146,8 @@ impl Call {
         let Committed { candidate, reservation, began, begun, place } = committed;
         let Begun::Stream(mut flow) = begun else { return Err(GatewayError::Internal) };
         let (pieces, receiver) = mpsc::channel(PIECES_LEN);
-        self.hand_over(&candidate, flow.upstream_request_id.clone(), AnswerBody::Stream(receiver));
+        let remaining = reservation.remaining_at(reservation.held());
+        self.hand_over(&candidate, flow.upstream_request_id.clone(), remaining, AnswerBody::Stream(receiver));
         let rules = Rules {
             strip_usage: envelope.usage_unasked(),
             deadline: self.deadline(&candidate),

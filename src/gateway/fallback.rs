@@ -170,7 +170,9 @@ impl Call {
         candidate: &Candidate,
     ) -> Result<Prepared, GatewayError> {
         let parts = self.gateway.parts();
-        let charges = parts.budgets.charges(facts, &candidate.deployment, parts.clock.now());
+        let now = parts.clock.now();
+        let charges = parts.budgets.charges(facts, &candidate.deployment, now);
+        let watched = parts.budgets.watched(facts, &candidate.deployment, now);
         let bound =
             ceiling(envelope, candidate.facts.as_deref(), !charges.is_empty()).map_err(|reason| match reason {
                 NoBound::Unpriced => {
@@ -193,6 +195,7 @@ impl Call {
             deployment: candidate.deployment.clone(),
             ceiling: bound.cost,
             charges,
+            watched,
             started_ms: millis(self.inbound.arrived.elapsed()),
         };
         Ok(Prepared { planned, body: envelope.splice(&self.inbound.body, &splices) })

@@ -312,6 +312,9 @@ fn respond(answer: Answer, id: RequestId, dialect: Dialect, running: Running) ->
     response.insert_header(("x-tollgate-model", answer.deployment.model.as_str()));
     response.insert_header(("x-tollgate-cache", answer.cache.as_str()));
     response.insert_header(("x-tollgate-attempts", answer.attempts.to_string()));
+    if let Some(remaining) = answer.budget_remaining {
+        response.insert_header(("x-tollgate-budget-remaining-usd", remaining.to_string()));
+    }
     response.insert_header((header::CACHE_CONTROL, "private, no-store"));
     if let Some(upstream) = answer.upstream_request_id.as_deref() {
         response.insert_header(("x-tollgate-upstream-request-id", upstream));

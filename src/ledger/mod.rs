@@ -200,7 +200,8 @@ impl Ledger {
     pub async fn track(&self, scope: Scope, window: WindowId) -> Result<(), LedgerError> {
         let (reply, answer) = oneshot::channel();
         self.writer.submit(Command::Track { scope, window, reply })?;
-        answer.await.unwrap_or_else(|_| Err(LedgerError::Unwritable { detail: "the writer has stopped".into() }))
+        let tracked = answer.await;
+        tracked.unwrap_or_else(|_| Err(LedgerError::Unwritable { detail: "the writer has stopped".into() })).map(drop)
     }
 
     /// Writes everything that is queued and closes the file; blocking. Calls that still run become `unknown` at the next

@@ -278,6 +278,7 @@ impl Fixture {
             deployment: "sandbox/sandbox-small".parse().unwrap(),
             ceiling: Picodollars::from_dollars(1),
             charges: Vec::new(),
+            watched: Vec::new(),
             started_ms: 2,
         };
         let reservation = self.state.ledger.reserve(facts, planned).await.unwrap();

@@ -71,7 +71,7 @@ fn planned(ceiling: i128, charges: Vec<Charge>) -> Planned {
 
 fn planned_for(deployment: &str, ceiling: i128, charges: Vec<Charge>) -> Planned {
     let deployment: Deployment = deployment.parse().unwrap();
-    Planned { deployment, ceiling: Picodollars::new(ceiling), charges, started_ms: 0 }
+    Planned { deployment, ceiling: Picodollars::new(ceiling), charges, watched: Vec::new(), started_ms: 0 }
 }
 
 fn attempt(deployment: &str, cost: i128) -> Attempt {

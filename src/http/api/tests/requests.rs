@@ -31,6 +31,7 @@ fn a_bill_that_todays_prices_do_not_come_to_has_no_lines() {
             deployment: "sandbox/sandbox-small".parse().unwrap(),
             ceiling: Picodollars::from_dollars(1),
             charges: Vec::new(),
+            watched: Vec::new(),
             started_ms: 0,
         };
         let facts = fixture.facts(noon());
@@ -67,6 +68,7 @@ fn a_call_that_runs_has_cost_nothing_yet_and_holds_what_it_may() {
             deployment: "sandbox/sandbox-small".parse().unwrap(),
             ceiling: "0.25".parse().unwrap(),
             charges: Vec::new(),
+            watched: Vec::new(),
             started_ms: 0,
         };
         let reservation = fixture.state.ledger.reserve(fixture.facts(noon()), planned).await.unwrap();
@@ -202,6 +204,7 @@ fn a_key_reads_its_own_calls_and_no_one_elses() {
             deployment: "sandbox/sandbox-small".parse().unwrap(),
             ceiling: "0.25".parse().unwrap(),
             charges: Vec::new(),
+            watched: Vec::new(),
             started_ms: 0,
         };
         let mut running = fixture.facts(noon());

@@ -186,7 +186,13 @@ impl Fixture {
         };
         let deployment: crate::domain::Deployment = format!("{}/{}", call.provider, call.model).parse().unwrap();
         let cost: Picodollars = call.cost.parse().unwrap();
-        let planned = Planned { deployment: deployment.clone(), ceiling: cost, charges: Vec::new(), started_ms: 2 };
+        let planned = Planned {
+            deployment: deployment.clone(),
+            ceiling: cost,
+            charges: Vec::new(),
+            watched: Vec::new(),
+            started_ms: 2,
+        };
         let reservation = self.state.ledger.reserve(facts, planned).await.unwrap();
         let error: Option<Arc<str>> = call.error.map(Arc::from);
         let last = Attempt {
