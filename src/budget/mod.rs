@@ -1,7 +1,9 @@
-//! Which budgets a call falls under, and how they stand.
+//! Which budgets a call falls under, and how they stand; and how much a key may do in a minute ([`Rates`]).
 //!
 //! Definitions are kept by `keys`; the sums are the ledger's, which alone decides whether a call fits. Here the two meet:
 //! a call's scopes become charges, and each budget's sum is kept up to date from the moment the budget is there.
+
+mod rate;
 
 use std::sync::Arc;
 
@@ -11,6 +13,8 @@ use jiff::tz::TimeZone;
 use crate::domain::{BudgetAction, BudgetDefinition, BudgetScope, Deployment, Picodollars, Window, WindowId};
 use crate::keys::Keys;
 use crate::ledger::{Balance, CallFacts, Charge, Ledger, LedgerError, Scope};
+
+pub use rate::{Pass, RateLimited, Rates, Spent};
 
 /// The budgets of one data folder.
 pub struct Budgets {

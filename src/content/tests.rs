@@ -178,7 +178,7 @@ async fn no_known_secret_comes_into_the_file() {
 async fn what_waits_is_written_at_the_stop_and_nobody_waits_for_the_second() {
     let folder = tempfile::tempdir().unwrap();
     let content = Content::open(ContentOptions {
-        commit_interval: Duration::from_secs(3_600),
+        commit_interval: Duration::from_hours(1),
         ..options(folder.path(), Bodies::Full)
     });
     content.keep(exchange(1, "key_1", None, &[]));

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot};
 
+use crate::budget::Pass;
 use crate::content::Excerpt;
 use crate::domain::{CacheOutcome, CostBasis, Deployment, EntryStatus, ModelId, Picodollars};
 use crate::ledger::{CallFacts, Outcome as Booked, Reservation};
@@ -31,6 +32,8 @@ pub(super) struct Call {
     pub(super) last: Option<Deployment>,
     /// What the client is told, where that may be kept.
     pub(super) told: OnceLock<Excerpt>,
+    /// Its place under the limits of its key, until it has ended.
+    pub(super) pass: Option<Pass>,
 }
 
 impl Call {
@@ -49,6 +52,7 @@ impl Call {
         self.may_ask_for(&envelope.model)?;
         let plan = self.gateway.router().plan(&envelope.model, self.inbound.endpoint, Instant::now())?;
         let facts = self.facts(&envelope)?;
+        self.admit(&facts, &envelope)?;
         let committed = self.attempt_in_order(&envelope, &facts, &plan).await?;
         match committed.begun {
             Begun::Whole { .. } => self.answer_whole(&facts, committed).await,

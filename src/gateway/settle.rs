@@ -99,6 +99,7 @@ impl Call {
 
     fn count(&self, facts: &CallFacts, outcome: &Booked, cost: Picodollars, underestimated: bool) {
         self.keep_contents(facts, outcome);
+        self.correct_rate(outcome);
         let last = outcome.last.as_ref();
         let tokens = last.map_or((0, 0), |last| (last.usage.total_input(), last.usage.total_output()));
         let record = CallRecord {
