@@ -10,7 +10,9 @@ use crate::content::Excerpt;
 use crate::dialect::sse::RecordSplitter;
 use crate::domain::Dialect;
 use crate::ledger::Reservation;
-use crate::provider::{Body, Decoder, Meaning, Progress, ProviderError, TimeLimit, UpstreamRequest, Whole, decoder};
+use crate::provider::{
+    Body, Decoder, Meaning, Progress, ProviderError, Sent, TimeLimit, UpstreamRequest, Whole, decoder,
+};
 use crate::routing::Candidate;
 
 use super::answer::UpstreamClient;
@@ -108,8 +110,19 @@ impl Try<'_> {
         let first_by = Instant::now() + timeouts.first_token;
         // Without a stream, the head of an answer comes only when all of it has been written.
         let head_limit = if self.stream { timeouts.first_token } else { timeouts.total };
-        let send = self.client.send(self.reservation, &self.candidate.upstream, self.request.clone());
-        let mut response = self.within(TimeLimit::FirstToken, head_limit, send).await?;
+        // A caller with less time than connecting may take is told apart from one whose request was sent.
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        let sent = (left <= timeouts.connect).then(Sent::default);
+        let request = self.request.clone();
+        let send = self.client.send(self.reservation, &self.candidate.upstream, request, sent.as_ref());
+        let mut response = match self.within(TimeLimit::FirstToken, head_limit, send).await {
+            Err(ProviderError::Timeout { provider, limit: TimeLimit::Total, after })
+                if sent.is_some_and(|sent| !sent.is_set()) =>
+            {
+                return Err(ProviderError::Timeout { provider, limit: TimeLimit::Unsent, after }.into());
+            }
+            response => response?,
+        };
         let upstream_request_id = ["x-request-id", "request-id"]
             .iter()
             .find_map(|name| response.headers.get(*name)?.to_str().ok())

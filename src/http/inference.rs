@@ -16,6 +16,7 @@ use crate::provider::ForwardedHeaders;
 
 use super::State;
 use super::dialect::{SOON, Told, ids};
+use super::hangup::Hangup;
 
 /// The longest that a body may take to arrive.
 const BODY_TIME_MAX: Duration = Duration::from_secs(30);
@@ -104,8 +105,15 @@ async fn inference(
     state.metrics.began();
     let running = Running(state.clone());
     let waiting = state.gateway.begin(&client.into_inner(), inbound);
-    match waiting.await {
-        Ok(Ok(answer)) => respond(answer, id, dialect, running),
+    let hangup = Hangup::of(&request);
+    let outcome = tokio::select! {
+        biased;
+        outcome = waiting => outcome,
+        // Nobody reads what is answered; the call learns by the end of the waiting.
+        () = hangup.noticed() => return HttpResponse::RequestTimeout().finish(),
+    };
+    match outcome {
+        Ok(Ok(answer)) => respond(answer, id, dialect, running, hangup),
         Ok(Err(refusal)) => {
             let Refusal { error, attempts, deployment } = refusal;
             let exhausted = attempts > 1 && matches!(error, GatewayError::Upstream(_));
@@ -305,7 +313,7 @@ async fn read_body(
     Ok(if rest.is_empty() { first.unwrap_or_default() } else { rest.freeze() })
 }
 
-fn respond(answer: Answer, id: RequestId, dialect: Dialect, running: Running) -> HttpResponse {
+fn respond(answer: Answer, id: RequestId, dialect: Dialect, running: Running, hangup: Hangup) -> HttpResponse {
     let mut response = HttpResponse::Ok();
     ids(&mut response, id);
     response.insert_header(("x-tollgate-provider", answer.deployment.provider.as_str()));
@@ -328,8 +336,13 @@ fn respond(answer: Answer, id: RequestId, dialect: Dialect, running: Running) ->
         }
         AnswerBody::Stream(pieces) => {
             response.insert_header(("x-accel-buffering", "no"));
-            let pieces = stream::unfold((pieces, running), |(mut pieces, running)| async move {
-                pieces.recv().await.map(|piece| (piece, (pieces, running)))
+            let pieces = stream::unfold((pieces, running, hangup), |(mut pieces, running, hangup)| async move {
+                let piece = tokio::select! {
+                    biased;
+                    piece = pieces.recv() => piece?,
+                    () = hangup.noticed() => return None,
+                };
+                Some((piece, (pieces, running, hangup)))
             });
             let bytes = pieces.map(move |piece| {
                 Ok::<_, actix_web::Error>(match piece {
