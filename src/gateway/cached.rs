@@ -9,6 +9,7 @@ use crate::cache::{
     AnswerEnd, Asked as Question, Cache, Directives, Entry, Fingerprint, Flight, Form, Joined, Leader, Mode, NewEntry,
     Prompt, Question as Fields, may_store, may_use,
 };
+use crate::content::Excerpt;
 use crate::domain::{CacheOutcome, Endpoint, EntryStatus, Picodollars, TokenUsage};
 use crate::routing::{Candidate, Plan};
 
@@ -158,6 +159,7 @@ impl Call {
         asked.facts.kept_from = Some(entry.facts.deployment.clone());
         let mut outcome = self.booked(EntryStatus::Settled, None, 200, None, None);
         outcome.saved = entry.facts.cost;
+        self.remember_answer(|| Excerpt::of(&body));
         self.count(&asked.facts, &outcome, Picodollars::ZERO, false);
         if let Err(unbooked) = self.gateway.parts().ledger.record(asked.facts.clone(), outcome) {
             tracing::warn!("an answer from the cache is not in the ledger: {unbooked}");
@@ -167,6 +169,7 @@ impl Call {
         self.answer(Answer {
             deployment: Some(entry.facts.deployment.clone()),
             attempts: 0,
+            budget_remaining: None,
             cache: CacheOutcome::Hit,
             kept: Some(kept),
             upstream_request_id: None,

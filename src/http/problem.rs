@@ -87,6 +87,8 @@ codes! {
     LedgerUnavailable = SERVICE_UNAVAILABLE, "ledger_unavailable";
     /// The settings can't be read or written.
     SettingsUnavailable = SERVICE_UNAVAILABLE, "settings_unavailable";
+    /// What is kept of calls can't be read or deleted.
+    ContentUnavailable = SERVICE_UNAVAILABLE, "content_unavailable";
 }
 
 /// An answer that says no, and what to do.
@@ -310,6 +312,7 @@ mod tests {
         503 busy
         503 ledger_unavailable
         503 settings_unavailable
+        503 content_unavailable
         "##);
     }
 

@@ -1,5 +1,6 @@
 //! One writer thread for a file: takes what queued, commits it as one transaction, answers.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -81,6 +82,17 @@ pub struct WriterOptions {
     pub gather_time: Duration,
     /// The first pause before a file that failed is opened again; doubles up to five seconds.
     pub reopen_pause: Duration,
+    /// What a panic over the file means.
+    pub on_panic: OnPanic,
+}
+
+/// What a panic of the writer means for the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnPanic {
+    /// The process ends: nobody may be served without this file.
+    Abort,
+    /// A write has failed like any other: everybody can be served without this file.
+    Recover,
 }
 
 /// A handle on the writer thread of one file, and on the file for reads.
@@ -331,10 +343,10 @@ impl<J: Journal> Run<J> {
                 kept = Some((since, count + taken));
                 continue;
             }
-            let written = match self.shared.database() {
-                Some(database) => write(&mut self.journal, &database),
+            let written = self.contained(|run| match run.shared.database() {
+                Some(database) => write(&mut run.journal, &database),
                 None => Err(redb::Error::DatabaseClosed),
-            };
+            });
             match written {
                 Ok(()) => self.journal.committed(),
                 Err(error) => {
@@ -354,6 +366,15 @@ impl<J: Journal> Run<J> {
         }
     }
 
+    /// Works on the file; a panic over it ends the process or is a failure, as the file's options have it.
+    fn contained<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, redb::Error>) -> Result<T, redb::Error> {
+        match self.sizes.on_panic {
+            OnPanic::Abort => work(self),
+            OnPanic::Recover => catch_unwind(AssertUnwindSafe(|| work(self)))
+                .unwrap_or_else(|_| Err(redb::Error::Corrupted("its pages contradict each other".to_owned()))),
+        }
+    }
+
     /// Opens the file again until a write goes through; refuses what arrives meanwhile. False: it is time to stop.
     fn recover(&mut self, error: &CommitError) -> bool {
         let mut pause = self.sizes.reopen_pause;
@@ -362,7 +383,8 @@ impl<J: Journal> Run<J> {
             pause = (pause * 2).min(REOPEN_PAUSE_MAX);
             // A stop ends the waiting, but not before one more attempt.
             let was_stopping = self.inbox.is_stopping;
-            match self.reopen() {
+            let reopened = self.contained(|run| Ok(run.reopen()));
+            match reopened.unwrap_or_else(|error| Err(error.to_string().into())) {
                 Ok(true) => return true,
                 Ok(false) => {}
                 Err(detail) => drop(self.shared.trouble.send_replace(Some(detail))),

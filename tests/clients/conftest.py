@@ -144,7 +144,7 @@ class Gateway:
 
     direct = False
 
-    def __init__(self, folder, upstream):
+    def __init__(self, folder, upstream, settings=""):
         self.folder = folder
         self.upstream = upstream
         # Bound and never listening: refused at once, and nobody else can take it.
@@ -152,7 +152,8 @@ class Gateway:
         self.dead.bind(("127.0.0.1", 0))
         self.data_dir = folder / "data"
         self.config = folder / "tollgate.toml"
-        self.config.write_text(configuration(upstream, self.dead.getsockname()[1], self.data_dir), encoding="utf-8")
+        text = configuration(upstream, self.dead.getsockname()[1], self.data_dir)
+        self.config.write_text(text + settings, encoding="utf-8")
         binary = pathlib.Path(os.environ.get("TOLLGATE_BIN", "target/debug/tollgate"))
         self.binary = str(binary if binary.is_absolute() else ROOT / binary)
         self.environment = {

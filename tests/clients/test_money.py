@@ -403,3 +403,27 @@ def test_a_call_without_a_limit_gets_one_where_a_budget_blocks(openai_options, g
     (entry,) = upstream.account(marker)
     sent = json.loads(upstream.request(entry)[1])
     assert sent.get("max_completion_tokens", sent.get("max_tokens")) == 4096
+
+
+def test_an_answer_tells_what_is_left_under_the_tightest_budget(openai_options, gateway, marker):
+    budgets = [
+        {"window": "day", "limitUsd": "1", "action": "block"},
+        {"window": "month", "limitUsd": "0.5", "action": "alert"},
+    ]
+    made = gateway.admin("/api/keys", "POST", {"name": f"left-{marker}", "budgets": budgets})
+    with openai.OpenAI(**{**openai_options, "api_key": made["key"]}) as client:
+        raw = client.chat.completions.with_raw_response
+        first = call_raw(raw, "openai/gpt-4o-mini", marker)
+        cost = Decimal(first.headers["x-tollgate-cost-usd"])
+        assert cost > 0
+        assert Decimal(first.headers["x-tollgate-budget-remaining-usd"]) == Decimal("0.5") - cost
+        streamed = call_raw(raw, "openai/gpt-4o-mini", marker, stream=True, max_tokens=10)
+        left = Decimal(streamed.headers["x-tollgate-budget-remaining-usd"])
+        assert Decimal("0.4") < left < Decimal("0.5") - cost, "what is held for the stream counts"
+    with openai.OpenAI(**openai_options) as client:
+        free = call_raw(client.chat.completions.with_raw_response, "openai/gpt-4o-mini", marker)
+        assert "x-tollgate-budget-remaining-usd" not in free.headers, "no budget applies"
+
+
+def call_raw(raw, model, marker, **options):
+    return raw.create(model=model, messages=[{"role": "user", "content": f"id:{marker} left"}], **options)

@@ -7,6 +7,7 @@
 mod admin;
 mod budgets;
 mod cache;
+mod content;
 mod costs;
 mod csv;
 mod entry;

@@ -4,7 +4,7 @@ use actix_web::web::route;
 
 use super::Answer::{Json, Nothing, Text};
 use super::Verb::{Delete, Get, Post, Put};
-use super::{RouteSpec, admin, budgets, cache, costs, keys, metrics, providers, requests, status, warm};
+use super::{RouteSpec, admin, budgets, cache, content, costs, keys, metrics, providers, requests, status, warm};
 use crate::http::guard::Access;
 use crate::http::{health, openapi};
 
@@ -90,9 +90,18 @@ pub const ROUTES: &[RouteSpec] = &[
     RouteSpec {
         path: "/api/requests/{id}",
         access: Access::OwnOrAdmin,
-        summary: "Shows one call with all its attempts. A virtual key sees its own.",
+        summary: "Shows one call with all its attempts, to admins with what is kept of it. A virtual key sees its own.",
         answer: Json("RequestDetail"),
         handler: || route().to(requests::show),
+        ..READ
+    },
+    RouteSpec {
+        verb: Delete,
+        path: "/api/content",
+        summary: "Deletes what is kept of the calls of a key, a session or a user; their entries stay.",
+        parameters: content::PARAMETERS,
+        answer: Json("Deleted"),
+        handler: || route().to(content::delete),
         ..READ
     },
     RouteSpec {

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::budgets::{percent_used, standings};
 use super::cache::CacheJson;
+use super::content::ContentStateJson;
 use super::input::Params;
 use crate::budget::Standing;
 use crate::domain::{Picodollars, Window};
@@ -21,6 +22,7 @@ struct StatusJson {
     budget: BudgetsJson,
     queue: QueueJson,
     providers: Vec<ProviderJson>,
+    content: ContentStateJson,
 }
 
 /// The budgets over everything; null where none is set.
@@ -99,5 +101,6 @@ pub(super) async fn show(state: web::Data<State>, request: HttpRequest) -> Resul
         budget: BudgetsJson { daily: of(Window::Day), monthly: of(Window::Month) },
         queue: QueueJson::of(&state),
         providers: state.config.providers.iter().map(provider).collect(),
+        content: ContentStateJson::of(&state.gateway.parts().content),
     }))
 }

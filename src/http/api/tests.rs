@@ -12,7 +12,7 @@ mod server;
 
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::HeaderMap;
@@ -26,6 +26,7 @@ use crate::budget::Budgets;
 use crate::cache::Cache;
 use crate::catalog::Catalog;
 use crate::config::Config;
+use crate::content::{Content, ContentOptions};
 use crate::domain::{CacheOutcome, CostBasis, Endpoint, EntryStatus, Picodollars, RequestId, RequestIds, TokenUsage};
 use crate::gateway::{Gateway, Parts, UpstreamClient};
 use crate::http::guard::{CSRF_HEADER, SESSION_COOKIE_PLAIN};
@@ -126,6 +127,20 @@ impl Fixture {
 
     fn with(settings: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        let bodies = Config::from_toml(settings).unwrap_or_else(|problems| panic!("{problems}")).log.bodies;
+        let options = ContentOptions {
+            commit_interval: Duration::ZERO,
+            ..ContentOptions::new(folder.path().join("content.redb"), bodies, Vec::new())
+        };
+        Self::over(folder, settings, Content::open(options))
+    }
+
+    /// The same with contents that are kept elsewhere.
+    fn with_content(settings: &str, content: Content) -> Self {
+        Self::over(tempfile::tempdir().unwrap(), settings, content)
+    }
+
+    fn over(folder: tempfile::TempDir, settings: &str, content: Content) -> Self {
         let config = Arc::new(Config::from_toml(settings).unwrap_or_else(|problems| panic!("{problems}")));
         let clock = Clock::manual(noon());
         let options = OpenOptions { path: folder.path().join("settings.redb"), name: "settings", cache_bytes: 1 << 20 };
@@ -154,6 +169,7 @@ impl Fixture {
             budgets: Arc::clone(&budgets),
             cache: Arc::new(Cache::new(&config.cache)),
             keys: Arc::clone(&keys),
+            content: Arc::new(content),
             metrics: Arc::clone(&metrics),
             clock: clock.clone(),
             tasks: tasks.clone(),
@@ -269,6 +285,7 @@ impl Fixture {
             deployment: "sandbox/sandbox-small".parse().unwrap(),
             ceiling: Picodollars::from_dollars(1),
             charges: Vec::new(),
+            watched: Vec::new(),
             started_ms: 2,
         };
         let reservation = self.state.ledger.reserve(facts, planned).await.unwrap();

@@ -126,6 +126,7 @@ async fn call(
             ..ForwardedHeaders::default()
         },
         opaque: None,
+        session: None,
         client_request_id: None,
         operation: "chat".into(),
         tags: key.tags.iter().map(|(name, value)| (name.as_str().into(), value.as_str().into())).collect(),

@@ -24,6 +24,7 @@ const SIZES: WriterOptions = WriterOptions {
     batch_max: 64,
     gather_time: Duration::ZERO,
     reopen_pause: Duration::from_millis(1),
+    on_panic: OnPanic::Abort,
 };
 
 fn open_with(disk: &Disk, zone: TimeZone, acknowledge: Acknowledge) -> Ledger {
@@ -80,7 +81,7 @@ fn planned(ceiling: i128, charges: Vec<Charge>) -> Planned {
 
 fn planned_for(deployment: &str, ceiling: i128, charges: Vec<Charge>) -> Planned {
     let deployment: Deployment = deployment.parse().unwrap();
-    Planned { deployment, ceiling: Picodollars::new(ceiling), charges, started_ms: 0 }
+    Planned { deployment, ceiling: Picodollars::new(ceiling), charges, watched: Vec::new(), started_ms: 0 }
 }
 
 fn attempt(deployment: &str, cost: i128) -> Attempt {

@@ -29,7 +29,7 @@ pub use overview::{
     Attention, AttentionItem, BudgetLine, BudgetsCard, LiveUpdate, OverviewPage, ProviderLine, ProvidersCard, SpendCard,
 };
 pub use parts::{Badge, Card, Choice, Field, Kpi, Link, Notice, Phrase, RequestRow, Select, SelectOption, Tone};
-pub use request::{CostLine, CostLines, Detail, RequestPage, TimelineStep, UsageLine};
+pub use request::{CostLine, CostLines, Detail, KeptText, RequestPage, TimelineStep, UsageLine};
 pub use requests::{Filters, Pager, RequestsPage};
 pub use welcome::{FirstCall, FirstCallFacts, ProviderState, WelcomePage};
 
