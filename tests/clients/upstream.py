@@ -16,7 +16,8 @@ after them and marks the request in the account); with none of them the answer i
     refuse:SOME_WORDS        refuses in these words
     filtered                 what a content filter stopped
     error:429;times=1        an error status; retry-after=, retry-after-ms=, should-retry=, type=, code=, param=,
-                             message=; `times` fails only the first so many attempts with this message
+                             message= (underscores are spaces); `times`
+                             fails only the first so many attempts with this message
     usage:in=9,read=0,write5m=0,write1h=0,out=5,reasoning=0     the usage to report (any may be left out)
     tier:priority            the service tier that the answer claims to be billed at
     no-usage negative-usage  reports none, or counts below zero
@@ -560,7 +561,7 @@ class Provider(http.server.BaseHTTPRequestHandler):
             body = self._error_body(status, "The request failed as it was told to.", None, None, None)
         for option in ("type", "code", "param", "message"):
             if option in options:
-                body["error"][option] = options[option]
+                body["error"][option] = options[option].replace("_", " ") if option == "message" else options[option]
         headers = self._request_headers()
         for option, header in (
             ("retry-after", "retry-after"),
