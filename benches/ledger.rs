@@ -74,6 +74,7 @@ fn facts(at: usize) -> CallFacts {
         requested_model: "gpt-5".parse().unwrap(),
         stream: true,
         cache: CacheOutcome::Miss,
+        kept_from: None,
         client_request_id: None,
         tags: vec![("env".into(), "production".into())],
     }

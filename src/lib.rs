@@ -48,6 +48,7 @@
 
 pub mod app;
 pub mod budget;
+pub mod cache;
 pub mod catalog;
 pub mod config;
 pub mod dialect;

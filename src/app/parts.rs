@@ -9,6 +9,7 @@ use anyhow::{Context as _, anyhow};
 use super::folder::DataFolder;
 use super::price_file;
 use crate::budget::Budgets;
+use crate::cache::Cache;
 use crate::config::{Config, Durability, ProviderConfig};
 use crate::domain::{ProviderKind, RequestIds};
 use crate::gateway::{self, Gateway};
@@ -61,6 +62,7 @@ impl Parts {
             router,
             ledger: Arc::clone(&ledger),
             budgets: Arc::clone(&budgets),
+            cache: Arc::new(Cache::new(&config.cache)),
             keys: Arc::clone(&keys),
             metrics: Arc::clone(&metrics),
             clock: clock.clone(),

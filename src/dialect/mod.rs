@@ -1,11 +1,13 @@
 //! Conversations as they stand on the wire: three shapes, each to and from the one neutral form of [`crate::domain::chat`].
 //!
 //! [`chat`] is OpenAI's chat completions, [`messages`] Anthropic's, [`responses`] OpenAI's Responses. Only a call whose client and provider speak
-//! different shapes comes here; everything else passes through as bytes. Each shape is a folder: `wire` has its serde types, `request`
+//! different shapes comes here; everything else passes through as bytes. [`embeddings`] only changes how
+//! vectors are written. Each shape is a folder: `wire` has its serde types, `request`
 //! reads and writes requests, `answer` whole answers and streams. Nothing here knows of calls, money or sockets. What
 //! can't be said in the other shape is an [`Untranslatable`] that names the client's field; nothing is dropped in silence.
 
 pub mod chat;
+pub mod embeddings;
 pub mod messages;
 pub mod responses;
 pub mod sse;

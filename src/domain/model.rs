@@ -126,12 +126,32 @@ closed_list!(
 );
 
 closed_list!(
-    /// An inference path that a call came in by.
+    /// An inference path that a call came in by. New ones go to the end: stored rows keep the place in this list.
     Endpoint {
         /// `POST /v1/chat/completions`.
         ChatCompletions = "chat.completions",
         /// `POST /v1/messages`.
         Messages = "messages",
+        /// `POST /v1/responses`.
+        Responses = "responses",
+        /// `POST /v1/completions`.
+        Completions = "completions",
+        /// `POST /v1/embeddings`.
+        Embeddings = "embeddings",
+        /// `POST /v1/messages/count_tokens`.
+        CountTokens = "messages.count_tokens",
+        /// Images, at `/v1/images/…`.
+        Images = "images",
+        /// Speech and transcriptions, at `/v1/audio/…`.
+        Audio = "audio",
+        /// `POST /v1/moderations`.
+        Moderations = "moderations",
+        /// OpenAI's files, at `/v1/files…`.
+        Files = "files",
+        /// OpenAI's batches, at `/v1/batches…`.
+        Batches = "batches",
+        /// Anthropic's batches, at `/v1/messages/batches…`.
+        MessageBatches = "messages.batches",
     }
 );
 
@@ -139,9 +159,48 @@ impl Endpoint {
     /// The dialect that the path belongs to.
     pub const fn dialect(self) -> Dialect {
         match self {
-            Self::ChatCompletions => Dialect::OpenAi,
-            Self::Messages => Dialect::Anthropic,
+            Self::Messages | Self::CountTokens | Self::MessageBatches => Dialect::Anthropic,
+            Self::ChatCompletions
+            | Self::Responses
+            | Self::Completions
+            | Self::Embeddings
+            | Self::Images
+            | Self::Audio
+            | Self::Moderations
+            | Self::Files
+            | Self::Batches => Dialect::OpenAi,
         }
+    }
+
+    /// The path, or the one that its paths begin with.
+    pub const fn path(self) -> &'static str {
+        match self {
+            Self::ChatCompletions => "/v1/chat/completions",
+            Self::Messages => "/v1/messages",
+            Self::Responses => "/v1/responses",
+            Self::Completions => "/v1/completions",
+            Self::Embeddings => "/v1/embeddings",
+            Self::CountTokens => "/v1/messages/count_tokens",
+            Self::Images => "/v1/images",
+            Self::Audio => "/v1/audio",
+            Self::Moderations => "/v1/moderations",
+            Self::Files => "/v1/files",
+            Self::Batches => "/v1/batches",
+            Self::MessageBatches => "/v1/messages/batches",
+        }
+    }
+
+    /// Whether it carries a conversation, which can be translated between dialects.
+    pub const fn is_conversation(self) -> bool {
+        matches!(self, Self::ChatCompletions | Self::Messages | Self::Responses)
+    }
+
+    /// Whether its calls pass through unread: bodies of any form, no tokens to count beforehand.
+    pub const fn is_opaque(self) -> bool {
+        matches!(
+            self,
+            Self::Images | Self::Audio | Self::Moderations | Self::Files | Self::Batches | Self::MessageBatches
+        )
     }
 }
 

@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use http::HeaderValue;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::cache::Directives;
 use crate::domain::{CacheOutcome, Deployment, Endpoint, Picodollars, RequestId};
 use crate::keys::VirtualKey;
 use crate::ledger::Reservation;
-use crate::provider::{Client, ForwardedHeaders};
+use crate::provider::{Client, ForwardedHeaders, Opaque};
 
 use super::error::GatewayError;
 
@@ -30,6 +32,8 @@ pub struct Inbound {
     pub caller: Arc<VirtualKey>,
     /// The body.
     pub body: Bytes,
+    /// How it was made, where the path doesn't say it all.
+    pub opaque: Option<Opaque>,
     /// What goes on of its headers.
     pub headers: ForwardedHeaders,
     /// The client's own id of the call.
@@ -40,6 +44,8 @@ pub struct Inbound {
     pub tags: Vec<(Arc<str>, Arc<str>)>,
     /// When it arrived.
     pub arrived: Instant,
+    /// What the client says about the cache.
+    pub cache: Directives,
     /// A limit on the whole call that is shorter than the provider's.
     pub timeout: Option<Duration>,
 }
@@ -70,16 +76,31 @@ impl From<GatewayError> for Refusal {
 /// A call that is answered.
 #[derive(Debug)]
 pub struct Answer {
-    /// Which deployment answers.
-    pub deployment: Deployment,
+    /// Which deployment answers; absent where the gateway does.
+    pub deployment: Option<Deployment>,
     /// How many attempts were made.
     pub attempts: u32,
     /// What the response cache did.
     pub cache: CacheOutcome,
+    /// Which kept answer it is, where it is one.
+    pub kept: Option<KeptAnswer>,
     /// The provider's own id of the request.
     pub upstream_request_id: Option<Arc<str>>,
+    /// Whether the answer is an estimate of the gateway's own.
+    pub estimated: bool,
+    /// What of the request the provider's dialect could not use, and was left out.
+    pub dropped: Vec<&'static str>,
     /// The answer itself.
     pub body: AnswerBody,
+}
+
+/// An answer that the cache gave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptAnswer {
+    /// How long ago it was kept.
+    pub age: Duration,
+    /// The name of its entry.
+    pub entry: String,
 }
 
 /// The body of an answer.
@@ -87,8 +108,10 @@ pub struct Answer {
 pub enum AnswerBody {
     /// All of it, booked already.
     Whole {
-        /// The bytes as they came.
+        /// The bytes, as they came where the dialect is the same.
         bytes: Bytes,
+        /// Their type, where it isn't JSON.
+        content_type: Option<HeaderValue>,
         /// What it cost; absent where no price is known.
         cost: Option<Picodollars>,
     },

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use http::HeaderValue;
 use tokio::time::timeout;
 
 use crate::dialect::sse::RecordSplitter;
@@ -31,7 +32,7 @@ pub(super) struct Try<'a> {
 /// An answer that will go out.
 pub(super) enum Begun {
     /// All of it.
-    Whole { bytes: Bytes, whole: Whole, upstream_request_id: Option<Arc<str>> },
+    Whole { bytes: Bytes, content_type: Option<HeaderValue>, whole: Whole, upstream_request_id: Option<Arc<str>> },
     /// A stream whose first content has come.
     Stream(Box<Flow>),
 }
@@ -101,7 +102,7 @@ impl Try<'_> {
             .filter(|id| id.len() <= 128)
             .map(Arc::from);
         let dialect = self.request.endpoint.dialect();
-        let decoder = decoder(dialect);
+        let decoder = decoder(self.request.endpoint);
         let failed = |error, progress| Failed { error, progress, upstream_request_id: upstream_request_id.clone() };
         if !(200..300).contains(&response.status) {
             let body = timeout(timeouts.idle, response.body.beginning()).await.unwrap_or_default();
@@ -114,7 +115,8 @@ impl Try<'_> {
             let read = self.within(TimeLimit::Idle, timeouts.total, response.body.whole());
             let bytes = read.await.map_err(|error| failed(error, None))?;
             let whole = decoder.whole(&self.provider(), &bytes).map_err(|error| failed(error, None))?;
-            return Ok(Begun::Whole { bytes, whole, upstream_request_id });
+            let content_type = response.headers.remove(http::header::CONTENT_TYPE);
+            return Ok(Begun::Whole { bytes, content_type, whole, upstream_request_id });
         }
         if !is_stream {
             let shown = content_type.unwrap_or("no content type").chars().take(100).collect::<String>();

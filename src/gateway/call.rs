@@ -3,21 +3,22 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
-use crate::domain::{CacheOutcome, CostBasis, Deployment, EntryStatus, ModelId};
-use crate::ledger::{CallFacts, Outcome as Booked, Reservation};
-use crate::provider::ProviderError;
-use crate::routing::{Candidate, Health};
+use crate::dialect::Untranslatable;
+use crate::domain::chat::ChatRequest;
+use crate::domain::{CacheOutcome, Deployment, Endpoint, ModelId};
+use crate::ledger::CallFacts;
+use crate::routing::{Candidate, Plan, RouteError};
 
 use super::Gateway;
-use super::answer::{Answer, AnswerBody, Inbound, Outcome, PIECES_LEN, Piece, Refusal, UpstreamClient};
-use super::attempt::{Begun, Flow};
-use super::booking::{AttemptEnd, Evidence};
+use super::answer::{Inbound, Outcome, Refusal, UpstreamClient};
+use super::attempt::Begun;
+use super::cached::Looked;
 use super::envelope::Envelope;
 use super::error::GatewayError;
-use super::fallback::Committed;
-use super::relay::{Ended, Rules, relay};
+use super::prepare::Asked;
+use super::translation;
 
 /// A call on its way.
 pub(super) struct Call {
@@ -41,19 +42,42 @@ impl Call {
     }
 
     async fn serve(&mut self) -> Result<(), GatewayError> {
+        if self.inbound.endpoint.is_opaque() {
+            return self.serve_opaque().await;
+        }
         let body = self.inbound.body.clone();
         let envelope = Envelope::parse(&body, self.inbound.endpoint)?;
         self.may_ask_for(&envelope.model)?;
-        let plan = self.gateway.router().plan(&envelope.model, self.inbound.endpoint, Instant::now())?;
         let facts = self.facts(&envelope)?;
-        let committed = self.attempt_in_order(&envelope, &facts, &plan).await?;
+        let plan = match self.gateway.router().plan(&envelope.model, self.inbound.endpoint, Instant::now()) {
+            Err(RouteError::NotServed { .. }) if self.inbound.endpoint == Endpoint::CountTokens => {
+                return self.count_here(facts);
+            }
+            plan => plan?,
+        };
+        let mut asked = Asked { envelope, facts, conversation: None };
+        let keep = match self.look_up(&mut asked, &plan).await? {
+            Looked::Answered => return Ok(()),
+            Looked::Keep(keep) => Some(keep),
+            Looked::Apart => None,
+        };
+        asked.conversation = self.conversation(&body, &plan);
+        let committed = self.attempt_in_order(&asked, &plan).await?;
         match committed.begun {
-            Begun::Whole { .. } => self.answer_whole(&facts, committed).await,
-            Begun::Stream(_) => self.answer_stream(&envelope, &facts, committed).await,
+            Begun::Whole { .. } => self.answer_whole(&asked, committed, keep).await,
+            Begun::Stream(_) => self.answer_stream(&asked, committed, keep).await,
         }
     }
 
-    fn may_ask_for(&self, model: &str) -> Result<(), GatewayError> {
+    /// The request without a dialect, where a candidate speaks another than the client.
+    fn conversation(&self, body: &[u8], plan: &Plan) -> Option<Result<ChatRequest, Untranslatable>> {
+        let endpoint = self.inbound.endpoint;
+        let is_other = |candidate: &Candidate| candidate.upstream.provider().asked_at(endpoint) != Some(endpoint);
+        let version = self.inbound.headers.anthropic_version.as_deref();
+        plan.candidates.iter().any(is_other).then(|| translation::read(endpoint, body, version))
+    }
+
+    pub(super) fn may_ask_for(&self, model: &str) -> Result<(), GatewayError> {
         let caller = &self.inbound.caller;
         if caller.allows_model(model) {
             return Ok(());
@@ -62,7 +86,7 @@ impl Call {
         Err(GatewayError::ModelNotAllowed { model: model.chars().take(128).collect(), allowed })
     }
 
-    fn facts(&self, envelope: &Envelope<'_>) -> Result<CallFacts, GatewayError> {
+    pub(super) fn facts(&self, envelope: &Envelope<'_>) -> Result<CallFacts, GatewayError> {
         let inbound = &self.inbound;
         let requested_model = ModelId::new(&envelope.model)
             .map_err(|error| GatewayError::Field { param: "model", message: error.to_string() })?;
@@ -76,6 +100,7 @@ impl Call {
             requested_model,
             stream: envelope.stream,
             cache: CacheOutcome::Bypass,
+            kept_from: None,
             client_request_id: inbound.client_request_id.clone(),
             tags: inbound.tags.clone(),
         })
@@ -84,99 +109,5 @@ impl Call {
     /// Whether somebody still waits for the answer's head.
     pub(super) fn has_client(&self) -> bool {
         self.head.as_ref().is_some_and(|head| !head.is_closed())
-    }
-
-    async fn answer_whole(&mut self, facts: &CallFacts, committed: Committed) -> Result<(), GatewayError> {
-        let Committed { candidate, reservation, began, begun, place } = committed;
-        drop(place);
-        let Begun::Whole { bytes, whole, upstream_request_id } = begun else { return Err(GatewayError::Internal) };
-        let bill = self.bill(&candidate, &Evidence::whole(&whole, &self.inbound.body));
-        let cost = (bill.basis != CostBasis::Unpriced).then_some(bill.cost);
-        let end = AttemptEnd {
-            reserved: reservation.worst_case(),
-            began,
-            first_content: None,
-            upstream_request_id: upstream_request_id.clone(),
-        };
-        let attempt = end.billed(bill, 200, None);
-        let left = !self.has_client();
-        let outcome = self.booked(
-            EntryStatus::Settled,
-            left.then_some("client_left"),
-            if left { 0 } else { 200 },
-            Some(attempt),
-            None,
-        );
-        self.settle(facts, reservation, outcome).await?;
-        self.hand_over(&candidate, upstream_request_id, AnswerBody::Whole { bytes, cost });
-        Ok(())
-    }
-
-    fn hand_over(&mut self, candidate: &Candidate, upstream_request_id: Option<Arc<str>>, body: AnswerBody) {
-        if let Some(head) = self.head.take() {
-            let answer = Answer {
-                deployment: candidate.deployment.clone(),
-                attempts: self.attempts,
-                cache: CacheOutcome::Bypass,
-                upstream_request_id,
-                body,
-            };
-            let _ = head.send(Ok(answer));
-        }
-    }
-
-    async fn answer_stream(
-        &mut self,
-        envelope: &Envelope<'_>,
-        facts: &CallFacts,
-        committed: Committed,
-    ) -> Result<(), GatewayError> {
-        let Committed { candidate, reservation, began, begun, place } = committed;
-        let Begun::Stream(mut flow) = begun else { return Err(GatewayError::Internal) };
-        let (pieces, receiver) = mpsc::channel(PIECES_LEN);
-        self.hand_over(&candidate, flow.upstream_request_id.clone(), AnswerBody::Stream(receiver));
-        let rules = Rules {
-            strip_usage: envelope.usage_unasked(),
-            deadline: self.deadline(&candidate),
-            on_disconnect: self.gateway.parts().config.streams.on_disconnect,
-            drain_usd_max: self.gateway.parts().config.streams.drain_usd_max,
-            drains: self.gateway.drains(),
-        };
-        let mut ended = relay(&mut flow, &candidate, &rules, &pieces).await;
-        ended.error = ended.error.map(|error| candidate.upstream.redacted(error));
-        drop(place);
-        if ended.error.as_ref().is_some_and(ProviderError::is_ill_health) {
-            self.gateway.router().health().note(&candidate.deployment, Health::Ill, Instant::now());
-        }
-        let outcome = self.stream_outcome(&candidate, &reservation, began, &flow, &ended);
-        let settled = self.settle(facts, reservation, outcome).await;
-        let last = match (settled, ended.error) {
-            (Err(error), _) => Piece::Failed(error),
-            (Ok(()), Some(error)) => Piece::Failed(error.into()),
-            (Ok(()), None) => Piece::Bytes(ended.last),
-        };
-        let _ = pieces.send(last).await;
-        Ok(())
-    }
-
-    fn stream_outcome(
-        &self,
-        candidate: &Candidate,
-        reservation: &Reservation,
-        began: Instant,
-        flow: &Flow,
-        ended: &Ended,
-    ) -> Booked {
-        let bill = self.bill(candidate, &Evidence::stream(&flow.progress, &self.inbound.body));
-        let end = AttemptEnd {
-            reserved: reservation.worst_case(),
-            began,
-            first_content: Some(flow.first_content),
-            upstream_request_id: flow.upstream_request_id.clone(),
-        };
-        let attempt = end.billed(bill, 200, ended.error.as_ref());
-        let code = ended.error.as_ref().map(ProviderError::code).or(ended.client_left.then_some("client_left"));
-        let http_status = if ended.client_left { 0 } else { 200 };
-        self.booked(EntryStatus::Settled, code, http_status, Some(attempt), Some(flow.first_content))
     }
 }

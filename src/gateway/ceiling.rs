@@ -32,8 +32,17 @@ pub(super) enum NoBound {
     Media,
 }
 
-/// The bound of a call. With `binding`, a budget depends on it: what has no bound is refused, and an absent cap is written.
-pub(super) fn ceiling(envelope: &Envelope<'_>, facts: Option<&ModelFacts>, binding: bool) -> Result<Ceiling, NoBound> {
+/// The bound of a call whose body has so many bytes. With `binding`, a budget depends on it: what has no bound is refused, and
+/// an absent cap is written.
+pub(super) fn ceiling(
+    envelope: &Envelope<'_>,
+    body_len: usize,
+    facts: Option<&ModelFacts>,
+    binding: bool,
+) -> Result<Ceiling, NoBound> {
+    if envelope.is_free {
+        return Ok(Ceiling { cost: Picodollars::ZERO, output_cap: None });
+    }
     let Some(facts) = facts else {
         return if binding {
             Err(NoBound::Unpriced)
@@ -41,6 +50,9 @@ pub(super) fn ceiling(envelope: &Envelope<'_>, facts: Option<&ModelFacts>, bindi
             Ok(Ceiling { cost: Picodollars::ZERO, output_cap: None })
         };
     };
+    if facts.prices.is_free() && facts.prices.web_search().is_none() {
+        return Ok(Ceiling { cost: Picodollars::ZERO, output_cap: None });
+    }
     let extras = envelope.extras;
     if binding && (extras.unbounded_tool || (extras.searches > 0 && facts.prices.web_search().is_none())) {
         return Err(NoBound::Tool);
@@ -49,7 +61,7 @@ pub(super) fn ceiling(envelope: &Envelope<'_>, facts: Option<&ModelFacts>, bindi
         return Err(NoBound::Media);
     }
     let context = facts.context.unwrap_or(u64::MAX);
-    let text = envelope.text_tokens_max().saturating_add(extras.images.saturating_mul(IMAGE_TOKENS_MAX));
+    let text = text_tokens_max(body_len).saturating_add(extras.images.saturating_mul(IMAGE_TOKENS_MAX));
     // A provider takes no more than the model's context, whatever is in it; each search reads it all again.
     let one_reading = if extras.media { context } else { text.min(context) };
     let readings = extras.searches.saturating_add(1);
@@ -58,7 +70,7 @@ pub(super) fn ceiling(envelope: &Envelope<'_>, facts: Option<&ModelFacts>, bindi
     let (output, output_cap) = match envelope.output_cap {
         Some(cap) => (cap.min(model_max), None),
         None if binding => {
-            let cap = OUTPUT_CAP_DEFAULT.min(model_max);
+            let cap = envelope.output_cap_own.unwrap_or(OUTPUT_CAP_DEFAULT).min(model_max);
             (cap, Some(cap))
         }
         None => (facts.max_output.unwrap_or(OUTPUT_UNKNOWN), None),
@@ -72,6 +84,13 @@ pub(super) fn ceiling(envelope: &Envelope<'_>, facts: Option<&ModelFacts>, bindi
     Ok(Ceiling { cost, output_cap })
 }
 
+/// An upper bound of the text tokens of a request: a byte-level tokenizer makes at most one of each byte.
+fn text_tokens_max(body_len: usize) -> u64 {
+    /// What providers add around messages and tools.
+    const OVERHEAD_TOKENS: u64 = 1_024;
+    body_len as u64 + OVERHEAD_TOKENS
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -81,7 +100,7 @@ mod tests {
     fn check(body: &str, binding: bool, expected: Result<(&str, Option<u64>), NoBound>) {
         let facts = Catalog::builtin().find(&ProviderName::new("openai").unwrap(), "openai", "gpt-4o-mini");
         let envelope = Envelope::parse(body.as_bytes(), Endpoint::ChatCompletions).unwrap();
-        let bound = ceiling(&envelope, facts.as_deref(), binding);
+        let bound = ceiling(&envelope, body.len(), facts.as_deref(), binding);
         let bound = bound.map(|bound| (bound.cost.to_string(), bound.output_cap));
         assert_eq!(bound, expected.map(|(cost, cap)| (cost.to_owned(), cap)));
     }
@@ -105,8 +124,8 @@ mod tests {
     fn what_has_no_bound_is_refused_under_a_budget() {
         check(r#"{"model":"a","web_search_options":{}}"#, true, Err(NoBound::Tool));
         let envelope = Envelope::parse(br#"{"model":"a"}"#, Endpoint::ChatCompletions).unwrap();
-        assert_eq!(ceiling(&envelope, None, true), Err(NoBound::Unpriced));
-        assert_eq!(ceiling(&envelope, None, false).map(|bound| bound.cost), Ok(Picodollars::ZERO));
+        assert_eq!(ceiling(&envelope, 13, None, true), Err(NoBound::Unpriced));
+        assert_eq!(ceiling(&envelope, 13, None, false).map(|bound| bound.cost), Ok(Picodollars::ZERO));
     }
 
     #[test]

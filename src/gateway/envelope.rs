@@ -8,13 +8,15 @@ use bytes::{Bytes, BytesMut};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::domain::Endpoint;
 use crate::domain::json::{Member, members};
-use crate::domain::{Dialect, Endpoint};
 
 use super::error::GatewayError;
 
 /// The largest cap on output that is believed; beyond any model's.
 const OUTPUT_CAP_MAX: u64 = 1_000_000_000;
+/// The cap of the older completions where none is named, as OpenAI documents it.
+const COMPLETION_TOKENS_OWN: u64 = 16;
 /// Answers that one call may ask for.
 const CHOICES_MAX: u64 = 128;
 
@@ -23,11 +25,16 @@ const CHOICES_MAX: u64 = 128;
 pub(super) struct Envelope<'a> {
     /// The name that the client asked for.
     pub(super) model: Cow<'a, str>,
-    model_span: Range<usize>,
+    /// Where it stands in the body; nowhere in a body that names none.
+    model_span: Option<Range<usize>>,
+    /// Whether the model's name stands there without quotes, as in a form.
+    bare_model: bool,
     /// Whether the answer shall be a stream.
     pub(super) stream: bool,
     /// The client's own cap on output tokens.
     pub(super) output_cap: Option<u64>,
+    /// The cap that the provider itself takes where none is named, on paths that have one.
+    pub(super) output_cap_own: Option<u64>,
     /// How many answers are asked for.
     pub(super) choices: u64,
     /// What the provider may do beside reading and writing text.
@@ -36,6 +43,10 @@ pub(super) struct Envelope<'a> {
     pub(super) service_tier: Option<Cow<'a, str>>,
     /// Whether a speed was asked for that may cost more.
     pub(super) fast: bool,
+    /// Whether it changes what the provider remembers, so that it is not the same a second time.
+    pub(super) changes_state: bool,
+    /// Whether nothing has to be paid for it.
+    pub(super) is_free: bool,
     usage: UsageWish<'a>,
     body_len: usize,
 }
@@ -107,15 +118,21 @@ impl<'a> Envelope<'a> {
                 count(member, if name == "n" { "n" } else { "best_of" }, CHOICES_MAX).map(|n| choices.max(n))
             }
         })?;
-        let mut output_cap = None;
-        for name in ["max_completion_tokens", "max_tokens"] {
+        let choices = match find("prompt").filter(|_| endpoint == Endpoint::Completions) {
+            Some(prompt) => choices.saturating_mul(prompts(prompt)),
+            None => choices,
+        };
+        // What makes no output is capped already.
+        let mut output_cap = matches!(endpoint, Endpoint::Embeddings | Endpoint::CountTokens).then_some(0);
+        for name in cap_fields(endpoint) {
             if let Some(member) = find(name) {
                 let cap = count_or_zero(member, name, OUTPUT_CAP_MAX)?;
                 output_cap = Some(output_cap.map_or(cap, |known: u64| known.max(cap)));
             }
         }
-        let usage = match (endpoint.dialect(), stream, find("stream_options")) {
-            (Dialect::Anthropic, ..) | (_, false, _) => UsageWish::NotNeeded,
+        let asks_for_usage = matches!(endpoint, Endpoint::ChatCompletions | Endpoint::Completions);
+        let usage = match (asks_for_usage, stream, find("stream_options")) {
+            (false, ..) | (_, false, _) => UsageWish::NotNeeded,
             (_, true, None) => match members.iter().find(|member| member.name == "stream_options") {
                 None => UsageWish::Absent,
                 Some(null) => UsageWish::Options { span: null.span.clone(), value: "{}" },
@@ -130,25 +147,60 @@ impl<'a> Envelope<'a> {
                 }
             }
         };
+        let mut extras = extras(body, find("tools"), find("web_search_options").is_some());
+        // What the provider remembers is read again, and nobody here knows how much it is.
+        extras.media |= ["previous_response_id", "conversation"].iter().any(|name| find(name).is_some());
+        extras.media |= endpoint == Endpoint::Responses && find("prompt").is_some();
+        // An answer that is not waited for has no end that could be booked.
+        let in_background = find("background").is_some_and(|member| member.value == "true");
+        extras.unbounded_tool |= in_background;
         Ok(Self {
-            model_span: model.span.clone(),
+            model_span: Some(model.span.clone()),
+            bare_model: false,
             model: name,
             stream,
             output_cap,
+            output_cap_own: (endpoint == Endpoint::Completions).then_some(COMPLETION_TOKENS_OWN),
             choices,
-            extras: extras(body, find("tools"), find("web_search_options").is_some()),
+            extras,
             service_tier: find("service_tier").and_then(string),
             fast: find("speed").is_some(),
+            changes_state: find("conversation").is_some() || in_background,
+            is_free: endpoint == Endpoint::CountTokens,
             usage,
             body_len: body.len(),
         })
     }
 
-    /// An upper bound of the text tokens of the request: a byte-level tokenizer makes at most one of each byte.
-    pub(super) fn text_tokens_max(&self) -> u64 {
-        /// What providers add around messages and tools.
-        const OVERHEAD_TOKENS: u64 = 1_024;
-        self.body_len as u64 + OVERHEAD_TOKENS
+    /// Of a body that is not read. What it may cost is not known, unless it only reads what is there.
+    pub(super) fn opaque(model: Cow<'a, str>, model_span: Option<Range<usize>>, body: &[u8], reads_only: bool) -> Self {
+        let bare_model = model_span.as_ref().is_some_and(|span| body.get(span.start) != Some(&b'"'));
+        Self {
+            model,
+            model_span,
+            bare_model,
+            stream: false,
+            output_cap: None,
+            output_cap_own: None,
+            choices: 1,
+            extras: Extras { unbounded_tool: true, ..Extras::default() },
+            service_tier: None,
+            fast: false,
+            changes_state: true,
+            is_free: reads_only,
+            usage: UsageWish::NotNeeded,
+            body_len: body.len(),
+        }
+    }
+
+    /// Bytes of the body.
+    pub(super) fn body_len(&self) -> usize {
+        self.body_len
+    }
+
+    /// Whether the client asked for usage at the end of its stream, where that has to be asked for.
+    pub(super) fn usage_asked(&self) -> bool {
+        self.usage == UsageWish::Asked
     }
 
     /// Whether usage has to be asked for on the client's behalf, and taken out of the stream again.
@@ -160,8 +212,8 @@ impl<'a> Envelope<'a> {
     pub(super) fn splice(&self, body: &Bytes, splices: &Splices<'_>) -> Bytes {
         let mut changes: Vec<(Range<usize>, String)> = Vec::new();
         let mut added = String::new();
-        if let Some(model) = splices.model.filter(|model| *model != self.model) {
-            changes.push((self.model_span.clone(), quoted(model)));
+        if let Some((model, span)) = splices.model.filter(|model| *model != self.model).zip(self.model_span.clone()) {
+            changes.push((span, if self.bare_model { model.to_owned() } else { quoted(model) }));
         }
         if let Some((name, cap)) = splices.output_cap {
             let _ = write!(added, "\"{name}\":{cap},");
@@ -199,6 +251,23 @@ impl<'a> Envelope<'a> {
         spliced.extend_from_slice(&body[at..]);
         spliced.freeze()
     }
+}
+
+/// The fields that cap the output of calls of a path.
+fn cap_fields(endpoint: Endpoint) -> &'static [&'static str] {
+    match endpoint {
+        Endpoint::ChatCompletions => &["max_completion_tokens", "max_tokens"],
+        Endpoint::Responses => &["max_output_tokens"],
+        Endpoint::Messages | Endpoint::Completions => &["max_tokens"],
+        _ => &[],
+    }
+}
+
+/// How many prompts the older completions are asked to go on with: each has its own answer. A list of numbers is one.
+fn prompts(prompt: &Member<'_>) -> u64 {
+    let several: Result<Vec<&RawValue>, _> = serde_json::from_str(prompt.value);
+    let is_prompt = |value: &&RawValue| value.get().starts_with(['"', '[']);
+    several.map_or(1, |list| list.iter().copied().filter(is_prompt).count().max(1) as u64)
 }
 
 fn field(param: &'static str, message: &str) -> GatewayError {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::dialect::Untranslatable;
 use crate::domain::json::JsonError;
 use crate::domain::{BudgetScope, Deployment, Dialect, Picodollars, Window};
 use crate::provider::ProviderError;
@@ -27,6 +28,14 @@ pub enum GatewayError {
     /// The name leads nowhere, or not by this path.
     #[error(transparent)]
     Route(#[from] RouteError),
+    /// The provider speaks another dialect, which has no word for something that was asked for.
+    #[error("{deployment} is reached in another dialect: {untranslatable}")]
+    Untranslatable {
+        /// Where the call would go.
+        deployment: Deployment,
+        /// The field, and what to do.
+        untranslatable: Untranslatable,
+    },
     /// The key may not ask for this model.
     #[error("this key may not use {model:?}; its allowed models are {allowed}")]
     ModelNotAllowed {
@@ -35,6 +44,11 @@ pub enum GatewayError {
         /// What may be.
         allowed: String,
     },
+    /// An answer was asked for from the cache alone, and it has none.
+    #[error(
+        "the response cache has no answer to this request, and x-tollgate-cache says only: leave the header out to ask the provider"
+    )]
+    CacheMiss,
     /// A `block` budget would be exceeded.
     #[error("{0}")]
     OverBudget(Box<OverBudget>),
@@ -68,6 +82,9 @@ pub enum GatewayError {
         /// When to come back.
         retry_after: Duration,
     },
+    /// Nobody waits for the answer any more, and nothing was sent upstream for it.
+    #[error("the client left before its call was made")]
+    ClientLeft,
     /// The server is stopping.
     #[error("the server is stopping; try again in a few seconds")]
     Stopping,
@@ -151,6 +168,8 @@ const OVERLOADED: Row = Row { openai: (503, "server_error"), anthropic: (529, "o
 const UNAVAILABLE: Row = Row { openai: (503, "server_error"), anthropic: (503, "api_error") };
 const BAD_GATEWAY: Row = Row { openai: (502, "server_error"), anthropic: (500, "api_error") };
 const TIMEOUT: Row = Row { openai: (504, "server_error"), anthropic: (504, "timeout_error") };
+/// Nobody sees it; the status is nginx's for the same.
+const GONE: Row = Row { openai: (499, "invalid_request_error"), anthropic: (499, "invalid_request_error") };
 const INTERNAL: Row = Row { openai: (500, "server_error"), anthropic: (500, "api_error") };
 
 impl GatewayError {
@@ -171,7 +190,10 @@ impl GatewayError {
             Self::Body(JsonError::Duplicate(_)) => (INVALID, "duplicate_key"),
             Self::Field { .. } => (INVALID, "invalid_value"),
             Self::Route(RouteError::UnknownModel { .. }) => (NOT_FOUND, "model_not_found"),
-            Self::Route(RouteError::OtherDialect { .. }) => (INVALID, "other_dialect"),
+            Self::Route(RouteError::NotServed { .. }) => (INVALID, "not_served"),
+            Self::Route(RouteError::NoProvider { .. }) => (NOT_FOUND, "not_served"),
+            Self::Untranslatable { .. } => (INVALID, "untranslatable"),
+            Self::CacheMiss => (TIMEOUT, "cache_miss"),
             Self::ModelNotAllowed { .. } => (FORBIDDEN, "model_not_allowed"),
             Self::OverBudget(budget) if budget.only_held() => (RATE_LIMIT, "budget_held"),
             Self::OverBudget(_) => (NO_MONEY, "budget_exceeded"),
@@ -179,6 +201,7 @@ impl GatewayError {
             Self::Unbounded { .. } => (INVALID, "unbounded_cost"),
             Self::LedgerUnavailable { .. } => (UNAVAILABLE, "ledger_unavailable"),
             Self::Overloaded { .. } => (OVERLOADED, "overloaded"),
+            Self::ClientLeft => (GONE, "client_left"),
             Self::Stopping => (UNAVAILABLE, "stopping"),
             Self::Upstream(error) => upstream_row(error),
             Self::Internal => (INTERNAL, "internal"),
@@ -206,6 +229,7 @@ impl GatewayError {
         match self {
             Self::OverBudget(budget) => Some(budget.only_held()),
             Self::Stopping => Some(true),
+            Self::CacheMiss => Some(false),
             // A key that is refused or out of money is not mended by trying again.
             Self::Upstream(ProviderError::OutOfFunds { .. } | ProviderError::Unauthorized { .. }) => Some(false),
             _ => None,

@@ -3,22 +3,21 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::config::OnDisconnect;
-use crate::domain::{BudgetScope, RequestId};
+use crate::domain::RequestId;
 use crate::ledger::{Attempt, CallFacts, Planned, Reservation};
 use crate::provider::{ProviderError, TimeLimit, UpstreamRequest};
 use crate::routing::{Candidate, Health, Plan, Step, step};
 use crate::telemetry::names;
 
 use super::attempt::{Begun, Failed, Try};
-use super::booking::{AttemptEnd, Evidence, millis};
+use super::booking::{AttemptEnd, Evidence};
 use super::call::Call;
-use super::ceiling::{NoBound, ceiling};
-use super::envelope::{Envelope, Splices};
 use super::error::GatewayError;
+use super::prepare::{Asked, Outgoing, Prepared};
+use super::translation::Translation;
 
 /// How long an answer that is not a stream is waited for after its client has gone.
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(30);
@@ -29,6 +28,10 @@ pub(super) struct Committed {
     pub(super) reservation: Reservation,
     pub(super) began: Instant,
     pub(super) begun: Begun,
+    /// How the answer gets into the client's shape, where that is another one.
+    pub(super) translation: Option<Translation>,
+    /// What of the request was left out.
+    pub(super) dropped: Vec<&'static str>,
     /// The call's place among those that may run at the provider; given back when the answer has ended.
     pub(super) place: OwnedSemaphorePermit,
 }
@@ -40,26 +43,30 @@ struct Fallen {
     error: ProviderError,
 }
 
-/// An attempt before it is reserved for.
-struct Prepared {
-    planned: Planned,
-    body: Bytes,
-}
-
 impl Call {
     /// Tries deployments until one answers.
-    pub(super) async fn attempt_in_order(
-        &mut self,
-        envelope: &Envelope<'_>,
-        facts: &CallFacts,
-        plan: &Plan,
-    ) -> Result<Committed, GatewayError> {
+    pub(super) async fn attempt_in_order(&mut self, asked: &Asked<'_>, plan: &Plan) -> Result<Committed, GatewayError> {
+        let facts = &asked.facts;
         let health = Arc::clone(self.gateway.router().health());
         let mut fallen: Option<Fallen> = None;
         let mut index = 0;
         loop {
             let candidate = &plan.candidates[index];
             let another = index + 1 < plan.candidates.len();
+            let prepared = match self.prepare(asked, candidate) {
+                Ok(prepared) => prepared,
+                // Another candidate may speak the client's own dialect.
+                Err(GatewayError::Untranslatable { .. }) if another => {
+                    index += 1;
+                    continue;
+                }
+                Err(error) => {
+                    return Err(match fallen {
+                        Some(fallen) => self.give_up(facts, fallen.reservation, fallen.ended, fallen.error).await,
+                        None => self.refuse(facts, error),
+                    });
+                }
+            };
             if let Err(retry_after) = health.admit(&candidate.deployment, Instant::now()) {
                 if another {
                     index += 1;
@@ -72,14 +79,18 @@ impl Call {
                     None => self.refuse(facts, error.into()),
                 });
             }
-            let (reservation, body) = self.reserve(envelope, facts, candidate, fallen.take()).await?;
+            let Prepared { planned, outgoing } = prepared;
+            let reservation = self.reserve(facts, planned, fallen.take()).await?;
             self.attempts += 1;
             self.last = Some(candidate.deployment.clone());
             let began = Instant::now();
-            let failed = match self.attempt(envelope, candidate, &reservation, body).await {
+            let Outgoing { asked_at, body, translation, dropped } = outgoing;
+            let request = self.upstream_request(asked_at, body, translation.is_some());
+            let failed = match self.attempt(asked.envelope.stream, candidate, &reservation, request).await {
                 Ok((begun, place)) => {
                     health.note(&candidate.deployment, Health::Well, Instant::now());
-                    return Ok(Committed { candidate: candidate.clone(), reservation, began, begun, place });
+                    let candidate = candidate.clone();
+                    return Ok(Committed { candidate, reservation, began, begun, translation, dropped, place });
                 }
                 Err(failed) => failed,
             };
@@ -128,94 +139,37 @@ impl Call {
     /// Holds money for the next attempt, under every budget that applies.
     async fn reserve(
         &mut self,
-        envelope: &Envelope<'_>,
         facts: &CallFacts,
-        candidate: &Candidate,
+        planned: Planned,
         fallen: Option<Fallen>,
-    ) -> Result<(Reservation, Bytes), GatewayError> {
-        let Prepared { planned, body } = match (self.prepare(envelope, facts, candidate), &fallen) {
-            (Ok(prepared), _) => prepared,
-            (Err(error), None) => return Err(self.refuse(facts, error)),
-            (Err(_), Some(_)) => return Err(self.no_further(facts, fallen).await),
-        };
+    ) -> Result<Reservation, GatewayError> {
         let ledger = &self.gateway.parts().ledger;
         let Some(Fallen { reservation, ended, error: failure }) = fallen else {
             return match ledger.reserve(facts.clone(), planned).await {
-                Ok(reservation) => Ok((reservation, body)),
+                Ok(reservation) => Ok(reservation),
                 Err(error) => Err(self.refuse(facts, self.refusal(error))),
             };
         };
         match ledger.renew(reservation, ended.clone(), planned).await {
-            Ok(reservation) => Ok((reservation, body)),
+            Ok(reservation) => Ok(reservation),
             Err((reservation, error)) => {
                 tracing::warn!({ names::REQUEST_ID } = %facts.id, "no money can be held for another attempt: {error}");
-                Err(self.no_further(facts, Some(Fallen { reservation, ended, error: failure })).await)
+                Err(self.give_up(facts, reservation, ended, failure).await)
             }
         }
-    }
-
-    /// Ends a call that has no room for another attempt with what the last one failed with.
-    async fn no_further(&self, facts: &CallFacts, fallen: Option<Fallen>) -> GatewayError {
-        match fallen {
-            Some(Fallen { reservation, ended, error }) => self.give_up(facts, reservation, ended, error).await,
-            None => GatewayError::Internal,
-        }
-    }
-
-    /// Works out what an attempt can cost at most, and the body that makes it so.
-    fn prepare(
-        &self,
-        envelope: &Envelope<'_>,
-        facts: &CallFacts,
-        candidate: &Candidate,
-    ) -> Result<Prepared, GatewayError> {
-        let parts = self.gateway.parts();
-        let charges = parts.budgets.charges(facts, &candidate.deployment, parts.clock.now());
-        let bound =
-            ceiling(envelope, candidate.facts.as_deref(), !charges.is_empty()).map_err(|reason| match reason {
-                NoBound::Unpriced => {
-                    let definition = charges.first().and_then(|charge| parts.budgets.definition(charge.budget));
-                    let scope = definition.map_or(BudgetScope::Everything, |budget| budget.scope.clone());
-                    GatewayError::Unpriced { deployment: candidate.deployment.clone(), scope }
-                }
-                NoBound::Tool => GatewayError::Unbounded { what: "a tool that the provider runs by itself".to_owned() },
-                NoBound::Media => {
-                    let what = format!("media at {}, whose context size is not known,", candidate.deployment);
-                    GatewayError::Unbounded { what }
-                }
-            })?;
-        let splices = Splices {
-            model: Some(candidate.deployment.model.as_str()),
-            output_cap: bound.output_cap.map(|cap| (candidate.upstream.provider().output_cap_field(), cap)),
-            usage: true,
-        };
-        let planned = Planned {
-            deployment: candidate.deployment.clone(),
-            ceiling: bound.cost,
-            charges,
-            started_ms: millis(self.inbound.arrived.elapsed()),
-        };
-        Ok(Prepared { planned, body: envelope.splice(&self.inbound.body, &splices) })
     }
 
     /// Makes one attempt; an answer that is awaited as a whole is waited for a while even when its client has gone.
     async fn attempt(
         &mut self,
-        envelope: &Envelope<'_>,
+        stream: bool,
         candidate: &Candidate,
         reservation: &Reservation,
-        body: Bytes,
+        request: UpstreamRequest,
     ) -> Result<(Begun, OwnedSemaphorePermit), Failed> {
         let place = candidate.upstream.place().await?;
-        let headers = self.inbound.headers.clone();
-        let attempt = Try {
-            client: &self.client,
-            reservation,
-            candidate,
-            request: UpstreamRequest { endpoint: self.inbound.endpoint, body, headers },
-            stream: envelope.stream,
-            deadline: self.deadline(candidate),
-        };
+        let attempt =
+            Try { client: &self.client, reservation, candidate, request, stream, deadline: self.deadline(candidate) };
         let patience = match self.gateway.parts().config.streams.on_disconnect {
             OnDisconnect::Drain => DRAIN_TIME_MAX,
             OnDisconnect::Cancel => Duration::ZERO,

@@ -8,19 +8,27 @@
 mod answer;
 mod attempt;
 mod booking;
+mod cached;
 mod call;
 mod ceiling;
+mod deliver;
 mod envelope;
 mod error;
 mod fallback;
+mod opaque;
+mod passage;
+mod prepare;
+mod recast;
 mod relay;
 mod settle;
+mod translation;
 
 use std::sync::{Arc, RwLock};
 
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::budget::Budgets;
+use crate::cache::Cache;
 use crate::config::Config;
 use crate::domain::RequestIds;
 use crate::keys::Keys;
@@ -31,6 +39,7 @@ use crate::telemetry::Metrics;
 
 pub use answer::{Answer, AnswerBody, Inbound, Outcome, Piece, Refusal, UpstreamClient, Waiting};
 pub use error::{Fault, GatewayError};
+pub use opaque::below;
 
 use call::Call;
 
@@ -47,6 +56,8 @@ pub struct Parts {
     pub ledger: Arc<Ledger>,
     /// What they may cost.
     pub budgets: Arc<Budgets>,
+    /// The answers that are kept.
+    pub cache: Arc<Cache>,
     /// Who makes them.
     pub keys: Arc<Keys>,
     /// What is counted of them.

@@ -13,6 +13,7 @@ use crate::routing::Candidate;
 
 use super::answer::Piece;
 use super::attempt::{Flow, next_record};
+use super::passage::Passage;
 
 /// The longest that a stream is read on after its client has gone.
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(30);
@@ -31,8 +32,6 @@ pub(super) struct Ended {
 
 /// What the relay needs to know beside the stream.
 pub(super) struct Rules<'a> {
-    /// Take usage out again, which the client has not asked for.
-    pub(super) strip_usage: bool,
     /// When the whole call has to be over.
     pub(super) deadline: Instant,
     pub(super) on_disconnect: OnDisconnect,
@@ -44,6 +43,7 @@ pub(super) struct Rules<'a> {
 /// Sends the stream on until its end, its failure, or the client's leaving.
 pub(super) async fn relay(
     flow: &mut Flow,
+    passage: &mut Passage,
     candidate: &Candidate,
     rules: &Rules<'_>,
     pieces: &mpsc::Sender<Piece>,
@@ -73,17 +73,19 @@ pub(super) async fn relay(
             };
             match meaning {
                 Meaning::End => {
+                    let (last, error) = passage.end(record, flow, candidate);
                     send(&mut client, &mut out).await;
-                    return done(record, None, client.is_none());
+                    return done(last, error, client.is_none());
                 }
                 Meaning::Error(error) => {
                     send(&mut client, &mut out).await;
                     return done(Bytes::new(), Some(error), client.is_none());
                 }
-                Meaning::UsageOnly if rules.strip_usage => {}
-                Meaning::Prelude | Meaning::Content | Meaning::Other | Meaning::UsageOnly => {
-                    let shown = if rules.strip_usage { flow.decoder.without_usage(&record) } else { None };
-                    out.extend_from_slice(shown.as_ref().unwrap_or(&record));
+                meaning => {
+                    if let Err(error) = passage.record(&record, &meaning, flow.decoder, candidate, &mut out) {
+                        send(&mut client, &mut out).await;
+                        return done(Bytes::new(), Some(error), client.is_none());
+                    }
                 }
             }
         }
@@ -121,7 +123,8 @@ pub(super) async fn relay(
                 }
                 // Some servers leave the end marker out; one that has said why it finished has finished.
                 if flow.progress.finished {
-                    return done(rest, None, client.is_none());
+                    let (last, error) = passage.end(rest, flow, candidate);
+                    return done(last, error, client.is_none());
                 }
                 let detail = "the stream ended before its end marker".to_owned();
                 let error = ProviderError::BrokeOff { provider, detail };

@@ -95,7 +95,7 @@ impl Call {
         }
     }
 
-    fn count(&self, facts: &CallFacts, outcome: &Booked, cost: Picodollars, underestimated: bool) {
+    pub(super) fn count(&self, facts: &CallFacts, outcome: &Booked, cost: Picodollars, underestimated: bool) {
         let last = outcome.last.as_ref();
         let tokens = last.map_or((0, 0), |last| (last.usage.total_input(), last.usage.total_output()));
         let record = CallRecord {

@@ -8,7 +8,8 @@ use actix_web::{HttpResponse, HttpResponseBuilder};
 use bytes::Bytes;
 use serde::Serialize;
 
-use crate::domain::{Dialect, RequestId};
+use crate::dialect::responses;
+use crate::domain::{Dialect, Endpoint, RequestId};
 use crate::gateway::{Fault, GatewayError};
 use crate::provider::ProviderError;
 
@@ -63,6 +64,9 @@ impl Told {
         };
         match error {
             GatewayError::Field { param, .. } => told.param = Some((*param).to_owned()),
+            GatewayError::Untranslatable { untranslatable, .. } => {
+                told.param = Some(untranslatable.param.to_string());
+            }
             GatewayError::Upstream(ProviderError::Rejected { kind, param, code, .. }) => {
                 told.param.clone_from(param);
                 // The provider's own words, where they are of the same dialect; the status decides over the exception.
@@ -120,10 +124,14 @@ impl Told {
         response.content_type("application/json").body(self.json(dialect, id))
     }
 
-    /// The record that ends a stream with it.
-    pub(super) fn record(&self, dialect: Dialect, id: RequestId) -> Bytes {
-        let json = self.json(dialect, Some(id));
-        match dialect {
+    /// The record that ends a stream of a path with it, after the last bytes that went out.
+    pub(super) fn record(&self, endpoint: Endpoint, id: RequestId, last: &[u8]) -> Bytes {
+        if endpoint == Endpoint::Responses {
+            let number = responses::sequence_number_after(last);
+            return responses::error_record(&self.code, &self.message, number).into();
+        }
+        let json = self.json(endpoint.dialect(), Some(id));
+        match endpoint.dialect() {
             Dialect::OpenAi => format!("data: {json}\n\n").into(),
             Dialect::Anthropic => format!("event: error\ndata: {json}\n\n").into(),
         }

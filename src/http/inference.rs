@@ -8,15 +8,35 @@ use actix_web::http::header::{self, HeaderMap, HeaderName};
 use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt as _, stream};
+use http::{HeaderValue, Method};
 
+use crate::cache::Directives;
 use crate::domain::{Dialect, Endpoint, Name, RequestId};
-use crate::gateway::{Answer, AnswerBody, GatewayError, Inbound, Piece, Refusal, UpstreamClient};
+use crate::gateway::{Answer, AnswerBody, GatewayError, Inbound, Piece, Refusal, UpstreamClient, below};
 use crate::keys::VirtualKey;
-use crate::provider::ForwardedHeaders;
+use crate::provider::{ForwardedHeaders, Opaque};
 
 use super::State;
 use super::dialect::{SOON, Told, ids};
 
+/// The paths whose calls are read.
+pub(super) const CALLS: [Endpoint; 6] = [
+    Endpoint::ChatCompletions,
+    Endpoint::Messages,
+    Endpoint::Responses,
+    Endpoint::Completions,
+    Endpoint::Embeddings,
+    Endpoint::CountTokens,
+];
+/// The paths, and what is below them, whose calls pass through unread.
+pub(super) const OPAQUE: [Endpoint; 6] = [
+    Endpoint::Images,
+    Endpoint::Audio,
+    Endpoint::Moderations,
+    Endpoint::Files,
+    Endpoint::Batches,
+    Endpoint::MessageBatches,
+];
 /// The longest that a body may take to arrive.
 const BODY_TIME_MAX: Duration = Duration::from_secs(30);
 /// Below this many bytes a second, after a while, a sender is too slow.
@@ -28,32 +48,12 @@ const TAGS_MAX: usize = 16;
 /// Characters of a label's name or value.
 const TAG_CHARS_MAX: usize = 64;
 
-/// `POST /v1/chat/completions`.
-pub(super) async fn chat_completions(
-    request: HttpRequest,
-    body: web::Payload,
-    state: web::Data<State>,
-    client: web::Data<UpstreamClient>,
-) -> HttpResponse {
-    inference(Endpoint::ChatCompletions, request, body, state, client).await
-}
-
-/// `POST /v1/messages`.
-pub(super) async fn messages(
-    request: HttpRequest,
-    body: web::Payload,
-    state: web::Data<State>,
-    client: web::Data<UpstreamClient>,
-) -> HttpResponse {
-    inference(Endpoint::Messages, request, body, state, client).await
-}
-
 /// Any other path under `/v1`.
 pub(super) async fn unknown(request: HttpRequest) -> HttpResponse {
     let dialect = dialect_of(&request);
     let message = match request.path() {
         "/v1/realtime" => "realtime sessions are not served: use /v1/chat/completions with stream".to_owned(),
-        "/v1/chat/completions" | "/v1/messages" => format!("{} takes POST only", request.path()),
+        path if CALLS.iter().any(|endpoint| endpoint.path() == path) => format!("{path} takes POST only"),
         path => {
             format!("{} {path} is not served by this version: GET /api/openapi.json lists what is", request.method())
         }
@@ -69,7 +69,8 @@ pub(super) fn dialect_of(request: &HttpRequest) -> Dialect {
     if is_anthropic { Dialect::Anthropic } else { Dialect::OpenAi }
 }
 
-async fn inference(
+/// `POST` on the path of an endpoint.
+pub(super) async fn call(
     endpoint: Endpoint,
     request: HttpRequest,
     body: web::Payload,
@@ -87,6 +88,10 @@ async fn inference(
     if state.draining.load(Ordering::Relaxed) {
         return refuse(GatewayError::Stopping);
     }
+    let opaque = match opaque(endpoint, &request) {
+        Ok(opaque) => opaque,
+        Err(told) => return told.response(dialect, Some(id), false),
+    };
     let running = u64::try_from(state.metrics.totals().in_flight).unwrap_or(0);
     if running >= u64::from(state.config.limits.concurrent_requests_max) {
         return refuse(GatewayError::Overloaded { retry_after: SOON });
@@ -96,14 +101,14 @@ async fn inference(
         Err(told) => return told.response(dialect, Some(id), false),
     };
     let inbound = match inbound(id, endpoint, caller, body, &request, arrived) {
-        Ok(inbound) => inbound,
+        Ok(inbound) => Inbound { opaque, ..inbound },
         Err(error) => return refuse(error),
     };
     state.metrics.began();
     let running = Running(state.clone());
     let waiting = state.gateway.begin(&client.into_inner(), inbound);
     match waiting.await {
-        Ok(Ok(answer)) => respond(answer, id, dialect, running),
+        Ok(Ok(answer)) => respond(answer, id, endpoint, running),
         Ok(Err(refusal)) => {
             let Refusal { error, attempts, deployment } = refusal;
             let exhausted = attempts > 1 && matches!(error, GatewayError::Upstream(_));
@@ -123,6 +128,22 @@ async fn inference(
         // The task has panicked; its reservation has booked the call.
         Err(_) => refuse(GatewayError::Internal),
     }
+}
+
+/// How a call was made that passes through unread.
+fn opaque(endpoint: Endpoint, request: &HttpRequest) -> Result<Option<Opaque>, Told> {
+    if !endpoint.is_opaque() {
+        return Ok(None);
+    }
+    let below = below(endpoint, request.path()).ok_or_else(|| {
+        let message = format!("{} leads nowhere: there is no such path below {}", request.path(), endpoint.path());
+        let kind = if endpoint.dialect() == Dialect::Anthropic { "not_found_error" } else { "invalid_request_error" };
+        Told::plain(404, kind, "unknown_path", message)
+    })?;
+    let method = Method::from_bytes(request.method().as_str().as_bytes()).unwrap_or(Method::POST);
+    let content_type = request.headers().get(header::CONTENT_TYPE);
+    let content_type = content_type.and_then(|value| HeaderValue::from_bytes(value.as_bytes()).ok());
+    Ok(Some(Opaque { method, below: below.to_owned(), content_type }))
 }
 
 /// Counts a call out again, whatever became of it.
@@ -151,6 +172,8 @@ fn inbound(
             .map(|name| name.as_str().into())
             .map_err(|error| header_error("x-tollgate-operation", &error.to_string()))?,
     };
+    let cache = Directives::parse(text("x-tollgate-cache"), text("x-tollgate-cache-ttl"))
+        .map_err(|error| header_error(error.header(), &error.to_string()))?;
     let timeout = match text("x-tollgate-timeout") {
         None => None,
         Some(given) => Some(humantime::parse_duration(given).map_err(|_| {
@@ -167,6 +190,7 @@ fn inbound(
         id,
         endpoint,
         body,
+        opaque: None,
         headers: ForwardedHeaders {
             anthropic_version: text("anthropic-version").map(ToOwned::to_owned),
             anthropic_beta: text("anthropic-beta").map(ToOwned::to_owned),
@@ -178,6 +202,7 @@ fn inbound(
         tags,
         caller,
         arrived,
+        cache,
         timeout,
     })
 }
@@ -294,33 +319,53 @@ async fn read_body(
     Ok(if rest.is_empty() { first.unwrap_or_default() } else { rest.freeze() })
 }
 
-fn respond(answer: Answer, id: RequestId, dialect: Dialect, running: Running) -> HttpResponse {
+fn respond(answer: Answer, id: RequestId, endpoint: Endpoint, running: Running) -> HttpResponse {
     let mut response = HttpResponse::Ok();
     ids(&mut response, id);
-    response.insert_header(("x-tollgate-provider", answer.deployment.provider.as_str()));
-    response.insert_header(("x-tollgate-model", answer.deployment.model.as_str()));
+    if let Some(deployment) = &answer.deployment {
+        response.insert_header(("x-tollgate-provider", deployment.provider.as_str()));
+        response.insert_header(("x-tollgate-model", deployment.model.as_str()));
+    }
     response.insert_header(("x-tollgate-cache", answer.cache.as_str()));
     response.insert_header(("x-tollgate-attempts", answer.attempts.to_string()));
     response.insert_header((header::CACHE_CONTROL, "private, no-store"));
+    if let Some(kept) = answer.kept {
+        response.insert_header(("x-tollgate-cache-age", kept.age.as_secs().to_string()));
+        response.insert_header(("x-tollgate-cache-entry", kept.entry));
+    }
+    if answer.estimated {
+        response.insert_header(("x-tollgate-estimated", "true"));
+    }
+    if !answer.dropped.is_empty() {
+        response.insert_header(("x-tollgate-dropped", answer.dropped.join(",")));
+    }
     if let Some(upstream) = answer.upstream_request_id.as_deref() {
         response.insert_header(("x-tollgate-upstream-request-id", upstream));
     }
     match answer.body {
-        AnswerBody::Whole { bytes, cost } => {
+        AnswerBody::Whole { bytes, content_type, cost } => {
             if let Some(cost) = cost {
                 response.insert_header(("x-tollgate-cost-usd", cost.to_string()));
             }
-            response.content_type("application/json").body(bytes)
+            match content_type {
+                Some(content_type) => response.insert_header((header::CONTENT_TYPE, content_type.as_bytes())),
+                None => response.content_type("application/json"),
+            };
+            response.body(bytes)
         }
         AnswerBody::Stream(pieces) => {
             response.insert_header(("x-accel-buffering", "no"));
             let pieces = stream::unfold((pieces, running), |(mut pieces, running)| async move {
                 pieces.recv().await.map(|piece| (piece, (pieces, running)))
             });
+            let mut last = Bytes::new();
             let bytes = pieces.map(move |piece| {
                 Ok::<_, actix_web::Error>(match piece {
-                    Piece::Bytes(bytes) => bytes,
-                    Piece::Failed(error) => Told::new(&error, dialect).record(dialect, id),
+                    Piece::Bytes(bytes) => {
+                        last = bytes.clone();
+                        bytes
+                    }
+                    Piece::Failed(error) => Told::new(&error, endpoint.dialect()).record(endpoint, id, &last),
                 })
             });
             response.content_type("text/event-stream; charset=utf-8").streaming(bytes)

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::dev::Server;
-use actix_web::{App, HttpServer, web};
+use actix_web::{App, HttpServer, guard as method, web};
 
 use crate::gateway::UpstreamClient;
 use crate::provider::ClientSettings;
@@ -51,9 +51,19 @@ pub fn serve(listener: TcpListener, state: Arc<State>, clients: ClientSettings) 
 
 /// Every route.
 pub fn routes(routes: &mut web::ServiceConfig) {
+    for endpoint in inference::CALLS {
+        let call = move |request, body, state, client| inference::call(endpoint, request, body, state, client);
+        routes.route(endpoint.path(), web::post().to(call));
+    }
+    for endpoint in inference::OPAQUE {
+        let call = move |request, body, state, client| inference::call(endpoint, request, body, state, client);
+        routes.service(
+            web::resource([endpoint.path().to_owned(), format!("{}/{{below:.*}}", endpoint.path())])
+                .guard(method::Any(method::Get()).or(method::Post()).or(method::Delete()))
+                .to(call),
+        );
+    }
     routes
-        .route("/v1/chat/completions", web::post().to(inference::chat_completions))
-        .route("/v1/messages", web::post().to(inference::messages))
         .route("/v1/models", web::get().to(models::list))
         .route("/v1/models/{id:.*}", web::get().to(models::one))
         .service(web::scope("/v1").default_service(web::to(inference::unknown)))

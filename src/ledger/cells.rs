@@ -116,6 +116,8 @@ pub(super) struct CellNames {
     pub(super) operation: u32,
     /// Provider and model of each attempt.
     pub(super) deployments: Vec<(u32, u32)>,
+    /// Provider and model of an answer that the cache gave.
+    pub(super) kept_from: (u32, u32),
 }
 
 /// Adds one entry to the cells of its windows; an attempt's cost goes to its own provider and model.
@@ -127,7 +129,7 @@ pub(super) fn contribute(cells: &mut HashMap<CellKey, Cell>, entry: &Entry, name
             cells.entry(CellKey { window, team, key, provider, model, operation }).or_default().add(cell);
         }
     };
-    // The call itself counts where its last attempt went.
+    // The call itself counts where its last attempt went, or where the answer that the cache gave had come from.
     let whole = Cell {
         requests: 1,
         failed: u64::from(entry.status == EntryStatus::Failed || entry.error.is_some()),
@@ -138,7 +140,7 @@ pub(super) fn contribute(cells: &mut HashMap<CellKey, Cell>, entry: &Entry, name
     };
     let mut attempts = entry.attempts.iter().zip(&names.deployments).peekable();
     if attempts.peek().is_none() {
-        add((0, 0), &whole);
+        add(names.kept_from, &whole);
     }
     while let Some((attempt, &deployment)) = attempts.next() {
         let mut cell = if attempts.peek().is_none() { whole } else { Cell::default() };

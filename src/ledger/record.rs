@@ -31,6 +31,8 @@ pub struct CallFacts {
     pub stream: bool,
     /// What the response cache did.
     pub cache: CacheOutcome,
+    /// Whose answer the cache gave, where it did.
+    pub kept_from: Option<Deployment>,
     /// The client's own id of the call.
     pub client_request_id: Option<Arc<str>>,
     /// The client's own labels; one that is repeated counts once.
@@ -182,14 +184,19 @@ impl Entry {
         self.attempts.iter().fold(TokenUsage::default(), |sum, attempt| sum + attempt.usage)
     }
 
-    /// The provider that answered, or was tried last.
-    pub fn provider(&self) -> Option<&ProviderName> {
-        self.attempts.last().map(|attempt| &attempt.deployment.provider)
+    /// The deployment that answered, now or when the cache kept its answer, or was tried last.
+    pub fn deployment(&self) -> Option<&Deployment> {
+        self.attempts.last().map(|attempt| &attempt.deployment).or(self.facts.kept_from.as_ref())
     }
 
-    /// The model that answered, or was tried last.
+    /// Its provider.
+    pub fn provider(&self) -> Option<&ProviderName> {
+        self.deployment().map(|deployment| &deployment.provider)
+    }
+
+    /// Its model.
     pub fn model(&self) -> Option<&ModelId> {
-        self.attempts.last().map(|attempt| &attempt.deployment.model)
+        self.deployment().map(|deployment| &deployment.model)
     }
 
     /// What the entry adds to the sum of a scope; `None` where it doesn't belong to it.

@@ -101,6 +101,8 @@ struct StoredEntry<'a> {
     latency_ms: u32,
     time_to_first_token_ms: Option<u32>,
     saved: Picodollars,
+    /// Provider and model of a kept answer.
+    kept_from: (u32, u32),
 }
 
 fn intern(names: &Names, name: Option<&str>) -> u32 {
@@ -147,12 +149,17 @@ pub(super) fn encode_entry(entry: &Entry, names: &Names, bytes: &mut Vec<u8>) ->
         latency_ms: entry.latency_ms,
         time_to_first_token_ms: entry.time_to_first_token_ms,
         saved: entry.saved,
+        kept_from: facts
+            .kept_from
+            .as_ref()
+            .map_or((NONE, NONE), |kept| (names.intern(kept.provider.as_str()), names.intern(kept.model.as_str()))),
     };
     let cell_names = CellNames {
         team: stored.team,
         key: stored.key,
         operation: stored.operation,
         deployments: stored.attempts.iter().map(|attempt| (attempt.provider, attempt.model)).collect(),
+        kept_from: stored.kept_from,
     };
     *bytes = encode(&stored, std::mem::take(bytes));
     cell_names
@@ -176,6 +183,10 @@ pub(super) fn cell_names(entry: &Entry, names: &Names) -> CellNames {
             .iter()
             .map(|attempt| (number(attempt.deployment.provider.as_str()), number(attempt.deployment.model.as_str())))
             .collect(),
+        kept_from: facts
+            .kept_from
+            .as_ref()
+            .map_or((NONE, NONE), |kept| (number(kept.provider.as_str()), number(kept.model.as_str()))),
     }
 }
 
@@ -206,6 +217,13 @@ pub(super) fn decode_entry(id: u128, bytes: &[u8], names: &Names) -> Result<Entr
             upstream_request_id: attempt.upstream_request_id.map(Arc::from),
         });
     }
+    let kept_from = match stored.kept_from {
+        (NONE, _) | (_, NONE) => None,
+        (provider, model) => Some(Deployment {
+            provider: name(provider)?.parse().map_err(parse)?,
+            model: name(model)?.parse().map_err(parse)?,
+        }),
+    };
     let facts = CallFacts {
         id: RequestId::from_number(id),
         key: KeyId::new(&name(stored.key)?).map_err(parse)?,
@@ -216,6 +234,7 @@ pub(super) fn decode_entry(id: u128, bytes: &[u8], names: &Names) -> Result<Entr
         requested_model: name(stored.requested_model)?.parse().map_err(parse)?,
         stream: stored.stream,
         cache: stored.cache,
+        kept_from,
         client_request_id: stored.client_request_id.map(Arc::from),
         tags: stored.tags.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
     };
@@ -292,6 +311,7 @@ pub(super) mod tests {
                 requested_model: "gpt-5".parse().unwrap(),
                 stream: true,
                 cache: CacheOutcome::Bypass,
+                kept_from: None,
                 client_request_id: Some("mine".into()),
                 tags: vec![("env".into(), "test".into())],
             },

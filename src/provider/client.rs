@@ -83,8 +83,13 @@ impl<R> Client<R> {
         }
         let client = self.client(upstream)?;
         let headers = upstream.provider().headers(request.endpoint, upstream.credential(), &request.headers);
-        let mut outgoing = reqwest::Request::new(reqwest::Method::POST, upstream.url(&request));
+        let method = request.opaque.as_ref().map_or(reqwest::Method::POST, |opaque| opaque.method.clone());
+        let mut outgoing = reqwest::Request::new(method, upstream.url(&request));
         *outgoing.headers_mut() = headers;
+        if let Some(opaque) = request.opaque {
+            outgoing.headers_mut().remove(http::header::CONTENT_TYPE);
+            outgoing.headers_mut().extend(opaque.content_type.map(|value| (http::header::CONTENT_TYPE, value)));
+        }
         *outgoing.body_mut() = Some(request.body.into());
         let mut response = client.execute(outgoing).await.map_err(|error| failure(upstream, error, false))?;
         let encoding = response.headers().get(http::header::CONTENT_ENCODING).map(http::HeaderValue::as_bytes);
@@ -165,7 +170,7 @@ async fn from_sandbox(upstream: &Upstream, request: &UpstreamRequest) -> Result<
     ] {
         super::upstream::insert(&mut headers, name, value);
     }
-    let path = upstream.provider().path(request.endpoint);
+    let path = request.endpoint.path();
     let asked = SandboxRequest { method: "POST", path, headers: &headers, body: &request.body };
     let answer = sandbox::answer(settings, &asked);
     if answer.hang {

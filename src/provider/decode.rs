@@ -3,11 +3,11 @@
 use bytes::Bytes;
 use http::HeaderMap;
 
-use crate::domain::{Dialect, estimate_tokens};
+use crate::domain::{Dialect, Endpoint, estimate_tokens};
 
-use super::anthropic::AnthropicDecoder;
+use super::anthropic::{AnthropicDecoder, CountDecoder};
 use super::error::ProviderError;
-use super::openai::OpenAiDecoder;
+use super::openai::{CompletionsDecoder, EmbeddingsDecoder, OpaqueDecoder, OpenAiDecoder, ResponsesDecoder};
 use super::usage::ReportedUsage;
 
 /// One dialect's reading of answers.
@@ -25,11 +25,19 @@ pub trait Decoder: Send + Sync {
     fn without_usage(&self, record: &Bytes) -> Option<Bytes>;
 }
 
-/// The decoder of a dialect.
-pub fn decoder(dialect: Dialect) -> &'static dyn Decoder {
-    match dialect {
-        Dialect::OpenAi => &OpenAiDecoder,
-        Dialect::Anthropic => &AnthropicDecoder,
+/// The decoder of what a path answers.
+pub fn decoder(endpoint: Endpoint) -> &'static dyn Decoder {
+    match endpoint {
+        Endpoint::ChatCompletions => &OpenAiDecoder,
+        Endpoint::Responses => &ResponsesDecoder,
+        Endpoint::Completions => &CompletionsDecoder,
+        Endpoint::Embeddings => &EmbeddingsDecoder,
+        Endpoint::Messages => &AnthropicDecoder,
+        Endpoint::CountTokens => &CountDecoder,
+        Endpoint::MessageBatches => &OpaqueDecoder(&AnthropicDecoder),
+        Endpoint::Images | Endpoint::Audio | Endpoint::Moderations | Endpoint::Files | Endpoint::Batches => {
+            &OpaqueDecoder(&OpenAiDecoder)
+        }
     }
 }
 
@@ -40,6 +48,8 @@ pub struct Whole {
     pub usage: Option<ReportedUsage>,
     /// The model that answered, in the provider's words.
     pub model: Option<String>,
+    /// Why it ended, in the provider's word.
+    pub finish_reason: Option<String>,
     /// Tokens of its text, counted here.
     pub counted_output: u64,
 }
@@ -95,6 +105,14 @@ impl Progress {
         match self.dialect {
             Dialect::OpenAi => self.openai.model(),
             Dialect::Anthropic => self.anthropic.model(),
+        }
+    }
+
+    /// Why it ended, in the provider's word.
+    pub fn finish_reason(&self) -> Option<&str> {
+        match self.dialect {
+            Dialect::OpenAi => self.openai.finish_reason(),
+            Dialect::Anthropic => self.anthropic.stop_reason(),
         }
     }
 

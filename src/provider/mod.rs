@@ -17,4 +17,4 @@ pub mod usage;
 pub use client::{Body, Client, ClientSettings, Response};
 pub use decode::{Decoder, Meaning, Progress, Whole, decoder};
 pub use error::{Owed, ProviderError, Recovery, TimeLimit, retry_after};
-pub use upstream::{ForwardedHeaders, Provider, Upstream, UpstreamRequest};
+pub use upstream::{ForwardedHeaders, Opaque, Provider, Upstream, UpstreamRequest};

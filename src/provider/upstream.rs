@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use url::Url;
 
 use crate::config::{ProviderConfig, Timeouts};
-use crate::domain::{Dialect, Endpoint, ProviderKind, ProviderName, Secret};
+use crate::domain::{Endpoint, ProviderKind, ProviderName, Secret};
 
 use super::anthropic::Anthropic;
 use super::compatible::Compatible;
@@ -40,19 +40,34 @@ pub struct ForwardedHeaders {
 pub struct UpstreamRequest {
     /// The path that it goes to.
     pub endpoint: Endpoint,
+    /// How an opaque call was made; absent where the endpoint says it all.
+    pub opaque: Option<Opaque>,
     /// The body, as it shall arrive.
     pub body: Bytes,
     /// What goes on of the client's headers.
     pub headers: ForwardedHeaders,
 }
 
+/// How a call was made that passes through unread.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opaque {
+    /// The method.
+    pub method: Method,
+    /// What follows the endpoint's own path, such as `/file-1/content`; checked to stay below it.
+    pub below: String,
+    /// The body's content type, which may hold a boundary.
+    pub content_type: Option<HeaderValue>,
+}
+
 /// One kind of upstream: everything that differs between kinds before an answer comes.
 pub trait Provider: Send + Sync {
-    /// Whether it takes calls of this path without translation.
-    fn speaks(&self, endpoint: Endpoint) -> bool;
+    /// The path at which a call of this path is asked for: another one needs translation, none can't be served.
+    fn asked_at(&self, endpoint: Endpoint) -> Option<Endpoint>;
 
-    /// Where a path is, below the configured base.
-    fn path(&self, endpoint: Endpoint) -> &'static str;
+    /// What the configured base has before the paths of the dialect: OpenAI's bases end in `/v1`, Anthropic's don't.
+    fn base_ends_in_v1(&self) -> bool {
+        true
+    }
 
     /// The headers of a request: the credential, and what goes on of the client's.
     fn headers(
@@ -62,9 +77,13 @@ pub trait Provider: Send + Sync {
         forwarded: &ForwardedHeaders,
     ) -> HeaderMap;
 
-    /// The field that caps the output in chat completions.
-    fn output_cap_field(&self) -> &'static str {
-        "max_completion_tokens"
+    /// The field that caps the output of calls of a path.
+    fn output_cap_field(&self, endpoint: Endpoint) -> &'static str {
+        match endpoint {
+            Endpoint::ChatCompletions => "max_completion_tokens",
+            Endpoint::Responses => "max_output_tokens",
+            _ => "max_tokens",
+        }
     }
 }
 
@@ -126,6 +145,11 @@ impl Upstream {
         self.base_url.host_str().unwrap_or_default()
     }
 
+    /// The port that it is called at, where the address names one.
+    pub fn port(&self) -> Option<u16> {
+        self.base_url.port()
+    }
+
     /// Its time limits.
     pub fn timeouts(&self) -> &Timeouts {
         &self.timeouts
@@ -163,7 +187,10 @@ impl Upstream {
     pub(super) fn url(&self, request: &UpstreamRequest) -> Url {
         let mut url = self.base_url.clone();
         let base = url.path().trim_end_matches('/').to_owned();
-        url.set_path(&format!("{base}{}", self.provider.path(request.endpoint)));
+        let path = request.endpoint.path();
+        let path = if self.provider.base_ends_in_v1() { &path["/v1".len()..] } else { path };
+        let below = request.opaque.as_ref().map_or("", |opaque| opaque.below.as_str());
+        url.set_path(&format!("{base}{path}{below}"));
         url.set_query(request.headers.query.as_deref());
         url
     }
@@ -191,9 +218,4 @@ pub(super) fn insert(headers: &mut HeaderMap, name: &'static str, value: Option<
     if let Some(value) = value.and_then(|value| HeaderValue::from_str(value).ok()) {
         headers.insert(HeaderName::from_static(name), value);
     }
-}
-
-/// True for paths of OpenAI's dialect.
-pub(super) fn is_openai(endpoint: Endpoint) -> bool {
-    endpoint.dialect() == Dialect::OpenAi
 }

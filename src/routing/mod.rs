@@ -54,16 +54,20 @@ pub enum RouteError {
         /// Whether any provider is configured at all.
         configured: bool,
     },
+    /// No provider has the path.
+    #[error("no configured provider has {path}: add one to tollgate.toml")]
+    NoProvider {
+        /// The path that was asked.
+        path: &'static str,
+    },
     /// The model is there, but not by this path.
-    #[error(
-        "{deployment} does not take calls of {path} without translation, which this version does not have; use {other}"
-    )]
-    OtherDialect {
+    #[error("{deployment} has no {path}: use {other}")]
+    NotServed {
         /// Where the name leads.
         deployment: Deployment,
         /// The path that was asked.
         path: &'static str,
-        /// The path that works.
+        /// What to do instead.
         other: &'static str,
     },
 }
@@ -138,16 +142,32 @@ impl Router {
             let (model, configured) = (name.chars().take(128).collect(), !self.upstreams.is_empty());
             return Err(RouteError::UnknownModel { suggestion: self.suggestion(name), model, configured });
         };
-        candidates.retain(|candidate| candidate.upstream.provider().speaks(endpoint));
+        candidates.retain(|candidate| candidate.upstream.provider().asked_at(endpoint).is_some());
         if candidates.is_empty() {
-            let (path, other) = match endpoint {
-                Endpoint::ChatCompletions => ("/v1/chat/completions", "/v1/messages"),
-                Endpoint::Messages => ("/v1/messages", "/v1/chat/completions"),
+            let other = match endpoint {
+                Endpoint::Completions => "/v1/chat/completions, which reaches every provider",
+                Endpoint::Embeddings => "an embedding model of an OpenAI or OpenAI-compatible provider",
+                _ => "a model of a provider that has it",
             };
-            return Err(RouteError::OtherDialect { deployment: first, path, other });
+            return Err(RouteError::NotServed { deployment: first, path: endpoint.path(), other });
         }
         self.order(&mut candidates, strategy, now);
         Ok(Plan { candidates, attempts_max })
+    }
+
+    /// Where a call goes that names no model: the first provider that has the path.
+    pub fn plan_without_model(&self, endpoint: Endpoint) -> Result<Plan, RouteError> {
+        let serves = |upstream: &&Arc<Upstream>| upstream.provider().asked_at(endpoint).is_some();
+        let model: ModelId = endpoint.as_str().parse().expect("the words of endpoints are names");
+        let candidate = self.upstreams.iter().find(serves).map(|upstream| {
+            let deployment = Deployment { provider: upstream.name().clone(), model };
+            Candidate { deployment, upstream: Arc::clone(upstream), facts: None }
+        });
+        let candidates: Vec<Candidate> = candidate.into_iter().collect();
+        if candidates.is_empty() {
+            return Err(RouteError::NoProvider { path: endpoint.path() });
+        }
+        Ok(Plan { candidates, attempts_max: ATTEMPTS_MAX })
     }
 
     fn order(&self, candidates: &mut Vec<Candidate>, strategy: Strategy, now: Instant) {
@@ -180,14 +200,15 @@ impl Router {
         self.candidate(&name.parse().ok()?)
     }
 
-    /// A bare model, at the first provider that has it; one that speaks the client's dialect before one that doesn't.
+    /// A bare model, at the first provider that has it; one that serves the path before one that doesn't.
     fn bare(&self, name: &str, endpoint: Endpoint) -> Option<Candidate> {
         let model: ModelId = name.parse().ok()?;
         let serves = |upstream: &&Arc<Upstream>| {
             upstream.sandbox().is_some() || self.catalog.serves(upstream.name(), upstream.catalog(), name)
         };
         let mut serving: Vec<&Arc<Upstream>> = self.upstreams.iter().filter(serves).collect();
-        serving.sort_by_key(|upstream| (upstream.sandbox().is_some(), !upstream.provider().speaks(endpoint)));
+        serving
+            .sort_by_key(|upstream| (upstream.sandbox().is_some(), upstream.provider().asked_at(endpoint).is_none()));
         let upstream = serving.first()?;
         self.candidate(&Deployment { provider: upstream.name().clone(), model })
     }

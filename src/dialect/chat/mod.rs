@@ -74,3 +74,13 @@ impl AnswerWriter for Writer {
     fn end(&mut self, _: &TokenUsage, _: &mut BytesMut) {}
     fn ping(&mut self, _: &mut BytesMut) {}
 }
+
+impl Server {
+    /// OpenAI itself.
+    pub const OPENAI: Self = Self { is_openai: true };
+
+    /// The server at an address.
+    pub fn of(_: &str, _: Option<u16>, _: &str) -> &'static Self {
+        &Self::OPENAI
+    }
+}

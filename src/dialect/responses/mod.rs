@@ -1,43 +1,44 @@
-//! OpenAI's Responses.
+//! OpenAI's Responses, as far as no state is kept: text, pictures, documents, functions, thinking, streams.
+//!
+//! A client's request is read, an answer is written and read; no request is ever written, because a provider that speaks this shape
+//! gets the client's own bytes. An absent `store` counts as false, though the official API takes it for true: nothing is
+//! stored here, and every framework leaves it out. Stored answers, background work and hosted tools are refused by name.
 
-use bytes::BytesMut;
+mod answer_read;
+mod answer_write;
+mod fields;
+mod input;
+mod request;
+mod wire;
 
-use super::{AnswerWriter, Frame, NotOfShape, Untranslatable};
-use crate::domain::TokenUsage;
-use crate::domain::chat::{ChatAnswer, ChatEvent, ChatRequest};
+pub use answer_read::{answer_of_stream, read_answer, sequence_number_after};
+pub use answer_write::{Writer, error_record, write_answer};
+pub use request::{echo, read_request};
 
-/// Reads a client's request.
-pub fn read_request(body: &[u8]) -> Result<ChatRequest, Untranslatable> {
-    let _ = body;
-    Err(Untranslatable::new("model", "translation of this shape is being built"))
-}
+use crate::domain::chat::AssistantPart;
+use wire::Carried;
 
-/// Reads a whole answer.
-pub fn read_answer(body: &[u8]) -> Result<ChatAnswer, NotOfShape> {
-    let _ = body;
-    Err(NotOfShape("translation of this shape is being built".to_owned()))
-}
-
-/// Writes a whole answer.
-pub fn write_answer(answer: &ChatAnswer, usage: &TokenUsage, frame: &Frame) -> Vec<u8> {
-    let _ = (answer, usage, frame);
-    Vec::new()
-}
-
-/// Writes a stream for a client.
-#[derive(Debug)]
-pub struct Writer;
-
-impl Writer {
-    /// A writer of a stream that has not begun.
-    pub fn new(frame: Frame) -> Self {
-        let _ = frame;
-        Self
+/// The thinking that a reasoning item stands for; none where all it has is another service's ciphertext.
+fn thinking<'a>(
+    summary: impl Iterator<Item = &'a str>,
+    content: impl Iterator<Item = &'a str>,
+    encrypted_content: Option<&str>,
+) -> Option<AssistantPart> {
+    let signature = match encrypted_content.and_then(Carried::unpack) {
+        Some(Carried::Redacted(data)) => return Some(AssistantPart::RedactedThinking(data)),
+        Some(Carried::Signature(signature)) => Some(signature),
+        None => None,
+    };
+    // The thoughts themselves, where a server gives them, say more than their summary.
+    let mut text = content.collect::<Vec<_>>().join("\n\n");
+    if text.is_empty() {
+        text = summary.collect::<Vec<_>>().join("\n\n");
     }
+    let is_empty = text.is_empty() && signature.is_none();
+    (!is_empty).then_some(AssistantPart::Thinking { text, signature })
 }
 
-impl AnswerWriter for Writer {
-    fn event(&mut self, _: &ChatEvent, _: &mut BytesMut) {}
-    fn end(&mut self, _: &TokenUsage, _: &mut BytesMut) {}
-    fn ping(&mut self, _: &mut BytesMut) {}
+/// The whole answer of a stream.
+pub fn answer_of_stream(_: &[u8]) -> Option<Vec<u8>> {
+    None
 }

@@ -246,6 +246,7 @@ impl Fixture {
             requested_model: "sandbox-small".parse().unwrap(),
             stream: false,
             cache: CacheOutcome::Bypass,
+            kept_from: None,
             client_request_id: None,
             tags: Vec::new(),
         }

@@ -41,6 +41,7 @@ fn facts_at(number: u64, unix_ms: i64) -> CallFacts {
         requested_model: "gpt-5".parse().unwrap(),
         stream: false,
         cache: CacheOutcome::Bypass,
+        kept_from: None,
         client_request_id: None,
         tags: vec![("env".into(), "test".into())],
     }

@@ -1,5 +1,6 @@
 //! Anthropic's own API.
 
+mod count;
 mod decode;
 pub mod usage;
 
@@ -9,6 +10,7 @@ use crate::domain::{Dialect, Endpoint, Secret};
 
 use super::upstream::{ForwardedHeaders, Provider, base_headers, insert, secret_value};
 
+pub(super) use count::CountDecoder;
 pub(super) use decode::AnthropicDecoder;
 
 /// The version asked for where the client named none: the one that every model and server still takes.
@@ -18,15 +20,16 @@ const VERSION: &str = "2023-06-01";
 pub(super) struct Anthropic;
 
 impl Provider for Anthropic {
-    fn speaks(&self, endpoint: Endpoint) -> bool {
-        endpoint.dialect() == Dialect::Anthropic
+    fn asked_at(&self, endpoint: Endpoint) -> Option<Endpoint> {
+        match endpoint {
+            Endpoint::ChatCompletions | Endpoint::Responses => Some(Endpoint::Messages),
+            own if own.dialect() == Dialect::Anthropic => Some(own),
+            _ => None,
+        }
     }
 
-    fn path(&self, endpoint: Endpoint) -> &'static str {
-        match endpoint {
-            Endpoint::ChatCompletions => "/v1/chat/completions",
-            Endpoint::Messages => "/v1/messages",
-        }
+    fn base_ends_in_v1(&self) -> bool {
+        false
     }
 
     fn headers(&self, _: Endpoint, credential: Option<&Secret<String>>, forwarded: &ForwardedHeaders) -> HeaderMap {

@@ -5,18 +5,18 @@ use http::HeaderMap;
 use crate::domain::{Endpoint, Secret};
 
 use super::openai::OpenAi;
-use super::upstream::{ForwardedHeaders, Provider, is_openai};
+use super::upstream::{ForwardedHeaders, Provider};
 
 /// Any OpenAI-compatible server.
 pub(super) struct Compatible;
 
 impl Provider for Compatible {
-    fn speaks(&self, endpoint: Endpoint) -> bool {
-        is_openai(endpoint)
-    }
-
-    fn path(&self, endpoint: Endpoint) -> &'static str {
-        OpenAi.path(endpoint)
+    fn asked_at(&self, endpoint: Endpoint) -> Option<Endpoint> {
+        match endpoint {
+            // Few of these servers have it, and those keep no state: chat completions say the same.
+            Endpoint::Responses => Some(Endpoint::ChatCompletions),
+            other => OpenAi.asked_at(other),
+        }
     }
 
     fn headers(
@@ -29,7 +29,7 @@ impl Provider for Compatible {
     }
 
     /// Most of these servers know only the older name.
-    fn output_cap_field(&self) -> &'static str {
+    fn output_cap_field(&self, _: Endpoint) -> &'static str {
         "max_tokens"
     }
 }

@@ -109,6 +109,7 @@ impl Decoder for OpenAiDecoder {
         }
         Ok(Whole {
             model: answer.model.map(std::borrow::Cow::into_owned),
+            finish_reason: answer.finish_reason.map(std::borrow::Cow::into_owned),
             counted_output: counted(body),
             usage: answer.usage.unwrap_or_default(),
         })

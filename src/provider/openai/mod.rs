@@ -1,28 +1,29 @@
 //! OpenAI's own API.
 
 mod decode;
+mod other;
+mod responses;
 pub mod usage;
 
 use http::{HeaderMap, header};
 
 use crate::domain::{Endpoint, Secret};
 
-use super::upstream::{ForwardedHeaders, Provider, base_headers, is_openai, secret_value};
+use super::upstream::{ForwardedHeaders, Provider, base_headers, secret_value};
 
 pub(super) use decode::OpenAiDecoder;
+pub(super) use other::{CompletionsDecoder, EmbeddingsDecoder, OpaqueDecoder};
+pub(super) use responses::ResponsesDecoder;
 
 /// OpenAI.
 pub(super) struct OpenAi;
 
 impl Provider for OpenAi {
-    fn speaks(&self, endpoint: Endpoint) -> bool {
-        is_openai(endpoint)
-    }
-
-    fn path(&self, endpoint: Endpoint) -> &'static str {
+    fn asked_at(&self, endpoint: Endpoint) -> Option<Endpoint> {
         match endpoint {
-            Endpoint::ChatCompletions => "/chat/completions",
-            Endpoint::Messages => "/messages",
+            Endpoint::Messages => Some(Endpoint::ChatCompletions),
+            Endpoint::CountTokens | Endpoint::MessageBatches => None,
+            own => Some(own),
         }
     }
 

@@ -10,15 +10,12 @@ use crate::provider::upstream::{ForwardedHeaders, Provider};
 pub(in crate::provider) struct Sandbox;
 
 impl Provider for Sandbox {
-    fn speaks(&self, _: Endpoint) -> bool {
-        true
+    fn asked_at(&self, endpoint: Endpoint) -> Option<Endpoint> {
+        (!endpoint.is_opaque()).then_some(endpoint)
     }
 
-    fn path(&self, endpoint: Endpoint) -> &'static str {
-        match endpoint {
-            Endpoint::ChatCompletions => "/v1/chat/completions",
-            Endpoint::Messages => "/v1/messages",
-        }
+    fn base_ends_in_v1(&self) -> bool {
+        false
     }
 
     /// Nothing travels: the client answers in the process.

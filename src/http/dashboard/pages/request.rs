@@ -16,7 +16,7 @@ use super::super::view::{
 };
 use super::row::{cost, error_words, notes, status};
 use super::{clock, layout};
-use crate::domain::{Billed, CacheOutcome, CostBasis, Endpoint, EntryStatus, Picodollars, Price, RequestId};
+use crate::domain::{Billed, CacheOutcome, CostBasis, EntryStatus, Picodollars, Price, RequestId};
 use crate::http::State;
 use crate::ledger::{Attempt, Entry};
 use crate::routing::Router;
@@ -390,11 +390,7 @@ fn details(state: &State, entry: &Entry, clock: &Clock) -> Vec<Detail> {
             add("Provider’s id", id.into(), true);
         }
     }
-    let endpoint = match facts.endpoint {
-        Endpoint::ChatCompletions => "POST /v1/chat/completions",
-        Endpoint::Messages => "POST /v1/messages",
-    };
-    add("Endpoint", endpoint.into(), true);
+    add("Endpoint", facts.endpoint.path().into(), true);
     let basis = match entry.basis() {
         _ if entry.status == EntryStatus::Pending => "known when it ends",
         CostBasis::Exact => "exact: the provider’s usage at a known price",

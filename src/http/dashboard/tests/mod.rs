@@ -175,6 +175,7 @@ impl Fixture {
             requested_model: call.model.parse().unwrap(),
             stream: true,
             cache: CacheOutcome::Bypass,
+            kept_from: None,
             client_request_id: None,
             tags: Vec::new(),
         };

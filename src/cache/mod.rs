@@ -1,0 +1,187 @@
+//! The response cache: the same question, asked again within the circle of those who share answers, costs nothing.
+//!
+//! [`Fingerprint`] says which questions are the same; [`Cache`] keeps answers under it, in memory, bounded by bytes and time,
+//! and joins calls that ask the same at the same time. Whoever leads a call asks [`may_use`] before and [`may_store`]
+//! after it; what a hit looks like on the wire and in the ledger is decided above. Nothing is kept over a restart.
+//!
+//! Answers never cross a circle: its name, made by the server, is a part of what is hashed, and so is everything else that
+//! decides over the answer. A kept answer goes out as it came: the bytes are shared, not copied.
+
+mod canonical;
+mod directives;
+mod entry;
+mod fingerprint;
+mod flight;
+mod index;
+mod list;
+mod memory;
+mod pattern;
+mod prompt;
+mod storable;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use jiff::Timestamp;
+
+use crate::config::CacheConfig;
+use crate::domain::{KeyId, Picodollars};
+
+pub use directives::{DirectiveError, Directives, Mode};
+pub use entry::{Entry, Form, NewEntry};
+pub use fingerprint::{Circle, Fingerprint, Question, Taken};
+pub use flight::{Flight, Follower, Joined, Leader};
+pub use index::Unreadable;
+pub use list::{Cursor, Listed, Order, Page};
+pub use pattern::{Pattern, PatternError};
+pub use prompt::Prompt;
+pub use storable::{Answered, Asked, NotKept, may_store, may_use};
+
+use flight::Flights;
+use memory::Memory;
+
+/// The answers that are kept, and the calls that are under way.
+pub struct Cache {
+    config: CacheConfig,
+    memory: Memory,
+    flights: Arc<Flights>,
+    hits: AtomicU64,
+    misses: AtomicU64,
+    /// In picodollars: 64 bits hold eighteen million dollars, which is more than a process saves.
+    saved: AtomicU64,
+}
+
+/// What the cache holds and what it has done since the process began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Answers that are kept.
+    pub entries: u64,
+    /// Bytes that they take.
+    pub bytes: u64,
+    /// Calls answered from the cache.
+    pub hits: u64,
+    /// Calls that were looked up and not found.
+    pub misses: u64,
+    /// Calls answered by meaning; this version does not.
+    pub semantic_hits: u64,
+    /// Answers that had to go for want of room.
+    pub evictions: u64,
+    /// What the hits would have cost.
+    pub saved: Picodollars,
+    /// Calls that others may wait for right now.
+    pub in_flight: u64,
+}
+
+impl Stats {
+    /// The part of looked-up calls that was answered; 0 before the first.
+    pub fn hit_rate(&self) -> f64 {
+        let hits = self.hits + self.semantic_hits;
+        let all = hits + self.misses;
+        if all == 0 { 0.0 } else { hits as f64 / all as f64 }
+    }
+}
+
+impl Cache {
+    /// An empty cache, as the settings want it.
+    pub fn new(config: &CacheConfig) -> Self {
+        Self {
+            memory: Memory::new(if config.enabled { config.bytes_max } else { 0 }),
+            config: config.clone(),
+            flights: Arc::default(),
+            hits: AtomicU64::new(0),
+            misses: AtomicU64::new(0),
+            saved: AtomicU64::new(0),
+        }
+    }
+
+    /// The settings that it was made with.
+    pub fn config(&self) -> &CacheConfig {
+        &self.config
+    }
+
+    /// The fingerprint of a caller's question; a body that is no JSON object has none.
+    pub fn fingerprint(&self, key: &KeyId, team: Option<&str>, question: &Question<'_>) -> Result<Taken, Unreadable> {
+        Fingerprint::of(&Circle::of(self.config.scope, key, team), question)
+    }
+
+    /// Looks for a kept answer, and counts a hit or a miss.
+    pub fn lookup(&self, fingerprint: &Fingerprint, now: Timestamp) -> Option<Arc<Entry>> {
+        if let Some(entry) = self.memory.get(fingerprint, now) {
+            self.count_hit(&entry);
+            return Some(entry);
+        }
+        self.misses.fetch_add(1, Ordering::Relaxed);
+        None
+    }
+
+    /// Joins the calls that ask the same, after a [`Cache::lookup`] that found nothing. A leader looks once more by
+    /// [`Cache::peek`]: the answer may have come between the two.
+    pub fn join(&self, fingerprint: Fingerprint) -> Flight {
+        self.flights.join(fingerprint)
+    }
+
+    /// Looks for a kept answer and counts nothing.
+    pub fn peek(&self, fingerprint: &Fingerprint, now: Timestamp) -> Option<Arc<Entry>> {
+        self.memory.get(fingerprint, now)
+    }
+
+    /// Counts a call that found nothing.
+    pub fn count_miss(&self) {
+        self.misses.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts that a call which had missed was answered after all, by the answer of another that it had joined.
+    pub fn count_joined(&self, entry: &Entry) {
+        let _ = self.misses.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |misses| misses.checked_sub(1));
+        self.count_hit(entry);
+    }
+
+    /// Counts an answer from what is kept.
+    pub fn count_hit(&self, entry: &Entry) {
+        entry.count_hit();
+        self.hits.fetch_add(1, Ordering::Relaxed);
+        self.saved.fetch_add(u64::try_from(entry.facts.cost.get()).unwrap_or(0), Ordering::Relaxed);
+    }
+
+    /// Keeps an answer of which [`may_store`] says yes, in place of what was kept before. What is returned is for those
+    /// who wait for it: [`Leader::publish`].
+    pub fn store(&self, fingerprint: Fingerprint, entry: NewEntry, now: Timestamp) -> Arc<Entry> {
+        let entry = Arc::new(Entry::new(entry, self.config.ttl, now));
+        if self.config.enabled {
+            self.memory.insert(fingerprint, Arc::clone(&entry));
+        }
+        entry
+    }
+
+    /// What the cache holds and has done.
+    pub fn stats(&self) -> Stats {
+        let (entries, bytes, evictions) = self.memory.size();
+        Stats {
+            entries,
+            bytes,
+            hits: self.hits.load(Ordering::Relaxed),
+            misses: self.misses.load(Ordering::Relaxed),
+            semantic_hits: 0,
+            evictions,
+            saved: Picodollars::new(self.saved.load(Ordering::Relaxed).into()),
+            in_flight: self.flights.len() as u64,
+        }
+    }
+
+    /// One page of the entries that fit, in an order. Goes through all of them: not for the way of a call.
+    pub fn list(&self, page: &Page, now: Timestamp) -> Listed {
+        list::list(self.memory.iter(now), page, now)
+    }
+
+    /// Takes out the entries that fit, and tells how many there were.
+    pub fn invalidate(&self, pattern: &Pattern, now: Timestamp) -> u64 {
+        self.memory.remove(now, |fingerprint, entry| pattern.fits(fingerprint, entry, now))
+    }
+
+    /// Takes everything out, and tells how much there was.
+    pub fn clear(&self, now: Timestamp) -> u64 {
+        self.invalidate(&Pattern::all(), now)
+    }
+}

@@ -1,0 +1,243 @@
+//! Calls and the response cache: answered from it, joined with others that ask the same, or kept in it afterwards.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use crate::cache::{
+    Answered, Asked as Question, Cache, Directives, Entry, Fingerprint, Flight, Form, Joined, Leader, Mode, NewEntry,
+    Prompt, Question as Fields, may_store, may_use,
+};
+use crate::domain::{CacheOutcome, Endpoint, EntryStatus, Picodollars, TokenUsage};
+use crate::routing::{Candidate, Plan};
+
+use super::answer::{Answer, AnswerBody, KeptAnswer};
+use super::call::Call;
+use super::envelope::Envelope;
+use super::error::GatewayError;
+use super::prepare::Asked;
+use super::recast::{Wanted, recast};
+
+/// What a stream's type is called.
+const EVENT_STREAM: &str = "text/event-stream; charset=utf-8";
+
+/// What the cache has done for a call.
+pub(super) enum Looked {
+    /// It has answered.
+    Answered,
+    /// The call goes on, and its answer may be kept.
+    Keep(Keep),
+    /// The call goes on without the cache.
+    Apart,
+}
+
+/// The right to keep an answer. Dropped without one, it lets another call that asks the same go ahead.
+pub(super) struct Keep {
+    fingerprint: Fingerprint,
+    leader: Option<Leader>,
+    ttl: Option<Duration>,
+}
+
+/// An answer that may be kept.
+pub(super) struct Given<'a> {
+    pub(super) candidate: &'a Candidate,
+    pub(super) form: Form,
+    /// What the client got.
+    pub(super) body: Bytes,
+    /// Why it ended, in the provider's word; absent where the path has no such thing.
+    pub(super) finish_reason: Option<&'a str>,
+    pub(super) usage: TokenUsage,
+    pub(super) cost: Picodollars,
+    pub(super) upstream_request_id: Option<Arc<str>>,
+}
+
+impl Call {
+    /// Asks the cache before a provider.
+    pub(super) async fn look_up(&mut self, asked: &mut Asked<'_>, plan: &Plan) -> Result<Looked, GatewayError> {
+        let gateway = Arc::clone(&self.gateway);
+        let cache = &*gateway.parts().cache;
+        let Directives { mode, ttl } = self.inbound.cache;
+        let fingerprint = match self.fingerprint(&asked.envelope, cache) {
+            Some(fingerprint) if mode != Mode::Bypass => fingerprint,
+            _ if mode == Mode::Only => return Err(self.refuse(&asked.facts, GatewayError::CacheMiss)),
+            _ => return Ok(Looked::Apart),
+        };
+        if mode.may_read() {
+            if let Some((entry, body)) = self.kept(&asked.envelope, fingerprint, cache) {
+                cache.count_hit(&entry);
+                self.answer_from(asked, fingerprint, &entry, body);
+                return Ok(Looked::Answered);
+            }
+            cache.count_miss();
+        }
+        asked.facts.cache = CacheOutcome::Miss;
+        if mode == Mode::Only {
+            return Err(self.refuse(&asked.facts, GatewayError::CacheMiss));
+        }
+        let mut keep = Keep { fingerprint, leader: None, ttl };
+        // Who wants a fresh answer doesn't wait for one that is under way.
+        if mode == Mode::Refresh {
+            return Ok(Looked::Keep(keep));
+        }
+        keep.leader = match cache.join(fingerprint) {
+            Flight::Leader(leader) => Some(leader),
+            Flight::Follower(follower) => {
+                let deadline = plan.candidates.first().map_or_else(Instant::now, |first| self.deadline(first));
+                match follower.wait(deadline.saturating_duration_since(Instant::now())).await {
+                    Joined::Leader(leader) => Some(leader),
+                    Joined::Alone => None,
+                    Joined::Answer(entry) => match self.in_form(&asked.envelope, &entry) {
+                        Some(body) => {
+                            cache.count_joined(&entry);
+                            self.answer_from(asked, fingerprint, &entry, body);
+                            return Ok(Looked::Answered);
+                        }
+                        None => None,
+                    },
+                }
+            }
+        };
+        if !self.has_client() {
+            return Err(self.refuse(&asked.facts, GatewayError::ClientLeft));
+        }
+        // The answer may have come between the look and the leading.
+        if keep.leader.is_some()
+            && let Some((entry, body)) = self.kept(&asked.envelope, fingerprint, cache)
+        {
+            cache.count_joined(&entry);
+            if let Some(leader) = keep.leader.take() {
+                leader.publish(&entry);
+            }
+            self.answer_from(asked, fingerprint, &entry, body);
+            return Ok(Looked::Answered);
+        }
+        Ok(Looked::Keep(keep))
+    }
+
+    /// What the call's answer is kept under; nothing where it can't be kept.
+    fn fingerprint(&self, envelope: &Envelope<'_>, cache: &Cache) -> Option<Fingerprint> {
+        let inbound = &self.inbound;
+        let is_repeatable = matches!(
+            inbound.endpoint,
+            Endpoint::ChatCompletions
+                | Endpoint::Messages
+                | Endpoint::Responses
+                | Endpoint::Completions
+                | Endpoint::Embeddings
+        );
+        // Without a look at the body: most settings that switch the cache off do it for every call.
+        if !is_repeatable || envelope.changes_state || !cache.config().enabled {
+            return None;
+        }
+        let headers = &inbound.headers;
+        let fields = Fields {
+            endpoint: inbound.endpoint,
+            body: &inbound.body,
+            version: headers.anthropic_version.as_deref(),
+            betas: headers.anthropic_beta.as_deref(),
+            extras: [headers.query.as_deref(), headers.sandbox.as_deref()],
+        };
+        let taken = cache.fingerprint(&inbound.caller.id, inbound.caller.team.as_deref(), &fields).ok()?;
+        let question = Question { choices: envelope.choices, is_deterministic: taken.is_deterministic };
+        may_use(cache.config(), question).ok().map(|()| taken.fingerprint)
+    }
+
+    /// A kept answer in the form that is asked for.
+    fn kept(&self, envelope: &Envelope<'_>, fingerprint: Fingerprint, cache: &Cache) -> Option<(Arc<Entry>, Bytes)> {
+        let entry = cache.peek(&fingerprint, self.gateway.parts().clock.now())?;
+        let body = self.in_form(envelope, &entry)?;
+        Some((entry, body))
+    }
+
+    fn in_form(&self, envelope: &Envelope<'_>, entry: &Entry) -> Option<Bytes> {
+        let wanted = Wanted {
+            stream: envelope.stream,
+            usage: envelope.usage_asked(),
+            request: &self.inbound.body,
+            version: self.inbound.headers.anthropic_version.as_deref(),
+        };
+        recast(entry, &wanted)
+    }
+
+    /// Answers a call with what the cache has; its entry costs nothing and isn't waited for.
+    fn answer_from(&mut self, asked: &mut Asked<'_>, fingerprint: Fingerprint, entry: &Entry, body: Bytes) {
+        asked.facts.cache = CacheOutcome::Hit;
+        asked.facts.kept_from = Some(entry.facts.deployment.clone());
+        let mut outcome = self.booked(EntryStatus::Settled, None, 200, None, None);
+        outcome.saved = entry.facts.cost;
+        self.count(&asked.facts, &outcome, Picodollars::ZERO, false);
+        if let Err(unbooked) = self.gateway.parts().ledger.record(asked.facts.clone(), outcome) {
+            tracing::warn!("an answer from the cache is not in the ledger: {unbooked}");
+        }
+        let content_type = asked.envelope.stream.then(|| http::HeaderValue::from_static(EVENT_STREAM));
+        let kept = KeptAnswer { age: entry.age(self.gateway.parts().clock.now()), entry: fingerprint.to_string() };
+        self.answer(Answer {
+            deployment: Some(entry.facts.deployment.clone()),
+            attempts: 0,
+            cache: CacheOutcome::Hit,
+            kept: Some(kept),
+            upstream_request_id: None,
+            estimated: false,
+            dropped: Vec::new(),
+            body: AnswerBody::Whole { bytes: body, content_type, cost: Some(Picodollars::ZERO) },
+        });
+    }
+
+    /// Keeps an answer, where it may be, for those who wait for it and those who ask later.
+    pub(super) fn keep(&self, asked: &Asked<'_>, keep: Keep, given: Given<'_>) {
+        let Keep { fingerprint, leader, ttl } = keep;
+        let parts = self.gateway.parts();
+        let answered = answered(self.inbound.endpoint, &given);
+        if may_store(parts.cache.config(), answered).is_err() {
+            // Whoever leads next would be cut or refused too.
+            if let Some(leader) = leader {
+                leader.disperse();
+            }
+            return;
+        }
+        let facts = &asked.facts;
+        let entry = NewEntry {
+            request: facts.id,
+            endpoint: facts.endpoint,
+            form: given.form,
+            body: given.body,
+            deployment: given.candidate.deployment.clone(),
+            requested_model: facts.requested_model.clone(),
+            operation: Arc::clone(&facts.operation),
+            key: facts.key.clone(),
+            key_name: Arc::clone(&facts.key_name),
+            team: facts.team.clone(),
+            tags: facts.tags.clone(),
+            prompt: Prompt::of(&self.inbound.body),
+            usage: given.usage,
+            cost: given.cost,
+            upstream_request_id: given.upstream_request_id,
+            ttl,
+        };
+        let entry = parts.cache.store(fingerprint, entry, parts.clock.now());
+        if let Some(leader) = leader {
+            leader.publish(&entry);
+        }
+    }
+}
+
+/// What decides whether an answer may be kept: how it ended, in the words of all dialects.
+fn answered(endpoint: Endpoint, given: &Given<'_>) -> Answered {
+    let reason = given.finish_reason;
+    let finished = ["stop", "tool_calls", "function_call", "completed", "end_turn", "stop_sequence", "tool_use"];
+    let refused = memchr::memmem::find(&given.body, b"\"refusal\":\"").is_some()
+        || memchr::memmem::find(&given.body, b"\"type\":\"refusal\"").is_some();
+    Answered {
+        is_success: true,
+        is_finished: reason.is_some() || endpoint == Endpoint::Embeddings,
+        // A word that isn't known may mean anything.
+        is_cut: reason.is_some_and(|reason| !finished.contains(&reason) && !is_refusal(reason)),
+        is_refused: reason.is_some_and(is_refusal) || refused,
+        bytes: given.body.len() as u64,
+    }
+}
+
+fn is_refusal(reason: &str) -> bool {
+    matches!(reason, "refusal" | "content_filter")
+}

@@ -1,0 +1,227 @@
+//! The answer on its way out: booked, kept for others, handed to the client.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use crate::cache::Form;
+use crate::dialect::{NotOfShape, embeddings};
+use crate::domain::{CacheOutcome, CostBasis, Endpoint, EntryStatus, Picodollars, TokenUsage, estimate_tokens};
+use crate::ledger::{CallFacts, Outcome as Booked, Reservation};
+use crate::provider::ProviderError;
+use crate::routing::{Candidate, Health};
+
+use super::answer::{Answer, AnswerBody, PIECES_LEN, Piece};
+use super::attempt::{Begun, Flow};
+use super::booking::{AttemptEnd, Evidence};
+use super::cached::{Given, Keep};
+use super::call::Call;
+use super::error::GatewayError;
+use super::fallback::Committed;
+use super::passage::{Passage, Way, garbage};
+use super::prepare::Asked;
+use super::relay::{Ended, Rules, relay};
+use super::translation::Translation;
+
+impl Call {
+    /// Counts tokens for a client whose provider can't: it would ask again and again for real answers otherwise.
+    pub(super) fn count_here(&mut self, facts: CallFacts) -> Result<(), GatewayError> {
+        let tokens = std::str::from_utf8(&self.inbound.body).map_or(0, estimate_tokens);
+        let outcome = self.booked(EntryStatus::Settled, None, 200, None, None);
+        self.count(&facts, &outcome, Picodollars::ZERO, false);
+        if let Err(unbooked) = self.gateway.parts().ledger.record(facts, outcome) {
+            tracing::warn!("a count of tokens is not in the ledger: {unbooked}");
+        }
+        let bytes = format!("{{\"input_tokens\":{tokens}}}").into();
+        let body = AnswerBody::Whole { bytes, content_type: None, cost: Some(Picodollars::ZERO) };
+        self.answer(Answer {
+            deployment: None,
+            attempts: 0,
+            cache: CacheOutcome::Bypass,
+            kept: None,
+            upstream_request_id: None,
+            estimated: true,
+            dropped: Vec::new(),
+            body,
+        });
+        Ok(())
+    }
+
+    pub(super) async fn answer_whole(
+        &mut self,
+        asked: &Asked<'_>,
+        committed: Committed,
+        keep: Option<Keep>,
+    ) -> Result<(), GatewayError> {
+        let Committed { candidate, reservation, began, begun, translation, dropped, place } = committed;
+        drop(place);
+        let Begun::Whole { bytes, content_type, whole, upstream_request_id } = begun else {
+            return Err(GatewayError::Internal);
+        };
+        let bill = if self.inbound.endpoint.is_opaque() && whole.usage.is_none() {
+            self.bill_unread()
+        } else {
+            self.bill(&candidate, &Evidence::whole(&whole, &self.inbound.body))
+        };
+        let answer = self.in_clients_shape(bytes, translation.as_ref(), &bill.usage);
+        let answer = answer.map_err(|error| garbage(&candidate, &error));
+        let cost = (bill.basis != CostBasis::Unpriced).then_some(bill.cost);
+        let usage = bill.usage;
+        let end = AttemptEnd {
+            reserved: reservation.worst_case(),
+            began,
+            first_content: None,
+            upstream_request_id: upstream_request_id.clone(),
+        };
+        // It is paid for, whether or not it can be read.
+        let attempt = end.billed(bill, 200, answer.as_ref().err());
+        let error = answer.as_ref().err().map(ProviderError::code);
+        let left = !self.has_client();
+        let told = match &answer {
+            _ if left => 0,
+            Ok(_) => 200,
+            Err(error) => GatewayError::from(error.clone()).fault(self.inbound.endpoint.dialect()).status,
+        };
+        let error = error.or(left.then_some("client_left"));
+        let outcome = self.booked(EntryStatus::Settled, error, told, Some(attempt), None);
+        self.settle(&asked.facts, reservation, outcome).await?;
+        let bytes = answer?;
+        if let Some(keep) = keep {
+            let given = Given {
+                candidate: &candidate,
+                form: Form::Whole,
+                body: bytes.clone(),
+                finish_reason: whole.finish_reason.as_deref(),
+                usage,
+                cost: cost.unwrap_or_default(),
+                upstream_request_id: upstream_request_id.clone(),
+            };
+            self.keep(asked, keep, given);
+        }
+        let content_type = content_type.filter(|_| self.inbound.endpoint.is_opaque());
+        let body = AnswerBody::Whole { bytes, content_type, cost };
+        self.hand_over(asked, &candidate, upstream_request_id, dropped, body);
+        Ok(())
+    }
+
+    /// A whole answer as the client asked for it.
+    fn in_clients_shape(
+        &self,
+        bytes: Bytes,
+        translation: Option<&Translation>,
+        usage: &TokenUsage,
+    ) -> Result<Bytes, NotOfShape> {
+        match translation {
+            Some(translation) => translation.whole(&bytes, usage),
+            None if self.inbound.endpoint == Endpoint::Embeddings => match embeddings::asked(&self.inbound.body) {
+                Some(encoding) => embeddings::encoded(&bytes, encoding),
+                None => Ok(bytes),
+            },
+            None => Ok(bytes),
+        }
+    }
+
+    fn hand_over(
+        &mut self,
+        asked: &Asked<'_>,
+        candidate: &Candidate,
+        upstream_request_id: Option<Arc<str>>,
+        dropped: Vec<&'static str>,
+        body: AnswerBody,
+    ) {
+        self.answer(Answer {
+            deployment: Some(candidate.deployment.clone()),
+            attempts: self.attempts,
+            cache: asked.facts.cache,
+            kept: None,
+            upstream_request_id,
+            estimated: false,
+            dropped,
+            body,
+        });
+    }
+
+    pub(super) fn answer(&mut self, answer: Answer) {
+        if let Some(head) = self.head.take() {
+            let _ = head.send(Ok(answer));
+        }
+    }
+
+    pub(super) async fn answer_stream(
+        &mut self,
+        asked: &Asked<'_>,
+        committed: Committed,
+        keep: Option<Keep>,
+    ) -> Result<(), GatewayError> {
+        let Committed { candidate, reservation, began, begun, translation, dropped, place } = committed;
+        let Begun::Stream(mut flow) = begun else { return Err(GatewayError::Internal) };
+        let (pieces, receiver) = mpsc::channel(PIECES_LEN);
+        let body = AnswerBody::Stream(receiver);
+        self.hand_over(asked, &candidate, flow.upstream_request_id.clone(), dropped, body);
+        let way = match &translation {
+            Some(translation) => Way::Translated(translation.stream()),
+            None => Way::AsItCame { strip_usage: asked.envelope.usage_unasked() },
+        };
+        let mut passage = Passage::new(way, keep.is_some());
+        let rules = Rules {
+            deadline: self.deadline(&candidate),
+            on_disconnect: self.gateway.parts().config.streams.on_disconnect,
+            drain_usd_max: self.gateway.parts().config.streams.drain_usd_max,
+            drains: self.gateway.drains(),
+        };
+        let mut ended = relay(&mut flow, &mut passage, &candidate, &rules, &pieces).await;
+        ended.error = ended.error.map(|error| candidate.upstream.redacted(error));
+        drop(place);
+        if ended.error.as_ref().is_some_and(ProviderError::is_ill_health) {
+            self.gateway.router().health().note(&candidate.deployment, Health::Ill, Instant::now());
+        }
+        let outcome = self.stream_outcome(&candidate, &reservation, began, &flow, &ended);
+        let (usage, cost) = outcome.last.as_ref().map(|last| (last.usage, last.cost)).unwrap_or_default();
+        let settled = self.settle(&asked.facts, reservation, outcome).await;
+        // Of a client that has left not all may have come.
+        if let Some(keep) = keep.filter(|_| settled.is_ok() && ended.error.is_none() && !ended.client_left)
+            && let Some(body) = passage.recorded()
+        {
+            let given = Given {
+                candidate: &candidate,
+                form: Form::Stream { usage: asked.envelope.usage_asked() },
+                body,
+                finish_reason: flow.progress.finish_reason(),
+                usage,
+                cost,
+                upstream_request_id: flow.upstream_request_id.clone(),
+            };
+            self.keep(asked, keep, given);
+        }
+        let last = match (settled, ended.error) {
+            (Err(error), _) => Piece::Failed(error),
+            (Ok(()), Some(error)) => Piece::Failed(error.into()),
+            (Ok(()), None) => Piece::Bytes(ended.last),
+        };
+        let _ = pieces.send(last).await;
+        Ok(())
+    }
+
+    fn stream_outcome(
+        &self,
+        candidate: &Candidate,
+        reservation: &Reservation,
+        began: Instant,
+        flow: &Flow,
+        ended: &Ended,
+    ) -> Booked {
+        let bill = self.bill(candidate, &Evidence::stream(&flow.progress, &self.inbound.body));
+        let end = AttemptEnd {
+            reserved: reservation.worst_case(),
+            began,
+            first_content: Some(flow.first_content),
+            upstream_request_id: flow.upstream_request_id.clone(),
+        };
+        let attempt = end.billed(bill, 200, ended.error.as_ref());
+        let code = ended.error.as_ref().map(ProviderError::code).or(ended.client_left.then_some("client_left"));
+        let http_status = if ended.client_left { 0 } else { 200 };
+        self.booked(EntryStatus::Settled, code, http_status, Some(attempt), Some(flow.first_content))
+    }
+}

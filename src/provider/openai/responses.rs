@@ -1,0 +1,217 @@
+//! OpenAI's Responses: read for usage, content and their end, passed on untouched.
+
+use bytes::Bytes;
+use http::HeaderMap;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::dialect::sse::{fields, string_length_after};
+use crate::provider::decode::{Decoder, Meaning, Progress, Whole, counted, short};
+use crate::provider::error::ProviderError;
+
+use super::OpenAiDecoder;
+use super::usage::decode_answer;
+
+/// Reads responses.
+pub(in crate::provider) struct ResponsesDecoder;
+
+#[derive(Deserialize)]
+struct Response<'a> {
+    #[serde(borrow, default)]
+    output: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    error: Option<&'a RawValue>,
+}
+
+/// An event of a stream: what it is, and the failure that it may tell of.
+#[derive(Deserialize)]
+struct Event<'a> {
+    #[serde(borrow, default, rename = "type")]
+    kind: Option<std::borrow::Cow<'a, str>>,
+    #[serde(default)]
+    code: Option<String>,
+    #[serde(default)]
+    message: Option<String>,
+    #[serde(borrow, default)]
+    response: Option<Response<'a>>,
+    /// Some servers put the error into an object of its own.
+    #[serde(borrow, default)]
+    error: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize, Default)]
+struct Failure {
+    #[serde(default)]
+    code: Option<String>,
+    #[serde(default)]
+    message: Option<String>,
+}
+
+fn failure(error: Option<&RawValue>) -> Option<Failure> {
+    let error = error.filter(|error| error.get() != "null")?;
+    Some(serde_json::from_str(error.get()).unwrap_or_default())
+}
+
+fn gave_up(provider: &str, failure: Failure) -> ProviderError {
+    let Failure { code, message } = failure;
+    let overloaded = code.as_deref().is_some_and(|code| code.contains("overload"));
+    let message = message.map_or_else(|| "it gave no reason".to_owned(), |message| short(&message));
+    ProviderError::StreamError { provider: provider.to_owned(), message, overloaded }
+}
+
+impl Decoder for ResponsesDecoder {
+    fn whole(&self, provider: &str, body: &[u8]) -> Result<Whole, ProviderError> {
+        let garbage =
+            |detail: &str| ProviderError::Garbage { provider: provider.to_owned(), detail: detail.to_owned() };
+        let answer = decode_answer(body).map_err(|_| garbage("it is not a JSON object"))?;
+        let read: Response<'_> = serde_json::from_slice(body).map_err(|_| garbage("it is not a response"))?;
+        let usage = answer.usage.unwrap_or_default();
+        // One that failed after it had used tokens is billed, and its body tells the client why.
+        if usage.is_none()
+            && let Some(failure) = failure(read.error)
+        {
+            return Err(gave_up(provider, failure));
+        }
+        if read.output.is_none() {
+            return Err(garbage("it has no output"));
+        }
+        Ok(Whole {
+            model: answer.model.map(std::borrow::Cow::into_owned),
+            finish_reason: answer.finish_reason.map(std::borrow::Cow::into_owned),
+            counted_output: if usage.is_some() { 0 } else { counted(body) },
+            usage,
+        })
+    }
+
+    fn record(&self, provider: &str, record: &[u8], progress: &mut Progress) -> Meaning {
+        let fields = fields(record);
+        let quiet = if progress.began { Meaning::Other } else { Meaning::Prelude };
+        if !fields.has_data {
+            return quiet;
+        }
+        let data = &*fields.data;
+        if data.trim_ascii() == b"[DONE]" {
+            return if progress.finished { Meaning::End } else { quiet };
+        }
+        let named = fields.event.and_then(|event| std::str::from_utf8(event).ok());
+        let kind: std::borrow::Cow<'_, str> = match named {
+            Some(name) => name.into(),
+            None => match serde_json::from_slice::<Event<'_>>(data) {
+                Ok(event) => event.kind.unwrap_or_default(),
+                Err(_) => {
+                    let detail = "a record of the stream is not JSON".to_owned();
+                    return Meaning::Error(ProviderError::Garbage { provider: provider.to_owned(), detail });
+                }
+            },
+        };
+        match &*kind {
+            kind if kind.ends_with(".delta") => {
+                progress.text(string_length_after(data, b"\"delta\":\"").max(1));
+                Meaning::Content
+            }
+            "response.completed" | "response.incomplete" => {
+                let _ = progress.openai.take(data);
+                progress.finished = true;
+                Meaning::End
+            }
+            "response.failed" | "error" => {
+                // What a failure cost is told with it.
+                let _ = progress.openai.take(data);
+                let event = serde_json::from_slice::<Event<'_>>(data).ok();
+                let told = event.map_or_else(Failure::default, |event| {
+                    let inner = event.response.and_then(|response| response.error).or(event.error);
+                    failure(inner).unwrap_or(Failure { code: event.code, message: event.message })
+                });
+                Meaning::Error(gave_up(provider, told))
+            }
+            "response.created" | "response.in_progress" | "response.queued" => {
+                let _ = progress.openai.take(data);
+                quiet
+            }
+            _ => quiet,
+        }
+    }
+
+    fn error(&self, provider: &str, status: u16, headers: &HeaderMap, body: &[u8]) -> ProviderError {
+        OpenAiDecoder.error(provider, status, headers, body)
+    }
+
+    fn without_usage(&self, _: &Bytes) -> Option<Bytes> {
+        // Usage is a part of the last event: every client has asked for it.
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::Dialect;
+
+    fn read(records: &[(&str, &str)]) -> (Vec<Meaning>, Progress) {
+        let mut progress = Progress::new(Dialect::OpenAi);
+        let read = |(event, data): &(&str, &str)| {
+            let record = format!("event: {event}\ndata: {data}\n\n");
+            ResponsesDecoder.record("p", record.as_bytes(), &mut progress)
+        };
+        (records.iter().map(read).collect(), progress)
+    }
+
+    #[test]
+    fn a_stream_is_prelude_content_end() {
+        let (meanings, progress) = read(&[
+            ("response.created", r#"{"type":"response.created","response":{"model":"m","status":"in_progress"}}"#),
+            ("response.output_item.added", r#"{"type":"response.output_item.added"}"#),
+            ("response.output_text.delta", r#"{"type":"response.output_text.delta","delta":"Hello"}"#),
+            ("response.output_text.done", r#"{"type":"response.output_text.done","text":"Hello"}"#),
+            (
+                "response.completed",
+                r#"{"response":{"status":"completed","model":"m","usage":{"input_tokens":5,"output_tokens":2}}}"#,
+            ),
+        ]);
+        use Meaning::{Content, End, Other, Prelude};
+        assert_eq!(meanings, [Prelude, Prelude, Content, Other, End]);
+        assert!(progress.finished && progress.usage_is_final());
+        assert_eq!(
+            (progress.text_bytes, progress.finish_reason(), progress.model()),
+            (5, Some("completed"), Some("m"))
+        );
+        assert_eq!(progress.reported().unwrap().usage.output, 2);
+    }
+
+    #[test]
+    fn both_kinds_of_failure_are_errors_and_keep_their_words() {
+        for (event, data) in [
+            ("error", r#"{"type":"error","code":"overloaded","message":"too much"}"#),
+            (
+                "response.failed",
+                r#"{"response":{"status":"failed","error":{"code":"overloaded","message":"too much"}}}"#,
+            ),
+        ] {
+            let (meanings, progress) = read(&[(event, data)]);
+            assert!(
+                matches!(&meanings[0], Meaning::Error(ProviderError::StreamError { message, overloaded: true, .. }) if message == "too much"),
+                "{meanings:?}"
+            );
+            assert!(!progress.finished);
+        }
+    }
+
+    #[test]
+    fn a_whole_response_has_its_usage_and_a_failed_one_is_an_error() {
+        let whole = ResponsesDecoder
+            .whole("p", br#"{"object":"response","status":"incomplete","error":null,"output":[],"usage":{"input_tokens":3,"output_tokens":1}}"#)
+            .unwrap();
+        assert_eq!(
+            (whole.usage.unwrap().usage.uncached_input, whole.finish_reason.as_deref()),
+            (3, Some("incomplete"))
+        );
+        for (body, expected) in [
+            (r#"{"status":"failed","output":[],"error":{"code":"server_error","message":"no"}}"#, "no"),
+            (r#"{"object":"response"}"#, "it has no output"),
+            ("[]", "it is not"),
+        ] {
+            let error = ResponsesDecoder.whole("p", body.as_bytes()).unwrap_err().to_string();
+            assert!(error.contains(expected), "{body}: {error}");
+        }
+    }
+}
