@@ -37,8 +37,3 @@ fn thinking<'a>(
     let is_empty = text.is_empty() && signature.is_none();
     (!is_empty).then_some(AssistantPart::Thinking { text, signature })
 }
-
-/// The whole answer of a stream.
-pub fn answer_of_stream(_: &[u8]) -> Option<Vec<u8>> {
-    None
-}

@@ -123,7 +123,10 @@ fn tools(fields: &mut Object<'_>) -> Result<Tools, Untranslatable> {
             r#""auto""# => ToolChoice::Auto,
             r#""required""# => ToolChoice::Required,
             _ => {
-                return Err(must_be("tool_choice", "`none`, `auto`, `required`, a function or a list of allowed tools"));
+                return Err(must_be(
+                    "tool_choice",
+                    "`none`, `auto`, `required`, a function or a list of allowed tools",
+                ));
             }
         };
         return Ok((tools, Some(choice)));
