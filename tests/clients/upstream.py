@@ -372,7 +372,7 @@ class Provider(http.server.BaseHTTPRequestHandler):
             return said
         given = body.get("prompt", body.get("input"))
         texts = given if isinstance(given, list) else [given]
-        return " ".join(text for text in texts if isinstance(text, str)) or str((body.get("metadata") or {}).get("id"))
+        return " ".join(text for text in texts if isinstance(text, str)) or model.all_text(body)
 
     def _serve_kept(self):
         """What is read or deleted: models, and the objects that earlier requests left."""
