@@ -11,6 +11,7 @@
 //! - **3, [`budget`]**: which budgets bind a call. **[`routing`]**: where it goes, what follows a failure, circuits.
 //! - **2, [`ledger`]**: reserve, settle, sums, proof. **[`keys`]**: virtual keys, users, sessions, budget definitions.
 //!   **[`provider`]**: how each upstream is called and what its answers mean. **[`catalog`]**: models and prices.
+//!   **[`cache`]**: which questions are the same, their answers in memory, calls that ask the same at the same time.
 //! - **1, [`dialect`]**: chat completions, messages and responses as they stand on the wire, each to and from the one neutral
 //!   form of [`domain::chat`]; only calls whose client and provider differ go through it. **[`config`]**: raw text to checked settings. **[`store`]**: the redb files. **[`runtime`]**: tracked tasks, the clock.
 //!   **[`telemetry`]**: names, counters, logs.

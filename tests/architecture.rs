@@ -43,6 +43,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("clap", &["app"]),
     ("toml", &["config"]),
     ("argon2", &["keys"]),
+    ("moka", &["cache"]),
 ];
 
 /// Module names that say nothing.

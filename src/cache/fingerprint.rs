@@ -74,9 +74,9 @@ impl Fingerprint {
         Ok(Taken { fingerprint: Self(sink.finish()), is_deterministic: shown.is_deterministic })
     }
 
-    /// Eight bytes of it as a number, to spread by.
-    pub(super) fn spread(&self) -> u64 {
-        u64::from_le_bytes(*self.0.first_chunk().expect("a hash has more than eight bytes"))
+    /// A byte of it, to spread by.
+    pub(super) fn spread(&self) -> u8 {
+        self.0[0]
     }
 }
 

@@ -16,7 +16,7 @@ use super::entry::Entry;
 use super::fingerprint::Fingerprint;
 
 /// Parts of the table with a lock each: calls that ask different things seldom meet.
-const SHARDS: u64 = 16;
+const SHARDS: usize = 16;
 
 /// Those who wait for a leader, in the order in which they came.
 type Followers = Vec<oneshot::Sender<News>>;
@@ -32,7 +32,7 @@ enum News {
 /// The calls that are under way.
 #[derive(Debug, Default)]
 pub(super) struct Flights {
-    shards: [Mutex<HashMap<Fingerprint, Followers>>; SHARDS as usize],
+    shards: [Mutex<HashMap<Fingerprint, Followers>>; SHARDS],
 }
 
 /// A part in a call that is under way.
@@ -99,7 +99,7 @@ impl Flights {
     }
 
     fn shard(&self, fingerprint: Fingerprint) -> MutexGuard<'_, HashMap<Fingerprint, Followers>> {
-        lock(&self.shards[usize::try_from(fingerprint.spread() % SHARDS).unwrap_or(0)])
+        lock(&self.shards[usize::from(fingerprint.spread()) % SHARDS])
     }
 }
 
@@ -167,7 +167,7 @@ impl Follower {
         match tokio::time::timeout(limit, self.news).await {
             Ok(Ok(News::Answer(entry))) => Joined::Answer(entry),
             Ok(Ok(News::Lead(leader))) => Joined::Leader(leader),
-            Ok(Ok(News::GoAlone)) | Ok(Err(_)) | Err(_) => Joined::Alone,
+            Ok(Ok(News::GoAlone) | Err(_)) | Err(_) => Joined::Alone,
         }
     }
 }

@@ -37,7 +37,7 @@ pub use index::Unreadable;
 pub use list::{Cursor, Listed, Order, Page};
 pub use pattern::{Pattern, PatternError};
 pub use prompt::Prompt;
-pub use storable::{Answered, Asked, NotKept, may_store, may_use};
+pub use storable::{AnswerEnd, Asked, NotKept, may_store, may_use};
 
 use flight::Flights;
 use memory::Memory;

@@ -14,19 +14,19 @@ pub struct Asked {
     pub is_deterministic: bool,
 }
 
-/// What decides whether an answer may be kept.
+/// How an answer ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Answered {
-    /// Whether it is an answer and no error.
-    pub is_success: bool,
-    /// Whether the provider has said that it is done, and everything up to there has come.
-    pub is_finished: bool,
-    /// Whether it was cut at a limit of tokens or time.
-    pub is_cut: bool,
-    /// Whether the model, or a filter before it, refused.
-    pub is_refused: bool,
-    /// Its bytes.
-    pub bytes: u64,
+pub enum AnswerEnd {
+    /// The provider has said that it is done, and everything up to there has come.
+    Complete,
+    /// It was cut at a limit of tokens or time.
+    Cut,
+    /// The model, or a filter before it, refused.
+    Refused,
+    /// Its end hasn't come.
+    Unfinished,
+    /// It is an error.
+    Failed,
 }
 
 /// Why something isn't kept.
@@ -72,17 +72,16 @@ pub fn may_use(config: &CacheConfig, asked: Asked) -> Result<(), NotKept> {
     Ok(())
 }
 
-/// Whether an answer may be kept, to a call of which [`may_use`] says yes.
-pub fn may_store(config: &CacheConfig, answered: Answered) -> Result<(), NotKept> {
-    let Answered { is_success, is_finished, is_cut, is_refused, bytes } = answered;
-    match () {
-        () if !config.enabled => Err(NotKept::Off),
-        () if !is_success => Err(NotKept::Failed),
-        () if !is_finished => Err(NotKept::Unfinished),
-        () if is_cut => Err(NotKept::Cut),
-        () if is_refused => Err(NotKept::Refused),
-        () if bytes > config.bytes_max / SHARE_MAX => Err(NotKept::TooLarge),
-        () => Ok(()),
+/// Whether an answer of so many bytes may be kept, to a call of which [`may_use`] says yes.
+pub fn may_store(config: &CacheConfig, end: AnswerEnd, bytes: u64) -> Result<(), NotKept> {
+    match end {
+        _ if !config.enabled => Err(NotKept::Off),
+        AnswerEnd::Failed => Err(NotKept::Failed),
+        AnswerEnd::Unfinished => Err(NotKept::Unfinished),
+        AnswerEnd::Cut => Err(NotKept::Cut),
+        AnswerEnd::Refused => Err(NotKept::Refused),
+        AnswerEnd::Complete if bytes > config.bytes_max / SHARE_MAX => Err(NotKept::TooLarge),
+        AnswerEnd::Complete => Ok(()),
     }
 }
 
@@ -91,8 +90,6 @@ mod tests {
     use super::*;
     use crate::cache::tests::config;
 
-    const GOOD: Answered =
-        Answered { is_success: true, is_finished: true, is_cut: false, is_refused: false, bytes: 1_000 };
     const PLAIN: Asked = Asked { choices: 1, is_deterministic: false };
 
     #[test]
@@ -104,20 +101,20 @@ mod tests {
         assert_eq!(may_use(&strict, Asked { is_deterministic: true, ..PLAIN }), Ok(()));
         let off = CacheConfig { enabled: false, ..config() };
         assert_eq!(may_use(&off, PLAIN), Err(NotKept::Off));
-        assert_eq!(may_store(&off, GOOD), Err(NotKept::Off));
+        assert_eq!(may_store(&off, AnswerEnd::Complete, 1), Err(NotKept::Off));
     }
 
     #[test]
     fn an_answer_that_is_cut_refused_unfinished_or_wrong_is_not_kept() {
-        assert_eq!(may_store(&config(), GOOD), Ok(()));
-        for (answered, reason) in [
-            (Answered { is_success: false, ..GOOD }, NotKept::Failed),
-            (Answered { is_finished: false, ..GOOD }, NotKept::Unfinished),
-            (Answered { is_cut: true, ..GOOD }, NotKept::Cut),
-            (Answered { is_refused: true, ..GOOD }, NotKept::Refused),
-            (Answered { bytes: config().bytes_max / 8 + 1, ..GOOD }, NotKept::TooLarge),
+        assert_eq!(may_store(&config(), AnswerEnd::Complete, config().bytes_max / 8), Ok(()));
+        for (end, bytes, reason) in [
+            (AnswerEnd::Failed, 1, NotKept::Failed),
+            (AnswerEnd::Unfinished, 1, NotKept::Unfinished),
+            (AnswerEnd::Cut, 1, NotKept::Cut),
+            (AnswerEnd::Refused, 1, NotKept::Refused),
+            (AnswerEnd::Complete, config().bytes_max / 8 + 1, NotKept::TooLarge),
         ] {
-            assert_eq!(may_store(&config(), answered), Err(reason));
+            assert_eq!(may_store(&config(), end, bytes), Err(reason));
         }
     }
 }

@@ -161,7 +161,7 @@ fn pages_follow_one_another_without_gap_or_repetition() {
         }
         assert_eq!(seen.len(), 10, "{order:?}");
         assert!(seen.is_sorted_by_key(|(_, entry)| match order {
-            Order::Newest => -entry.stored_at.as_millisecond().into(),
+            Order::Newest => -i128::from(entry.stored_at.as_millisecond()),
             Order::Saved => -entry.saved().get(),
             Order::Hits => -i128::from(entry.hits()),
         }));

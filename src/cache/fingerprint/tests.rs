@@ -145,19 +145,18 @@ fn circles_never_meet_whatever_their_names_are() {
     let of = |scope, id: &str, team: Option<&str>| {
         Fingerprint::of(&Circle::of(scope, &key(id), team), &body).unwrap().fingerprint
     };
-    use CacheScope::{Global, Key, Team};
-    assert_eq!(of(Global, "key_1", None), of(Global, "key_2", Some("web")));
-    assert_eq!(of(Team, "key_1", Some("web")), of(Team, "key_2", Some("web")));
+    assert_eq!(of(CacheScope::Global, "key_1", None), of(CacheScope::Global, "key_2", Some("web")));
+    assert_eq!(of(CacheScope::Team, "key_1", Some("web")), of(CacheScope::Team, "key_2", Some("web")));
     // Without a team there is nobody to share with.
-    assert_eq!(of(Team, "key_1", None), of(Key, "key_1", Some("web")));
+    assert_eq!(of(CacheScope::Team, "key_1", None), of(CacheScope::Key, "key_1", Some("web")));
     let apart = [
-        of(Global, "key_1", None),
-        of(Key, "key_1", None),
-        of(Key, "key_2", None),
-        of(Team, "key_1", Some("web")),
-        of(Team, "key_1", Some("key_1")),
-        of(Team, "key_1", Some("")),
-        of(Team, "key_1", Some("web\0")),
+        of(CacheScope::Global, "key_1", None),
+        of(CacheScope::Key, "key_1", None),
+        of(CacheScope::Key, "key_2", None),
+        of(CacheScope::Team, "key_1", Some("web")),
+        of(CacheScope::Team, "key_1", Some("key_1")),
+        of(CacheScope::Team, "key_1", Some("")),
+        of(CacheScope::Team, "key_1", Some("web\0")),
     ];
     for (at, one) in apart.iter().enumerate() {
         assert!(!apart[..at].contains(one), "{at}");
@@ -212,7 +211,7 @@ fn what_is_no_request_has_no_fingerprint() {
         r#"{"a":1 2}"#,
         r#"{"a":[1 2]}"#,
         r#"{"a":1e99999999999}"#,
-        r#"{a:1}"#,
+        r"{a:1}",
         &deep,
     ] {
         assert_eq!(Fingerprint::of(&circle, &question(body)), Err(Unreadable), "{body}");
@@ -241,8 +240,8 @@ fn json() -> impl Strategy<Value = Value> {
 /// Writes a value with its keys the other way round, its texts escaped, and white space wherever it may be.
 fn otherwise(value: &Value) -> String {
     let text = |text: &str| {
-        let units: String = text.encode_utf16().map(|unit| format!("\\u{unit:04X}")).collect();
-        format!("\"{units}\"")
+        let units: Vec<String> = text.encode_utf16().map(|unit| format!("\\u{unit:04X}")).collect();
+        format!("\"{}\"", units.concat())
     };
     match value {
         Value::String(string) => text(string),

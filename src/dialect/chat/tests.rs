@@ -1,0 +1,1 @@
+//! What both directions must agree on.
