@@ -7,6 +7,7 @@
 //! can't be said in the other shape is an [`Untranslatable`] that names the client's field; nothing is dropped in silence.
 
 pub mod chat;
+mod compact;
 pub mod embeddings;
 pub mod messages;
 pub mod responses;

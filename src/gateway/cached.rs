@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use crate::cache::{
-    Answered, Asked as Question, Cache, Directives, Entry, Fingerprint, Flight, Form, Joined, Leader, Mode, NewEntry,
+    AnswerEnd, Asked as Question, Cache, Directives, Entry, Fingerprint, Flight, Form, Joined, Leader, Mode, NewEntry,
     Prompt, Question as Fields, may_store, may_use,
 };
 use crate::domain::{CacheOutcome, Endpoint, EntryStatus, Picodollars, TokenUsage};
@@ -188,8 +188,8 @@ impl Call {
     pub(super) fn keep(&self, asked: &Asked<'_>, keep: Keep, given: Given<'_>) {
         let Keep { fingerprint, leader, ttl } = keep;
         let parts = self.gateway.parts();
-        let answered = answered(self.inbound.endpoint, &given);
-        if may_store(parts.cache.config(), answered).is_err() {
+        let end = end(self.inbound.endpoint, &given);
+        if may_store(parts.cache.config(), end, given.body.len() as u64).is_err() {
             // Whoever leads next would be cut or refused too.
             if let Some(leader) = leader {
                 leader.disperse();
@@ -222,22 +222,19 @@ impl Call {
     }
 }
 
-/// What decides whether an answer may be kept: how it ended, in the words of all dialects.
-fn answered(endpoint: Endpoint, given: &Given<'_>) -> Answered {
-    let reason = given.finish_reason;
-    let finished = ["stop", "tool_calls", "function_call", "completed", "end_turn", "stop_sequence", "tool_use"];
-    let refused = memchr::memmem::find(&given.body, b"\"refusal\":\"").is_some()
-        || memchr::memmem::find(&given.body, b"\"type\":\"refusal\"").is_some();
-    Answered {
-        is_success: true,
-        is_finished: reason.is_some() || endpoint == Endpoint::Embeddings,
+/// How an answer ended, in the words of all dialects.
+fn end(endpoint: Endpoint, given: &Given<'_>) -> AnswerEnd {
+    const COMPLETE: [&str; 7] =
+        ["stop", "tool_calls", "function_call", "completed", "end_turn", "stop_sequence", "tool_use"];
+    let has = |bytes: &[u8]| memchr::memmem::find(&given.body, bytes).is_some();
+    match given.finish_reason {
+        None if endpoint == Endpoint::Embeddings => AnswerEnd::Complete,
+        None => AnswerEnd::Unfinished,
+        Some("refusal" | "content_filter") => AnswerEnd::Refused,
+        // A quoted name inside a text has its quotes escaped, so this is a field.
+        Some(_) if has(b"\"refusal\":\"") || has(b"\"type\":\"refusal\"") => AnswerEnd::Refused,
+        Some(reason) if COMPLETE.contains(&reason) => AnswerEnd::Complete,
         // A word that isn't known may mean anything.
-        is_cut: reason.is_some_and(|reason| !finished.contains(&reason) && !is_refusal(reason)),
-        is_refused: reason.is_some_and(is_refusal) || refused,
-        bytes: given.body.len() as u64,
+        Some(_) => AnswerEnd::Cut,
     }
-}
-
-fn is_refusal(reason: &str) -> bool {
-    matches!(reason, "refusal" | "content_filter")
 }

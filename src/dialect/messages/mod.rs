@@ -1,70 +1,44 @@
-//! Anthropic's messages.
+//! Anthropic's messages, to and from the neutral form.
+//!
+//! What is read of a client's request is read field by field, so that nothing is dropped that nobody knew (`object`). What is written
+//! for Anthropic heeds what the model takes; where a model takes nothing of the kind that was asked for, the request is refused in the client's
+//! own words (`client_field`). A body that is written here may hold sampling parameters: it is for `anthropic-version: 2023-06-01`.
 
-use bytes::BytesMut;
+mod answer_read;
+mod answer_write;
+mod client_field;
+mod object;
+mod reasoning;
+mod request_read;
+mod request_write;
+mod tools_write;
+mod turns_read;
+mod turns_write;
+mod wire;
 
-use super::{AnswerReader, AnswerWriter, Frame, NotOfShape, Target, Untranslatable, Written};
+pub use answer_read::Reader;
+pub use answer_write::Writer;
+
+use super::{Frame, NotOfShape, Target, Untranslatable, Written};
 use crate::domain::TokenUsage;
-use crate::domain::chat::{ChatAnswer, ChatEvent, ChatRequest};
+use crate::domain::chat::{ChatAnswer, ChatRequest};
 
-/// Reads a client's request.
+/// Reads a client's request; `version` is its `anthropic-version`.
 pub fn read_request(body: &[u8], version: Option<&str>) -> Result<ChatRequest, Untranslatable> {
-    let _ = (body, version);
-    Err(Untranslatable::new("model", "translation of this shape is being built"))
+    request_read::read(body, version)
 }
 
 /// Writes a request for a provider.
 pub fn write_request(request: &ChatRequest, target: &Target<'_>) -> Result<Written, Untranslatable> {
-    let _ = (request, target);
-    Err(Untranslatable::new("model", "translation of this shape is being built"))
+    request_write::write(request, target)
 }
 
 /// Reads a whole answer.
 pub fn read_answer(body: &[u8], answer_tool: Option<&str>) -> Result<ChatAnswer, NotOfShape> {
-    let _ = (body, answer_tool);
-    Err(NotOfShape("translation of this shape is being built".to_owned()))
+    answer_read::read(body, answer_tool)
 }
 
 /// Writes a whole answer.
 pub fn write_answer(answer: &ChatAnswer, usage: &TokenUsage, frame: &Frame) -> Vec<u8> {
-    let _ = (answer, usage, frame);
-    Vec::new()
-}
-
-/// Reads a provider's stream.
-#[derive(Debug)]
-pub struct Reader;
-
-impl Reader {
-    /// A reader of a stream that has not begun.
-    pub fn new(answer_tool: Option<&'static str>) -> Self {
-        let _ = answer_tool;
-        Self
-    }
-}
-
-impl AnswerReader for Reader {
-    fn record(&mut self, _: &[u8], _: &mut Vec<ChatEvent>) -> Result<(), NotOfShape> {
-        Ok(())
-    }
-    fn end(&mut self, _: &mut Vec<ChatEvent>) -> Result<(), NotOfShape> {
-        Ok(())
-    }
-}
-
-/// Writes a stream for a client.
-#[derive(Debug)]
-pub struct Writer;
-
-impl Writer {
-    /// A writer of a stream that has not begun.
-    pub fn new(frame: Frame) -> Self {
-        let _ = frame;
-        Self
-    }
-}
-
-impl AnswerWriter for Writer {
-    fn event(&mut self, _: &ChatEvent, _: &mut BytesMut) {}
-    fn end(&mut self, _: &TokenUsage, _: &mut BytesMut) {}
-    fn ping(&mut self, _: &mut BytesMut) {}
+    answer_write::write(answer, usage, frame)
 }

@@ -98,13 +98,11 @@ impl<'a> Object<'a> {
     /// Takes a text that must be one of a few words.
     pub(super) fn word(&mut self, name: &str, known: &[&'static str]) -> Result<Option<&'static str>, Untranslatable> {
         let Some(word) = self.text(name)? else { return Ok(None) };
-        match known.iter().find(|known| **known == word) {
-            Some(known) => Ok(Some(known)),
-            None => {
-                let reason = format!("`{}` must be one of {}, not `{word}`", self.at(name), listed(known));
-                Err(self.refuse(name, reason))
-            }
+        if let Some(known) = known.iter().find(|known| **known == word) {
+            return Ok(Some(known));
         }
+        let reason = format!("`{}` must be one of {}, not `{word}`", self.at(name), listed(known));
+        Err(self.refuse(name, reason))
     }
 
     /// Takes a yes or no.

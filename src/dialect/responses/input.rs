@@ -166,17 +166,14 @@ impl Conversation {
         let content = parts.into_iter().map(|part| part.part).collect();
         let result = Marked { part: UserPart::ToolResult(ToolResult { call_id, content, is_error: false }), cache };
         let after = self.open.remove(index).turn + 1;
-        match self.turns.get_mut(after) {
-            Some(Turn::User(parts)) => {
-                let results = parts.iter().take_while(|part| is_result(part)).count();
-                parts.insert(results, result);
-            }
-            _ => {
-                self.turns.insert(after, Turn::User(vec![result]));
-                for open in self.open.iter_mut().filter(|open| open.turn >= after) {
-                    open.turn += 1;
-                }
-            }
+        if let Some(Turn::User(parts)) = self.turns.get_mut(after) {
+            let results = parts.iter().take_while(|part| is_result(part)).count();
+            parts.insert(results, result);
+            return Ok(());
+        }
+        self.turns.insert(after, Turn::User(vec![result]));
+        for open in self.open.iter_mut().filter(|open| open.turn >= after) {
+            open.turn += 1;
         }
         Ok(())
     }

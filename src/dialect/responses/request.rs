@@ -222,13 +222,13 @@ fn reasoning(fields: &mut Object<'_>) -> Result<Option<Reasoning>, Untranslatabl
     let effort = match reasoning.text("effort")?.as_deref() {
         None => None,
         Some("none") => Some(Reasoning::Off),
-        Some(word) => match Effort::from_word(word) {
-            Some(effort) => Some(Reasoning::Effort(effort)),
-            None => {
+        Some(word) => {
+            let unknown = || {
                 let reason = format!("no effort `{word}` is known; it is one of `none`, `minimal` to `max`");
-                return Err(reasoning.refuse("effort", reason));
-            }
-        },
+                reasoning.refuse("effort", reason)
+            };
+            Some(Reasoning::Effort(Effort::from_word(word).ok_or_else(unknown)?))
+        }
     };
     // A summary is given wherever the provider shows its thinking.
     for name in ["summary", "generate_summary"] {

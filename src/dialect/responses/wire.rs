@@ -227,12 +227,11 @@ impl Serialize for Response<'_> {
         map.serialize_entry("output", self.output)?;
         map.serialize_entry("previous_response_id", &())?;
         for (name, default) in ECHOED {
-            match self.echo.iter().find(|(echoed, _)| *echoed == name) {
-                Some((_, value)) => map.serialize_entry(name, value)?,
-                None => {
-                    let value: &RawValue = serde_json::from_str(default).expect("the defaults are JSON");
-                    map.serialize_entry(name, value)?;
-                }
+            if let Some((_, value)) = self.echo.iter().find(|(echoed, _)| *echoed == name) {
+                map.serialize_entry(name, value)?;
+            } else {
+                let value: &RawValue = serde_json::from_str(default).expect("the defaults are JSON");
+                map.serialize_entry(name, value)?;
             }
         }
         map.serialize_entry("usage", &self.usage)?;

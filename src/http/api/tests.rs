@@ -22,6 +22,7 @@ use serde_json::Value;
 
 use super::configure;
 use crate::budget::Budgets;
+use crate::cache::Cache;
 use crate::catalog::Catalog;
 use crate::config::Config;
 use crate::domain::{CacheOutcome, CostBasis, Endpoint, EntryStatus, Picodollars, RequestId, RequestIds, TokenUsage};
@@ -150,6 +151,7 @@ impl Fixture {
             router,
             ledger: Arc::clone(&ledger),
             budgets: Arc::clone(&budgets),
+            cache: Arc::new(Cache::new(&config.cache)),
             keys: Arc::clone(&keys),
             metrics: Arc::clone(&metrics),
             clock: clock.clone(),

@@ -1,5 +1,5 @@
 use proptest::prelude::*;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::dialect::responses::wire::Carried;
@@ -7,7 +7,7 @@ use crate::domain::chat::{
     AssistantPart, CacheMark, Document, DocumentSource, Image, Media, ResultPart, ToolCall, ToolResult, Turn, UserPart,
 };
 
-fn read(body: &serde_json::Value) -> ChatRequest {
+fn read(body: &Value) -> ChatRequest {
     match read_request(body.to_string().as_bytes()) {
         Ok(request) => request,
         Err(refusal) => panic!("{}: {refusal}", refusal.param),
@@ -15,35 +15,39 @@ fn read(body: &serde_json::Value) -> ChatRequest {
 }
 
 /// A request that says `hi`, with other fields.
-fn with(fields: serde_json::Value) -> serde_json::Value {
-    let mut body = json!({"model": "m", "input": "hi"});
-    for (name, value) in fields.as_object().unwrap() {
-        body[name] = value.clone();
-    }
-    body
+fn with(mut fields: Value) -> Value {
+    let given = fields.as_object_mut().unwrap();
+    given.entry("model").or_insert(json!("m"));
+    given.entry("input").or_insert(json!("hi"));
+    fields
+}
+
+/// A request with this input.
+fn with_input(input: Value) -> Value {
+    Value::from_iter([("input", input)])
 }
 
 /// The turns that an input becomes.
-fn turns(input: serde_json::Value) -> Vec<Turn> {
-    read(&with(json!({ "input": input }))).turns
+fn turns(input: Value) -> Vec<Turn> {
+    read(&with_input(input)).turns
 }
 
 #[track_caller]
-fn check_refused(fields: serde_json::Value, param: &str, reason: &str) {
+fn check_refused(fields: Value, param: &str, reason: &str) {
     let refusal = read_request(with(fields).to_string().as_bytes()).unwrap_err();
     assert_eq!(refusal.param, param);
     assert!(refusal.reason.contains(reason), "{:?} lacks {reason:?}", refusal.reason);
 }
 
 #[track_caller]
-fn check_item_refused(item: serde_json::Value, param: &str, reason: &str) {
-    check_refused(json!({"input": [{"role": "user", "content": "hi"}, item]}), &format!("input[1]{param}"), reason);
+fn check_item_refused(item: Value, param: &str, reason: &str) {
+    check_refused(with_input(Value::from(vec![user("hi"), item])), &format!("input[1]{param}"), reason);
 }
 
 #[track_caller]
-fn check_part_refused(part: serde_json::Value, param: &str, reason: &str) {
-    let input = json!([{"role": "user", "content": [part]}]);
-    check_refused(json!({ "input": input }), &format!("input[0].content[0]{param}"), reason);
+fn check_part_refused(part: Value, param: &str, reason: &str) {
+    let message = Value::from_iter([("role", json!("user")), ("content", Value::from(vec![part]))]);
+    check_refused(with_input(Value::from(vec![message])), &format!("input[0].content[0]{param}"), reason);
 }
 
 /// Turns as one can read them.
@@ -71,15 +75,15 @@ fn shown(turns: &[Turn]) -> String {
     turns.iter().map(turn).collect::<Vec<_>>().join(" | ")
 }
 
-fn call(id: &str) -> serde_json::Value {
+fn call(id: &str) -> Value {
     json!({"type": "function_call", "call_id": id, "name": "f", "arguments": "{}", "id": "fc_1", "status": "completed"})
 }
 
-fn output(id: &str) -> serde_json::Value {
+fn output(id: &str) -> Value {
     json!({"type": "function_call_output", "call_id": id, "output": "4"})
 }
 
-fn user(text: &str) -> serde_json::Value {
+fn user(text: &str) -> Value {
     json!({"role": "user", "content": text})
 }
 
@@ -341,7 +345,7 @@ fn pictures_are_data_or_addresses() {
 
 #[test]
 fn files_are_documents() {
-    let document = |part: serde_json::Value| {
+    let document = |part: Value| {
         let Turn::User(parts) = turns(json!([{"role": "user", "content": [part]}])).remove(0) else { panic!() };
         let UserPart::Document(document) = parts[0].part.clone() else { panic!() };
         document
@@ -429,7 +433,7 @@ fn an_answer_repeats_what_the_request_said() {
 }
 
 /// JSON of any form, with the words of this API among its keys and texts.
-fn any_json() -> impl Strategy<Value = serde_json::Value> {
+fn any_json() -> impl Strategy<Value = Value> {
     let word = prop::sample::select(vec![
         "input",
         "type",
@@ -476,16 +480,16 @@ fn any_json() -> impl Strategy<Value = serde_json::Value> {
         "refusal",
     ]);
     let leaf = prop_oneof![
-        Just(serde_json::Value::Null),
-        any::<bool>().prop_map(serde_json::Value::from),
-        any::<i64>().prop_map(serde_json::Value::from),
-        word.clone().prop_map(serde_json::Value::from),
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        word.clone().prop_map(Value::from),
     ];
     leaf.prop_recursive(6, 64, 6, move |inner| {
         prop_oneof![
-            prop::collection::vec(inner.clone(), 0..5).prop_map(serde_json::Value::from),
+            prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
             prop::collection::hash_map(word.clone().prop_map(str::to_owned), inner, 0..6)
-                .prop_map(|members| serde_json::Value::Object(members.into_iter().collect())),
+                .prop_map(|members| Value::Object(members.into_iter().collect())),
         ]
     })
 }

@@ -19,6 +19,7 @@ use actix_web::{App, web};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::budget::Budgets;
+use crate::cache::Cache;
 use crate::catalog::Catalog;
 use crate::config::Config;
 use crate::domain::{
@@ -108,6 +109,7 @@ impl Fixture {
             router: Arc::new(router),
             ledger: Arc::clone(&ledger),
             budgets: Arc::clone(&budgets),
+            cache: Arc::new(Cache::new(&config.cache)),
             keys: Arc::clone(&keys),
             metrics: Arc::clone(&metrics),
             clock: clock.clone(),
