@@ -61,7 +61,7 @@ def test_an_openai_call_is_booked_to_the_picodollar(openai_client, gateway, mark
     assert row["provider"] == "openai"
     assert row["model"].startswith("gpt-4o-mini")
     assert row["requested_model"] == "openai/gpt-4o-mini"
-    assert (row["cache"], row["attempts"], row["stream"]) == ("bypass", "1", "false")
+    assert (row["cache"], row["attempts"], row["stream"]) == ("miss", "1", "false")
 
 
 def test_an_anthropic_call_is_booked_to_the_picodollar(anthropic_client, gateway, marker):

@@ -168,10 +168,11 @@ def test_what_only_this_client_has_works_too(lines, pair):
 )
 def test_an_error_has_its_class(lines, pair, case, status, name):
     error = lines[case]["error"]
-    assert error["status"] == status
+    # A failure of the provider may be told as one of a gateway.
+    assert error["status"] in ((500, 502) if status == 500 else (status,))
     if not is_ai(pair):
         assert error["class"] == name
-        assert error["requestId"] or pair[1] == "compat"
+        assert error["requestId"]
     if status == 429:
         assert error["retryAfter"]
 

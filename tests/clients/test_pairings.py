@@ -47,10 +47,21 @@ def of_dialect(provider):
     return "messages" if provider == "anthropic" else "chat"
 
 
+def possible(client, table, name):
+    """Which pairs there are."""
+    # OpenAI itself is asked for Responses there, and a file of chat completions is none.
+    if client == "responses" and table[name][0] == GPT:
+        return False
+    # Within one dialect nothing is mended, and this SDK can't put deltas without an index together.
+    return not (client == "chat" and name == "compat_stream_quirks.sse")
+
+
 def pairs(table):
     """Every fixture with every client; what needs translation needs the gateway."""
     for name, (target, *_) in table.items():
         for client in ("chat", "messages", "responses"):
+            if not possible(client, table, name):
+                continue
             direct = client == of_dialect(target[0]) and target[0] != "compat"
             yield pytest.param(client, name, id=f"{client}-{name}", marks=[] if direct else [pytest.mark.gateway])
 
@@ -132,12 +143,7 @@ def check(seen, client, expected):
         assert ending == "completed"
 
 
-# OpenAI's Responses can't be made of a chat completion's file: OpenAI itself is asked for Responses there.
-def possible(client, table, name):
-    return not (client == "responses" and table[name][0] == GPT)
-
-
-@pytest.mark.parametrize(("client", "name"), [pair for pair in pairs(BODIES) if possible(pair.values[0], BODIES, pair.values[1])])
+@pytest.mark.parametrize(("client", "name"), pairs(BODIES))
 @pytest.mark.parametrize("pieces", ["", "split:1 "], ids=["whole", "by_byte"])
 def test_a_body_means_the_same_in_every_dialect(clients, gateway, marker, client, name, pieces):
     expected = BODIES[name]
@@ -145,7 +151,7 @@ def test_a_body_means_the_same_in_every_dialect(clients, gateway, marker, client
     check(seen, client, expected)
 
 
-@pytest.mark.parametrize(("client", "name"), [pair for pair in pairs(STREAMS) if possible(pair.values[0], STREAMS, pair.values[1])])
+@pytest.mark.parametrize(("client", "name"), pairs(STREAMS))
 @pytest.mark.parametrize("pieces", ["", "split:1 ", "split:7 "], ids=["by_record", "by_byte", "by_seven_bytes"])
 def test_a_stream_means_the_same_in_every_dialect(clients, gateway, marker, client, name, pieces):
     expected = STREAMS[name]

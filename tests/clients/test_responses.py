@@ -164,7 +164,10 @@ def test_the_cap_leaves_an_incomplete_response(booked_openai, model, marker, str
 
 @both_ways
 def test_a_refusal_is_told_apart_from_an_answer(booked_openai, provider, model, marker, stream):
-    answer = either(stream)(booked_openai, model, f"id:{marker} refuse:I_will_not.")
+    answer = whole(booked_openai, model, f"id:{marker} refuse:I_will_not.", stream=stream)
+    if stream:
+        *_, last = answer
+        answer = last.response
     assert answer.output_text == ""
     if provider == "compat":
         return
@@ -357,11 +360,11 @@ def test_items_of_openais_own_are_refused_by_name(booked_openai, other_model, up
 
 
 ERRORS = [
-    (400, openai.BadRequestError, 400),
-    (404, openai.NotFoundError, 404),
-    (429, openai.RateLimitError, 429),
-    (500, openai.InternalServerError, 500),
-    (529, openai.InternalServerError, 503),
+    (400, openai.BadRequestError, (400,)),
+    (404, openai.NotFoundError, (404,)),
+    (429, openai.RateLimitError, (429,)),
+    (500, openai.InternalServerError, (500, 502)),
+    (529, openai.InternalServerError, (503,)),
 ]
 
 
@@ -371,7 +374,7 @@ ERRORS = [
 def test_a_failure_of_claude_has_the_class_of_this_sdk(openai_client, faulty, marker, status, error, told, stream):
     with pytest.raises(error) as caught:
         whole(openai_client, faulty("anthropic", "claude-haiku-4-5"), f"id:{marker} error:{status}", stream=stream)
-    assert caught.value.status_code == told
+    assert caught.value.status_code in told
     assert set(caught.value.response.json()["error"]) == {"message", "type", "param", "code"}
 
 

@@ -230,10 +230,9 @@ def anthropic_message_records(answer, sequence):
     message.pop("stop_details", None)
     final = {}
     if answer.usage is not None:
+        # The last event repeats the input counts, as the API does by now; the fixtures have streams without them.
+        final = {"usage": {name: count for name, count in message["usage"].items() if name != "service_tier"}}
         message["usage"] = {**message["usage"], "output_tokens": min(1, answer.usage["output"])}
-        final = {"usage": {"output_tokens": answer.usage["output"]}}
-        if answer.usage["reasoning"]:
-            final["usage"]["output_tokens_details"] = {"thinking_tokens": answer.usage["reasoning"]}
     yield event("message_start", message=message)
     for index, block in enumerate(anthropic_blocks(answer, sequence)):
         yield event("content_block_start", index=index, content_block={**block, **emptied[block["type"]]})

@@ -39,7 +39,7 @@ def check(body, quirks):
     """Mistral refuses what it doesn't know."""
     if "mistral" not in quirks:
         return
-    for name in ("max_completion_tokens", "stream_options", "store", "parallel_tool_call"):
+    for name in ("max_completion_tokens", "store", "metadata", "reasoning_effort"):
         if name in body:
             raise Refusal(422, f"body.{name}: Extra inputs are not permitted", param=name)
     for message in body["messages"]:
