@@ -75,23 +75,23 @@ pub fn encoded(body: &Bytes, encoding: Encoding) -> Result<Bytes, NotOfShape> {
 
 /// A vector in the other encoding, where it isn't in the right one.
 fn rewritten(vector: &str, encoding: Encoding) -> Result<Option<String>, NotOfShape> {
-    let wrong = |_| NotOfShape("a vector can't be read".to_owned());
+    let wrong = || NotOfShape("a vector can't be read".to_owned());
     match (encoding, vector.as_bytes().first()) {
         (Encoding::Base64, Some(b'[')) => {
-            let numbers: Vec<f32> = serde_json::from_str(vector).map_err(|_| wrong(()))?;
+            let numbers: Vec<f32> = serde_json::from_str(vector).map_err(|_| wrong())?;
             let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
             Ok(Some(format!("\"{}\"", STANDARD.encode(bytes))))
         }
         (Encoding::Float, Some(b'"')) => {
-            let text: Cow<'_, str> = serde_json::from_str(vector).map_err(|_| wrong(()))?;
-            let bytes = STANDARD.decode(&*text).map_err(|_| wrong(()))?;
-            let (numbers, []) = bytes.as_chunks::<4>() else { return Err(wrong(())) };
+            let text: Cow<'_, str> = serde_json::from_str(vector).map_err(|_| wrong())?;
+            let bytes = STANDARD.decode(&*text).map_err(|_| wrong())?;
+            let (numbers, []) = bytes.as_chunks::<4>() else { return Err(wrong()) };
             let numbers: Vec<f32> = numbers.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
             // A number that JSON has no word for would become null.
             if numbers.iter().any(|number| !number.is_finite()) {
-                return Err(wrong(()));
+                return Err(wrong());
             }
-            serde_json::to_string(&numbers).map(Some).map_err(|_| wrong(()))
+            serde_json::to_string(&numbers).map(Some).map_err(|_| wrong())
         }
         _ => Ok(None),
     }

@@ -429,13 +429,14 @@ impl ChatAnswer {
                     Some(AssistantPart::Thinking { text, signature: None }) => text.push_str(&more),
                     _ => parts.extend(open.replace(AssistantPart::Thinking { text: more, signature: None })),
                 },
-                ChatEvent::Signature(proof) => match &mut open {
-                    Some(AssistantPart::Thinking { signature, .. }) => *signature = Some(proof),
-                    _ => {
+                ChatEvent::Signature(proof) => {
+                    if let Some(AssistantPart::Thinking { signature, .. }) = &mut open {
+                        *signature = Some(proof);
+                    } else {
                         let part = AssistantPart::Thinking { text: String::new(), signature: Some(proof) };
                         parts.extend(open.replace(part));
                     }
-                },
+                }
                 ChatEvent::RedactedThinking(data) => {
                     parts.extend(open.replace(AssistantPart::RedactedThinking(data)));
                 }

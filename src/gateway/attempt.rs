@@ -32,9 +32,17 @@ pub(super) struct Try<'a> {
 /// An answer that will go out.
 pub(super) enum Begun {
     /// All of it.
-    Whole { bytes: Bytes, content_type: Option<HeaderValue>, whole: Whole, upstream_request_id: Option<Arc<str>> },
+    Whole(Box<WholeBegun>),
     /// A stream whose first content has come.
     Stream(Box<Flow>),
+}
+
+/// A whole answer.
+pub(super) struct WholeBegun {
+    pub(super) bytes: Bytes,
+    pub(super) content_type: Option<HeaderValue>,
+    pub(super) whole: Whole,
+    pub(super) upstream_request_id: Option<Arc<str>>,
 }
 
 /// A stream on its way.
@@ -116,7 +124,7 @@ impl Try<'_> {
             let bytes = read.await.map_err(|error| failed(error, None))?;
             let whole = decoder.whole(&self.provider(), &bytes).map_err(|error| failed(error, None))?;
             let content_type = response.headers.remove(http::header::CONTENT_TYPE);
-            return Ok(Begun::Whole { bytes, content_type, whole, upstream_request_id });
+            return Ok(Begun::Whole(Box::new(WholeBegun { bytes, content_type, whole, upstream_request_id })));
         }
         if !is_stream {
             let shown = content_type.unwrap_or("no content type").chars().take(100).collect::<String>();

@@ -14,7 +14,7 @@ use crate::routing::{Candidate, Plan};
 
 use super::answer::{Answer, AnswerBody, KeptAnswer};
 use super::call::Call;
-use super::envelope::Envelope;
+use super::envelope::{Effect, Envelope};
 use super::error::GatewayError;
 use super::prepare::Asked;
 use super::recast::{Wanted, recast};
@@ -127,7 +127,7 @@ impl Call {
                 | Endpoint::Embeddings
         );
         // Without a look at the body: most settings that switch the cache off do it for every call.
-        if !is_repeatable || envelope.changes_state || !cache.config().enabled {
+        if !is_repeatable || envelope.effect != Effect::None || !cache.config().enabled {
             return None;
         }
         let headers = &inbound.headers;

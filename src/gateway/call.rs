@@ -51,7 +51,8 @@ impl Call {
         let facts = self.facts(&envelope)?;
         let plan = match self.gateway.router().plan(&envelope.model, self.inbound.endpoint, Instant::now()) {
             Err(RouteError::NotServed { .. }) if self.inbound.endpoint == Endpoint::CountTokens => {
-                return self.count_here(facts);
+                self.count_here(facts);
+                return Ok(());
             }
             plan => plan?,
         };
@@ -64,7 +65,7 @@ impl Call {
         asked.conversation = self.conversation(&body, &plan);
         let committed = self.attempt_in_order(&asked, &plan).await?;
         match committed.begun {
-            Begun::Whole { .. } => self.answer_whole(&asked, committed, keep).await,
+            Begun::Whole(_) => self.answer_whole(&asked, committed, keep).await,
             Begun::Stream(_) => self.answer_stream(&asked, committed, keep).await,
         }
     }

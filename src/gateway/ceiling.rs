@@ -3,7 +3,7 @@
 use crate::catalog::{ModelFacts, Reach};
 use crate::domain::{Picodollars, ServiceTier};
 
-use super::envelope::Envelope;
+use super::envelope::{Effect, Envelope};
 
 /// The cap on output for a caller under a `block` budget that names none.
 const OUTPUT_CAP_DEFAULT: u64 = 4_096;
@@ -40,7 +40,7 @@ pub(super) fn ceiling(
     facts: Option<&ModelFacts>,
     binding: bool,
 ) -> Result<Ceiling, NoBound> {
-    if envelope.is_free {
+    if envelope.effect == Effect::Free {
         return Ok(Ceiling { cost: Picodollars::ZERO, output_cap: None });
     }
     let Some(facts) = facts else {

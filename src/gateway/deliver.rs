@@ -14,7 +14,7 @@ use crate::provider::ProviderError;
 use crate::routing::{Candidate, Health};
 
 use super::answer::{Answer, AnswerBody, PIECES_LEN, Piece};
-use super::attempt::{Begun, Flow};
+use super::attempt::{Begun, Flow, WholeBegun};
 use super::booking::{AttemptEnd, Evidence};
 use super::cached::{Given, Keep};
 use super::call::Call;
@@ -27,7 +27,7 @@ use super::translation::Translation;
 
 impl Call {
     /// Counts tokens for a client whose provider can't: it would ask again and again for real answers otherwise.
-    pub(super) fn count_here(&mut self, facts: CallFacts) -> Result<(), GatewayError> {
+    pub(super) fn count_here(&mut self, facts: CallFacts) {
         let tokens = std::str::from_utf8(&self.inbound.body).map_or(0, estimate_tokens);
         let outcome = self.booked(EntryStatus::Settled, None, 200, None, None);
         self.count(&facts, &outcome, Picodollars::ZERO, false);
@@ -46,7 +46,6 @@ impl Call {
             dropped: Vec::new(),
             body,
         });
-        Ok(())
     }
 
     pub(super) async fn answer_whole(
@@ -57,9 +56,8 @@ impl Call {
     ) -> Result<(), GatewayError> {
         let Committed { candidate, reservation, began, begun, translation, dropped, place } = committed;
         drop(place);
-        let Begun::Whole { bytes, content_type, whole, upstream_request_id } = begun else {
-            return Err(GatewayError::Internal);
-        };
+        let Begun::Whole(begun) = begun else { return Err(GatewayError::Internal) };
+        let WholeBegun { bytes, content_type, whole, upstream_request_id } = *begun;
         let bill = if self.inbound.endpoint.is_opaque() && whole.usage.is_none() {
             self.bill_unread()
         } else {

@@ -25,10 +25,7 @@ const CHOICES_MAX: u64 = 128;
 pub(super) struct Envelope<'a> {
     /// The name that the client asked for.
     pub(super) model: Cow<'a, str>,
-    /// Where it stands in the body; nowhere in a body that names none.
-    model_span: Option<Range<usize>>,
-    /// Whether the model's name stands there without quotes, as in a form.
-    bare_model: bool,
+    model_place: ModelPlace,
     /// Whether the answer shall be a stream.
     pub(super) stream: bool,
     /// The client's own cap on output tokens.
@@ -43,12 +40,32 @@ pub(super) struct Envelope<'a> {
     pub(super) service_tier: Option<Cow<'a, str>>,
     /// Whether a speed was asked for that may cost more.
     pub(super) fast: bool,
-    /// Whether it changes what the provider remembers, so that it is not the same a second time.
-    pub(super) changes_state: bool,
-    /// Whether nothing has to be paid for it.
-    pub(super) is_free: bool,
+    /// What it does beside being answered.
+    pub(super) effect: Effect,
     usage: UsageWish<'a>,
     body_len: usize,
+}
+
+/// Where the model's name stands in a body.
+#[derive(Debug)]
+enum ModelPlace {
+    /// The body names none.
+    Nowhere,
+    /// In quotes, as in JSON.
+    Quoted(Range<usize>),
+    /// As it is, as in a form.
+    Bare(Range<usize>),
+}
+
+/// What a call does beside being answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Effect {
+    /// Nothing: asked again, it means the same.
+    None,
+    /// It changes what the provider remembers.
+    ChangesState,
+    /// Nothing, and nothing has to be paid for it.
+    Free,
 }
 
 /// What in a request is not text.
@@ -155,8 +172,7 @@ impl<'a> Envelope<'a> {
         let in_background = find("background").is_some_and(|member| member.value == "true");
         extras.unbounded_tool |= in_background;
         Ok(Self {
-            model_span: Some(model.span.clone()),
-            bare_model: false,
+            model_place: ModelPlace::Quoted(model.span.clone()),
             model: name,
             stream,
             output_cap,
@@ -165,8 +181,11 @@ impl<'a> Envelope<'a> {
             extras,
             service_tier: find("service_tier").and_then(string),
             fast: find("speed").is_some(),
-            changes_state: find("conversation").is_some() || in_background,
-            is_free: endpoint == Endpoint::CountTokens,
+            effect: match endpoint {
+                Endpoint::CountTokens => Effect::Free,
+                _ if find("conversation").is_some() || in_background => Effect::ChangesState,
+                _ => Effect::None,
+            },
             usage,
             body_len: body.len(),
         })
@@ -174,11 +193,14 @@ impl<'a> Envelope<'a> {
 
     /// Of a body that is not read. What it may cost is not known, unless it only reads what is there.
     pub(super) fn opaque(model: Cow<'a, str>, model_span: Option<Range<usize>>, body: &[u8], reads_only: bool) -> Self {
-        let bare_model = model_span.as_ref().is_some_and(|span| body.get(span.start) != Some(&b'"'));
+        let model_place = match model_span {
+            None => ModelPlace::Nowhere,
+            Some(span) if body.get(span.start) == Some(&b'"') => ModelPlace::Quoted(span),
+            Some(span) => ModelPlace::Bare(span),
+        };
         Self {
             model,
-            model_span,
-            bare_model,
+            model_place,
             stream: false,
             output_cap: None,
             output_cap_own: None,
@@ -186,8 +208,7 @@ impl<'a> Envelope<'a> {
             extras: Extras { unbounded_tool: true, ..Extras::default() },
             service_tier: None,
             fast: false,
-            changes_state: true,
-            is_free: reads_only,
+            effect: if reads_only { Effect::Free } else { Effect::ChangesState },
             usage: UsageWish::NotNeeded,
             body_len: body.len(),
         }
@@ -212,8 +233,12 @@ impl<'a> Envelope<'a> {
     pub(super) fn splice(&self, body: &Bytes, splices: &Splices<'_>) -> Bytes {
         let mut changes: Vec<(Range<usize>, String)> = Vec::new();
         let mut added = String::new();
-        if let Some((model, span)) = splices.model.filter(|model| *model != self.model).zip(self.model_span.clone()) {
-            changes.push((span, if self.bare_model { model.to_owned() } else { quoted(model) }));
+        if let Some(model) = splices.model.filter(|model| *model != self.model) {
+            match &self.model_place {
+                ModelPlace::Nowhere => {}
+                ModelPlace::Quoted(span) => changes.push((span.clone(), quoted(model))),
+                ModelPlace::Bare(span) => changes.push((span.clone(), model.to_owned())),
+            }
         }
         if let Some((name, cap)) = splices.output_cap {
             let _ = write!(added, "\"{name}\":{cap},");

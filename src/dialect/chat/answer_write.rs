@@ -12,8 +12,8 @@ use crate::domain::TokenUsage;
 use crate::domain::chat::{AssistantPart, ChatAnswer, ChatEvent, Ending, FinishReason};
 
 use super::wire::{
-    Answer, Call, ChunkChoice, CompletionDetails, Delta, Function, PromptDetails, ThinkingBlock, Usage, WholeChoice,
-    WholeMessage,
+    Answer, Call, ChunkChoice, CompletionDetails, Delta, Function, NumberedBlock, PromptDetails, ThinkingBlock, Usage,
+    UsageField, WholeChoice, WholeMessage,
 };
 
 const ID_PREFIX: &str = "chatcmpl-";
@@ -36,7 +36,7 @@ pub fn write_answer(answer: &ChatAnswer, usage: &TokenUsage, frame: &Frame) -> V
         created: frame.created,
         model: &answer.model,
         choices: vec![choice],
-        usage: Some(Some(written_usage(usage))),
+        usage: UsageField::Told(written_usage(usage)),
     };
     serde_json::to_vec(&answer).expect("an answer always serializes")
 }
@@ -131,6 +131,8 @@ pub struct Writer {
     model: String,
     /// How many calls have begun: clients tell them apart by their number.
     calls: usize,
+    /// How many blocks of thinking have been sent, for the same reason.
+    blocks: usize,
     open: Open,
     has_refused: bool,
 }
@@ -154,16 +156,16 @@ impl Writer {
     /// A writer of a stream that has not begun.
     pub fn new(frame: Frame) -> Self {
         let (id, model) = (String::new(), String::new());
-        Self { frame, id, model, calls: 0, open: Open::Nothing, has_refused: false }
+        Self { frame, id, model, calls: 0, blocks: 0, open: Open::Nothing, has_refused: false }
     }
 
     fn chunk(&self, delta: Delta<'_>, finish_reason: Option<&'static str>, out: &mut BytesMut) {
         let choices = vec![ChunkChoice { index: 0, delta, finish_reason }];
-        // Who asked for usage gets the field on every chunk, empty until the last.
-        self.record(choices, self.frame.include_usage.then_some(None), out);
+        let usage = if self.frame.include_usage { UsageField::Null } else { UsageField::Absent };
+        self.record(choices, usage, out);
     }
 
-    fn record(&self, choices: Vec<ChunkChoice<'_>>, usage: Option<Option<Usage>>, out: &mut BytesMut) {
+    fn record(&self, choices: Vec<ChunkChoice<'_>>, usage: UsageField, out: &mut BytesMut) {
         let chunk = Answer {
             id: &self.id,
             object: "chat.completion.chunk",
@@ -194,8 +196,10 @@ impl Writer {
         }
     }
 
-    fn block(&self, block: ThinkingBlock<'_>, out: &mut BytesMut) {
+    fn block(&mut self, block: ThinkingBlock<'_>, out: &mut BytesMut) {
+        let block = NumberedBlock { index: self.blocks, block };
         self.chunk(Delta { thinking_blocks: vec![block], ..Delta::default() }, None, out);
+        self.blocks += 1;
     }
 
     fn think(&mut self, more: &str, out: &mut BytesMut) {
@@ -271,7 +275,7 @@ impl AnswerWriter for Writer {
 
     fn end(&mut self, usage: &TokenUsage, out: &mut BytesMut) {
         if self.frame.include_usage {
-            self.record(Vec::new(), Some(Some(written_usage(usage))), out);
+            self.record(Vec::new(), UsageField::Told(written_usage(usage)), out);
         }
         out.extend_from_slice(b"data: [DONE]\n\n");
     }

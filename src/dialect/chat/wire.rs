@@ -220,9 +220,23 @@ pub(super) struct Answer<'a, Choice> {
     pub(super) created: i64,
     pub(super) model: &'a str,
     pub(super) choices: Vec<Choice>,
-    /// Absent, null or there.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) usage: Option<Option<Usage>>,
+    #[serde(skip_serializing_if = "UsageField::is_absent")]
+    pub(super) usage: UsageField,
+}
+
+/// The usage of an answer or a chunk. Whoever asked for usage gets the field on every chunk, empty until the last.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(super) enum UsageField {
+    Absent,
+    Null,
+    Told(Usage),
+}
+
+impl UsageField {
+    fn is_absent(&self) -> bool {
+        matches!(self, Self::Absent)
+    }
 }
 
 /// The one choice of a whole answer.
@@ -267,7 +281,7 @@ pub(super) struct Delta<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) reasoning_content: Option<&'a str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(super) thinking_blocks: Vec<ThinkingBlock<'a>>,
+    pub(super) thinking_blocks: Vec<NumberedBlock<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) tool_calls: Vec<Call<'a>>,
 }
@@ -278,6 +292,14 @@ pub(super) struct Delta<'a> {
 pub(super) enum ThinkingBlock<'a> {
     Thinking { thinking: &'a str, signature: &'a str },
     RedactedThinking { data: &'a str },
+}
+
+/// A block in a stream. OpenAI's SDK joins the lists of deltas by this number, and breaks off without it.
+#[derive(Serialize)]
+pub(super) struct NumberedBlock<'a> {
+    pub(super) index: usize,
+    #[serde(flatten)]
+    pub(super) block: ThinkingBlock<'a>,
 }
 
 /// Usage in OpenAI's words: the details are parts of the totals.
@@ -291,7 +313,6 @@ pub(super) struct Usage {
 }
 
 #[derive(Serialize)]
-#[expect(clippy::struct_field_names, reason = "these are the wire's names")]
 pub(super) struct PromptDetails {
     pub(super) cached_tokens: u64,
     pub(super) cache_write_tokens: u64,
@@ -299,7 +320,6 @@ pub(super) struct PromptDetails {
 }
 
 #[derive(Serialize)]
-#[expect(clippy::struct_field_names, reason = "these are the wire's names")]
 pub(super) struct CompletionDetails {
     pub(super) reasoning_tokens: u64,
     pub(super) audio_tokens: u64,

@@ -29,9 +29,9 @@ impl ClientField {
     /// Its name in the words of the path that the request came in by.
     pub(super) fn of(self, endpoint: Endpoint) -> &'static str {
         let (chat, responses, messages) = self.names();
-        match endpoint.as_str() {
-            "chat.completions" => chat,
-            "messages" => messages,
+        match endpoint {
+            Endpoint::ChatCompletions => chat,
+            Endpoint::Messages => messages,
             _ => responses,
         }
     }

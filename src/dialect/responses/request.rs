@@ -6,6 +6,7 @@ use super::fields::{Object, must_be};
 use super::input;
 use super::wire::ECHOED;
 use crate::dialect::Untranslatable;
+use crate::dialect::compact::compact;
 use crate::domain::Endpoint;
 use crate::domain::chat::{ChatRequest, Effort, Json, Marked, OutputFormat, Reasoning, TierWish, Tool, ToolChoice};
 use crate::domain::json::members;
@@ -49,14 +50,9 @@ pub fn echo(body: &[u8]) -> Vec<(&'static str, Json)> {
     let given = members(body).unwrap_or_default();
     let echoed = |(name, _): (&'static str, &str)| {
         let member = given.iter().find(|member| member.name == name && member.value != "null")?;
-        Some((name, RawValue::from_string(on_one_line(member.value)).ok()?))
+        Some((name, RawValue::from_string(compact(member.value)).ok()?))
     };
     ECHOED.into_iter().filter_map(echoed).collect()
-}
-
-/// JSON without line ends: they may stand between its tokens, and would end the line of a stream that it becomes a part of.
-fn on_one_line(json: &str) -> String {
-    json.replace(['\n', '\r'], " ")
 }
 
 /// What would need a memory, or OpenAI's own machinery.

@@ -93,19 +93,15 @@ impl Decoder for ResponsesDecoder {
         if data.trim_ascii() == b"[DONE]" {
             return if progress.finished { Meaning::End } else { quiet };
         }
-        let named = fields.event.and_then(|event| std::str::from_utf8(event).ok());
-        let kind: std::borrow::Cow<'_, str> = match named {
-            Some(name) => name.into(),
-            None => match serde_json::from_slice::<Event<'_>>(data) {
-                Ok(event) => event.kind.unwrap_or_default(),
-                Err(_) => {
-                    let detail = "a record of the stream is not JSON".to_owned();
-                    return Meaning::Error(ProviderError::Garbage { provider: provider.to_owned(), detail });
-                }
-            },
+        let named = fields.event.and_then(|event| std::str::from_utf8(event).ok()).map(std::borrow::Cow::Borrowed);
+        // Servers that imitate the dialect may leave the event line out.
+        let told = || Some(serde_json::from_slice::<Event<'_>>(data).ok()?.kind.unwrap_or_default());
+        let Some(kind) = named.or_else(told) else {
+            let detail = "a record of the stream is not JSON".to_owned();
+            return Meaning::Error(ProviderError::Garbage { provider: provider.to_owned(), detail });
         };
         match &*kind {
-            kind if kind.ends_with(".delta") => {
+            kind if kind.rsplit_once('.').is_some_and(|(_, what)| what == "delta") => {
                 progress.text(string_length_after(data, b"\"delta\":\"").max(1));
                 Meaning::Content
             }
@@ -158,6 +154,7 @@ mod tests {
 
     #[test]
     fn a_stream_is_prelude_content_end() {
+        use Meaning::{Content, End, Other, Prelude};
         let (meanings, progress) = read(&[
             ("response.created", r#"{"type":"response.created","response":{"model":"m","status":"in_progress"}}"#),
             ("response.output_item.added", r#"{"type":"response.output_item.added"}"#),
@@ -168,7 +165,6 @@ mod tests {
                 r#"{"response":{"status":"completed","model":"m","usage":{"input_tokens":5,"output_tokens":2}}}"#,
             ),
         ]);
-        use Meaning::{Content, End, Other, Prelude};
         assert_eq!(meanings, [Prelude, Prelude, Content, Other, End]);
         assert!(progress.finished && progress.usage_is_final());
         assert_eq!(

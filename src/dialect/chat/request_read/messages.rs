@@ -237,8 +237,8 @@ fn thinking(message: &mut Fields<'_>) -> Result<Vec<AssistantPart>, Untranslatab
             "redacted_thinking" => AssistantPart::RedactedThinking(block.required("data")?.text()?),
             other => return Err(unknown_word(&kind, other, "thinking or redacted_thinking")),
         });
-        // Other gateways' blocks may carry a mark, which thinking can't have.
-        block.take("cache_control");
+        // A block that was put together from a stream still has its number.
+        block.count("index")?;
         block.finish()?;
     }
     if found.is_empty() {

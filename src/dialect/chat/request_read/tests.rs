@@ -1,3 +1,5 @@
+#![expect(clippy::needless_pass_by_value, reason = "a case reads best with its JSON in place")]
+
 use serde_json::json;
 
 use super::*;
@@ -181,7 +183,7 @@ fn blocks_of_thinking_win_over_their_bare_text() {
         signature: signature.map(str::to_owned),
     };
     let both = json!({"reasoning_content": "so", "thinking_blocks": [
-        {"type": "thinking", "thinking": "so", "signature": "s"}, {"type": "thinking", "thinking": "t", "signature": ""},
+        {"type": "thinking", "thinking": "so", "signature": "s"}, {"type": "thinking", "thinking": "t", "signature": "", "index": 1},
         {"type": "redacted_thinking", "data": "d"}]});
     let redacted = AssistantPart::RedactedThinking("d".to_owned());
     assert_eq!(assistant(both), [thinking("so", Some("s")), thinking("t", None), redacted]);

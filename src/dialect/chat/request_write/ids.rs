@@ -37,7 +37,9 @@ pub(super) fn user(name: &str) -> Cow<'_, str> {
 
 /// The SHA-256 of a text in 64 hexadecimal digits.
 fn hex(text: &str) -> String {
-    Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digits = |byte: &u8| [byte >> 4, byte & 15].map(|half| char::from(DIGITS[usize::from(half)]));
+    Sha256::digest(text).iter().flat_map(digits).collect()
 }
 
 #[cfg(test)]

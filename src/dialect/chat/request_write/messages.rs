@@ -3,15 +3,15 @@
 use std::borrow::Cow;
 
 use crate::dialect::Untranslatable;
+use crate::dialect::compact::compact;
 use crate::domain::chat::{
     AssistantPart, Document, DocumentSource, Image, Marked, Media, ResultPart, ToolCall, ToolResult, Turn, UserPart,
 };
 
 use super::super::servers::Prefill;
 use super::super::wire::{self, Content, Message, Part};
-use super::Writing;
 use super::ids::call_id;
-use super::schema::compact;
+use super::{Writing, refuse};
 
 /// What stands between texts that were parts and become one.
 const JOINT: &str = "\n\n";
@@ -30,7 +30,7 @@ pub(super) fn write<'a>(writing: &mut Writing<'a>, body: &mut wire::Request<'a>)
     let request = writing.request;
     if !request.system.is_empty() {
         if writing.target.capabilities.system == Some(false) {
-            return writing.refuse(writing.words.system, "the model takes no system messages; say it as the user");
+            return refuse(writing.words.system, "the model takes no system messages; say it as the user");
         }
         body.messages.push(Message::new("system", texts(writing, request.system.iter().map(text_of), JOINT)));
     }
@@ -43,7 +43,7 @@ pub(super) fn write<'a>(writing: &mut Writing<'a>, body: &mut wire::Request<'a>)
                 if !is_taken.unwrap_or(writing.server.later_system) {
                     let reason =
                         format!("{} takes system messages at the beginning only; move it there", writing.server.name);
-                    return writing.refuse(writing.words.conversation, reason);
+                    return refuse(writing.words.conversation, reason);
                 }
                 body.messages.push(Message::new("system", texts(writing, found.into_iter(), JOINT)));
             }
@@ -158,13 +158,13 @@ fn tool<'a>(
 
 fn picture<'a>(writing: &Writing<'_>, image: &'a Image) -> Result<Part<'a>, Untranslatable> {
     if writing.target.capabilities.vision == Some(false) {
-        return writing.refuse(writing.words.conversation, "the model takes no pictures; leave them out");
+        return refuse(writing.words.conversation, "the model takes no pictures; leave them out");
     }
     let url = match &image.source {
         Media::Base64 { media_type, data } => Cow::Owned(format!("data:{media_type};base64,{data}")),
         Media::Url(_) if !writing.server.image_urls => {
             let reason = format!("{} fetches no pictures; send their bytes", writing.server.name);
-            return writing.refuse(writing.words.conversation, reason);
+            return refuse(writing.words.conversation, reason);
         }
         Media::Url(url) => Cow::Borrowed(url.as_str()),
     };
@@ -180,11 +180,11 @@ fn document<'a>(writing: &Writing<'_>, found: &'a Document) -> Result<Part<'a>, 
             },
         }),
         DocumentSource::File(_) if !writing.server.files || writing.target.capabilities.pdf == Some(false) => {
-            writing.refuse(writing.words.conversation, "it takes no PDF files; send their text")
+            refuse(writing.words.conversation, "it takes no PDF files; send their text")
         }
         DocumentSource::File(Media::Url(_)) => {
             let reason = format!("{} fetches no documents; send their bytes", writing.server.name);
-            writing.refuse(writing.words.conversation, reason)
+            refuse(writing.words.conversation, reason)
         }
         DocumentSource::File(Media::Base64 { media_type, data }) => {
             let filename = found.title.as_deref().unwrap_or("document.pdf");
@@ -246,7 +246,7 @@ fn prefill<'a>(writing: &Writing<'a>, body: &mut wire::Request<'a>) -> Result<()
     let Some(last) = body.messages.last_mut().filter(|message| message.role == "assistant") else { return Ok(()) };
     if is_refused {
         let reason = "it can't go on with the assistant's last message; end with a message of the user";
-        return writing.refuse(writing.words.conversation, reason);
+        return refuse(writing.words.conversation, reason);
     }
     match writing.server.prefill {
         Prefill::Refused | Prefill::ByItself => {}

@@ -51,11 +51,11 @@ pub fn write_request(request: &ChatRequest, target: &Target<'_>, server: &Server
     Ok(Written { body, answer_tool: None, dropped })
 }
 
-impl<'a> Writing<'a> {
-    fn refuse<T>(&self, param: impl Into<String>, reason: impl Into<String>) -> Result<T, Untranslatable> {
-        Err(Untranslatable::new(param.into(), reason))
-    }
+fn refuse<T>(param: impl Into<String>, reason: impl Into<String>) -> Result<T, Untranslatable> {
+    Err(Untranslatable::new(param.into(), reason))
+}
 
+impl<'a> Writing<'a> {
     fn drop(&mut self, what: &'static str) {
         if !self.dropped.contains(&what) {
             self.dropped.push(what);
@@ -69,7 +69,7 @@ impl<'a> Writing<'a> {
             return Ok(());
         }
         if self.target.capabilities.tools == Some(false) {
-            return self.refuse("tools", "the model knows no tools; leave them out");
+            return refuse("tools", "the model knows no tools; leave them out");
         }
         for (index, tool) in request.tools.iter().enumerate() {
             body.tools.push(self.tool(index, &tool.part)?);
@@ -95,7 +95,7 @@ impl<'a> Writing<'a> {
             && tool.name.chars().count() > length_max
         {
             let reason = format!("{} takes names of tools of up to {length_max} characters", self.server.name);
-            return self.refuse(format!("tools[{index}].{}name", self.words.inside_tool), reason);
+            return refuse(format!("tools[{index}].{}name", self.words.inside_tool), reason);
         }
         let parameters = tool.parameters.as_deref();
         let strict = match tool.strict {
@@ -116,16 +116,16 @@ impl<'a> Writing<'a> {
         let is_refused = self.target.capabilities.sampling_params == Some(false);
         let passed = |name: &'static str, value: &'a Option<serde_json::Number>| match value {
             Some(number) if is_refused && number.as_f64() == Some(1.0) => Ok(None),
-            Some(_) if is_refused => self.refuse(name, format!("the model takes no {name}; leave it out")),
+            Some(_) if is_refused => refuse(name, format!("the model takes no {name}; leave it out")),
             value => Ok(value.as_ref()),
         };
         body.temperature = passed("temperature", &request.temperature)?;
         body.top_p = passed("top_p", &request.top_p)?;
         if request.top_k.is_some() && !self.server.top_k {
-            return self.refuse("top_k", format!("{} takes no top_k; leave it out", self.server.name));
+            return refuse("top_k", format!("{} takes no top_k; leave it out", self.server.name));
         }
         if request.top_k.is_some() && is_refused {
-            return self.refuse("top_k", "the model takes no top_k; leave it out");
+            return refuse("top_k", "the model takes no top_k; leave it out");
         }
         body.top_k = request.top_k;
         Ok(())
@@ -135,7 +135,7 @@ impl<'a> Writing<'a> {
         let request = self.request;
         if request.output_tokens_max == Some(0) {
             let reason = format!("{} has no call that only fills the cache; ask for at least 1", self.server.name);
-            return self.refuse(self.words.output_cap, reason);
+            return refuse(self.words.output_cap, reason);
         }
         if self.server.newer_output_cap {
             body.max_completion_tokens = request.output_tokens_max;
@@ -146,7 +146,7 @@ impl<'a> Writing<'a> {
             && request.stop.len() > count_max
         {
             let reason = format!("{} takes at most {count_max} of them", self.server.name);
-            return self.refuse(self.words.stop, reason);
+            return refuse(self.words.stop, reason);
         }
         body.stop = &request.stop;
         Ok(())
@@ -161,7 +161,7 @@ impl<'a> Writing<'a> {
                     || !self.server.json_schema =>
             {
                 let reason = "its answers can't be held to a JSON schema; describe the form in the prompt";
-                return self.refuse(self.words.format, reason);
+                return refuse(self.words.format, reason);
             }
             OutputFormat::JsonSchema { name, description, schema, strict } => {
                 let is_strict = || can_be_strict(schema.get()).then_some(true);
@@ -177,18 +177,23 @@ impl<'a> Writing<'a> {
         Ok(())
     }
 
-    fn reasoning(&self, body: &mut wire::Request<'a>) -> Result<(), Untranslatable> {
+    fn reasoning(&mut self, body: &mut wire::Request<'a>) -> Result<(), Untranslatable> {
         let Some(reasoning) = self.request.reasoning else { return Ok(()) };
         let never_thinks = self.target.capabilities.reasoning == Some(false);
         let (word, tokens) = match reasoning {
             Reasoning::Off if self.can_be_told_not_to_think() => (Some("none"), None),
             Reasoning::Off => return Ok(()),
             Reasoning::Adaptive(None) if never_thinks => return Ok(()),
-            Reasoning::Effort(_) | Reasoning::Adaptive(Some(_)) if never_thinks => {
-                return self.refuse(self.words.effort, "the model does not think; leave the effort out");
+            // As the model sees fit: one that isn't known to think may refuse the word, and doesn't miss it.
+            Reasoning::Adaptive(Some(_)) if self.target.capabilities.reasoning != Some(true) => {
+                self.drop(self.words.effort);
+                return Ok(());
+            }
+            Reasoning::Effort(_) if never_thinks => {
+                return refuse(self.words.effort, "the model does not think; leave the effort out");
             }
             Reasoning::Budget { .. } if never_thinks => {
-                return self.refuse(self.words.thinking, "the model does not think; leave it out");
+                return refuse(self.words.thinking, "the model does not think; leave it out");
             }
             Reasoning::Effort(effort) => (Some(effort.as_str()), None),
             Reasoning::Adaptive(effort) => (effort.map(Effort::as_str), None),
@@ -236,7 +241,7 @@ impl<'a> Writing<'a> {
             None | Some("medium") => {}
             Some(_) => {
                 let reason = format!("{} takes no verbosity; leave it out", self.server.name);
-                return self.refuse(self.words.verbosity, reason);
+                return refuse(self.words.verbosity, reason);
             }
         }
         if let Some(name) = request.user.as_deref() {

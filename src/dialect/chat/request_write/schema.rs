@@ -30,26 +30,6 @@ pub(super) fn can_be_strict(schema: &str) -> bool {
     }
 }
 
-/// JSON without the white space outside its strings: the order of keys stays, and so do prompt caches.
-pub(super) fn compact(json: &str) -> String {
-    let mut compact = String::with_capacity(json.len());
-    let (mut is_text, mut is_escaped) = (false, false);
-    for character in json.chars() {
-        if !is_text && character.is_ascii_whitespace() {
-            continue;
-        }
-        if is_escaped {
-            is_escaped = false;
-        } else if is_text && character == '\\' {
-            is_escaped = true;
-        } else if character == '"' {
-            is_text = !is_text;
-        }
-        compact.push(character);
-    }
-    compact
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -69,10 +49,5 @@ mod tests {
         check(r#"{"type":["object","null"]}"#, false);
         check(r#"{"anyOf":[{"type":"null"},{"type":"object","additionalProperties":false}]}"#, true);
         check(r#"{"$defs":{"x":{"properties":{"a":{}},"additionalProperties":false}},"type":"string"}"#, false);
-    }
-
-    #[test]
-    fn white_space_goes_outside_of_strings_only() {
-        assert_eq!(compact("{ \"a b\" :\n[1, \"\\\" x \\\\\"] }"), r#"{"a b":[1,"\" x \\"]}"#);
     }
 }

@@ -450,6 +450,10 @@ fn no_thinking_is_said_only_to_those_that_understand_it() {
     assert_eq!(thinking(Reasoning::Off, "openai", "gpt-4o", thinks(false)), json!({}));
     assert_eq!(thinking(Reasoning::Off, "ollama", "é", Capabilities::default()), json!({}));
     assert_eq!(thinking(Reasoning::Adaptive(None), "openai", "gpt-4o", thinks(false)), json!({}));
+    let adaptive = ChatRequest { reasoning: Some(Reasoning::Adaptive(Some(Effort::High))), ..request() };
+    for capabilities in [thinks(false), Capabilities::default()] {
+        assert_eq!(written(&adaptive, "ollama", capabilities).unwrap().dropped, ["output_config.effort"]);
+    }
 }
 
 #[test]

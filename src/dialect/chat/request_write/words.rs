@@ -59,9 +59,9 @@ const RESPONSES: Words = Words {
 
 /// The words of the client that came in by a path.
 pub(super) fn words(endpoint: Endpoint) -> &'static Words {
-    match endpoint.as_str() {
-        "messages" => &MESSAGES,
-        "responses" => &RESPONSES,
+    match endpoint {
+        Endpoint::Messages => &MESSAGES,
+        Endpoint::Responses => &RESPONSES,
         _ => &CHAT,
     }
 }

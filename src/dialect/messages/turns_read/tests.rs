@@ -1,3 +1,4 @@
+#![expect(clippy::needless_pass_by_value, reason = "values of json! are handed over as they are made")]
 use serde_json::{Value, json};
 
 use super::*;
