@@ -38,7 +38,7 @@ START_SECONDS_MAX = 60
 STOP_SECONDS_MAX = 40
 LOG_LINES_SHOWN = 60
 # Each test that makes a provider fail gets one of its own, so that no circuit it opens meets another test.
-FAULTY_PROVIDERS = 128
+FAULTY_PROVIDERS = 256
 OLD_VERSION = "2023-06-01"
 NEW_VERSION = "2026-10-21"
 

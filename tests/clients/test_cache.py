@@ -90,7 +90,9 @@ def test_streams_and_whole_answers_stand_in_for_each_other_in_chat(
     openai_client, upstream, marker, first_streams, model
 ):
     text = "usage:in=100,read=20,out=7 echo:Grüße, 東京 🗼"
-    results = [raw_chat(openai_client, marker, text, model, stream=stream) for stream in (first_streams, not first_streams)]
+    results = [
+        raw_chat(openai_client, marker, text, model, stream=stream) for stream in (first_streams, not first_streams)
+    ]
     results.append(raw_chat(openai_client, marker, text, model, stream=True, stream_options={"include_usage": True}))
     assert seen(results) == ["miss", "hit", "hit"]
     assert [said for said, _, _ in results] == ["Grüße, 東京 🗼"] * 3
@@ -121,9 +123,7 @@ def test_streams_and_whole_answers_stand_in_for_each_other_in_messages(
 
 
 @pytest.mark.parametrize("first_streams", [False, True], ids=["whole_first", "stream_first"])
-def test_streams_and_whole_answers_stand_in_for_each_other_in_responses(
-    openai_client, upstream, marker, first_streams
-):
+def test_streams_and_whole_answers_stand_in_for_each_other_in_responses(openai_client, upstream, marker, first_streams):
     texts, caches = [], []
     for stream in (first_streams, not first_streams):
         raw = openai_client.responses.with_raw_response.create(
@@ -249,7 +249,6 @@ def test_refresh_asks_anew_and_keeps_the_answer(openai_client, upstream, marker)
     assert seen(results)[0] == "miss" and seen(results)[2] == "hit"
     assert seen(results)[1] != "hit"
     assert len(upstream.account(marker)) == 2
-
 
 
 def test_only_answers_from_the_cache_or_not_at_all(openai_options, openai_client, upstream, marker):
@@ -446,7 +445,12 @@ def test_who_joined_is_served_although_the_first_caller_left(openai_client, open
 def test_hits_and_what_they_saved_are_counted(openai_client, gateway, marker):
     def counts():
         cache = gateway.admin("/api/status")["cache"]
-        return cache["metrics"]["hits"], cache["metrics"]["misses"], Decimal(cache["metrics"]["savedUsd"]), cache["size"]
+        return (
+            cache["metrics"]["hits"],
+            cache["metrics"]["misses"],
+            Decimal(cache["metrics"]["savedUsd"]),
+            cache["size"],
+        )
 
     before = counts()
     for _ in range(3):

@@ -88,7 +88,8 @@ def test_an_empty_input_is_the_clients_fault(openai_client, model):
 
 @pytest.mark.gateway
 @pytest.mark.parametrize(
-    ("status", "error"), [(400, openai.BadRequestError), (429, openai.RateLimitError), (500, openai.InternalServerError)]
+    ("status", "error"),
+    [(400, openai.BadRequestError), (429, openai.RateLimitError), (500, openai.InternalServerError)],
 )
 def test_a_providers_failure_keeps_its_class(openai_client, faulty, marker, status, error):
     with pytest.raises(error):

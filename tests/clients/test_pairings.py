@@ -14,7 +14,8 @@ import pytest
 from test_anthropic import text_of, tool_uses_of
 from test_openai import streamed_text
 
-# For each fixture: its provider and model, the words, the calls, the counts (plain, read, written, out) and why it ends.
+# For each fixture: its provider and model, the words, the calls, the counts (plain, read, written, out), and why it
+# ends.
 WEATHER_CALLS = [("get_weather", {"city": "Paris", "unit": "celsius"}), ("get_weather", {"city": "São Paulo"})]
 CLAUDE_CALLS = [("get_weather", {"city": "Paris", "unit": "celsius"}), ("get_time", {})]
 GPT, CLAUDE, COMPAT = ("openai", "gpt-4o-mini"), ("anthropic", "claude-haiku-4-5"), ("compat", "qwen3-coder")

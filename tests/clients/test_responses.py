@@ -101,7 +101,12 @@ def as_input(items):
 def test_an_answer_is_the_models_words(booked_openai, model, marker, stream):
     answer = either(stream)(booked_openai, model, f"id:{marker} usage:in=30,read=20,out=9 echo:Hallo, Welt ✓")
     assert answer.output_text == "Hallo, Welt ✓"
-    assert (answer.status, answer.object, answer.error, answer.incomplete_details) == ("completed", "response", None, None)
+    assert (answer.status, answer.object, answer.error, answer.incomplete_details) == (
+        "completed",
+        "response",
+        None,
+        None,
+    )
     assert answer.id.startswith("resp_")
     assert [item.type for item in answer.output] == ["message"]
     assert (answer.usage.input_tokens, answer.usage.output_tokens, answer.usage.total_tokens) == (50, 9, 59)
@@ -234,7 +239,9 @@ def test_parallel_calls_make_a_round_trip(booked_openai, model, marker, stream):
 
 
 def test_streamed_calls_have_their_own_events(booked_openai, model, marker):
-    events = list(whole(booked_openai, model, f"id:{marker} {TWO_CALLS} echo:Let me look.", tools=[WEATHER, TIME], stream=True))
+    events = list(
+        whole(booked_openai, model, f"id:{marker} {TWO_CALLS} echo:Let me look.", tools=[WEATHER, TIME], stream=True)
+    )
     assert [event.sequence_number for event in events] == list(range(len(events)))
     added = [event for event in events if event.type == "response.output_item.added"]
     assert [event.item.type for event in added] == ["message", "function_call", "function_call"]
@@ -283,7 +290,10 @@ def test_structured_output_is_parsed(booked_openai, model, marker, stream):
     assert answer.output_parsed == City(name="text", inhabitants=1)
 
 
-THINKERS = ["openai/gpt-5-mini", *(pytest.param(n, marks=pytest.mark.gateway) for n in ("anthropic/claude-haiku-4-5", "compat/qwen3-coder"))]
+THINKERS = [
+    "openai/gpt-5-mini",
+    *(pytest.param(n, marks=pytest.mark.gateway) for n in ("anthropic/claude-haiku-4-5", "compat/qwen3-coder")),
+]
 
 
 @pytest.mark.parametrize("name", THINKERS)

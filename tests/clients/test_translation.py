@@ -349,6 +349,18 @@ def test_a_model_without_schemas_of_its_own_still_keeps_to_one(booked_openai, ga
     assert "output_config" not in sent()
 
 
+@pytest.mark.gateway
+@pytest.mark.parametrize("name", ["claude-haiku-4-5", "claude-opus-4-1"])
+def test_a_schema_that_leaves_its_objects_open_is_no_obstacle(booked_openai, gateway, marker, name):
+    """As the `llm` command sends it; Anthropic itself takes only objects that are closed."""
+    city = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
+    schema = {"type": "object", "properties": {"cities": {"type": "array", "items": city, "minItems": 1}}}
+    schema["required"] = ["cities"]
+    wanted = {"type": "json_schema", "json_schema": {"name": "cities", "schema": schema}}
+    answer = chat(booked_openai, gateway.model("anthropic", name), marker, "cities", response_format=wanted)
+    assert json.loads(answer.choices[0].message.content) == {"cities": [{"name": "text"}]}
+
+
 # Thinking
 
 

@@ -438,9 +438,7 @@ def test_thoughts_go_back_with_the_next_turn(booked_anthropic, provider, model, 
     messages = [*user(text), {"role": "assistant", "content": first.content}]
     result = {"type": "tool_result", "tool_use_id": tool_uses_of(first)[0][0], "content": "noon"}
     messages.append({"role": "user", "content": [result]})
-    second = booked_anthropic.messages.create(
-        model=model, max_tokens=2000, messages=messages, tools=[TIME], **options
-    )
+    second = booked_anthropic.messages.create(model=model, max_tokens=2000, messages=messages, tools=[TIME], **options)
     assert text_of(second) == "Results: noon"
 
 
@@ -483,9 +481,7 @@ def test_the_old_versions_temperature_goes_along(anthropic_options, booked, gpt,
 
 @pytest.mark.gateway
 @pytest.mark.parametrize("field", ["temperature", "top_p", "top_k"])
-def test_the_new_version_refuses_sampling_for_every_provider(
-    booked_anthropic, other_model, upstream, marker, field
-):
+def test_the_new_version_refuses_sampling_for_every_provider(booked_anthropic, other_model, upstream, marker, field):
     headers = {"anthropic-version": "2026-10-21"}
     with pytest.raises(anthropic.BadRequestError, match=field):
         ask(booked_anthropic, other_model, f"id:{marker} hello", extra_body={field: 1}, extra_headers=headers)

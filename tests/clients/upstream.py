@@ -16,8 +16,8 @@ after them and marks the request in the account); with none of them the answer i
     refuse:SOME_WORDS        refuses in these words
     filtered                 what a content filter stopped
     error:429;times=1        an error status; retry-after=, retry-after-ms=, should-retry=, type=, code=, param=,
-                             message= (underscores are spaces); `times`
-                             fails only the first so many attempts with this message
+                             message= (underscores are spaces); `times` fails only the first so many attempts with
+                             this message
     usage:in=9,read=0,write5m=0,write1h=0,out=5,reasoning=0     the usage to report (any may be left out)
     tier:priority            the service tier that the answer claims to be billed at
     no-usage negative-usage  reports none, or counts below zero
@@ -28,17 +28,16 @@ after them and marks the request in the account); with none of them the answer i
     garbage html endless-line redirect      what broken proxies do
     quirk:NAME,NAME          on the lenient server, what others do differently (upstream_quirks.py)
 
-Without a word on it the model does what the request makes it do (upstream_model.py). Usage follows one rule when nothing else is said: input is the number of words in all text of the request, output the
-number of words in the answer, and never above the request's own cap. In the account `finished` means that the whole
-answer was sent, and `usage` is what was reported, in disjoint counts.
+Without a word on it the model does what the request makes it do (upstream_model.py). Usage follows one rule when
+nothing else is said: input is the number of words in all text of the request, output the number of words in the
+answer, and never above the request's own cap. In the account `finished` means that the whole answer was sent, and
+`usage` is what was reported, in disjoint counts.
 
 `GET /__account` returns the account, `GET /__request/SEQUENCE` one request's headers and body, `POST /__reset` clears
 both. None of the three takes a key.
 """
 
 import argparse
-import base64
-import collections
 import hashlib
 import http.server
 import json
@@ -60,141 +59,28 @@ import upstream_model as model
 import upstream_other as other
 import upstream_quirks as quirks
 import upstream_responses as responses
+from upstream_account import Account
 from upstream_checks import Refusal
+from upstream_directives import (
+    FIXTURES,
+    HANG_SECONDS_MAX,
+    Fixtures,
+    named_values,
+    read_directives,
+    seconds,
+    without_usage,
+)
 
 EXPECTED_KEY = "sk-upstream-test"
-FIXTURES = pathlib.Path(__file__).resolve().parent.parent / "fixtures" / "wire"
 OPENAI_MODELS = ("gpt-4o-mini", "gpt-4o", "gpt-5-mini", "text-embedding-3-small")
 ANTHROPIC_MODELS = ("claude-haiku-4-5", "claude-sonnet-4-5", "claude-sonnet-5")
 LENIENT_ROUTES = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings")
-# Nothing waits longer than this, so that a test that goes wrong leaves no thread behind.
-HANG_SECONDS_MAX = 60
 BODY_BYTES_MAX = 64 * 1024 * 1024
 ENDLESS_BYTES_MAX = 96 * 1024 * 1024
-# Enough for one test's look back; a load test must not keep every body.
-REQUESTS_KEPT_MAX = 512
-FLAGS = frozenset(
-    "cut truncate hang reset garbage html endless-line negative-usage no-usage redirect filtered".split()
-)
-WITH_VALUE = frozenset(
-    "fixture echo error usage tier slow drip split cut truncate hang html call think refuse quirk".split()
-)
 
 
 class BrokenOff(Exception):
     """The connection ended on purpose, or the client went away."""
-
-
-class Account:
-    """What this provider saw and what it says it used; one line per request in the file when the request ends."""
-
-    def __init__(self, path):
-        self.lock = threading.Lock()
-        self.records = []
-        self.requests = collections.OrderedDict()
-        self.failures = collections.Counter()
-        self.sequence = 0
-        # What the stateful endpoints remember: responses by id, files as their object and bytes, batches.
-        self.responses = {}
-        self.files = {}
-        self.batches = {}
-        self.file = open(path, "a", encoding="utf-8") if path else None
-
-    def open(self, record, headers, body):
-        with self.lock:
-            self.sequence += 1
-            record["sequence"] = self.sequence
-            self.records.append(record)
-            self.requests[self.sequence] = (headers, body)
-            if len(self.requests) > REQUESTS_KEPT_MAX:
-                self.requests.popitem(last=False)
-
-    def close(self, record):
-        with self.lock:
-            if self.file:
-                self.file.write(json.dumps(record, ensure_ascii=False) + "\n")
-                self.file.flush()
-
-    def clear(self):
-        """The sequence goes on, so that numbers stay unique in the file."""
-        with self.lock:
-            self.records.clear()
-            self.requests.clear()
-            self.failures.clear()
-
-    def listing(self):
-        with self.lock:
-            return json.dumps(self.records, ensure_ascii=False)
-
-    def request(self, sequence):
-        with self.lock:
-            headers, body = self.requests[sequence]
-        return json.dumps({"headers": headers, "body": base64.b64encode(body).decode("ascii")})
-
-    def failed_before(self, key):
-        """How often this message was failed, counting this time."""
-        with self.lock:
-            self.failures[key] += 1
-            return self.failures[key] - 1
-
-
-def read_directives(text):
-    """The behaviours that stand at the start of a message, and the marker that may stand anywhere in it."""
-    directives = {"id": model.marker_in(text)}
-    rest = text.lstrip()
-    while rest:
-        word = rest.split(None, 1)[0]
-        name, colon, value = word.partition(":")
-        if name == "echo" and colon:
-            # The marker is no part of what the model says when it stands in front; behind, it is.
-            directives["echo"] = rest[len("echo:") :]
-            break
-        if name == "id":
-            pass
-        elif name == "call" and colon:
-            directives.setdefault("call", []).append(value)
-        elif (colon and name in WITH_VALUE) or (not colon and name in FLAGS):
-            directives[name] = value
-        else:
-            break
-        rest = rest[len(word) :].lstrip()
-    return directives
-
-
-def named_values(text, separator):
-    """`a=1;b=2` as a dictionary of strings."""
-    return dict(part.split("=", 1) for part in text.split(separator) if "=" in part)
-
-
-def seconds(text):
-    """`200ms` or `2s`, bounded."""
-    value = float(text[:-2]) / 1000 if text.endswith("ms") else float(text.removesuffix("s"))
-    return min(value, HANG_SECONDS_MAX)
-
-
-class Fixtures:
-    """The wire files with the status and headers that their index gives them."""
-
-    def __init__(self):
-        index = json.loads((FIXTURES / "index.json").read_text(encoding="utf-8"))
-        self.entries = {entry["file"]: entry for entry in index["fixtures"]}
-
-    def load(self, name):
-        if name not in self.entries:
-            raise Refusal(400, f"there is no fixture {name}")
-        return self.entries[name], (FIXTURES / name).read_bytes()
-
-    def headers(self, dialect):
-        """A plain answer carries the headers of the vendor's plainest fixture."""
-        name = "anthropic_message.json" if dialect == "anthropic" else "openai_chat.json"
-        return dict(self.entries[name]["headers"])
-
-
-def without_usage(records):
-    """An OpenAI stream as it is for a client that did not ask for usage."""
-    for record in records:
-        if '"choices":[]' not in record:
-            yield record.replace(',"usage":null', "")
 
 
 class Provider(http.server.BaseHTTPRequestHandler):

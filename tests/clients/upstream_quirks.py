@@ -1,23 +1,23 @@
 """What OpenAI-compatible servers do differently, for the lenient side of `upstream.py`: `quirk:NAME,NAME`.
 
-    floats             embeddings are numbers although base64 was asked for
-    no-ids             tool calls without an id
-    no-index           tool deltas without an index (an older Ollama)
-    same-index         every tool delta says index 0, and only the id tells the calls apart
-    one-delta          id, name and all arguments of a call in one delta
-    object-arguments   arguments as an object instead of a string
-    stop-with-tools    finish_reason `stop` although tools are called
-    no-done            a stream without `[DONE]`
-    usage-on-finish    usage on the finish chunk instead of one of its own
-    role-text          the first words ride on the role chunk
-    text-with-tools    the last words and the first tool delta share a chunk
-    noise              `tool_calls: []`, empty content and the role on every chunk
-    reasoning          thoughts as `reasoning` (vLLM); without it as `reasoning_content`
-    mistral            knows max_tokens only; ids of tool calls have nine letters or digits
-    groq               usage under `x_groq` too
-    openrouter         keep-alive comments, and the price among the usage
-    openrouter-error   the same, and an error in the middle of a stream
-    deepseek           cache hits and misses as fields of their own
+floats             embeddings are numbers although base64 was asked for
+no-ids             tool calls without an id
+no-index           tool deltas without an index (an older Ollama)
+same-index         every tool delta says index 0, and only the id tells the calls apart
+one-delta          id, name and all arguments of a call in one delta
+object-arguments   arguments as an object instead of a string
+stop-with-tools    finish_reason `stop` although tools are called
+no-done            a stream without `[DONE]`
+usage-on-finish    usage on the finish chunk instead of one of its own
+role-text          the first words ride on the role chunk
+text-with-tools    the last words and the first tool delta share a chunk
+noise              `tool_calls: []`, empty content and the role on every chunk
+reasoning          thoughts as `reasoning` (vLLM); without it as `reasoning_content`
+mistral            knows max_tokens only; ids of tool calls have nine letters or digits
+groq               usage under `x_groq` too
+openrouter         keep-alive comments, and the price among the usage
+openrouter-error   the same, and an error in the middle of a stream
+deepseek           cache hits and misses as fields of their own
 """
 
 import hashlib

@@ -8,7 +8,6 @@ from upstream_checks import (
     FUNCTION_NAME,
     Refusal,
     is_integer,
-    is_number,
     openai_model,
     openai_sampling,
     openai_strict_schema,
@@ -305,10 +304,13 @@ def _reasoning_steps(item, index):
 def _message_steps(item, index):
     place = {"item_id": item["id"], "output_index": index, "content_index": 0}
     part = item["content"][0]
-    yield "response.output_item.added", {
-        "output_index": index,
-        "item": {**item, "status": "in_progress", "content": []},
-    }
+    yield (
+        "response.output_item.added",
+        {
+            "output_index": index,
+            "item": {**item, "status": "in_progress", "content": []},
+        },
+    )
     if part["type"] == "refusal":
         yield "response.content_part.added", {**place, "part": {**part, "refusal": ""}}
         for piece in pieces(part["refusal"]):
@@ -325,10 +327,13 @@ def _message_steps(item, index):
 
 def _call_steps(item, index):
     place = {"item_id": item["id"], "output_index": index}
-    yield "response.output_item.added", {
-        "output_index": index,
-        "item": {**item, "status": "in_progress", "arguments": ""},
-    }
+    yield (
+        "response.output_item.added",
+        {
+            "output_index": index,
+            "item": {**item, "status": "in_progress", "arguments": ""},
+        },
+    )
     for fragment in fragments(item["arguments"]):
         yield "response.function_call_arguments.delta", {**place, "delta": fragment}
     yield (
