@@ -59,12 +59,14 @@ def possible(client, table, name):
 
 def pairs(table):
     """Every fixture with every client; what needs translation needs the gateway."""
+    found = []
     for name, (target, *_) in table.items():
         for client in ("chat", "messages", "responses"):
-            if not possible(client, table, name):
-                continue
-            direct = client == of_dialect(target[0]) and target[0] != "compat"
-            yield pytest.param(client, name, id=f"{client}-{name}", marks=[] if direct else [pytest.mark.gateway])
+            if possible(client, table, name):
+                direct = client == of_dialect(target[0]) and target[0] != "compat"
+                marks = [] if direct else [pytest.mark.gateway]
+                found.append(pytest.param(client, name, id=f"{client}-{name}", marks=marks))
+    return found
 
 
 def through_chat(clients, model, text, stream):
