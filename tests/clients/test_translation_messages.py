@@ -590,7 +590,7 @@ ERRORS = [
     (413, anthropic.APIStatusError, (413,), "request_too_large"),
     (429, anthropic.RateLimitError, (429,), "rate_limit_error"),
     (500, anthropic.InternalServerError, (500, 502), "api_error"),
-    (503, anthropic.InternalServerError, (529,), "overloaded_error"),
+    (503, anthropic.APIStatusError, (529,), "overloaded_error"),
 ]
 
 
