@@ -33,6 +33,7 @@ pub(crate) struct Parts {
     pub(crate) keys: Arc<Keys>,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) budgets: Arc<Budgets>,
+    pub(crate) cache: Arc<Cache>,
     pub(crate) gateway: Arc<Gateway>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) clock: Clock,
@@ -52,6 +53,7 @@ impl Parts {
         let ledger = Arc::new(open_ledger(folder, &config)?);
         let budgets = Arc::new(Budgets::new(Arc::clone(&keys), Arc::clone(&ledger)));
         budgets.track_all(clock.now()).await?;
+        let cache = Arc::new(Cache::new(&config.cache));
         let catalog = price_file::catalog(&config)?;
         let upstreams = upstreams(&config)?;
         let health = Arc::new(HealthBook::default());
@@ -62,14 +64,14 @@ impl Parts {
             router,
             ledger: Arc::clone(&ledger),
             budgets: Arc::clone(&budgets),
-            cache: Arc::new(Cache::new(&config.cache)),
+            cache: Arc::clone(&cache),
             keys: Arc::clone(&keys),
             metrics: Arc::clone(&metrics),
             clock: clock.clone(),
             tasks: tasks.clone(),
             ids: RequestIds::new(salt),
         });
-        Ok(Self { config, keys, ledger, budgets, gateway: Arc::new(gateway), metrics, clock, tasks })
+        Ok(Self { config, keys, ledger, budgets, cache, gateway: Arc::new(gateway), metrics, clock, tasks })
     }
 
     /// How the workers make connections to providers.
@@ -79,7 +81,7 @@ impl Parts {
 
     /// Writes what is only in memory, and closes the files. Nothing may run any more.
     pub(crate) async fn close(self) {
-        let Self { config: _, keys, ledger, budgets, gateway, metrics: _, clock, tasks: _ } = self;
+        let Self { config: _, keys, ledger, budgets, cache: _, gateway, metrics: _, clock, tasks: _ } = self;
         if let Err(error) = keys.flush_sessions(clock.now()) {
             tracing::warn!("the last use of sessions couldn't be written: {error}");
         }

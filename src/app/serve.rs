@@ -76,6 +76,7 @@ impl Server {
             keys: Arc::clone(&parts.keys),
             ledger: Arc::clone(&parts.ledger),
             budgets: Arc::clone(&parts.budgets),
+            cache: Arc::clone(&parts.cache),
             gateway: Arc::clone(&parts.gateway),
             metrics: Arc::clone(&parts.metrics),
             clock: parts.clock.clone(),

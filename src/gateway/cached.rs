@@ -118,16 +118,8 @@ impl Call {
     /// What the call's answer is kept under; nothing where it can't be kept.
     fn fingerprint(&self, envelope: &Envelope<'_>, cache: &Cache) -> Option<Fingerprint> {
         let inbound = &self.inbound;
-        let is_repeatable = matches!(
-            inbound.endpoint,
-            Endpoint::ChatCompletions
-                | Endpoint::Messages
-                | Endpoint::Responses
-                | Endpoint::Completions
-                | Endpoint::Embeddings
-        );
         // Without a look at the body: most settings that switch the cache off do it for every call.
-        if !is_repeatable || envelope.effect != Effect::None || !cache.config().enabled {
+        if !inbound.endpoint.is_repeatable() || envelope.effect != Effect::None || !cache.config().enabled {
             return None;
         }
         let headers = &inbound.headers;

@@ -71,6 +71,8 @@ codes! {
     KeyNotLive = CONFLICT, "key_not_live";
     /// As many are kept as may be.
     LimitReached = CONFLICT, "limit_reached";
+    /// The response cache is off.
+    CacheOff = CONFLICT, "cache_off";
     /// The first admin is there.
     SetUpAlready = CONFLICT, "set_up_already";
     /// The body is larger than any that makes sense.
@@ -300,6 +302,7 @@ mod tests {
         409 budget_exists
         409 key_not_live
         409 limit_reached
+        409 cache_off
         409 set_up_already
         413 body_too_large
         415 unsupported_media_type

@@ -476,6 +476,11 @@ impl Journal for LedgerJournal {
         Ok(())
     }
 
+    fn is_awaited(&self) -> bool {
+        // A reservation that waits for its sums gets them with the write.
+        !(self.work.replies.is_empty() && self.deferred.is_empty())
+    }
+
     fn has_more(&self) -> bool {
         !(self.backlog.is_empty() && self.deferred.is_empty() && self.work.touched.is_empty())
     }

@@ -48,8 +48,12 @@ const LEDGER_BATCH_MAX: usize = 1_024;
 const LEDGER_SIZES: WriterOptions = WriterOptions {
     queue_len: LEDGER_QUEUE_LEN,
     batch_max: LEDGER_BATCH_MAX,
+    gather_time: Duration::ZERO,
     reopen_pause: Duration::from_millis(200),
 };
+/// What a crash may lose at most where calls don't wait for the disk, beside what is being written. Longer saves little:
+/// a commit's own cost is a hundredth of the time by then.
+const RELAXED_GATHER_TIME: Duration = Duration::from_millis(20);
 /// Entries that live pages may lag behind before they miss some.
 const LIVE_ENTRIES_LEN: usize = 1_024;
 /// Memory for cached pages of the file.
@@ -136,14 +140,12 @@ impl Ledger {
         let opening = OpenOptions { path: options.path, name: "ledger", cache_bytes: LEDGER_CACHE_BYTES };
         let database = crate::store::open(&opening)?;
         let reopened = opening.clone();
-        Self::start(
-            &opening,
-            database,
-            move || crate::store::open(&reopened),
-            options.zone,
-            options.acknowledge,
-            LEDGER_SIZES,
-        )
+        let sizes = match options.acknowledge {
+            Acknowledge::Durable => LEDGER_SIZES,
+            Acknowledge::Queued => WriterOptions { gather_time: RELAXED_GATHER_TIME, ..LEDGER_SIZES },
+        };
+        let reopen = move || crate::store::open(&reopened);
+        Self::start(&opening, database, reopen, options.zone, options.acknowledge, sizes)
     }
 
     fn start(

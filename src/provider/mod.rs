@@ -9,6 +9,7 @@ mod client;
 mod compatible;
 mod decode;
 mod error;
+mod field;
 pub mod openai;
 pub mod sandbox;
 mod upstream;

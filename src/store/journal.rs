@@ -18,15 +18,15 @@ const REFUSE_PAUSE: Duration = Duration::from_millis(10);
 
 /// How commands change the tables of one file, and the sums that are kept in memory beside them.
 ///
-/// The calls come in this order, all on the writer's thread: `decide`, then, where something is to be written, `write`
-/// inside a transaction, then `committed` or `failed`. After a failure come any number of `refuse` and then `reload` before
+/// The calls come in this order, all on the writer's thread: `decide`, once or several times, then, where something is to be
+/// written, `write` inside a transaction, then `committed` or `failed`. After a failure come any number of `refuse` and then `reload` before
 /// the next `decide`, which goes on with what `failed` and `refuse` kept because it must not be lost.
 pub trait Journal: Send + 'static {
     /// What callers ask for; carries its own way to answer.
     type Command: Send + 'static;
 
     /// Takes a batch in the order of its arrival, answers what can be refused from memory, and keeps the rest to write.
-    /// Returns whether anything has to be written.
+    /// Returns whether anything has to be written, of this batch or of those before.
     fn decide(&mut self, batch: &mut Vec<Self::Command>) -> bool;
 
     /// Writes what was kept.
@@ -46,6 +46,9 @@ pub trait Journal: Send + 'static {
 
     /// Whether there is something to decide although no command came.
     fn has_more(&self) -> bool;
+
+    /// Whether somebody waits for what was kept to be written.
+    fn is_awaited(&self) -> bool;
 }
 
 /// Why a batch was not written, as far as is known.
@@ -74,6 +77,8 @@ pub struct WriterOptions {
     pub queue_len: usize,
     /// How many commands one transaction takes at most.
     pub batch_max: usize,
+    /// How long what nobody waits for may gather before it is written, to make one transaction of many batches.
+    pub gather_time: Duration,
     /// The first pause before a file that failed is opened again; doubles up to five seconds.
     pub reopen_pause: Duration,
 }
@@ -153,12 +158,16 @@ impl<J: Journal> Writer<J> {
             }
             Ok(())
         })?;
+        let io = |source| OpenError::Io { name: options.name, path: options.path.clone(), source };
         // One place more than commands may wait: telling the thread to stop needs one whatever happens.
         let (queue, commands) = mpsc::channel(sizes.queue_len + 1);
         let stop = Place(queue.clone().try_reserve_owned().expect("the queue is empty"));
         let database = RwLock::new(Some(Arc::new(database)));
         let shared = Arc::new(Shared { name: options.name, database, trouble: watch::Sender::new(None) });
-        let inbox = Inbox { queue: commands, messages: Vec::new(), batch_max: sizes.batch_max, is_stopping: false };
+        // Waiting with a limit needs a runtime's clock.
+        let timer = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(io)?;
+        let inbox =
+            Inbox { queue: commands, messages: Vec::new(), batch_max: sizes.batch_max, is_stopping: false, timer };
         let mut run = Run { journal, inbox, shared: Arc::clone(&shared), reopen: Box::new(reopen), sizes };
         let thread = std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || {
             // A gateway whose ledger has stopped must not go on serving: the supervisor starts it anew.
@@ -166,7 +175,6 @@ impl<J: Journal> Writer<J> {
             run.run();
             std::mem::forget(guard);
         });
-        let io = |source| OpenError::Io { name: options.name, path: options.path.clone(), source };
         Ok(Self { queue, shared, thread: Mutex::new(Some((thread.map_err(io)?, stop))) })
     }
 
@@ -246,18 +254,34 @@ struct Inbox<C> {
     batch_max: usize,
     /// What is queued is still taken, but nothing is waited for any more.
     is_stopping: bool,
+    timer: tokio::runtime::Runtime,
+}
+
+/// How long to wait for a command where none is queued.
+#[derive(Clone, Copy)]
+enum Wait {
+    NotAtAll,
+    Until(Instant),
+    Forever,
 }
 
 impl<C> Inbox<C> {
     /// Takes a batch of what is queued; waits for something only if told to. Returns whether anything came.
-    fn take(&mut self, batch: &mut Vec<C>, waits: bool) -> bool {
-        if waits && !self.is_stopping {
-            self.queue.blocking_recv_many(&mut self.messages, self.batch_max);
-        } else {
-            while self.messages.len() < self.batch_max {
-                match self.queue.try_recv() {
-                    Ok(message) => self.messages.push(message),
-                    Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
+    fn take(&mut self, batch: &mut Vec<C>, wait: Wait) -> bool {
+        let Self { queue, messages, batch_max, is_stopping, timer } = self;
+        match wait {
+            Wait::Forever if !*is_stopping => drop(queue.blocking_recv_many(messages, *batch_max)),
+            Wait::Until(until) if !*is_stopping => {
+                let receiving = queue.recv_many(messages, *batch_max);
+                // Nothing is lost where the time is over first.
+                let _ = timer.block_on(async { tokio::time::timeout_at(until.into(), receiving).await });
+            }
+            _ => {
+                while messages.len() < *batch_max {
+                    match queue.try_recv() {
+                        Ok(message) => messages.push(message),
+                        Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
+                    }
                 }
             }
         }
@@ -283,13 +307,28 @@ struct Run<J: Journal> {
 impl<J: Journal> Run<J> {
     fn run(&mut self) {
         let mut batch = Vec::with_capacity(self.sizes.batch_max);
+        // Since when, and how many commands, have been decided and not written.
+        let mut kept: Option<(Instant, usize)> = None;
         loop {
-            let (has_more, was_stopping) = (self.journal.has_more(), self.inbox.is_stopping);
-            let has_come = self.inbox.take(&mut batch, !has_more);
-            if was_stopping && !has_come && !has_more {
+            let was_stopping = self.inbox.is_stopping;
+            let wait = match kept {
+                Some((since, _)) => Wait::Until(since + self.sizes.gather_time),
+                None if self.journal.has_more() => Wait::NotAtAll,
+                None => Wait::Forever,
+            };
+            let has_come = self.inbox.take(&mut batch, wait);
+            if was_stopping && !has_come && matches!(wait, Wait::Forever) {
                 return;
             }
+            let taken = batch.len();
             if !self.journal.decide(&mut batch) {
+                continue;
+            }
+            let (since, count) = kept.take().unwrap_or_else(|| (Instant::now(), 0));
+            let may_gather =
+                !self.inbox.is_stopping && !self.journal.is_awaited() && count + taken < self.sizes.batch_max;
+            if may_gather && since.elapsed() < self.sizes.gather_time {
+                kept = Some((since, count + taken));
                 continue;
             }
             let written = match self.shared.database() {
@@ -339,7 +378,7 @@ impl<J: Journal> Run<J> {
         let until = Instant::now() + pause;
         let mut batch = Vec::new();
         loop {
-            if self.inbox.take(&mut batch, false) {
+            if self.inbox.take(&mut batch, Wait::NotAtAll) {
                 self.journal.refuse(&mut batch, error);
                 continue;
             }

@@ -2,6 +2,7 @@
 
 mod access;
 mod budgets;
+mod cache;
 mod costs;
 mod document;
 mod keys;
@@ -26,12 +27,12 @@ use crate::cache::Cache;
 use crate::catalog::Catalog;
 use crate::config::Config;
 use crate::domain::{CacheOutcome, CostBasis, Endpoint, EntryStatus, Picodollars, RequestId, RequestIds, TokenUsage};
-use crate::gateway::{Gateway, Parts};
+use crate::gateway::{Gateway, Parts, UpstreamClient};
 use crate::http::guard::{CSRF_HEADER, SESSION_COOKIE_PLAIN};
 use crate::http::state::State;
 use crate::keys::{Keys, LoginThrottle, NewKey, SetupToken, VirtualKey};
 use crate::ledger::{Acknowledge, Attempt, CallFacts, Ledger, LedgerOptions, Outcome, Planned};
-use crate::provider::Upstream;
+use crate::provider::{ClientSettings, Upstream};
 use crate::routing::{HealthBook, Router};
 use crate::runtime::{Clock, Tasks};
 use crate::store::{OpenOptions, Settings};
@@ -163,11 +164,13 @@ impl Fixture {
         let (cookie, session) = keys.start_session("Ada", None, noon()).unwrap();
         let (_, admin_token) = keys.create_admin_token("scripts", noon()).unwrap();
         let (key, secret) = keys.create(NewKey::named("ci"), noon()).unwrap();
+        let cache = Arc::new(Cache::new(&config.cache));
         let state = web::Data::new(State {
             config,
             keys,
             ledger,
             budgets,
+            cache,
             gateway,
             metrics,
             clock,
@@ -208,7 +211,8 @@ impl Fixture {
     }
 
     async fn send(&self, request: TestRequest) -> Answered {
-        let app = init_service(App::new().app_data(self.state.clone()).configure(configure)).await;
+        let client = web::Data::new(UpstreamClient::new(ClientSettings::default()));
+        let app = init_service(App::new().app_data(self.state.clone()).app_data(client).configure(configure)).await;
         let response = call_service(&app, request.to_request()).await;
         let (status, headers) = (response.status(), response.headers().clone());
         let body = String::from_utf8(read_body(response).await.to_vec()).unwrap();

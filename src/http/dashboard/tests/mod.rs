@@ -1,6 +1,7 @@
 //! The dashboard over HTTP, as browsers see it, on real stores in a temporary folder.
 
 mod access;
+mod cache;
 mod forms;
 mod live;
 mod views;
@@ -116,12 +117,14 @@ impl Fixture {
             tasks: tasks.clone(),
             ids: RequestIds::new(7),
         });
+        let cache = Arc::new(Cache::new(&config.cache));
         let (setup, setup_token) = SetupToken::new(noon());
         let state = State {
             config,
             keys,
             ledger,
             budgets,
+            cache,
             gateway: Arc::new(gateway),
             metrics,
             clock,
@@ -299,12 +302,13 @@ impl Browser {
 }
 
 /// Every page by GET; `{}` stands for an id.
-const PAGES: [&str; 11] = [
+const PAGES: [&str; 12] = [
     "/",
     "/welcome",
     "/requests",
     "/requests/{}",
     "/costs",
+    "/cache",
     "/budgets",
     "/budgets/new",
     "/budgets/budget_1",
@@ -314,9 +318,10 @@ const PAGES: [&str; 11] = [
 ];
 
 /// Every form of someone who is logged in.
-const FORMS: [&str; 7] = [
+const FORMS: [&str; 8] = [
     "/logout",
     "/prefs/theme",
+    "/cache/clear",
     "/budgets",
     "/budgets/budget_1",
     "/budgets/budget_1/delete",

@@ -1,5 +1,6 @@
 //! Pages filled with made-up values whose sums add up, and with values that mean harm.
 
+mod cache;
 mod control;
 
 use std::time::Duration;
@@ -15,6 +16,7 @@ use super::super::format::{
 use super::*;
 use crate::domain::{Picodollars, Price};
 
+pub(super) use cache::cache;
 pub(super) use control::{
     budget_form, budgets, key_created, key_form, key_list, key_page, login, reset, setup, welcome,
 };
