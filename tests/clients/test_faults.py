@@ -22,6 +22,7 @@ import zlib
 import pytest
 
 import upstream_answers as answers
+from books import picodollars
 from conftest import ADMIN_TOKEN, UPSTREAM_KEY, Upstream, wait_for
 from load import (
     END_MARKERS,
@@ -38,7 +39,6 @@ from load import (
     route,
     send,
 )
-from test_money import picodollars
 
 pytestmark = pytest.mark.gateway
 
