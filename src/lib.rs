@@ -28,6 +28,10 @@
 //! answer is committed to a deployment with its first content, and its last piece leaves only when the call is booked
 //! durably.
 //!
+//! Before the attempts the [`cache`] is asked, and calls that ask the same join each other. A candidate that speaks another
+//! shape than the client is sent a translation ([`dialect`]), and its answer comes back through the same; a candidate that speaks
+//! the client's own gets the client's bytes.
+//!
 //! # The way of a setting
 //!
 //! [`app::settings`] gathers file, `.env` and environment; [`config::load`] checks all of it at once. `serve` and
@@ -45,8 +49,7 @@
 //! # Absent on purpose
 //!
 //! No ORM, no message queue, no second process: one file for money, one for settings, and one for contents only where they are wanted. No retry after the first content
-//! has gone out. No price that the list doesn't have: what is unpriced says so. Translation between the dialects and the
-//! response cache are not in this version; a model of the other dialect is refused with the path that works.
+//! has gone out. No price that the list doesn't have: what is unpriced says so. No answer of a cache is kept over a restart.
 
 pub mod app;
 pub mod budget;

@@ -11,7 +11,7 @@ use crate::domain::Secret;
 /// Nothing that commands ask for takes longer.
 const ANSWER_TIME_MAX: Duration = Duration::from_mins(1);
 /// Calls of models wait for as long as their providers let them, and a few follow one another.
-const WORK_TIME_MAX: Duration = Duration::from_mins(60);
+const WORK_TIME_MAX: Duration = Duration::from_hours(1);
 /// Pages of a list: more items than are ever kept.
 const PAGES_MAX: usize = 10_000;
 

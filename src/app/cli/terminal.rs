@@ -40,7 +40,7 @@ impl Progress {
     /// So many more are done.
     pub(super) fn advance(&mut self, more: usize) {
         self.done = (self.done + more).min(self.all);
-        let percent = if self.all == 0 { 100 } else { self.done * 100 / self.all };
+        let percent = (self.done * 100).checked_div(self.all).unwrap_or(100);
         if is_watched() {
             let end = if self.done == self.all { "\n" } else { "" };
             let _ = write!(std::io::stderr().lock(), "\r{}{end}", self.bar(percent));

@@ -134,7 +134,10 @@ fn build(state: &State, query: &Fields, layout: Layout) -> CachePage {
         }),
         done: query.text("removed").parse().ok().map(|removed: u64| match removed {
             0 => "No entry was there to remove.".to_owned(),
-            removed => format!("{} gone.", counted(removed, "entry is", "entries are")),
+            1 => "1 entry is gone. Its next call asks a provider.".to_owned(),
+            removed => {
+                format!("{} are gone. The next call for each asks a provider.", counted(removed, "entry", "entries"))
+            }
         }),
         kpis: kpis(state, &stats, now),
         ranges: ranges.collect(),

@@ -15,7 +15,7 @@ pub struct CachePage {
     pub layout: Layout,
     /// Why there is nothing to see: the cache is off.
     pub off: Option<Notice>,
-    /// `2 entries are gone`, after a form.
+    /// `2 entries are gone. …`, after a form.
     pub done: Option<String>,
     /// Hit rate, savings, hits, entries.
     pub kpis: Vec<Kpi>,
