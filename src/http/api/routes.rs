@@ -4,7 +4,7 @@ use actix_web::web::route;
 
 use super::Answer::{Json, Nothing, Text};
 use super::Verb::{Delete, Get, Post, Put};
-use super::{RouteSpec, admin, budgets, content, costs, keys, metrics, providers, requests, status};
+use super::{RouteSpec, admin, budgets, content, costs, keys, metrics, providers, requests, status, verify};
 use crate::http::guard::Access;
 use crate::http::{health, openapi};
 
@@ -226,6 +226,13 @@ pub const ROUTES: &[RouteSpec] = &[
         status: 201,
         answer: Json("PasswordReset"),
         handler: || route().to(admin::reset_password),
+        ..READ
+    },
+    RouteSpec {
+        path: "/api/verify",
+        summary: "Replays every entry of the ledger and compares every sum that is kept, while calls go on.",
+        answer: Json("Verification"),
+        handler: || route().to(verify::show),
         ..READ
     },
     RouteSpec {
