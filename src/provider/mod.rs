@@ -5,6 +5,7 @@
 //! proof that money is reserved for it, whatever type the application makes that proof.
 
 pub mod anthropic;
+mod authorities;
 mod client;
 mod compatible;
 mod decode;
@@ -15,6 +16,7 @@ pub mod sandbox;
 mod upstream;
 pub mod usage;
 
+pub use authorities::check_authorities;
 pub use client::{Body, Client, ClientSettings, Response, Sent};
 pub use decode::{Decoder, Meaning, Progress, Whole, decoder};
 pub use error::{Owed, ProviderError, Recovery, TimeLimit, retry_after};

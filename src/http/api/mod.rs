@@ -20,6 +20,7 @@ mod routes;
 mod status;
 #[cfg(test)]
 mod tests;
+mod verify;
 mod warm;
 
 use std::future::ready;
@@ -35,6 +36,7 @@ use super::guard::{Access, authorize, not_found};
 use super::problem::{Code, Problem};
 
 pub use routes::ROUTES;
+pub use verify::VerifyJson;
 
 /// A method of a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

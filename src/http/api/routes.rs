@@ -4,7 +4,9 @@ use actix_web::web::route;
 
 use super::Answer::{Json, Nothing, Text};
 use super::Verb::{Delete, Get, Post, Put};
-use super::{RouteSpec, admin, budgets, cache, content, costs, keys, metrics, providers, requests, status, warm};
+use super::{
+    RouteSpec, admin, budgets, cache, content, costs, keys, metrics, providers, requests, status, verify, warm,
+};
 use crate::http::guard::Access;
 use crate::http::{health, openapi};
 
@@ -255,6 +257,13 @@ pub const ROUTES: &[RouteSpec] = &[
         status: 201,
         answer: Json("PasswordReset"),
         handler: || route().to(admin::reset_password),
+        ..READ
+    },
+    RouteSpec {
+        path: "/api/verify",
+        summary: "Replays every entry of the ledger and compares every sum that is kept, while calls go on.",
+        answer: Json("Verification"),
+        handler: || route().to(verify::show),
         ..READ
     },
     RouteSpec {
