@@ -14,6 +14,8 @@ mod ceiling;
 mod envelope;
 mod error;
 mod fallback;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod record;
 mod relay;
 mod settle;
