@@ -53,10 +53,10 @@ pub fn anthropic_answer(bytes: &[u8]) {
 
 fn answer(dialect: Dialect, bytes: &[u8]) {
     let decoder = decoder(dialect);
-    if let Ok(whole) = decoder.whole("p", bytes) {
-        if let Some(reported) = whole.usage {
-            summed(&reported.usage);
-        }
+    if let Ok(whole) = decoder.whole("p", bytes)
+        && let Some(reported) = whole.usage
+    {
+        summed(&reported.usage);
     }
     let _ = decoder.error("p", 500, &http::HeaderMap::new(), bytes);
     let (mut splitter, mut progress) = (RecordSplitter::default(), Progress::new(dialect));
@@ -200,8 +200,11 @@ mod tests {
         ]);
         let fields = prop::collection::btree_map(name, value, 0..6);
         fields.prop_map(|fields| {
-            let fields: String = fields.iter().map(|(name, value)| format!(",\"{name}\": {value} ")).collect();
-            format!("{{\"model\":\"m\"{fields}}}")
+            let mut body = "{\"model\":\"m\"".to_owned();
+            for (name, value) in fields {
+                body.push_str(&format!(",\"{name}\": {value} "));
+            }
+            body + "}"
         })
     }
 
