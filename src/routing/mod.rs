@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::catalog::{Catalog, Mode, ModelFacts};
+use crate::catalog::{Catalog, ModelFacts};
 use crate::config::{RouteConfig, Strategy};
 use crate::domain::{Deployment, Endpoint, ModelId, ProviderName};
 use crate::provider::Upstream;
@@ -218,7 +218,7 @@ impl Router {
         let mut names: Vec<(String, Option<Candidate>)> =
             self.routes.iter().map(|route| (route.name.clone(), None)).collect();
         for upstream in &self.upstreams {
-            for facts in self.catalog.models(upstream.catalog()).filter(|facts| is_served(facts.mode)) {
+            for facts in self.catalog.models(upstream.catalog()) {
                 let Ok(model) = facts.id.parse::<ModelId>() else { continue };
                 if names.iter().any(|(name, _)| *name == *facts.id) {
                     continue;
@@ -242,14 +242,6 @@ impl Router {
         };
         let known = self.names().into_iter().map(|(name, _)| name);
         known.filter_map(close).max_by(|(a, _), (b, _)| a.total_cmp(b)).map(|(_, name)| name)
-    }
-}
-
-/// Whether there is a path by which a model of this kind is called.
-fn is_served(mode: Mode) -> bool {
-    match mode {
-        Mode::Chat => true,
-        Mode::Completion | Mode::Embedding | Mode::Responses => false,
     }
 }
 

@@ -11,6 +11,8 @@ mod content;
 mod costs;
 mod csv;
 mod entry;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod input;
 mod keys;
 mod metrics;

@@ -226,7 +226,7 @@ fn has_no_choices(data: &[u8]) -> bool {
 fn cut_null_usage(record: &Bytes) -> Option<Bytes> {
     let start = memchr::memchr(b'{', record)?;
     let end = memchr::memrchr(b'}', record)? + 1;
-    let members = json::members(&record[start..end]).ok()?;
+    let members = json::members(record.get(start..end)?).ok()?;
     let usage = members.iter().find(|member| member.name == "usage" && member.value == "null")?;
     let value = start + usage.span.start;
     let name = memmem::rfind(&record[..value], b"\"usage\"")?;
@@ -339,6 +339,7 @@ mod tests {
         check("data: {\"a\":\"usage\"}\n\n", None);
         check("data: {\"a\":{\"usage\":null}}\n\n", None);
         check(": \"usage\" comment\n\n", None);
+        check("data: } {\"usage\"\n\n", None);
     }
 
     #[test]
