@@ -86,7 +86,13 @@ impl Server {
             throttle: LoginThrottle::new(),
             draining: AtomicBool::new(false),
         });
-        let serving = http::serve(listening.try_clone()?, Arc::clone(&state), parts.client_settings())?;
+        let clients = parts.client_settings();
+        if config.providers.iter().any(|provider| provider.base_url.scheme() == "https") {
+            // Beside the start: neither it nor the first call shall wait until the certificates are read.
+            let clients = clients.clone();
+            std::thread::spawn(move || clients.prepare());
+        }
+        let serving = http::serve(listening.try_clone()?, Arc::clone(&state), clients)?;
         let token = parts.keys.accept_new_admin_token("local-token");
         let local_token = LocalTokenFile::write(folder.path(), &token)
             .with_context(|| format!("the local token can't be written into {}", folder.path().display()))?;

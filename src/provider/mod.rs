@@ -8,14 +8,17 @@ pub mod anthropic;
 mod client;
 mod compatible;
 mod decode;
+mod direct;
 mod error;
 mod field;
 pub mod openai;
 pub mod sandbox;
+mod tls;
 mod upstream;
 pub mod usage;
 
-pub use client::{Body, Client, ClientSettings, Response};
+pub use client::{Body, Client, Response};
 pub use decode::{Decoder, Meaning, Progress, Whole, decoder};
 pub use error::{Owed, ProviderError, Recovery, TimeLimit, retry_after};
+pub use tls::ClientSettings;
 pub use upstream::{ForwardedHeaders, Provider, Upstream, UpstreamRequest};
