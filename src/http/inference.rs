@@ -297,23 +297,24 @@ async fn read_body(
 fn respond(answer: Answer, id: RequestId, dialect: Dialect, running: Running) -> HttpResponse {
     let mut response = HttpResponse::Ok();
     ids(&mut response, id);
-    response.insert_header(("x-tollgate-provider", answer.deployment.provider.as_str()));
-    response.insert_header(("x-tollgate-model", answer.deployment.model.as_str()));
-    response.insert_header(("x-tollgate-cache", answer.cache.as_str()));
-    response.insert_header(("x-tollgate-attempts", answer.attempts.to_string()));
+    response
+        .insert_header((const { HeaderName::from_static("x-tollgate-provider") }, answer.deployment.provider.as_str()));
+    response.insert_header((const { HeaderName::from_static("x-tollgate-model") }, answer.deployment.model.as_str()));
+    response.insert_header((const { HeaderName::from_static("x-tollgate-cache") }, answer.cache.as_str()));
+    response.insert_header((const { HeaderName::from_static("x-tollgate-attempts") }, answer.attempts.to_string()));
     response.insert_header((header::CACHE_CONTROL, "private, no-store"));
     if let Some(upstream) = answer.upstream_request_id.as_deref() {
-        response.insert_header(("x-tollgate-upstream-request-id", upstream));
+        response.insert_header((const { HeaderName::from_static("x-tollgate-upstream-request-id") }, upstream));
     }
     match answer.body {
         AnswerBody::Whole { bytes, cost } => {
             if let Some(cost) = cost {
-                response.insert_header(("x-tollgate-cost-usd", cost.to_string()));
+                response.insert_header((const { HeaderName::from_static("x-tollgate-cost-usd") }, cost.to_string()));
             }
             response.content_type("application/json").body(bytes)
         }
         AnswerBody::Stream(pieces) => {
-            response.insert_header(("x-accel-buffering", "no"));
+            response.insert_header((const { HeaderName::from_static("x-accel-buffering") }, "no"));
             let pieces = stream::unfold((pieces, running), |(mut pieces, running)| async move {
                 pieces.recv().await.map(|piece| (piece, (pieces, running)))
             });
