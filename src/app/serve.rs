@@ -16,8 +16,10 @@ use super::local_token::LocalTokenFile;
 use super::parts::Parts;
 use super::price_file;
 use crate::config::Config;
+use crate::domain::RequestId;
 use crate::http;
 use crate::keys::{LoginThrottle, SetupToken};
+use crate::ledger::Inspection;
 use crate::runtime::Clock;
 
 /// What runs at the stop may end until then: the longest that supervisors wait by default is 30 s.
@@ -129,6 +131,7 @@ impl Server {
         let Self { address: _, serving, listening, state, parts, local_token, folder, first_start: _ } = self;
         price_file::watch(&parts.config, &parts.gateway, &parts.tasks);
         flush_sessions_now_and_then(&parts);
+        inspect_the_ledger(&parts);
         let ended = serve_and_stop(serving, listening, &state, &parts, &mut asked_to_stop).await?;
         if ended == Ended::AtOnce {
             return Ok(ended);
@@ -191,6 +194,22 @@ async fn calls_to_end(parts: &Parts) {
 fn refuse_connections(listening: TcpListener) {
     // Shutting a listening socket down ends listening on Linux; elsewhere the connections wait for the end.
     let _ = TcpStream::from(OwnedFd::from(listening)).shutdown(Shutdown::Both);
+}
+
+/// Looks at what the start had no time for, on a thread of its own beside the calls.
+fn inspect_the_ledger(parts: &Parts) {
+    let (ledger, now, stopping) = (Arc::clone(&parts.ledger), parts.clock.now(), parts.tasks.stopping().clone());
+    std::thread::spawn(move || {
+        let today = RequestId::first_of(now.as_millisecond());
+        match ledger.inspect(today, || !stopping.is_cancelled()) {
+            Inspection::Sound { rows } => tracing::debug!("the ledger's {rows} rows can all be read"),
+            Inspection::Unfinished => tracing::debug!("the ledger was not read to its end"),
+            Inspection::Differs { differences } => tracing::error!(
+                "{differences} of the ledger's sums are not what its entries say: run `tollgate verify` for which"
+            ),
+            Inspection::Damaged { detail } => tracing::error!("calls are refused from now on: {detail}"),
+        }
+    });
 }
 
 fn flush_sessions_now_and_then(parts: &Parts) {
