@@ -130,16 +130,17 @@ impl Told {
     }
 }
 
+/// Every name that an SDK looks for an id under; read by the compiler, not by each call.
+const ID_NAMES: [HeaderName; 3] = [
+    HeaderName::from_static("x-tollgate-request-id"),
+    HeaderName::from_static("x-request-id"),
+    HeaderName::from_static("request-id"),
+];
+
 /// Our id under every name that an SDK looks for.
 pub(super) fn ids(response: &mut HttpResponseBuilder, id: RequestId) {
     let value = HeaderValue::from_str(&id.to_string()).expect("ids are ASCII");
-    // Read by the compiler, not by each call.
-    const NAMES: [HeaderName; 3] = [
-        HeaderName::from_static("x-tollgate-request-id"),
-        HeaderName::from_static("x-request-id"),
-        HeaderName::from_static("request-id"),
-    ];
-    for name in NAMES {
+    for name in ID_NAMES {
         response.insert_header((name, value.clone()));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::marker::PhantomData;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -38,7 +38,7 @@ pub struct Client<R> {
 /// How a provider is reached.
 #[derive(Clone)]
 enum Way {
-    Direct(Direct),
+    Direct(Arc<Direct>),
     /// Through a proxy that the environment names.
     Proxied(reqwest::Client),
 }
@@ -116,7 +116,7 @@ impl<R> Client<R> {
         if Matcher::from_system().intercept(upstream.base_uri()).is_none() {
             // Without TLS no certificates are needed, and a machine may well have none.
             let tls = if upstream.is_encrypted() { tls()?.clone() } else { trusting_nobody() };
-            return Ok(Way::Direct(Direct::new(tls, self.names.clone(), connect_timeout)));
+            return Ok(Way::Direct(Arc::new(Direct::new(tls, self.names.clone(), connect_timeout))));
         }
         let builder = reqwest::Client::builder()
             .tls_backend_preconfigured(with_both_versions(tls()?.clone()))

@@ -38,7 +38,6 @@ type BoxError = Box<dyn StdError + Send + Sync>;
 type Connector = Limited<HttpsConnector<HttpConnector<Names>>>;
 
 /// Connections to one provider, made on one worker's runtime.
-#[derive(Clone)]
 pub(super) struct Direct(legacy::Client<Connector, Full<Bytes>>);
 
 /// No connection came about in time.
