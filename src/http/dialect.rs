@@ -153,11 +153,18 @@ impl Told {
     }
 }
 
+/// Every name that an SDK looks for an id under; read by the compiler, not by each call.
+const ID_NAMES: [HeaderName; 3] = [
+    HeaderName::from_static("x-tollgate-request-id"),
+    HeaderName::from_static("x-request-id"),
+    HeaderName::from_static("request-id"),
+];
+
 /// Our id under every name that an SDK looks for.
 pub(super) fn ids(response: &mut HttpResponseBuilder, id: RequestId) {
     let value = HeaderValue::from_str(&id.to_string()).expect("ids are ASCII");
-    for name in ["x-tollgate-request-id", "x-request-id", "request-id"] {
-        response.insert_header((HeaderName::from_static(name), value.clone()));
+    for name in ID_NAMES {
+        response.insert_header((name, value.clone()));
     }
 }
 
