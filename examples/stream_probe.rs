@@ -51,7 +51,7 @@ async fn provide(mut connection: TcpStream, pace: Pace) -> Result<(), Failure> {
         for _ in 0..pace.chunks {
             ticks.tick().await;
             let now = pace.began.elapsed().as_micros();
-            let choice = format!(r#"{{"index":0,"delta":{{"content":"t={now};"}},"finish_reason":null}}"#);
+            let choice = format!(r#"{{"index":0,"delta":{{"content":"sent@{now};"}},"finish_reason":null}}"#);
             write_chunk(&mut connection, &format!("data: {{\"choices\":[{choice}],\"usage\":null}}\n\n")).await?;
         }
         let end = r#"{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}],"usage":{"prompt_tokens":9,"completion_tokens":9}}"#;
@@ -79,7 +79,7 @@ async fn consume(
         let now = pace.began.elapsed().as_micros();
         let text = String::from_utf8_lossy(&got);
         let mut rest = &*text;
-        while let Some((_, behind)) = rest.split_once("t=") {
+        while let Some((_, behind)) = rest.split_once("sent@") {
             let Some((micros, behind)) = behind.split_once(';') else { break };
             if late.is_empty() {
                 open.fetch_add(1, Ordering::Relaxed);
