@@ -95,8 +95,11 @@ def cpu_seconds(pid):
 
 
 def resident_mib(pid):
-    status = pathlib.Path(f"/proc/{pid}/status").read_text()
-    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS")) / 1024
+    kib = 0
+    for process in processes_of(pid):
+        status = pathlib.Path(f"/proc/{process}/status").read_text()
+        kib += next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS"))
+    return kib / 1024
 
 
 class Running:
@@ -197,7 +200,7 @@ def start_tollgate(running, binary, durability, upstreams, name=None):
         f'[[providers]]\nname = "{provider}"\nkind = "openai"\nbase_url = "http://127.0.0.1:{upstream}/v1"\n'
         f'api_key = "env:BENCH_UPSTREAM_KEY"\ncatalog = "openai"\nconcurrent_requests_max = 20000\n'
         for provider, upstream in upstreams.items())
-    config.write_text(f'listen = "127.0.0.1:{port}"\ndata_dir = "{folder / "data"}"\n'
+    config.write_text(f'listen = "127.0.0.1:{port}"\ndata_dir = "{folder / "data"}"\ntime_zone = "UTC"\n'
                       f'limits = {{ concurrent_requests_max = 20000 }}\n'
                       f'ledger = {{ durability = "{durability}" }}\n{providers}')
     command = [binary, "serve", "--config", config]
@@ -376,7 +379,7 @@ def start_with_entries(running, build, binary, entries):
     for _ in range(5):
         again = running.start("filled-again", facts["command"], facts["environment"])
         times.append(wait_until_ready(facts["port"], again) * 1000)
-        booked = admin(facts["port"], "GET", "/api/costs?range=30d") if len(times) == 5 else None
+        booked = admin(facts["port"], "GET", "/api/costs") if len(times) == 5 else None
         mib = resident_mib(again.pid)
         running.stop(again)
     size = (data / "ledger.redb").stat().st_size / 2**20
