@@ -8,6 +8,7 @@ use anyhow::{Context as _, anyhow};
 
 use super::folder::DataFolder;
 use super::price_file;
+use crate::alerts::Alerts;
 use crate::budget::Budgets;
 use crate::cache::Cache;
 use crate::config::{Config, Durability, ProviderConfig};
@@ -33,6 +34,7 @@ pub(crate) struct Parts {
     pub(crate) keys: Arc<Keys>,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) budgets: Arc<Budgets>,
+    pub(crate) alerts: Arc<Alerts>,
     pub(crate) gateway: Arc<Gateway>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) clock: Clock,
@@ -45,13 +47,16 @@ impl Parts {
         let config = Arc::new(config);
         let tasks = Tasks::default();
         let metrics = Arc::new(Metrics::default());
-        let keys = Arc::new(open_keys(folder)?);
+        let settings = open_settings(folder)?;
+        let keys = Arc::new(keys_of(folder, settings.clone())?);
         if let Some(token) = &config.admin_token {
             keys.accept_admin_token("TOLLGATE_ADMIN_TOKEN", token)?;
         }
         let ledger = Arc::new(open_ledger(folder, &config)?);
         let budgets = Arc::new(Budgets::new(Arc::clone(&keys), Arc::clone(&ledger)));
         budgets.track_all(clock.now()).await?;
+        let ca_file = config.tls.ca_file.as_deref();
+        let alerts = Alerts::open(settings, &config.alerts, ca_file, clock.clone(), config.time_zone.clone())?;
         let catalog = price_file::catalog(&config)?;
         let upstreams = upstreams(&config)?;
         let health = Arc::new(HealthBook::default());
@@ -69,7 +74,8 @@ impl Parts {
             tasks: tasks.clone(),
             ids: RequestIds::new(salt),
         });
-        Ok(Self { config, keys, ledger, budgets, gateway: Arc::new(gateway), metrics, clock, tasks })
+        let (alerts, gateway) = (Arc::new(alerts), Arc::new(gateway));
+        Ok(Self { config, keys, ledger, budgets, alerts, gateway, metrics, clock, tasks })
     }
 
     /// How the workers make connections to providers.
@@ -79,7 +85,8 @@ impl Parts {
 
     /// Writes what is only in memory, and closes the files. Nothing may run any more.
     pub(crate) async fn close(self) {
-        let Self { config: _, keys, ledger, budgets, gateway, metrics: _, clock, tasks: _ } = self;
+        let Self { config: _, keys, ledger, budgets, alerts, gateway, metrics: _, clock, tasks: _ } = self;
+        alerts.flush();
         if let Err(error) = keys.flush_sessions(clock.now()) {
             tracing::warn!("the last use of sessions couldn't be written: {error}");
         }
@@ -104,13 +111,21 @@ impl Parts {
     }
 }
 
-/// Opens the settings of a folder with the secret that belongs to them.
-pub(crate) fn open_keys(folder: &DataFolder) -> anyhow::Result<Keys> {
-    let settings = Settings::open(&OpenOptions {
+/// Opens the settings of a folder.
+fn open_settings(folder: &DataFolder) -> anyhow::Result<Settings> {
+    Ok(Settings::open(&OpenOptions {
         path: folder.path().join("settings.redb"),
         name: "settings",
         cache_bytes: SETTINGS_CACHE_BYTES,
-    })?;
+    })?)
+}
+
+/// Opens the settings of a folder with the secret that belongs to them, for their keys and people.
+pub(crate) fn open_keys(folder: &DataFolder) -> anyhow::Result<Keys> {
+    keys_of(folder, open_settings(folder)?)
+}
+
+fn keys_of(folder: &DataFolder, settings: Settings) -> anyhow::Result<Keys> {
     Ok(Keys::open(settings, &folder.path().join("pepper"))?)
 }
 

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use futures_util::future::{self, Either};
 
+use super::alert_watch;
 use super::first_start::FirstStart;
 use super::folder::DataFolder;
 use super::local_token::LocalTokenFile;
@@ -76,6 +77,7 @@ impl Server {
             keys: Arc::clone(&parts.keys),
             ledger: Arc::clone(&parts.ledger),
             budgets: Arc::clone(&parts.budgets),
+            alerts: Arc::clone(&parts.alerts),
             gateway: Arc::clone(&parts.gateway),
             metrics: Arc::clone(&parts.metrics),
             clock: parts.clock.clone(),
@@ -123,6 +125,7 @@ impl Server {
         let Self { address: _, serving, listening, state, parts, local_token, folder, first_start: _ } = self;
         price_file::watch(&parts.config, &parts.gateway, &parts.tasks);
         flush_sessions_now_and_then(&parts);
+        alert_watch::start(&parts);
         let ended = serve_and_stop(serving, listening, &state, &parts, &mut asked_to_stop).await?;
         if ended == Ended::AtOnce {
             return Ok(ended);

@@ -71,6 +71,8 @@ codes! {
     KeyNotLive = CONFLICT, "key_not_live";
     /// As many are kept as may be.
     LimitReached = CONFLICT, "limit_reached";
+    /// No receiver of alerts is configured, or not the one that was meant.
+    NoAlertChannel = CONFLICT, "no_alert_channel";
     /// The first admin is there.
     SetUpAlready = CONFLICT, "set_up_already";
     /// The body is larger than any that makes sense.
@@ -300,6 +302,7 @@ mod tests {
         409 budget_exists
         409 key_not_live
         409 limit_reached
+        409 no_alert_channel
         409 set_up_already
         413 body_too_large
         415 unsupported_media_type

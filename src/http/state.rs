@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
+use crate::alerts::Alerts;
 use crate::budget::Budgets;
 use crate::config::Config;
 use crate::gateway::Gateway;
@@ -22,6 +23,8 @@ pub struct State {
     pub ledger: Arc<Ledger>,
     /// What they may cost.
     pub budgets: Arc<Budgets>,
+    /// Who is told what.
+    pub alerts: Arc<Alerts>,
     /// The life of a call.
     pub gateway: Arc<Gateway>,
     /// What is counted.

@@ -153,7 +153,7 @@ fn numbers_that_are_negative_or_huge_are_refused() {
         "[alerts]\nthresholds = [0, 50, 50]",
         &[
             "alerts.thresholds: a threshold is named twice; take one out",
-            "alerts.thresholds[0]: 0 is out of range; a threshold is from 1 to 1000 percent",
+            "alerts.thresholds[0]: 0 is out of range; a threshold is from 1 to 100 percent",
         ],
     );
 }

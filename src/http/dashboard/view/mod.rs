@@ -6,6 +6,7 @@
 //! [`Card`] says why: the card fails, not the page.
 
 mod access;
+mod alerts;
 mod budgets;
 mod costs;
 mod error;
@@ -18,6 +19,7 @@ mod requests;
 mod welcome;
 
 pub use access::{LoginPage, ResetPage, SetupPage};
+pub use alerts::{AlertRow, AlertsPage, DeliveryLine, ReceiverRow};
 pub use budgets::{BudgetForm, BudgetFormPage, BudgetList, BudgetRow, BudgetsPage};
 pub use costs::{CostRow, CostTable, CostsPage};
 pub use error::ErrorPage;
