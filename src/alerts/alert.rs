@@ -107,7 +107,8 @@ fn plain(text: &str) -> String {
 
 /// Neither a control character nor one that turns the direction of what follows.
 fn is_visible(character: char) -> bool {
-    !character.is_control() && !matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
+    !character.is_control()
+        && !matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
 }
 
 /// The id of an alert: `alert_7`. Receivers know by it what they have got already.
@@ -153,7 +154,10 @@ mod tests {
             ..NewAlert::new(AlertKind::BudgetThreshold, AlertScope::new("key", Some("key_1")), Some(window), "first")
         };
         let key = alert.once_key().unwrap();
-        assert_eq!(NewAlert { text: "second".to_owned(), spent: Some(Picodollars::ZERO), ..alert.clone() }.once_key().unwrap(), key);
+        assert_eq!(
+            NewAlert { text: "second".to_owned(), spent: Some(Picodollars::ZERO), ..alert.clone() }.once_key().unwrap(),
+            key
+        );
         for other in [
             NewAlert { kind: AlertKind::BudgetForecast, ..alert.clone() },
             NewAlert { threshold_percent: Some(50), ..alert.clone() },

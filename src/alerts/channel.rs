@@ -206,7 +206,8 @@ mod tests {
     use crate::domain::{Window, WindowId};
     use proptest::prelude::*;
 
-    const HOSTILE: &str = "<!channel> <@U1> @everyone & <https://evil.example|click> [click](https://evil.example) `*_~|#";
+    const HOSTILE: &str =
+        "<!channel> <@U1> @everyone & <https://evil.example|click> [click](https://evil.example) `*_~|#";
 
     fn alert(text: &str) -> Alert {
         let window = WindowId { window: Window::Day, number: 20_782 };
@@ -230,17 +231,17 @@ mod tests {
 
     #[test]
     fn slack_is_sent_text_in_which_nothing_is_slacks_own() {
-        insta::assert_snapshot!(body(ChannelKind::Slack, HOSTILE), @"");
+        insta::assert_snapshot!(body(ChannelKind::Slack, HOSTILE), @r##"{"text":"Tollgate: &lt;!channel&gt; &lt;@U1&gt; @everyone &amp; &lt;https://evil.example|click&gt; [click](https://evil.example) `*_~|#","mrkdwn":false,"unfurl_links":false,"unfurl_media":false}"##);
     }
 
     #[test]
     fn discord_is_sent_text_that_calls_nobody() {
-        insta::assert_snapshot!(body(ChannelKind::Discord, HOSTILE), @"");
+        insta::assert_snapshot!(body(ChannelKind::Discord, HOSTILE), @r##"{"content":"Tollgate: \\<!channel\\> \\<\\@U1\\> \\@everyone & \\<https\\://evil.example\\|click\\> \\[click\\]\\(https\\://evil.example\\) \\`\\*\\_\\~\\|\\#","allowed_mentions":{"parse":[]},"flags":4}"##);
     }
 
     #[test]
     fn a_webhook_is_sent_every_fact_and_a_signature_over_them() {
-        insta::assert_snapshot!(body(ChannelKind::Webhook, HOSTILE), @"");
+        insta::assert_snapshot!(body(ChannelKind::Webhook, HOSTILE), @r##"{"id":"alert_7","type":"budget_threshold","scope":{"kind":"key","id":"key_1"},"window":"day","thresholdPercent":80,"spentUsd":"0.81","limitUsd":"1","time":"2026-11-25T12:00:00Z","text":"<!channel> <@U1> @everyone & <https://evil.example|click> [click](https://evil.example) `*_~|#"}"##);
         assert!(channel(ChannelKind::Webhook).message(&alert("x")).signature.unwrap().starts_with("sha256="));
         assert!(channel(ChannelKind::Slack).message(&alert("x")).signature.is_none());
     }

@@ -43,7 +43,9 @@ pub(super) enum OutboundError {
 
 /// An address that lies in a private network.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{host} leads into a private network, where nothing is sent: name it in alerts.private_hosts if it is a receiver of yours")]
+#[error(
+    "{host} leads into a private network, where nothing is sent: name it in alerts.private_hosts if it is a receiver of yours"
+)]
 pub(super) struct Inside {
     host: String,
 }
@@ -100,7 +102,9 @@ impl Outbound {
         let mut response = request.body(message.body).send().await.map_err(failure)?;
         let retry_after = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
         // Discord gives fractions of seconds; a date is rare and not worth a parser.
-        let retry_after = retry_after.and_then(|text| text.parse().ok()).and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        let retry_after = retry_after
+            .and_then(|text| text.parse().ok())
+            .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
         let mut text = Vec::new();
         // The status has come: a body that breaks off or is too long takes nothing away from it.
         while let Ok(Some(chunk)) = response.chunk().await {
@@ -137,7 +141,8 @@ fn check_literal(url: &Url, private_hosts: &[Host]) -> Result<(), Inside> {
 
 /// What of a name's addresses may be called.
 fn allowed(name: &str, private_hosts: &[Host], found: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, Inside> {
-    let is_named = private_hosts.iter().any(|host| matches!(host, Host::Domain(known) if known.eq_ignore_ascii_case(name)));
+    let is_named =
+        private_hosts.iter().any(|host| matches!(host, Host::Domain(known) if known.eq_ignore_ascii_case(name)));
     let mut allowed = found;
     if !is_named {
         allowed.retain(|address| is_public(address.ip()));
@@ -244,7 +249,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_redirect_is_an_answer_and_not_followed() {
-        let port = receiver("HTTP/1.1 307 Away\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n".to_owned()).await;
+        let port =
+            receiver("HTTP/1.1 307 Away\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n".to_owned())
+                .await;
         let reply = outbound(&["127.0.0.1"]).post(&url(&format!("http://127.0.0.1:{port}/")), message()).await.unwrap();
         assert_eq!(reply.status, 307);
     }
@@ -252,7 +259,9 @@ mod tests {
     #[tokio::test]
     async fn a_reply_without_end_is_cut_and_its_status_stands() {
         let body = "x".repeat(1 << 20);
-        let port = receiver(format!("HTTP/1.1 429 Slower\r\nretry-after: 1.5\r\ncontent-length: 99999999\r\n\r\n{body}")).await;
+        let port =
+            receiver(format!("HTTP/1.1 429 Slower\r\nretry-after: 1.5\r\ncontent-length: 99999999\r\n\r\n{body}"))
+                .await;
         let reply = outbound(&["127.0.0.1"]).post(&url(&format!("http://127.0.0.1:{port}/")), message()).await.unwrap();
         assert_eq!((reply.status, reply.retry_after), (429, Some(Duration::from_millis(1_500))));
         assert_eq!(reply.text.len(), REPLY_CHARS_KEPT);

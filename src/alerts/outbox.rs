@@ -10,8 +10,8 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::alert::{Alert, AlertId, NewAlert};
 use super::Tested;
+use super::alert::{Alert, AlertId, NewAlert};
 use super::channel::ChannelKind;
 use crate::domain::WindowId;
 use crate::store::{ReadableTable as _, SettingsError, TableDefinition, WriteTransaction};
@@ -309,8 +309,16 @@ impl Outbox {
         };
         Some(Changes {
             alerts: alerts.into_iter().map(|id| (id, self.log.get(&id).map(row))).collect(),
-            told: told.into_iter().map(|key| (self.told.get(&key).map(encode), key)).map(|(row, key)| (key, row)).collect(),
-            under_way: under_way.into_iter().map(|what| (self.under_way.contains(&what), what)).map(|(is, what)| (what, is)).collect(),
+            told: told
+                .into_iter()
+                .map(|key| (self.told.get(&key).map(encode), key))
+                .map(|(row, key)| (key, row))
+                .collect(),
+            under_way: under_way
+                .into_iter()
+                .map(|what| (self.under_way.contains(&what), what))
+                .map(|(is, what)| (what, is))
+                .collect(),
         })
     }
 

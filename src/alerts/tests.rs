@@ -76,7 +76,7 @@ fn an_end_is_told_where_its_beginning_was_and_once() {
     let folder = tempfile::tempdir().unwrap();
     let clock = Clock::manual(noon());
     let alert = |kind, number| {
-        let window = Some(WindowId { window: Window::Hour, number });
+        let window = Some(WindowId { window: Window::Hour, number: TODAY * 24 + number });
         NewAlert::new(kind, AlertScope::new("provider", Some("openai")), window, "openai")
     };
     let (down, up) = (AlertKind::ProviderDown, AlertKind::ProviderRecovered);
@@ -165,7 +165,9 @@ impl Receiver {
 
     fn settings(&self) -> String {
         let port = self.port;
-        format!("[alerts]\nslack_webhook_url = \"http://127.0.0.1:{port}/T0/canary\"\nprivate_hosts = [\"127.0.0.1\"]\n")
+        format!(
+            "[alerts]\nslack_webhook_url = \"http://127.0.0.1:{port}/T0/canary\"\nprivate_hosts = [\"127.0.0.1\"]\n"
+        )
     }
 
     fn count(&self) -> usize {

@@ -35,15 +35,15 @@ pub(super) fn passed_thresholds(standing: &Standing, is_refusing: bool, name: &s
     };
     let alert = |percent: &u8| {
         let reached = if *percent == 100 { "is used up".to_owned() } else { format!("has passed {percent} %") };
-        let follows = if *percent == 100 { consequence(&definition.action) } else { "" };
         let text = format!(
-            "The {} budget of {name} {reached}: {} of {} spent.{follows}{}",
+            "The {} budget of {name} {reached}: {} of {} spent. {}",
             window_word(definition.window),
             dollars(spent),
             dollars(limit),
-            standing.resets_at.map(|at| format!(" It begins anew on {}.", moment(at, zone))).unwrap_or_default(),
+            what_follows(standing, *percent == 100, zone),
         );
-        NewAlert { threshold_percent: Some(*percent), ..about(standing, AlertKind::BudgetThreshold, &text) }
+        let text = text.trim_end();
+        NewAlert { threshold_percent: Some(*percent), ..about(standing, AlertKind::BudgetThreshold, text) }
     };
     definition.thresholds.iter().filter(is_passed).map(alert).collect()
 }
@@ -80,11 +80,16 @@ fn about(standing: &Standing, kind: AlertKind, text: &str) -> NewAlert {
     }
 }
 
-fn consequence(action: &BudgetAction) -> &'static str {
-    match action {
-        BudgetAction::Block => " Calls are refused until then.",
-        BudgetAction::Alert => " Calls go on.",
-        BudgetAction::Downgrade { .. } => " Calls go on by its cheaper route.",
+/// What happens to calls from here on, and until when.
+fn what_follows(standing: &Standing, is_used_up: bool, zone: &TimeZone) -> String {
+    let end = standing.resets_at.map(|at| moment(at, zone));
+    let anew = end.as_ref().map(|end| format!("It begins anew on {end}.")).unwrap_or_default();
+    match (is_used_up, &standing.definition.action, end) {
+        (false, ..) => anew,
+        (true, BudgetAction::Block, Some(end)) => format!("Calls are refused until {end}."),
+        (true, BudgetAction::Block, None) => "Calls are refused.".to_owned(),
+        (true, BudgetAction::Alert, _) => format!("Calls go on. {anew}"),
+        (true, BudgetAction::Downgrade { .. }, _) => format!("Calls go on by its cheaper route. {anew}"),
     }
 }
 
@@ -184,9 +189,9 @@ mod tests {
             let alerts = passed_thresholds(&standing(spent, Window::Day, action), false, "key ci", &TimeZone::UTC);
             alerts.last().unwrap().text.clone()
         };
-        insta::assert_snapshot!(text("0.8123", BudgetAction::Block), @"");
-        insta::assert_snapshot!(text("1", BudgetAction::Block), @"");
-        insta::assert_snapshot!(text("1.5", BudgetAction::Alert), @"");
+        insta::assert_snapshot!(text("0.8123", BudgetAction::Block), @"The daily budget of key ci has passed 80 %: $0.8123 of $1.00 spent. It begins anew on Thu 26 Nov 2026, 00:00 UTC.");
+        insta::assert_snapshot!(text("1", BudgetAction::Block), @"The daily budget of key ci is used up: $1.00 of $1.00 spent. Calls are refused until Thu 26 Nov 2026, 00:00 UTC.");
+        insta::assert_snapshot!(text("1.5", BudgetAction::Alert), @"The daily budget of key ci is used up: $1.50 of $1.00 spent. Calls go on. It begins anew on Thu 26 Nov 2026, 00:00 UTC.");
     }
 
     #[test]
@@ -206,7 +211,7 @@ mod tests {
 
     #[test]
     fn a_pace_that_uses_a_budget_up_is_told_with_its_date() {
-        insta::assert_snapshot!(forecast_at("2026-11-16T00:00:00Z", "0.6", Window::Month).unwrap(), @"");
+        insta::assert_snapshot!(forecast_at("2026-11-16T00:00:00Z", "0.6", Window::Month).unwrap(), @"At this pace the monthly budget of team research is used up on Thu 26 Nov 2026, 00:00 UTC: $0.6000 of $1.00 is spent after 50 % of its time.");
     }
 
     #[test]
@@ -234,7 +239,10 @@ mod tests {
     #[test]
     fn dollars_are_rounded_for_people() {
         let shown = |text: &str| dollars(text.parse().unwrap());
-        assert_eq!(["0", "0.00005", "0.8123", "1", "1234.567"].map(shown), ["$0.0000", "$0.0001", "$0.8123", "$1.00", "$1234.57"]);
+        assert_eq!(
+            ["0", "0.00005", "0.8123", "1", "1234.567"].map(shown),
+            ["$0.0000", "$0.0001", "$0.8123", "$1.00", "$1234.57"]
+        );
     }
 
     proptest! {

@@ -223,7 +223,9 @@ impl Watch {
         let window = Some(Window::Hour.at(now, self.ledger.zone()));
         match trouble {
             Some(trouble) => {
-                let text = format!("The ledger can't be written, so no call with a price goes through: {trouble}. Look at the disk.");
+                let text = format!(
+                    "The ledger can't be written, so no call with a price goes through: {trouble}. Look at the disk."
+                );
                 self.alerts.begin(LEDGER, NewAlert::new(AlertKind::LedgerTrouble, scope, window, &text));
             }
             None => {
@@ -308,3 +310,6 @@ impl Watch {
 
 /// Budgets that refused a call, each with the window in which it did.
 pub(super) type Refusals = HashMap<BudgetId, WindowId>;
+
+#[cfg(test)]
+mod tests;

@@ -40,7 +40,8 @@ pub struct TelemetryConfig {
 /// Reads `[alerts]`.
 pub(super) fn read_alerts(root: &mut Section<'_>) -> AlertsConfig {
     root.section("alerts", |alerts| {
-        let private_hosts = alerts.list("private_hosts", |host: &Host| host.to_string().into(), |given| host(given.text()?));
+        let private_hosts =
+            alerts.list("private_hosts", |host: &Host| host.to_string().into(), |given| host(given.text()?));
         let private_hosts = private_hosts.unwrap_or_default();
         let slack_webhook_url = read_receiver(alerts, "slack_webhook_url", &private_hosts);
         let discord_webhook_url = read_receiver(alerts, "discord_webhook_url", &private_hosts);
@@ -65,7 +66,8 @@ fn read_receiver(alerts: &mut Section<'_>, key: &'static str, private_hosts: &[H
         Some(Host::Ipv6(address)) => Some(address.into()),
         _ => None,
     };
-    let is_allowed = private_hosts.iter().any(|host| Some(host) == url.expose().host().map(|host| host.to_owned()).as_ref());
+    let is_allowed =
+        private_hosts.iter().any(|host| Some(host) == url.expose().host().map(|host| host.to_owned()).as_ref());
     if address.is_some_and(|address| !is_public(address)) && !is_allowed {
         alerts.problem_at(
             key,
@@ -83,7 +85,10 @@ fn host(text: &str) -> Result<Host, String> {
         });
     }
     Host::parse(text).map_err(|_| {
-        format!("{} is no host; write a name or an address without scheme and port, such as \"hooks.lan\"", quoted(text))
+        format!(
+            "{} is no host; write a name or an address without scheme and port, such as \"hooks.lan\"",
+            quoted(text)
+        )
     })
 }
 

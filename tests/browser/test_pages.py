@@ -7,7 +7,7 @@ import pytest
 
 from conftest import PASSWORD, USER
 
-PAGES = ["/?range=30d", "/welcome", "/requests", "/costs", "/costs?by=key&range=today", "/budgets", "/budgets/new", "/keys/new"]
+PAGES = ["/?range=30d", "/welcome", "/requests", "/costs", "/costs?by=key&range=today", "/budgets", "/budgets/new", "/keys/new", "/alerts"]
 OUTSIDE = ["/login", "/reset?token=none", "/nowhere"]
 
 
@@ -128,6 +128,20 @@ def test_a_log_is_narrowed_without_a_reload_and_the_address_can_be_kept(logged_i
     page.wait_for("location.search.includes('q=sandbox-free')")
     page.wait_for("[...document.querySelectorAll('#request-list td.main')].every((cell) => cell.innerText.includes('sandbox-free'))")
     assert page.evaluate("window.isTheSamePage") is True
+
+
+def test_a_test_of_a_receiver_shows_what_came_of_it(logged_in, tollgate):
+    page = logged_in
+    page.open(f"{tollgate.url}/alerts")
+    assert "Nothing was told yet" in page.text() and "Not tried yet" in page.text()
+    keep(page, "alerts-empty-1440-light")
+    before = page.loaded
+    page.click("#receivers tbody form .btn")
+    page.wait_for_load(before)
+    assert page.path() == "/alerts"
+    text = page.text()
+    assert "Failing" in text and "it answered 404" in text and "1 alert" in text
+    assert "canary" not in page.evaluate("document.documentElement.outerHTML")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -165,8 +165,9 @@ pub(super) async fn test(
 ) -> Result<HttpResponse, Problem> {
     Params::of(&request, &[])?;
     let only = body.0.channel.as_deref().map(|word| {
-        ChannelKind::from_word(word)
-            .ok_or_else(|| Problem::field("channel", "channel: has to be one of slack, discord, webhook, or left out for all"))
+        ChannelKind::from_word(word).ok_or_else(|| {
+            Problem::field("channel", "channel: has to be one of slack, discord, webhook, or left out for all")
+        })
     });
     let only = only.transpose()?;
     let tested = state.alerts.test(only).await;

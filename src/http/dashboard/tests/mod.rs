@@ -1,6 +1,7 @@
 //! The dashboard over HTTP, as browsers see it, on real stores in a temporary folder.
 
 mod access;
+mod alerts;
 mod forms;
 mod live;
 mod views;
