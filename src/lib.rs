@@ -8,11 +8,12 @@
 //! - **7, [`app`]**: builds every part from the settings, runs them, stops them in order; the command line.
 //! - **6, [`http`]**: the route table, both dialects' endpoints and errors, the management API, the dashboard.
 //! - **4, [`gateway`]**: the life of a call: envelope, ceiling, attempts, relay, booking.
-//! - **3, [`budget`]**: which budgets bind a call. **[`routing`]**: where it goes, what follows a failure, circuits.
+//! - **3, [`budget`]**: which budgets bind a call, and what about them and the calls is worth an alert. **[`routing`]**: where it goes, what follows a failure, circuits.
 //! - **2, [`ledger`]**: reserve, settle, sums, proof. **[`keys`]**: virtual keys, users, sessions, budget definitions.
 //!   **[`content`]**: what calls said, where that is to be kept. **[`provider`]**: how each upstream is called and what its
 //!   answers mean. **[`catalog`]**: models and prices.
 //!   **[`cache`]**: which questions are the same, their answers in memory, calls that ask the same at the same time.
+//!   **[`alerts`]**: told once, delivered to Slack, Discord and webhooks, with a durable outbox and the one client for such addresses.
 //! - **1, [`dialect`]**: chat completions, messages and responses as they stand on the wire, each to and from the one neutral
 //!   form of [`domain::chat`]; only calls whose client and provider differ go through it. **[`config`]**: raw text to checked settings. **[`store`]**: the redb files. **[`runtime`]**: tracked tasks, the clock.
 //!   **[`telemetry`]**: names, counters, logs.
@@ -51,6 +52,7 @@
 //! No ORM, no message queue, no second process: one file for money, one for settings, and one for contents only where they are wanted. No retry after the first content
 //! has gone out. No price that the list doesn't have: what is unpriced says so. No answer of a cache is kept over a restart.
 
+pub mod alerts;
 pub mod app;
 pub mod budget;
 pub mod cache;

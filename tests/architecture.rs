@@ -41,7 +41,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("askama", &["http"]),
     ("rust_embed", &["http"]),
     ("redb", &["store", "ledger", "keys", "content"]),
-    ("reqwest", &["provider", "app"]),
+    ("reqwest", &["provider", "alerts", "app"]),
     ("clap", &["app"]),
     ("toml", &["config"]),
     ("argon2", &["keys"]),

@@ -4,6 +4,7 @@
 //! sure that a data folder has one owner, [`parts`] builds what is kept in it, [`serve`] runs the server over it, and
 //! [`cli`] is what people type. Errors are told to a person here, so they may be any.
 
+mod alert_watch;
 pub mod cli;
 mod first_start;
 mod folder;

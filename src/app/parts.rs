@@ -8,6 +8,7 @@ use anyhow::{Context as _, anyhow};
 
 use super::folder::DataFolder;
 use super::price_file;
+use crate::alerts::Alerts;
 use crate::budget::Budgets;
 use crate::cache::Cache;
 use crate::config::{Config, Durability, ProviderConfig};
@@ -36,6 +37,7 @@ pub(crate) struct Parts {
     pub(crate) budgets: Arc<Budgets>,
     pub(crate) cache: Arc<Cache>,
     pub(crate) content: Arc<Content>,
+    pub(crate) alerts: Arc<Alerts>,
     pub(crate) gateway: Arc<Gateway>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) clock: Clock,
@@ -48,7 +50,8 @@ impl Parts {
         let config = Arc::new(config);
         let tasks = Tasks::default();
         let metrics = Arc::new(Metrics::default());
-        let keys = Arc::new(open_keys(folder)?);
+        let settings = open_settings(folder)?;
+        let keys = Arc::new(keys_of(folder, settings.clone())?);
         if let Some(token) = &config.admin_token {
             keys.accept_admin_token("TOLLGATE_ADMIN_TOKEN", token)?;
         }
@@ -57,6 +60,8 @@ impl Parts {
         let budgets = Arc::new(Budgets::new(Arc::clone(&keys), Arc::clone(&ledger)));
         budgets.track_all(clock.now()).await?;
         let cache = Arc::new(Cache::new(&config.cache));
+        let ca_file = config.tls.ca_file.as_deref();
+        let alerts = Alerts::open(settings, &config.alerts, ca_file, clock.clone(), config.time_zone.clone())?;
         let catalog = price_file::catalog(&config)?;
         let upstreams = upstreams(&config)?;
         let health = Arc::new(HealthBook::default());
@@ -75,8 +80,8 @@ impl Parts {
             tasks: tasks.clone(),
             ids: RequestIds::new(salt),
         });
-        let gateway = Arc::new(gateway);
-        Ok(Self { config, keys, ledger, budgets, cache, content, gateway, metrics, clock, tasks })
+        let (alerts, gateway) = (Arc::new(alerts), Arc::new(gateway));
+        Ok(Self { config, keys, ledger, budgets, cache, content, alerts, gateway, metrics, clock, tasks })
     }
 
     /// How the workers make connections to providers.
@@ -86,7 +91,9 @@ impl Parts {
 
     /// Writes what is only in memory, and closes the files. Nothing may run any more.
     pub(crate) async fn close(self) {
-        let Self { config: _, keys, ledger, budgets, cache: _, content, gateway, metrics: _, clock, tasks: _ } = self;
+        let Self { config: _, keys, ledger, budgets, cache: _, content, alerts, gateway, metrics: _, clock, tasks: _ } =
+            self;
+        alerts.flush();
         if let Err(error) = keys.flush_sessions(clock.now()) {
             tracing::warn!("the last use of sessions couldn't be written: {error}");
         }
@@ -112,13 +119,21 @@ impl Parts {
     }
 }
 
-/// Opens the settings of a folder with the secret that belongs to them.
-pub(crate) fn open_keys(folder: &DataFolder) -> anyhow::Result<Keys> {
-    let settings = Settings::open(&OpenOptions {
+/// Opens the settings of a folder.
+fn open_settings(folder: &DataFolder) -> anyhow::Result<Settings> {
+    Ok(Settings::open(&OpenOptions {
         path: folder.path().join("settings.redb"),
         name: "settings",
         cache_bytes: SETTINGS_CACHE_BYTES,
-    })?;
+    })?)
+}
+
+/// Opens the settings of a folder with the secret that belongs to them, for their keys and people.
+pub(crate) fn open_keys(folder: &DataFolder) -> anyhow::Result<Keys> {
+    keys_of(folder, open_settings(folder)?)
+}
+
+fn keys_of(folder: &DataFolder, settings: Settings) -> anyhow::Result<Keys> {
     Ok(Keys::open(settings, &folder.path().join("pepper"))?)
 }
 

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use futures_util::future::{self, Either};
 
+use super::alert_watch;
 use super::first_start::FirstStart;
 use super::folder::DataFolder;
 use super::local_token::LocalTokenFile;
@@ -79,6 +80,7 @@ impl Server {
             ledger: Arc::clone(&parts.ledger),
             budgets: Arc::clone(&parts.budgets),
             cache: Arc::clone(&parts.cache),
+            alerts: Arc::clone(&parts.alerts),
             gateway: Arc::clone(&parts.gateway),
             metrics: Arc::clone(&parts.metrics),
             clock: parts.clock.clone(),
@@ -134,6 +136,7 @@ impl Server {
         retention::sweep_contents(&parts.content, parts.config.log.retention, &parts.clock, &parts.tasks);
         flush_sessions_now_and_then(&parts);
         inspect_the_ledger(&parts);
+        alert_watch::start(&parts);
         let ended = serve_and_stop(serving, listening, &state, &parts, &mut asked_to_stop).await?;
         if ended == Ended::AtOnce {
             return Ok(ended);

@@ -2,24 +2,34 @@
 //!
 //! Definitions are kept by `keys`; the sums are the ledger's, which alone decides whether a call fits. Here the two meet:
 //! a call's scopes become charges, and each budget's sum is kept up to date from the moment the budget is there.
+//! [`Watch`] looks at the sums, and at what else calls show, for what is worth an alert.
 
+mod alarm;
+mod outlook;
 mod rate;
+mod watch;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use crate::domain::{BudgetAction, BudgetDefinition, BudgetScope, Deployment, Picodollars, Window, WindowId};
+use crate::domain::{BudgetAction, BudgetDefinition, BudgetId, BudgetScope, Deployment, Picodollars, Window, WindowId};
 use crate::keys::Keys;
 use crate::ledger::{Balance, CallFacts, Charge, Ledger, LedgerError, Scope};
 
+pub use outlook::{Outlook, outlook};
 pub use rate::{Pass, RateLimited, Rates, Spent};
+pub use watch::Watch;
+
+use watch::Refusals;
 
 /// The budgets of one data folder.
 pub struct Budgets {
     keys: Arc<Keys>,
     ledger: Arc<Ledger>,
+    /// What has refused calls and was not looked at yet: one for each budget at most.
+    refusals: Mutex<Refusals>,
 }
 
 /// How a budget stands in its present window.
@@ -45,7 +55,7 @@ impl Standing {
 impl Budgets {
     /// The budgets over a ledger and the definitions that `keys` keeps.
     pub fn new(keys: Arc<Keys>, ledger: Arc<Ledger>) -> Self {
-        Self { keys, ledger }
+        Self { keys, ledger, refusals: Mutex::default() }
     }
 
     /// Makes the ledger keep the sums of all budgets in their present windows: once at the start.
@@ -108,6 +118,16 @@ impl Budgets {
         self.keys.budgets().iter().map(|definition| self.standing(definition, now)).collect()
     }
 
+    /// Notes that a budget has refused a call that would not fit even if nothing else ran.
+    pub fn note_refusal(&self, budget: BudgetId, window: WindowId) {
+        self.refusals.lock().unwrap_or_else(PoisonError::into_inner).insert(budget, window);
+    }
+
+    /// What has refused calls since the last time.
+    fn take_refusals(&self) -> Refusals {
+        std::mem::take(&mut *self.refusals.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// The budget over everything in a window, if there is one.
     pub fn over_everything(&self, window: Window) -> Option<Arc<BudgetDefinition>> {
         let budgets = self.keys.budgets();
@@ -115,7 +135,7 @@ impl Budgets {
     }
 
     /// The definition of a budget.
-    pub fn definition(&self, id: crate::domain::BudgetId) -> Option<Arc<BudgetDefinition>> {
+    pub fn definition(&self, id: BudgetId) -> Option<Arc<BudgetDefinition>> {
         self.keys.budget(id)
     }
 }

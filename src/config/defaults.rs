@@ -50,7 +50,7 @@ pub const WORKERS_QUEUE_CAPACITY: u32 = 1000;
 /// A run is quoted before it starts, so a dollar asks before it surprises.
 pub const WORKFLOW_USD_MAX: Picodollars = Picodollars::from_dollars(1);
 /// Half, nearly all, all.
-pub const ALERT_THRESHOLDS: [u32; 3] = [50, 80, 100];
+pub const ALERT_THRESHOLDS: [u8; 3] = [50, 80, 100];
 /// The address of GitHub's API.
 pub const GITHUB_API_URL: &str = "https://api.github.com";
 

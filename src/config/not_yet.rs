@@ -4,14 +4,13 @@ use super::reader::Context;
 use super::routes::Strategy;
 
 /// Paths that this version accepts and does nothing with.
-const PATHS: [&str; 10] = [
+const PATHS: [&str; 9] = [
     "redis_url",
     "operations",
     "cache.semantic",
     "workers",
     "workflows",
     "schedules",
-    "alerts",
     "github",
     "telemetry.otlp_endpoint",
     "tls.acme",

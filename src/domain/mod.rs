@@ -3,6 +3,7 @@
 //! No input or output, no async, nothing of the rest of the crate. Values check themselves when they are made, so a
 //! wrong one can't be handed on.
 
+mod address;
 mod billing;
 mod budget;
 mod capabilities;
@@ -16,6 +17,7 @@ mod tokens;
 mod usage;
 mod window;
 
+pub use address::is_public;
 pub use billing::{Billed, PriceName, Residency, ServiceTier};
 pub use budget::{BudgetAction, BudgetDefinition, BudgetError, BudgetScope, BudgetTerms};
 pub use capabilities::Capabilities;

@@ -134,7 +134,7 @@ impl Call {
             LedgerError::OverBudget { budget, window, limit, balance, asked } => {
                 let definition = self.gateway.parts().budgets.definition(budget);
                 let scope = definition.map_or(BudgetScope::Everything, |budget| budget.scope.clone());
-                GatewayError::OverBudget(Box::new(OverBudget {
+                let refused = OverBudget {
                     scope,
                     window: window.window,
                     limit,
@@ -142,7 +142,11 @@ impl Call {
                     held: balance.held,
                     asked,
                     resets_at: window.end(self.gateway.parts().ledger.zone()),
-                }))
+                };
+                if !refused.only_held() {
+                    self.gateway.parts().budgets.note_refusal(budget, window);
+                }
+                GatewayError::OverBudget(Box::new(refused))
             }
             LedgerError::Busy => GatewayError::Overloaded { retry_after: Duration::from_secs(1) },
             LedgerError::Unwritable { detail } | LedgerError::Unreadable { detail } => {

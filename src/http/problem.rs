@@ -73,6 +73,8 @@ codes! {
     LimitReached = CONFLICT, "limit_reached";
     /// The response cache is off.
     CacheOff = CONFLICT, "cache_off";
+    /// No receiver of alerts is configured, or not the one that was meant.
+    NoAlertChannel = CONFLICT, "no_alert_channel";
     /// The first admin is there.
     SetUpAlready = CONFLICT, "set_up_already";
     /// The body is larger than any that makes sense.
@@ -305,6 +307,7 @@ mod tests {
         409 key_not_live
         409 limit_reached
         409 cache_off
+        409 no_alert_channel
         409 set_up_already
         413 body_too_large
         415 unsupported_media_type

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
+use crate::alerts::Alerts;
 use crate::budget::Budgets;
 use crate::cache::Cache;
 use crate::config::Config;
@@ -25,6 +26,8 @@ pub struct State {
     pub budgets: Arc<Budgets>,
     /// Answers that are kept.
     pub cache: Arc<Cache>,
+    /// Who is told what.
+    pub alerts: Arc<Alerts>,
     /// The life of a call.
     pub gateway: Arc<Gateway>,
     /// What is counted.

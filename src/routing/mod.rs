@@ -281,6 +281,13 @@ impl HealthBook {
         circuits.get(deployment).is_some_and(|circuit| circuit.admit(now).is_err())
     }
 
+    /// The deployments that failed when they were called last and have not answered since.
+    pub fn failing(&self) -> Vec<Deployment> {
+        let circuits = self.circuits.lock().expect("no holder of this lock panics");
+        let failing = circuits.iter().filter(|(_, circuit)| !matches!(circuit, Circuit::Closed { .. }));
+        failing.map(|(deployment, _)| deployment.clone()).collect()
+    }
+
     /// The worst circuit among a provider's deployments.
     pub fn of_provider(&self, provider: &ProviderName) -> Circuit {
         let circuits = self.circuits.lock().expect("no holder of this lock panics");

@@ -3,6 +3,7 @@
 The data folder is kept, and the end of the server's log printed, when a test failed.
 """
 
+import http.server
 import json
 import os
 import pathlib
@@ -11,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import threading
 import time
 import urllib.request
 
@@ -28,6 +30,20 @@ USER, PASSWORD = "maya", "four random words here"
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
+class Refusing(http.server.BaseHTTPRequestHandler):
+    """A Slack webhook that somebody has deleted."""
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers.get("content-length", 0)))
+        self.send_response(404)
+        self.send_header("content-length", "10")
+        self.end_headers()
+        self.wfile.write(b"no_service")
+
+    def log_message(self, *_):
+        """Quiet: a test says what it needs."""
+
+
 class Tollgate:
     """The running binary on a fresh data folder: where it listens, and what it printed at its first start."""
 
@@ -36,6 +52,11 @@ class Tollgate:
         self.data_dir = folder / "data"
         config = folder / "tollgate.toml"
         settings = f'listen = "127.0.0.1:0"\ndata_dir = "{self.data_dir}"\ntime_zone = "UTC"\n'
+        # Where alerts go refuses them all: what the page says of that is looked at.
+        self.receiver = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refusing)
+        threading.Thread(target=self.receiver.serve_forever, args=(0.01,), daemon=True).start()
+        receiver = f"http://127.0.0.1:{self.receiver.server_address[1]}/services/canary"
+        settings += f'[alerts]\nslack_webhook_url = "{receiver}"\nprivate_hosts = ["127.0.0.1"]\n'
         config.write_text(settings + '[[providers]]\nname = "sandbox"\nkind = "sandbox"\n', encoding="utf-8")
         binary = pathlib.Path(os.environ.get("TOLLGATE_BIN", "target/debug/tollgate"))
         binary = binary if binary.is_absolute() else ROOT / binary
@@ -81,6 +102,7 @@ class Tollgate:
             self.process.wait()
             raise AssertionError(f"the server did not stop within {STOP_SECONDS_MAX} s of SIGTERM") from None
         assert code == 0, f"the server ended with {code} after SIGTERM"
+        self.receiver.shutdown()
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import pytest
 
 from conftest import PASSWORD, USER
 
-PAGES = ["/?range=30d", "/welcome", "/requests", "/costs", "/costs?by=key&range=today", "/cache", "/cache?pattern=*&order=newest&range=7d", "/budgets", "/budgets/new", "/keys/new"]
+PAGES = ["/?range=30d", "/welcome", "/requests", "/costs", "/costs?by=key&range=today", "/cache", "/cache?pattern=*&order=newest&range=7d", "/budgets", "/budgets/new", "/keys/new", "/alerts"]
 OUTSIDE = ["/login", "/reset?token=none", "/nowhere"]
 
 
@@ -146,6 +146,20 @@ def test_a_pattern_shows_what_it_fits_before_anything_goes(logged_in, tollgate):
     if page.evaluate("document.querySelector('#invalidate .danger') !== null"):
         page.submit("#invalidate .danger")
         assert "1 entry is gone" in page.text()
+
+
+def test_a_test_of_a_receiver_shows_what_came_of_it(logged_in, tollgate):
+    page = logged_in
+    page.open(f"{tollgate.url}/alerts")
+    assert "Nothing was told yet" in page.text() and "Not tried yet" in page.text()
+    keep(page, "alerts-empty-1440-light")
+    before = page.loaded
+    page.click("#receivers tbody form .btn")
+    page.wait_for_load(before)
+    assert page.path() == "/alerts"
+    text = page.text()
+    assert "Failing" in text and "it answered 404" in text and "1 alert" in text
+    assert "canary" not in page.evaluate("document.documentElement.outerHTML")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

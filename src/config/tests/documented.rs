@@ -108,6 +108,7 @@ slack_webhook_url = "https://hooks.slack.test/T0/B0/x"
 discord_webhook_url = "https://discord.test/api/webhooks/1/x"
 webhook_url = "https://hooks.example.test/tollgate"
 webhook_secret = "env:WEBHOOK_SECRET"
+private_hosts = ["hooks.lan", "10.0.0.7"]
 thresholds = [50, 80, 100]
 
 [log]

@@ -153,7 +153,7 @@ fn numbers_that_are_negative_or_huge_are_refused() {
         "[alerts]\nthresholds = [0, 50, 50]",
         &[
             "alerts.thresholds: a threshold is named twice; take one out",
-            "alerts.thresholds[0]: 0 is out of range; a threshold is from 1 to 1000 percent",
+            "alerts.thresholds[0]: 0 is out of range; a threshold is from 1 to 100 percent",
         ],
     );
 }
@@ -256,6 +256,22 @@ fn urls_with_credentials_or_other_schemes_are_refused_without_repeating_them() {
     check(
         "[alerts]\nslack_webhook_url = \"hooks/canary\"",
         &["alerts.slack_webhook_url: this is no URL (relative URL without a base); write it as https://host/path"],
+    );
+    for inside in ["127.0.0.1", "10.0.0.1:8080", "2130706433", "[::1]", "[::ffff:8.8.8.8]", "169.254.169.254"] {
+        check(
+            &format!(
+                "[alerts]\nwebhook_url = \"http://{inside}/canary\"\nwebhook_secret = \"s\"\nprivate_hosts = [\"10.0.0.2\"]"
+            ),
+            &[
+                "alerts.webhook_url: this address lies in a private network; if it is a receiver of yours, name its host in alerts.private_hosts",
+            ],
+        );
+    }
+    check(
+        "[alerts]\nprivate_hosts = [\"http://hooks.lan/\"]",
+        &[
+            "alerts.private_hosts[0]: \"http://hooks.lan/\" is no host; write a name or an address without scheme and port, such as \"hooks.lan\"",
+        ],
     );
 }
 

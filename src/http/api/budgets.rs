@@ -220,8 +220,8 @@ pub(super) fn checked_terms(state: &State, terms: TermsJson) -> Result<BudgetTer
         let detail = format!("downgradeTo: there is no route {route:?}: name one of [[routes]] in tollgate.toml");
         return Err(Problem::field("downgradeTo", detail));
     }
-    let configured = || state.config.alerts.thresholds.iter().filter_map(|percent| u8::try_from(*percent).ok());
-    let terms = BudgetTerms { limit, action, thresholds: thresholds.unwrap_or_else(|| configured().collect()) };
+    let thresholds = thresholds.unwrap_or_else(|| state.config.alerts.thresholds.clone());
+    let terms = BudgetTerms { limit, action, thresholds };
     // A definition is the check; whom it is over makes no difference to its terms.
     BudgetDefinition::new(BudgetId(0), BudgetScope::Everything, Window::Total, terms.clone(), Timestamp::UNIX_EPOCH)?;
     Ok(terms)

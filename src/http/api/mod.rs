@@ -5,6 +5,7 @@
 //! blocking task, and write what they answer; they decide nothing about money.
 
 mod admin;
+mod alerts;
 mod budgets;
 mod cache;
 mod content;

@@ -5,7 +5,7 @@ use actix_web::web::route;
 use super::Answer::{Json, Nothing, Text};
 use super::Verb::{Delete, Get, Post, Put};
 use super::{
-    RouteSpec, admin, budgets, cache, content, costs, keys, metrics, providers, requests, status, verify, warm,
+    RouteSpec, admin, alerts, budgets, cache, content, costs, keys, metrics, providers, requests, status, verify, warm,
 };
 use crate::http::guard::Access;
 use crate::http::{health, openapi};
@@ -222,6 +222,23 @@ pub const ROUTES: &[RouteSpec] = &[
         summary: "Lists the configured providers and the state of their circuits.",
         answer: Json("ProviderList"),
         handler: || route().to(providers::list),
+        ..READ
+    },
+    RouteSpec {
+        path: "/api/alerts",
+        summary: "Lists what was raised, newest first, what came of it at each receiver, and the receivers.",
+        parameters: alerts::PARAMETERS,
+        answer: Json("AlertList"),
+        handler: || route().to(alerts::list),
+        ..READ
+    },
+    RouteSpec {
+        verb: Post,
+        path: "/api/alerts/test",
+        summary: "Sends a test to one receiver of alerts or to all, and tells what came of it; the body may be left out.",
+        body: Some("AlertTest"),
+        answer: Json("AlertTestResult"),
+        handler: || route().to(alerts::test),
         ..READ
     },
     RouteSpec {

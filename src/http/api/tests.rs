@@ -1,6 +1,7 @@
 //! The management API over HTTP, as callers see it, on real stores in a temporary folder.
 
 mod access;
+mod alerts;
 mod budgets;
 mod cache;
 mod costs;
@@ -22,6 +23,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::configure;
+use crate::alerts::Alerts;
 use crate::budget::Budgets;
 use crate::cache::Cache;
 use crate::catalog::Catalog;
@@ -144,7 +146,8 @@ impl Fixture {
         let config = Arc::new(Config::from_toml(settings).unwrap_or_else(|problems| panic!("{problems}")));
         let clock = Clock::manual(noon());
         let options = OpenOptions { path: folder.path().join("settings.redb"), name: "settings", cache_bytes: 1 << 20 };
-        let keys = Arc::new(Keys::open(Settings::open(&options).unwrap(), &folder.path().join("pepper")).unwrap());
+        let store = Settings::open(&options).unwrap();
+        let keys = Arc::new(Keys::open(store.clone(), &folder.path().join("pepper")).unwrap());
         let ledger = Arc::new(
             Ledger::open(LedgerOptions {
                 path: folder.path().join("ledger.redb"),
@@ -153,6 +156,8 @@ impl Fixture {
             })
             .unwrap(),
         );
+        let zone = config.time_zone.clone();
+        let alerts = Arc::new(Alerts::open(store, &config.alerts, None, clock.clone(), zone).unwrap());
         let budgets = Arc::new(Budgets::new(Arc::clone(&keys), Arc::clone(&ledger)));
         let upstreams = config.providers.iter().map(|provider| Arc::new(Upstream::new(provider, None))).collect();
         let router = Arc::new(Router::new(
@@ -187,6 +192,7 @@ impl Fixture {
             ledger,
             budgets,
             cache,
+            alerts,
             gateway,
             metrics,
             clock,

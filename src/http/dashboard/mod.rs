@@ -50,6 +50,8 @@ pub fn configure(routes: &mut web::ServiceConfig) {
     add("/keys/new", |page| page.route(get().to(pages::keys::new)));
     add("/keys/{id}", |page| page.route(get().to(pages::keys::show)));
     add("/keys/{id}/revoke", |page| page.route(web::post().to(pages::keys::revoke)));
+    add("/alerts", |page| page.route(get().to(pages::alerts::show)));
+    add("/alerts/test", |page| page.route(web::post().to(pages::alerts::test)));
     add("/events", |page| page.route(web::get().to(events::stream)));
     add("/static/{path:.*}", |page| page.route(get().to(asset)));
     routes.default_service(web::to(nothing_here).wrap(from_fn(with_headers)));

@@ -57,6 +57,8 @@ fn every_route_is_open_to_whom_it_is_for_and_to_nobody_else() {
         DELETE /api/cache: 401 unauthenticated | 403 forbidden | 400 invalid_parameter | 400 invalid_parameter | 403 csrf_failed | 401 invalid_credential
         POST /api/cache/warm: 401 unauthenticated | 403 forbidden | 400 invalid_field | 400 invalid_field | 403 csrf_failed | 401 invalid_credential
         GET /api/providers: 401 unauthenticated | 403 forbidden | 200 | 200 | 200 | 401 invalid_credential
+        GET /api/alerts: 401 unauthenticated | 403 forbidden | 200 | 200 | 200 | 401 invalid_credential
+        POST /api/alerts/test: 401 unauthenticated | 403 forbidden | 409 no_alert_channel | 409 no_alert_channel | 403 csrf_failed | 401 invalid_credential
         GET /api/admin/tokens: 401 unauthenticated | 403 forbidden | 200 | 200 | 200 | 401 invalid_credential
         POST /api/admin/tokens: 401 unauthenticated | 403 forbidden | 400 invalid_field | 400 invalid_field | 403 csrf_failed | 401 invalid_credential
         DELETE /api/admin/tokens/{id}: 401 unauthenticated | 403 forbidden | 404 not_found | 404 not_found | 403 csrf_failed | 401 invalid_credential

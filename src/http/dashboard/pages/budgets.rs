@@ -301,7 +301,7 @@ fn checked_terms(state: &State, fields: &Fields, form: &mut BudgetForm) -> Optio
             .map_err(|_| form.error = Some("Choose what happens at the limit.".to_owned()))
             .ok(),
     };
-    Some(BudgetTerms::new(limit?, action?))
+    Some(BudgetTerms { limit: limit?, action: action?, thresholds: state.config.alerts.thresholds.clone() })
 }
 
 /// The budgets, closest to their limit first. Blocking.

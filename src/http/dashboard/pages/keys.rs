@@ -175,7 +175,8 @@ fn checked(state: &State, fields: &Fields, form: &mut KeyForm) -> Option<NewKey>
     };
     let window = Window::from_word(fields.text("window")).unwrap_or(Window::Month);
     let own = limit.ok()?.map(|limit| KeyBudget { window, terms: BudgetTerms::new(limit, action) });
-    let budgets = match own {
+    let thresholds = &state.config.alerts.thresholds;
+    let mut budgets = match own {
         Some(own) => vec![own],
         // What the settings say of keys that are made without a budget holds here too.
         None => match state.config.limits.new_key_budget.as_ref().map(usual_budget).transpose() {
@@ -186,6 +187,9 @@ fn checked(state: &State, fields: &Fields, form: &mut KeyForm) -> Option<NewKey>
             }
         },
     };
+    for budget in &mut budgets {
+        budget.terms.thresholds.clone_from(thresholds);
+    }
     let requests_per_minute = rate.flatten();
     if form.name.error.is_some() || form.rate.error.is_some() {
         return None;

@@ -1,6 +1,7 @@
 //! One file per page: reads what it shows on a blocking thread, fills the page's struct, sends it.
 
 pub(super) mod access;
+pub(super) mod alerts;
 pub(super) mod budgets;
 pub(super) mod cache;
 pub(super) mod costs;

@@ -1,6 +1,7 @@
 //! The dashboard over HTTP, as browsers see it, on real stores in a temporary folder.
 
 mod access;
+mod alerts;
 mod cache;
 mod forms;
 mod live;
@@ -19,6 +20,7 @@ use actix_web::test::{TestRequest, call_service, init_service, read_body};
 use actix_web::{App, web};
 use jiff::{SignedDuration, Timestamp};
 
+use crate::alerts::Alerts;
 use crate::budget::Budgets;
 use crate::cache::Cache;
 use crate::catalog::Catalog;
@@ -93,7 +95,8 @@ impl Fixture {
         let folder = tempfile::tempdir().unwrap();
         let clock = Clock::manual(noon());
         let options = OpenOptions { path: folder.path().join("settings.redb"), name: "settings", cache_bytes: 1 << 20 };
-        let keys = Arc::new(Keys::open(Settings::open(&options).unwrap(), &folder.path().join("pepper")).unwrap());
+        let store = Settings::open(&options).unwrap();
+        let keys = Arc::new(Keys::open(store.clone(), &folder.path().join("pepper")).unwrap());
         let config = Arc::new(Config::from_toml(settings).unwrap());
         let ledger = Ledger::open(LedgerOptions {
             path: folder.path().join("ledger.redb"),
@@ -101,6 +104,8 @@ impl Fixture {
             acknowledge: Acknowledge::Durable,
         });
         let ledger = Arc::new(ledger.unwrap());
+        let zone = config.time_zone.clone();
+        let alerts = Arc::new(Alerts::open(store, &config.alerts, None, clock.clone(), zone).unwrap());
         let budgets = Arc::new(Budgets::new(Arc::clone(&keys), Arc::clone(&ledger)));
         let upstreams = config.providers.iter().map(|provider| Arc::new(Upstream::new(provider, None))).collect();
         let health = Arc::new(HealthBook::default());
@@ -131,6 +136,7 @@ impl Fixture {
             ledger,
             budgets,
             cache,
+            alerts,
             gateway: Arc::new(gateway),
             metrics,
             clock,
@@ -314,7 +320,7 @@ impl Browser {
 }
 
 /// Every page by GET; `{}` stands for an id.
-const PAGES: [&str; 12] = [
+const PAGES: [&str; 13] = [
     "/",
     "/welcome",
     "/requests",
@@ -326,11 +332,12 @@ const PAGES: [&str; 12] = [
     "/budgets/budget_1",
     "/keys/new",
     "/keys/{key}",
+    "/alerts",
     "/events?topics=request",
 ];
 
 /// Every form of someone who is logged in.
-const FORMS: [&str; 8] = [
+const FORMS: [&str; 9] = [
     "/logout",
     "/prefs/theme",
     "/cache/clear",
@@ -339,6 +346,7 @@ const FORMS: [&str; 8] = [
     "/budgets/budget_1/delete",
     "/keys",
     "/keys/key_1/revoke",
+    "/alerts/test",
 ];
 
 fn status(code: u16) -> StatusCode {

@@ -18,7 +18,7 @@ use crate::domain::{Picodollars, Price};
 
 pub(super) use cache::cache;
 pub(super) use control::{
-    budget_form, budgets, key_created, key_form, key_list, key_page, login, reset, setup, welcome,
+    alerts, budget_form, budgets, key_created, key_form, key_list, key_page, login, reset, setup, welcome,
 };
 
 /// A name that runs script where it isn't escaped.

@@ -56,6 +56,8 @@ pub enum Entry {
     Cache,
     /// Budgets and virtual keys.
     Budgets,
+    /// Who is told what.
+    Alerts,
     /// The three-step guide.
     Welcome,
 }
@@ -98,7 +100,13 @@ pub const NAVIGATION: &[NavigationGroup] = &[
         ],
     },
     NavigationGroup { title: "Control", entries: &[entry(Entry::Budgets, "/budgets", "Budgets & keys", "key")] },
-    NavigationGroup { title: "System", entries: &[entry(Entry::Welcome, "/welcome", "Get started", "plug")] },
+    NavigationGroup {
+        title: "System",
+        entries: &[
+            entry(Entry::Alerts, "/alerts", "Alerts", "bell"),
+            entry(Entry::Welcome, "/welcome", "Get started", "plug"),
+        ],
+    },
 ];
 
 /// Something behind an entry that needs a person.

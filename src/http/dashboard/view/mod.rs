@@ -6,6 +6,7 @@
 //! [`Card`] says why: the card fails, not the page.
 
 mod access;
+mod alerts;
 mod budgets;
 mod cache;
 mod costs;
@@ -19,6 +20,7 @@ mod requests;
 mod welcome;
 
 pub use access::{LoginPage, ResetPage, SetupPage};
+pub use alerts::{AlertRow, AlertsPage, DeliveryLine, ReceiverRow};
 pub use budgets::{BudgetForm, BudgetFormPage, BudgetList, BudgetRow, BudgetsPage};
 pub use cache::{CachePage, CacheRow, Invalidation, InvalidationPreview};
 pub use costs::{CostRow, CostTable, CostsPage};

@@ -16,6 +16,7 @@ fn rendered(kind: Kind) -> Vec<(String, String)> {
     add("request", &fixtures::request(kind));
     add("budgets", &fixtures::budgets(kind));
     add("key", &fixtures::key_page(kind));
+    add("alerts", &fixtures::alerts(kind));
     add("welcome", &fixtures::welcome(kind));
     add("login", &fixtures::login(kind));
     add("setup", &fixtures::setup(kind));

@@ -1,0 +1,234 @@
+//! What is raised, from real books with a clock that is moved.
+
+use jiff::tz::TimeZone;
+
+use super::*;
+use crate::config::Config;
+use crate::domain::{BudgetAction, BudgetTerms, CacheOutcome, Endpoint, EntryStatus, RequestIds};
+use crate::keys::{NewKey, VirtualKey};
+use crate::ledger::{Acknowledge, Attempt, CallFacts, LedgerOptions, Outcome, Planned};
+use crate::runtime::Clock;
+use crate::store::{OpenOptions, Settings};
+
+fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+fn noon() -> Timestamp {
+    at("2026-11-25T12:00:00Z")
+}
+
+struct Fixture {
+    _folder: tempfile::TempDir,
+    settings: Settings,
+    keys: Arc<Keys>,
+    ledger: Arc<Ledger>,
+    budgets: Arc<Budgets>,
+    clock: Clock,
+    ids: RequestIds,
+    watch: Watch,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("settings.redb");
+        let settings = Settings::open(&OpenOptions { path, name: "settings", cache_bytes: 1 << 20 }).unwrap();
+        let keys = Arc::new(Keys::open(settings.clone(), &folder.path().join("pepper")).unwrap());
+        let path = folder.path().join("ledger.redb");
+        let options = LedgerOptions { path, zone: TimeZone::UTC, acknowledge: Acknowledge::Durable };
+        let ledger = Arc::new(Ledger::open(options).unwrap());
+        let budgets = Arc::new(Budgets::new(Arc::clone(&keys), Arc::clone(&ledger)));
+        let clock = Clock::manual(noon());
+        let watch = watch(&settings, &keys, &ledger, &budgets, &clock);
+        Self { _folder: folder, settings, keys, ledger, budgets, clock, ids: RequestIds::new(1), watch }
+    }
+
+    /// Everything that the process knows is forgotten, and what lies on the disk is not.
+    fn restart(&mut self) {
+        self.watch = watch(&self.settings, &self.keys, &self.ledger, &self.budgets, &self.clock);
+    }
+
+    fn key(&self) -> Arc<VirtualKey> {
+        self.keys.create(NewKey::named("ci"), noon()).unwrap().0
+    }
+
+    async fn budget(&self, window: Window, limit: i64, action: BudgetAction) -> Arc<BudgetDefinition> {
+        let terms = BudgetTerms::new(Picodollars::from_dollars(limit), action);
+        let budget = self.keys.create_budget(BudgetScope::Everything, window, terms, noon()).unwrap();
+        self.budgets.track(&budget, noon()).await.unwrap();
+        budget
+    }
+
+    /// Books a call and lets the watch note it.
+    async fn call(&self, key: &VirtualKey, time: Timestamp, cost: &str, basis: CostBasis) {
+        let deployment: Deployment = "openai/gpt-5".parse().unwrap();
+        let facts = CallFacts {
+            id: self.ids.next(time.as_millisecond()),
+            key: key.id.clone(),
+            key_name: key.name.as_str().into(),
+            team: None,
+            operation: "chat".into(),
+            endpoint: Endpoint::ChatCompletions,
+            requested_model: "gpt-5".parse().unwrap(),
+            stream: false,
+            cache: CacheOutcome::Bypass,
+            kept_from: None,
+            client_request_id: None,
+            tags: Vec::new(),
+        };
+        let ceiling = cost.parse().unwrap();
+        let planned = Planned { deployment, ceiling, charges: Vec::new(), watched: Vec::new(), started_ms: 0 };
+        let mut settled = self.ledger.subscribe();
+        let reservation = self.ledger.reserve(facts, planned).await.unwrap();
+        let last = Attempt { status: 200, cost: ceiling, basis, ..reservation.worst_case() };
+        let outcome = Outcome {
+            status: EntryStatus::Settled,
+            error: None,
+            http_status: 200,
+            last: Some(last),
+            latency_ms: 1,
+            time_to_first_token_ms: None,
+            saved: Picodollars::ZERO,
+        };
+        reservation.settle(outcome).await.unwrap();
+        self.watch.note(&settled.recv().await.unwrap());
+    }
+
+    /// What was raised, oldest first: kind and threshold.
+    fn raised(&self) -> Vec<(AlertKind, Option<u8>)> {
+        let (items, _) = self.watch.alerts.page(None, 100);
+        items.iter().rev().map(|logged| (logged.alert.what.kind, logged.alert.what.threshold_percent)).collect()
+    }
+}
+
+fn watch(settings: &Settings, keys: &Arc<Keys>, ledger: &Arc<Ledger>, budgets: &Arc<Budgets>, clock: &Clock) -> Watch {
+    let config = Config::from_toml("").unwrap();
+    let alerts = Alerts::open(settings.clone(), &config.alerts, None, clock.clone(), TimeZone::UTC).unwrap();
+    Watch::new(Arc::clone(budgets), Arc::clone(keys), Arc::clone(ledger), Arc::new(alerts))
+}
+
+const THRESHOLD: AlertKind = AlertKind::BudgetThreshold;
+
+#[tokio::test]
+async fn what_a_call_touches_is_looked_at_and_told_once_in_each_window() {
+    let mut fixture = Fixture::new();
+    let key = fixture.key();
+    fixture.budget(Window::Day, 1, BudgetAction::Alert).await;
+    fixture.call(&key, noon(), "0.6", CostBasis::Exact).await;
+    for _ in 0..3 {
+        fixture.watch.look(noon());
+        fixture.watch.look_at_all(noon());
+        fixture.restart();
+    }
+    let thresholds = |fixture: &Fixture| -> Vec<u8> {
+        fixture.raised().iter().filter(|(kind, _)| *kind == THRESHOLD).filter_map(|(_, percent)| *percent).collect()
+    };
+    assert_eq!(thresholds(&fixture), [50]);
+    let tomorrow = at("2026-11-26T12:00:00Z");
+    fixture.clock.set(tomorrow);
+    fixture.call(&key, tomorrow, "0.85", CostBasis::Exact).await;
+    fixture.watch.look(tomorrow);
+    assert_eq!(thresholds(&fixture), [50, 50, 80]);
+}
+
+#[tokio::test]
+async fn what_was_booked_while_nobody_looked_is_found_at_the_start() {
+    let mut fixture = Fixture::new();
+    let key = fixture.key();
+    fixture.budget(Window::Month, 1, BudgetAction::Block).await;
+    fixture.call(&key, noon(), "1", CostBasis::Exact).await;
+    fixture.restart();
+    fixture.watch.look(noon());
+    assert!(fixture.raised().is_empty(), "nothing was noted");
+    fixture.watch.look_at_all(noon());
+    assert_eq!(fixture.raised(), [(THRESHOLD, Some(50)), (THRESHOLD, Some(80)), (THRESHOLD, Some(100))]);
+}
+
+#[tokio::test]
+async fn a_refusal_counts_only_in_the_window_in_which_it_was() {
+    let fixture = Fixture::new();
+    let key = fixture.key();
+    let budget = fixture.budget(Window::Day, 1, BudgetAction::Block).await;
+    fixture.call(&key, noon(), "0.95", CostBasis::Exact).await;
+    fixture.budgets.note_refusal(budget.id, Window::Day.at(at("2026-11-24T12:00:00Z"), &TimeZone::UTC));
+    fixture.watch.look(noon());
+    assert_eq!(fixture.raised(), [(THRESHOLD, Some(50)), (THRESHOLD, Some(80))]);
+    fixture.budgets.note_refusal(budget.id, Window::Day.at(noon(), &TimeZone::UTC));
+    fixture.watch.look(noon());
+    assert_eq!(fixture.raised().last(), Some(&(THRESHOLD, Some(100))));
+}
+
+#[tokio::test]
+async fn a_pace_that_uses_a_budget_up_is_told_once() {
+    let fixture = Fixture::new();
+    let key = fixture.key();
+    fixture.budget(Window::Day, 10, BudgetAction::Alert).await;
+    fixture.budget(Window::Hour, 10, BudgetAction::Alert).await;
+    // 4.90 of 10 at noon leads to 9.80; 5.10 leads to more than ten.
+    fixture.call(&key, noon(), "4.9", CostBasis::Exact).await;
+    fixture.watch.look_at_all(noon());
+    assert!(fixture.raised().is_empty());
+    fixture.call(&key, noon(), "0.09", CostBasis::Exact).await;
+    fixture.watch.look_at_all(at("2026-11-25T11:50:00Z"));
+    fixture.watch.look_at_all(at("2026-11-25T11:51:00Z"));
+    assert_eq!(fixture.raised(), [(AlertKind::BudgetForecast, None)]);
+}
+
+#[tokio::test]
+async fn a_key_that_spends_ten_times_its_usual_is_told_once_a_day() {
+    let fixture = Fixture::new();
+    let key = fixture.key();
+    for hour in 1..=12 {
+        fixture.call(&key, noon() - SignedDuration::from_hours(hour), "0.2", CostBasis::Exact).await;
+    }
+    fixture.watch.look_at_all(noon());
+    fixture.call(&key, noon(), "1.9", CostBasis::Exact).await;
+    fixture.watch.look_at_all(noon());
+    assert!(fixture.raised().is_empty());
+    fixture.call(&key, noon(), "0.2", CostBasis::Exact).await;
+    fixture.watch.look_at_all(noon());
+    fixture.call(&key, noon(), "5", CostBasis::Exact).await;
+    fixture.watch.look_at_all(noon());
+    assert_eq!(fixture.raised(), [(AlertKind::SuddenSpend, None)]);
+    let text = fixture.watch.alerts.page(None, 1).0[0].alert.what.text.clone();
+    insta::assert_snapshot!(text, @"Key ci has spent $2.10 in this hour; an hour of its last 7 days came to $0.2000 on average.");
+}
+
+#[tokio::test]
+async fn a_deployment_without_a_price_is_told_once_a_day() {
+    let fixture = Fixture::new();
+    let key = fixture.key();
+    for _ in 0..2 {
+        fixture.call(&key, noon(), "0", CostBasis::Unpriced).await;
+        fixture.watch.look(noon());
+    }
+    assert_eq!(fixture.raised(), [(AlertKind::UnpricedTraffic, None)]);
+}
+
+#[tokio::test]
+async fn a_provider_counts_as_recovered_after_a_restart_only_when_it_has_answered() {
+    let mut fixture = Fixture::new();
+    let key = fixture.key();
+    let configured: [ProviderName; 1] = ["openai".parse().unwrap()];
+    let failing: [Deployment; 1] = ["openai/gpt-5".parse().unwrap()];
+    fixture.watch.look_at_providers(&failing, &configured, noon());
+    fixture.watch.look_at_providers(&failing, &configured, noon());
+    assert_eq!(fixture.raised(), [(AlertKind::ProviderDown, None)]);
+    fixture.restart();
+    fixture.watch.look_at_providers(&[], &configured, noon());
+    assert_eq!(fixture.raised().len(), 1, "its circuit is closed because nobody has called yet");
+    fixture.call(&key, noon(), "0.1", CostBasis::Exact).await;
+    fixture.watch.look_at_providers(&[], &configured, noon());
+    fixture.watch.look_at_providers(&[], &configured, noon());
+    assert_eq!(fixture.raised(), [(AlertKind::ProviderDown, None), (AlertKind::ProviderRecovered, None)]);
+}
+
+#[tokio::test]
+async fn trouble_of_the_ledger_is_told_at_its_beginning_and_at_its_end() {
+    let fixture = Fixture::new();
+    for trouble in [None, Some("no space"), Some("no space"), None, None, Some("no space")] {
+        fixture.watch.look_at_ledger(trouble, noon());
+    }
+    assert_eq!(fixture.raised(), [(AlertKind::LedgerTrouble, None), (AlertKind::LedgerRecovered, None)]);
+}
