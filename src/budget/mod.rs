@@ -3,6 +3,9 @@
 //! Definitions are kept by `keys`; the sums are the ledger's, which alone decides whether a call fits. Here the two meet:
 //! a call's scopes become charges, and each budget's sum is kept up to date from the moment the budget is there.
 
+mod outlook;
+mod wording;
+
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -11,6 +14,9 @@ use jiff::tz::TimeZone;
 use crate::domain::{BudgetAction, BudgetDefinition, BudgetScope, Deployment, Picodollars, Window, WindowId};
 use crate::keys::Keys;
 use crate::ledger::{Balance, CallFacts, Charge, Ledger, LedgerError, Scope};
+
+pub use outlook::{Outlook, outlook};
+pub use wording::{budget_name, window_words};
 
 /// The budgets of one data folder.
 pub struct Budgets {
@@ -102,7 +108,8 @@ impl Budgets {
     }
 }
 
-fn scope_of(scope: &BudgetScope) -> Scope {
+/// What the ledger sums for a scope.
+pub fn scope_of(scope: &BudgetScope) -> Scope {
     match scope.id() {
         None => Scope::everything(),
         Some(id) => Scope::of(scope.kind(), &id),

@@ -15,6 +15,7 @@ mod secret;
 mod tokens;
 mod usage;
 mod window;
+pub mod wording;
 
 pub use billing::{Billed, PriceName, Residency, ServiceTier};
 pub use budget::{BudgetAction, BudgetDefinition, BudgetError, BudgetScope, BudgetTerms};

@@ -9,6 +9,7 @@
 mod balances;
 mod cells;
 mod costs;
+mod extremes;
 mod journal;
 mod names;
 mod query;
@@ -32,7 +33,8 @@ use crate::domain::{BudgetId, Picodollars, RequestId, WindowId};
 use crate::store::{OpenError, OpenOptions, SubmitError, Writer, WriterOptions, guard};
 
 pub use cells::Cell;
-pub use costs::{CostGroup, Costs, GroupBy, TimeRange};
+pub use costs::{CostGroup, Costs, GroupBy, Rollup, TimeRange};
+pub use extremes::Extremes;
 pub use query::{Counts, EntryFilter, Page};
 pub use record::{Acknowledge, Attempt, Balance, CallFacts, Charge, Entry, Outcome, Scope};
 pub use reservation::{Planned, Renewal, Reservation};

@@ -11,7 +11,6 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::blocking;
-use super::csv::Rows;
 use super::entry::{CSV_HEADER, csv_row};
 use super::input::Params;
 use super::requests::{self, FILTERS};
@@ -20,6 +19,7 @@ use crate::http::problem::Problem;
 use crate::http::state::State;
 use crate::keys::Keys;
 use crate::ledger::{CostGroup, Costs, EntryFilter, GroupBy, Ledger, LedgerError, TimeRange};
+use crate::reports::csv::Rows;
 
 /// The query parameters of sums.
 pub(super) const PARAMETERS: &[&str] = &["from", "to", "groupBy"];

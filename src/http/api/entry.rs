@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::csv::Rows;
 use crate::domain::{Billed, CostBasis, Deployment, EntryStatus, Picodollars, TokenUsage};
 use crate::ledger::{Attempt, Entry};
+use crate::reports::csv::Rows;
 use crate::routing::Router;
 
 /// The columns of the export of entries, in order: scripts rely on them.

@@ -7,7 +7,6 @@
 mod admin;
 mod budgets;
 mod costs;
-mod csv;
 mod entry;
 mod input;
 mod keys;

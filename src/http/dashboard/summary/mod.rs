@@ -5,7 +5,6 @@
 
 mod attention;
 mod budgets;
-mod outlook;
 mod providers;
 mod tiles;
 
@@ -24,8 +23,7 @@ use crate::http::State;
 use crate::ledger::{Costs, EntryFilter, GroupBy, LedgerError, Page, TimeRange};
 
 pub(super) use attention::unpriced_models;
-pub(super) use budgets::{budget_name, is_used_up, used_percent, window_words};
-pub(super) use outlook::outlook;
+pub(super) use budgets::{is_used_up, used_percent};
 
 /// How long a summary is shared: less than streams wait between two looks, so that each look sees something new.
 const SHARED_FOR: Duration = Duration::from_secs(4);

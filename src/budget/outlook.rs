@@ -10,17 +10,17 @@ const SHARE_MIN: i128 = 50;
 
 /// Where a window's spending leads.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(in super::super) struct Outlook {
+pub struct Outlook {
     /// How much of the window is over, in percent.
-    pub(in super::super) elapsed_percent: f64,
+    pub elapsed_percent: f64,
     /// What the window comes to at this pace; `None` where it is too early to say, or the window never ends.
-    pub(in super::super) forecast: Option<Picodollars>,
+    pub forecast: Option<Picodollars>,
     /// When the limit is passed at this pace, if that is before the window ends.
-    pub(in super::super) passes_at: Option<Timestamp>,
+    pub passes_at: Option<Timestamp>,
 }
 
 /// The outlook of a window in which so much was spent, against a limit if there is one.
-pub(in super::super) fn outlook(
+pub fn outlook(
     window: WindowId,
     zone: &TimeZone,
     now: Timestamp,
