@@ -98,6 +98,7 @@ fn planned(at: usize) -> Planned {
             charge(2, Scope::of("team", "platform"), Window::Week),
             charge(3, key, Window::Day),
         ],
+        watched: Vec::new(),
         started_ms: 0,
     }
 }

@@ -11,7 +11,8 @@
 //! - **4, [`gateway`]**: the life of a call: envelope, ceiling, attempts, relay, booking.
 //! - **3, [`budget`]**: which budgets bind a call. **[`routing`]**: where it goes, what follows a failure, circuits.
 //! - **2, [`ledger`]**: reserve, settle, sums, proof. **[`keys`]**: virtual keys, users, sessions, budget definitions.
-//!   **[`provider`]**: how each upstream is called and what its answers mean. **[`catalog`]**: models and prices.
+//!   **[`content`]**: what calls said, where that is to be kept. **[`provider`]**: how each upstream is called and what its
+//!   answers mean. **[`catalog`]**: models and prices.
 //!   **[`cache`]**: which questions are the same, their answers in memory, calls that ask the same at the same time.
 //! - **1, [`dialect`]**: chat completions, messages and responses as they stand on the wire, each to and from the one neutral
 //!   form of [`domain::chat`]; only calls whose client and provider differ go through it. **[`config`]**: raw text to checked settings. **[`store`]**: the redb files. **[`runtime`]**: tracked tasks, the clock.
@@ -27,6 +28,10 @@
 //! [`ledger::Reservation`]. Bytes pass through as they came; a decoder watches them for content, usage and the end. The
 //! answer is committed to a deployment with its first content, and its last piece leaves only when the call is booked
 //! durably.
+//!
+//! Before the attempts the [`cache`] is asked, and calls that ask the same join each other. A candidate that speaks another
+//! shape than the client is sent a translation ([`dialect`]), and its answer comes back through the same; a candidate that speaks
+//! the client's own gets the client's bytes.
 //!
 //! # The way of a setting
 //!
@@ -44,15 +49,15 @@
 //!
 //! # Absent on purpose
 //!
-//! No ORM, no message queue, no second process: one file for money, one for settings. No retry after the first content
-//! has gone out. No price that the list doesn't have: what is unpriced says so. Translation between the dialects and the
-//! response cache are not in this version; a model of the other dialect is refused with the path that works.
+//! No ORM, no message queue, no second process: one file for money, one for settings, and one for contents only where they are wanted. No retry after the first content
+//! has gone out. No price that the list doesn't have: what is unpriced says so. No answer of a cache is kept over a restart.
 
 pub mod app;
 pub mod budget;
 pub mod cache;
 pub mod catalog;
 pub mod config;
+pub mod content;
 pub mod dialect;
 pub mod domain;
 pub mod gateway;

@@ -10,6 +10,7 @@ mod folder;
 mod local_token;
 mod parts;
 mod price_file;
+mod retention;
 mod serve;
 pub mod settings;
 

@@ -11,6 +11,7 @@ use super::price_file;
 use crate::budget::Budgets;
 use crate::cache::Cache;
 use crate::config::{Config, Durability, ProviderConfig};
+use crate::content::{Content, ContentOptions};
 use crate::domain::{ProviderKind, RequestIds};
 use crate::gateway::{self, Gateway};
 use crate::keys::Keys;
@@ -33,6 +34,8 @@ pub(crate) struct Parts {
     pub(crate) keys: Arc<Keys>,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) budgets: Arc<Budgets>,
+    pub(crate) cache: Arc<Cache>,
+    pub(crate) content: Arc<Content>,
     pub(crate) gateway: Arc<Gateway>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) clock: Clock,
@@ -50,8 +53,10 @@ impl Parts {
             keys.accept_admin_token("TOLLGATE_ADMIN_TOKEN", token)?;
         }
         let ledger = Arc::new(open_ledger(folder, &config)?);
+        let content = Arc::new(open_content(folder, &config));
         let budgets = Arc::new(Budgets::new(Arc::clone(&keys), Arc::clone(&ledger)));
         budgets.track_all(clock.now()).await?;
+        let cache = Arc::new(Cache::new(&config.cache));
         let catalog = price_file::catalog(&config)?;
         let upstreams = upstreams(&config)?;
         let health = Arc::new(HealthBook::default());
@@ -62,14 +67,16 @@ impl Parts {
             router,
             ledger: Arc::clone(&ledger),
             budgets: Arc::clone(&budgets),
-            cache: Arc::new(Cache::new(&config.cache)),
+            cache: Arc::clone(&cache),
             keys: Arc::clone(&keys),
+            content: Arc::clone(&content),
             metrics: Arc::clone(&metrics),
             clock: clock.clone(),
             tasks: tasks.clone(),
             ids: RequestIds::new(salt),
         });
-        Ok(Self { config, keys, ledger, budgets, gateway: Arc::new(gateway), metrics, clock, tasks })
+        let gateway = Arc::new(gateway);
+        Ok(Self { config, keys, ledger, budgets, cache, content, gateway, metrics, clock, tasks })
     }
 
     /// How the workers make connections to providers.
@@ -79,10 +86,11 @@ impl Parts {
 
     /// Writes what is only in memory, and closes the files. Nothing may run any more.
     pub(crate) async fn close(self) {
-        let Self { config: _, keys, ledger, budgets, gateway, metrics: _, clock, tasks: _ } = self;
+        let Self { config: _, keys, ledger, budgets, cache: _, content, gateway, metrics: _, clock, tasks: _ } = self;
         if let Err(error) = keys.flush_sessions(clock.now()) {
             tracing::warn!("the last use of sessions couldn't be written: {error}");
         }
+        content.stop();
         drop((gateway, budgets));
         let mut ledger = ledger;
         let until = tokio::time::Instant::now() + LAST_HOLDERS_WAIT_MAX;
@@ -121,6 +129,14 @@ pub(crate) fn open_ledger(folder: &DataFolder, config: &Config) -> anyhow::Resul
         Durability::Relaxed => Acknowledge::Queued,
     };
     Ok(Ledger::open(LedgerOptions { path: ledger_path(folder.path()), zone: config.time_zone.clone(), acknowledge })?)
+}
+
+/// Opens what is kept of calls; a file that can't be opened is told of and done without.
+fn open_content(folder: &DataFolder, config: &Config) -> Content {
+    let provider_keys = config.providers.iter().flat_map(|provider| provider.api_keys.iter().cloned());
+    let own = [&config.admin_token, &config.telemetry.metrics_token].into_iter().flatten().cloned();
+    let path = folder.path().join("content.redb");
+    Content::open(ContentOptions::new(path, config.log.bodies, provider_keys.chain(own).collect()))
 }
 
 /// Where the ledger of a folder is.

@@ -14,7 +14,7 @@ use super::first_start::FirstStart;
 use super::folder::DataFolder;
 use super::local_token::LocalTokenFile;
 use super::parts::Parts;
-use super::price_file;
+use super::{price_file, retention};
 use crate::config::Config;
 use crate::http;
 use crate::keys::{LoginThrottle, SetupToken};
@@ -76,6 +76,7 @@ impl Server {
             keys: Arc::clone(&parts.keys),
             ledger: Arc::clone(&parts.ledger),
             budgets: Arc::clone(&parts.budgets),
+            cache: Arc::clone(&parts.cache),
             gateway: Arc::clone(&parts.gateway),
             metrics: Arc::clone(&parts.metrics),
             clock: parts.clock.clone(),
@@ -122,6 +123,7 @@ impl Server {
     pub(crate) async fn run(self, mut asked_to_stop: impl AsyncFnMut()) -> anyhow::Result<Ended> {
         let Self { address: _, serving, listening, state, parts, local_token, folder, first_start: _ } = self;
         price_file::watch(&parts.config, &parts.gateway, &parts.tasks);
+        retention::sweep_contents(&parts.content, parts.config.log.retention, &parts.clock, &parts.tasks);
         flush_sessions_now_and_then(&parts);
         let ended = serve_and_stop(serving, listening, &state, &parts, &mut asked_to_stop).await?;
         if ended == Ended::AtOnce {

@@ -1,10 +1,14 @@
-//! Which budgets a call falls under, and how they stand.
+//! Which budgets a call falls under, and how they stand; and how much a key may do in a minute ([`Rates`]).
 //!
 //! Definitions are kept by `keys`; the sums are the ledger's, which alone decides whether a call fits. Here the two meet:
 //! a call's scopes become charges, and each budget's sum is kept up to date from the moment the budget is there.
 
+<<<<<<< HEAD
 mod outlook;
 mod wording;
+=======
+mod rate;
+>>>>>>> gw
 
 use std::sync::Arc;
 
@@ -15,8 +19,12 @@ use crate::domain::{BudgetAction, BudgetDefinition, BudgetScope, Deployment, Pic
 use crate::keys::Keys;
 use crate::ledger::{Balance, CallFacts, Charge, Ledger, LedgerError, Scope};
 
+<<<<<<< HEAD
 pub use outlook::{Outlook, outlook};
 pub use wording::{budget_name, window_words};
+=======
+pub use rate::{Pass, RateLimited, Rates, Spent};
+>>>>>>> gw
 
 /// The budgets of one data folder.
 pub struct Budgets {
@@ -70,11 +78,25 @@ impl Budgets {
 
     /// The charges of a call at a deployment: one for each budget that may refuse it.
     pub fn charges(&self, facts: &CallFacts, deployment: &Deployment, now: Timestamp) -> Vec<Charge> {
+        self.applying(facts, deployment, now, |action| *action == BudgetAction::Block)
+    }
+
+    /// The other budgets that a call at a deployment counts for: what is left under them is told.
+    pub fn watched(&self, facts: &CallFacts, deployment: &Deployment, now: Timestamp) -> Vec<Charge> {
+        self.applying(facts, deployment, now, |action| *action != BudgetAction::Block)
+    }
+
+    fn applying(
+        &self,
+        facts: &CallFacts,
+        deployment: &Deployment,
+        now: Timestamp,
+        is_meant: impl Fn(&BudgetAction) -> bool,
+    ) -> Vec<Charge> {
         let budgets = self.keys.budgets();
-        let binding = budgets
-            .iter()
-            .filter(|budget| budget.action == BudgetAction::Block && binds(&budget.scope, facts, deployment));
-        binding
+        let applying =
+            budgets.iter().filter(|budget| is_meant(&budget.action) && binds(&budget.scope, facts, deployment));
+        applying
             .map(|budget| Charge {
                 budget: budget.id,
                 scope: scope_of(&budget.scope),

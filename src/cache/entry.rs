@@ -93,6 +93,11 @@ impl Entry {
         self.ttl.saturating_sub(self.age(now))
     }
 
+    /// When it stops to be good.
+    pub fn expires_at(&self) -> Timestamp {
+        self.stored_at.checked_add(self.ttl).unwrap_or(Timestamp::MAX)
+    }
+
     /// How often it has answered.
     pub fn hits(&self) -> u64 {
         self.hits.load(Ordering::Relaxed)

@@ -7,7 +7,7 @@ use super::routes::Strategy;
 const PATHS: [&str; 10] = [
     "redis_url",
     "operations",
-    "cache",
+    "cache.semantic",
     "workers",
     "workflows",
     "schedules",

@@ -195,6 +195,11 @@ impl Endpoint {
         matches!(self, Self::ChatCompletions | Self::Messages | Self::Responses)
     }
 
+    /// Whether its calls are answered the same when they are made again, so that answers can be kept.
+    pub const fn is_repeatable(self) -> bool {
+        self.is_conversation() || matches!(self, Self::Completions | Self::Embeddings)
+    }
+
     /// Whether its calls pass through unread: bodies of any form, no tokens to count beforehand.
     pub const fn is_opaque(self) -> bool {
         matches!(

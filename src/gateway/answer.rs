@@ -40,6 +40,8 @@ pub struct Inbound {
     pub client_request_id: Option<Arc<str>>,
     /// What the call is for.
     pub operation: Arc<str>,
+    /// The conversation that the client says it belongs to.
+    pub session: Option<Arc<str>>,
     /// The client's labels, those of its key included.
     pub tags: Vec<(Arc<str>, Arc<str>)>,
     /// When it arrived.
@@ -80,6 +82,8 @@ pub struct Answer {
     pub deployment: Option<Deployment>,
     /// How many attempts were made.
     pub attempts: u32,
+    /// What is left under the tightest budget that applies: with what is held for a stream, with what a whole answer cost.
+    pub budget_remaining: Option<Picodollars>,
     /// What the response cache did.
     pub cache: CacheOutcome,
     /// Which kept answer it is, where it is one.

@@ -7,10 +7,13 @@ use bytes::Bytes;
 use http::HeaderValue;
 use tokio::time::timeout;
 
+use crate::content::Excerpt;
 use crate::dialect::sse::RecordSplitter;
 use crate::domain::Dialect;
 use crate::ledger::Reservation;
-use crate::provider::{Body, Decoder, Meaning, Progress, ProviderError, TimeLimit, UpstreamRequest, Whole, decoder};
+use crate::provider::{
+    Body, Decoder, Meaning, Progress, ProviderError, Sent, TimeLimit, UpstreamRequest, Whole, decoder,
+};
 use crate::routing::Candidate;
 
 use super::answer::UpstreamClient;
@@ -25,6 +28,8 @@ pub(super) struct Try<'a> {
     pub(super) candidate: &'a Candidate,
     pub(super) request: UpstreamRequest,
     pub(super) stream: bool,
+    /// Whether a stream is gathered on its way, because it may be kept.
+    pub(super) keeps_answer: bool,
     /// When the whole call has to be over.
     pub(super) deadline: Instant,
 }
@@ -55,6 +60,18 @@ pub(super) struct Flow {
     pub(super) held: Vec<(Bytes, Meaning)>,
     pub(super) first_content: Instant,
     pub(super) upstream_request_id: Option<Arc<str>>,
+    /// The beginning of what came, where it may be kept.
+    pub(super) kept: Option<Excerpt>,
+}
+
+impl Flow {
+    /// Takes in the next piece from upstream.
+    pub(super) fn take_in(&mut self, chunk: &[u8]) {
+        if let Some(kept) = &mut self.kept {
+            kept.push(chunk);
+        }
+        self.splitter.push(chunk);
+    }
 }
 
 /// An attempt that failed before anything went out.
@@ -102,8 +119,19 @@ impl Try<'_> {
         let first_by = Instant::now() + timeouts.first_token;
         // Without a stream, the head of an answer comes only when all of it has been written.
         let head_limit = if self.stream { timeouts.first_token } else { timeouts.total };
-        let send = self.client.send(self.reservation, &self.candidate.upstream, self.request.clone());
-        let mut response = self.within(TimeLimit::FirstToken, head_limit, send).await?;
+        // A caller with less time than connecting may take is told apart from one whose request was sent.
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        let sent = (left <= timeouts.connect).then(Sent::default);
+        let request = self.request.clone();
+        let send = self.client.send(self.reservation, &self.candidate.upstream, request, sent.as_ref());
+        let mut response = match self.within(TimeLimit::FirstToken, head_limit, send).await {
+            Err(ProviderError::Timeout { provider, limit: TimeLimit::Total, after })
+                if sent.is_some_and(|sent| !sent.is_set()) =>
+            {
+                return Err(ProviderError::Timeout { provider, limit: TimeLimit::Unsent, after }.into());
+            }
+            response => response?,
+        };
         let upstream_request_id = ["x-request-id", "request-id"]
             .iter()
             .find_map(|name| response.headers.get(*name)?.to_str().ok())
@@ -139,6 +167,7 @@ impl Try<'_> {
             held: Vec::new(),
             first_content: Instant::now(),
             upstream_request_id: upstream_request_id.clone(),
+            kept: self.keeps_answer.then(Excerpt::default),
         };
         match self.until_content(&mut flow, first_by, dialect).await {
             Ok(()) => {
@@ -177,7 +206,7 @@ impl Try<'_> {
                 chunk => chunk?,
             };
             match chunk {
-                Some(chunk) => flow.splitter.push(&chunk),
+                Some(chunk) => flow.take_in(&chunk),
                 // An answer without any content, but with its end, is an answer: some models say nothing.
                 None if flow.progress.finished && dialect == Dialect::OpenAi => return Ok(()),
                 None => {

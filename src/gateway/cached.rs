@@ -9,6 +9,7 @@ use crate::cache::{
     AnswerEnd, Asked as Question, Cache, Directives, Entry, Fingerprint, Flight, Form, Joined, Leader, Mode, NewEntry,
     Prompt, Question as Fields, may_store, may_use,
 };
+use crate::content::Excerpt;
 use crate::domain::{CacheOutcome, Endpoint, EntryStatus, Picodollars, TokenUsage};
 use crate::routing::{Candidate, Plan};
 
@@ -118,16 +119,8 @@ impl Call {
     /// What the call's answer is kept under; nothing where it can't be kept.
     fn fingerprint(&self, envelope: &Envelope<'_>, cache: &Cache) -> Option<Fingerprint> {
         let inbound = &self.inbound;
-        let is_repeatable = matches!(
-            inbound.endpoint,
-            Endpoint::ChatCompletions
-                | Endpoint::Messages
-                | Endpoint::Responses
-                | Endpoint::Completions
-                | Endpoint::Embeddings
-        );
         // Without a look at the body: most settings that switch the cache off do it for every call.
-        if !is_repeatable || envelope.effect != Effect::None || !cache.config().enabled {
+        if !inbound.endpoint.is_repeatable() || envelope.effect != Effect::None || !cache.config().enabled {
             return None;
         }
         let headers = &inbound.headers;
@@ -166,6 +159,7 @@ impl Call {
         asked.facts.kept_from = Some(entry.facts.deployment.clone());
         let mut outcome = self.booked(EntryStatus::Settled, None, 200, None, None);
         outcome.saved = entry.facts.cost;
+        self.remember_answer(|| Excerpt::of(&body));
         self.count(&asked.facts, &outcome, Picodollars::ZERO, false);
         if let Err(unbooked) = self.gateway.parts().ledger.record(asked.facts.clone(), outcome) {
             tracing::warn!("an answer from the cache is not in the ledger: {unbooked}");
@@ -175,6 +169,7 @@ impl Call {
         self.answer(Answer {
             deployment: Some(entry.facts.deployment.clone()),
             attempts: 0,
+            budget_remaining: None,
             cache: CacheOutcome::Hit,
             kept: Some(kept),
             upstream_request_id: None,

@@ -1,10 +1,12 @@
 //! One call from its arrival to its booking: the phases, in order.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use tokio::sync::oneshot;
 
+use crate::budget::Pass;
+use crate::content::Excerpt;
 use crate::dialect::Untranslatable;
 use crate::domain::chat::ChatRequest;
 use crate::domain::{CacheOutcome, Deployment, Endpoint, ModelId};
@@ -29,6 +31,10 @@ pub(super) struct Call {
     pub(super) head: Option<oneshot::Sender<Outcome>>,
     pub(super) attempts: u32,
     pub(super) last: Option<Deployment>,
+    /// What the client is told, where that may be kept.
+    pub(super) told: OnceLock<Excerpt>,
+    /// Its place under the limits of its key, until it has ended.
+    pub(super) pass: Option<Pass>,
 }
 
 impl Call {
@@ -56,6 +62,7 @@ impl Call {
             }
             plan => plan?,
         };
+        self.admit(&facts, &envelope)?;
         let mut asked = Asked { envelope, facts, conversation: None };
         let keep = match self.look_up(&mut asked, &plan).await? {
             Looked::Answered => return Ok(()),

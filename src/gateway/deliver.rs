@@ -7,6 +7,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use crate::cache::Form;
+use crate::content::Excerpt;
 use crate::dialect::{NotOfShape, embeddings};
 use crate::domain::{CacheOutcome, CostBasis, Endpoint, EntryStatus, Picodollars, TokenUsage, estimate_tokens};
 use crate::ledger::{CallFacts, Outcome as Booked, Reservation};
@@ -39,6 +40,7 @@ impl Call {
         self.answer(Answer {
             deployment: None,
             attempts: 0,
+            budget_remaining: None,
             cache: CacheOutcome::Bypass,
             kept: None,
             upstream_request_id: None,
@@ -75,6 +77,10 @@ impl Call {
         };
         // It is paid for, whether or not it can be read.
         let attempt = end.billed(bill, 200, answer.as_ref().err());
+        let remaining = reservation.remaining_at(attempt.cost);
+        if let Ok(bytes) = &answer {
+            self.remember_answer(|| Excerpt::of(bytes));
+        }
         let error = answer.as_ref().err().map(ProviderError::code);
         let left = !self.has_client();
         let told = match &answer {
@@ -100,7 +106,7 @@ impl Call {
         }
         let content_type = content_type.filter(|_| self.inbound.endpoint.is_opaque());
         let body = AnswerBody::Whole { bytes, content_type, cost };
-        self.hand_over(asked, &candidate, upstream_request_id, dropped, body);
+        self.hand_over(asked, &candidate, upstream_request_id, remaining, dropped, body);
         Ok(())
     }
 
@@ -126,12 +132,14 @@ impl Call {
         asked: &Asked<'_>,
         candidate: &Candidate,
         upstream_request_id: Option<Arc<str>>,
+        budget_remaining: Option<Picodollars>,
         dropped: Vec<&'static str>,
         body: AnswerBody,
     ) {
         self.answer(Answer {
             deployment: Some(candidate.deployment.clone()),
             attempts: self.attempts,
+            budget_remaining,
             cache: asked.facts.cache,
             kept: None,
             upstream_request_id,
@@ -157,7 +165,8 @@ impl Call {
         let Begun::Stream(mut flow) = begun else { return Err(GatewayError::Internal) };
         let (pieces, receiver) = mpsc::channel(PIECES_LEN);
         let body = AnswerBody::Stream(receiver);
-        self.hand_over(asked, &candidate, flow.upstream_request_id.clone(), dropped, body);
+        let remaining = reservation.remaining_at(reservation.held());
+        self.hand_over(asked, &candidate, flow.upstream_request_id.clone(), remaining, dropped, body);
         let way = match &translation {
             Some(translation) => Way::Translated(translation.stream()),
             None => Way::AsItCame { strip_usage: asked.envelope.usage_unasked() },
@@ -172,6 +181,7 @@ impl Call {
         let mut ended = relay(&mut flow, &mut passage, &candidate, &rules, &pieces).await;
         ended.error = ended.error.map(|error| candidate.upstream.redacted(error));
         drop(place);
+        self.remember_answer(|| flow.kept.take().unwrap_or_default());
         if ended.error.as_ref().is_some_and(ProviderError::is_ill_health) {
             self.gateway.router().health().note(&candidate.deployment, Health::Ill, Instant::now());
         }

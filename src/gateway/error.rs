@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::budget::RateLimited;
 use crate::dialect::Untranslatable;
 use crate::domain::json::JsonError;
 use crate::domain::{BudgetScope, Deployment, Dialect, Picodollars, Window};
@@ -52,6 +53,9 @@ pub enum GatewayError {
     /// A `block` budget would be exceeded.
     #[error("{0}")]
     OverBudget(Box<OverBudget>),
+    /// The key has used up what it may do in a minute, or at once.
+    #[error("{0}")]
+    RateLimited(RateLimited),
     /// A `block` budget applies, and the model has no price.
     #[error(
         "{deployment} has no known price, so the budget over {scope} refuses it: add [prices.\"{deployment}\"] to tollgate.toml"
@@ -197,6 +201,7 @@ impl GatewayError {
             Self::ModelNotAllowed { .. } => (FORBIDDEN, "model_not_allowed"),
             Self::OverBudget(budget) if budget.only_held() => (RATE_LIMIT, "budget_held"),
             Self::OverBudget(_) => (NO_MONEY, "budget_exceeded"),
+            Self::RateLimited(_) => (RATE_LIMIT, "rate_limit_exceeded"),
             Self::Unpriced { .. } => (INVALID, "unpriced_model"),
             Self::Unbounded { .. } => (INVALID, "unbounded_cost"),
             Self::LedgerUnavailable { .. } => (UNAVAILABLE, "ledger_unavailable"),
@@ -211,6 +216,7 @@ impl GatewayError {
     fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::OverBudget(budget) if budget.only_held() => Some(Duration::from_secs(2)),
+            Self::RateLimited(limited) => Some(limited.retry_after),
             Self::Stopping | Self::LedgerUnavailable { .. } => Some(Duration::from_secs(5)),
             Self::Upstream(
                 ProviderError::RateLimited { retry_after, .. }

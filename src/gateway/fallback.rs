@@ -168,8 +168,15 @@ impl Call {
         request: UpstreamRequest,
     ) -> Result<(Begun, OwnedSemaphorePermit), Failed> {
         let place = candidate.upstream.place().await?;
-        let attempt =
-            Try { client: &self.client, reservation, candidate, request, stream, deadline: self.deadline(candidate) };
+        let attempt = Try {
+            client: &self.client,
+            reservation,
+            candidate,
+            request,
+            stream,
+            keeps_answer: self.may_keep_answer(),
+            deadline: self.deadline(candidate),
+        };
         let patience = match self.gateway.parts().config.streams.on_disconnect {
             OnDisconnect::Drain => DRAIN_TIME_MAX,
             OnDisconnect::Cancel => Duration::ZERO,

@@ -5,6 +5,7 @@
 //! a [`crate::ledger::Reservation`], and the last piece of an answer leaves only when the call is booked. The HTTP server sees values
 //! alone: [`Inbound`] in, [`Answer`] or [`Refusal`] out.
 
+mod admission;
 mod answer;
 mod attempt;
 mod booking;
@@ -19,17 +20,19 @@ mod opaque;
 mod passage;
 mod prepare;
 mod recast;
+mod record;
 mod relay;
 mod settle;
 mod translation;
 
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, OnceLock, RwLock};
 
 use tokio::sync::{Semaphore, oneshot};
 
-use crate::budget::Budgets;
+use crate::budget::{Budgets, Rates};
 use crate::cache::Cache;
 use crate::config::Config;
+use crate::content::Content;
 use crate::domain::RequestIds;
 use crate::keys::Keys;
 use crate::ledger::Ledger;
@@ -60,6 +63,8 @@ pub struct Parts {
     pub cache: Arc<Cache>,
     /// Who makes them.
     pub keys: Arc<Keys>,
+    /// What of them is kept beside the ledger.
+    pub content: Arc<Content>,
     /// What is counted of them.
     pub metrics: Arc<Metrics>,
     /// The time.
@@ -75,13 +80,15 @@ pub struct Gateway {
     parts: Parts,
     router: RwLock<Arc<Router>>,
     drains: Semaphore,
+    rates: Arc<Rates>,
 }
 
 impl Gateway {
     /// A gateway over its parts.
     pub fn new(parts: Parts) -> Self {
         let router = RwLock::new(Arc::clone(&parts.router));
-        Self { parts, router, drains: Semaphore::new(DRAINS_MAX) }
+        let rates = Arc::new(Rates::new(&parts.config.limits));
+        Self { parts, router, drains: Semaphore::new(DRAINS_MAX), rates }
     }
 
     /// Where calls go now.
@@ -110,6 +117,8 @@ impl Gateway {
             head: Some(head),
             attempts: 0,
             last: None,
+            told: OnceLock::new(),
+            pass: None,
         };
         // On the heap from the start: the runtime moves what it is given several times, and a call's state is ten kilobytes.
         self.parts.tasks.spawn(Box::pin(call.run()));

@@ -43,7 +43,9 @@ impl Call {
     pub(super) fn prepare(&self, asked: &Asked<'_>, candidate: &Candidate) -> Result<Prepared, GatewayError> {
         let Asked { envelope, facts, .. } = asked;
         let parts = self.gateway.parts();
-        let charges = parts.budgets.charges(facts, &candidate.deployment, parts.clock.now());
+        let now = parts.clock.now();
+        let charges = parts.budgets.charges(facts, &candidate.deployment, now);
+        let watched = parts.budgets.watched(facts, &candidate.deployment, now);
         let bound = |body_len| {
             ceiling(envelope, body_len, candidate.facts.as_deref(), !charges.is_empty())
                 .map_err(|reason| self.no_bound(reason, candidate, &charges))
@@ -57,6 +59,7 @@ impl Call {
             deployment: candidate.deployment.clone(),
             ceiling: cost,
             charges,
+            watched,
             started_ms: millis(self.inbound.arrived.elapsed()),
         };
         Ok(Prepared { planned, outgoing })

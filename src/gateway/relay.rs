@@ -108,7 +108,7 @@ pub(super) async fn relay(
                 if let Some(drain) = &mut drain {
                     drain.bytes += chunk.len();
                 }
-                flow.splitter.push(&chunk);
+                flow.take_in(&chunk);
             }
             Next::ClientLeft => client = None,
             Next::DrainOver => return done(Bytes::new(), None, true),

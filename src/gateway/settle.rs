@@ -21,6 +21,7 @@ impl Call {
 
     /// Books a call that ends without an attempt.
     pub(super) fn refuse(&self, facts: &CallFacts, error: GatewayError) -> GatewayError {
+        self.remember_failure(&error);
         let fault = error.fault(self.inbound.endpoint.dialect());
         let outcome = self.booked(EntryStatus::Failed, Some(fault.code), fault.status, None, None);
         self.count(facts, &outcome, Picodollars::ZERO, false);
@@ -47,6 +48,7 @@ impl Call {
         };
         let code = error.code();
         let error = GatewayError::from(error);
+        self.remember_failure(&error);
         let status_told = error.fault(self.inbound.endpoint.dialect()).status;
         let http_status = if self.has_client() { status_told } else { 0 };
         let outcome = self.booked(status, Some(code), http_status, Some(ended), None);
@@ -96,6 +98,8 @@ impl Call {
     }
 
     pub(super) fn count(&self, facts: &CallFacts, outcome: &Booked, cost: Picodollars, underestimated: bool) {
+        self.keep_contents(facts, outcome);
+        self.correct_rate(outcome);
         let last = outcome.last.as_ref();
         let tokens = last.map_or((0, 0), |last| (last.usage.total_input(), last.usage.total_output()));
         let record = CallRecord {

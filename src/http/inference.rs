@@ -18,6 +18,7 @@ use crate::provider::{ForwardedHeaders, Opaque};
 
 use super::State;
 use super::dialect::{SOON, Told, ids};
+use super::hangup::Hangup;
 
 /// The paths whose calls are read.
 pub(super) const CALLS: [Endpoint; 6] = [
@@ -45,6 +46,8 @@ const BODY_RATE_MIN: u64 = 1_024;
 const BODY_RATE_GRACE: Duration = Duration::from_secs(5);
 /// Labels of one call.
 const TAGS_MAX: usize = 16;
+/// Characters of a session's name: what programs use for one is an id.
+const SESSION_CHARS_MAX: usize = 128;
 /// Characters of a label's name or value.
 const TAG_CHARS_MAX: usize = 64;
 
@@ -107,8 +110,15 @@ pub(super) async fn call(
     state.metrics.began();
     let running = Running(state.clone());
     let waiting = state.gateway.begin(&client.into_inner(), inbound);
-    match waiting.await {
-        Ok(Ok(answer)) => respond(answer, id, endpoint, running),
+    let hangup = Hangup::of(&request);
+    let outcome = tokio::select! {
+        biased;
+        outcome = waiting => outcome,
+        // Nobody reads what is answered; the call learns by the end of the waiting.
+        () = hangup.noticed() => return HttpResponse::RequestTimeout().finish(),
+    };
+    match outcome {
+        Ok(Ok(answer)) => respond(answer, id, endpoint, running, hangup),
         Ok(Err(refusal)) => {
             let Refusal { error, attempts, deployment } = refusal;
             let exhausted = attempts > 1 && matches!(error, GatewayError::Upstream(_));
@@ -174,6 +184,14 @@ fn inbound(
     };
     let cache = Directives::parse(text("x-tollgate-cache"), text("x-tollgate-cache-ttl"))
         .map_err(|error| header_error(error.header(), &error.to_string()))?;
+    let session = match text("x-tollgate-session") {
+        None => None,
+        Some(name) => Some(
+            Name::new(name, SESSION_CHARS_MAX)
+                .map(|name| name.as_str().into())
+                .map_err(|error| header_error("x-tollgate-session", &error.to_string()))?,
+        ),
+    };
     let timeout = match text("x-tollgate-timeout") {
         None => None,
         Some(given) => Some(humantime::parse_duration(given).map_err(|_| {
@@ -199,6 +217,7 @@ fn inbound(
         },
         client_request_id,
         operation,
+        session,
         tags,
         caller,
         arrived,
@@ -319,7 +338,7 @@ async fn read_body(
     Ok(if rest.is_empty() { first.unwrap_or_default() } else { rest.freeze() })
 }
 
-fn respond(answer: Answer, id: RequestId, endpoint: Endpoint, running: Running) -> HttpResponse {
+fn respond(answer: Answer, id: RequestId, endpoint: Endpoint, running: Running, hangup: Hangup) -> HttpResponse {
     let mut response = HttpResponse::Ok();
     ids(&mut response, id);
     if let Some(deployment) = &answer.deployment {
@@ -328,6 +347,9 @@ fn respond(answer: Answer, id: RequestId, endpoint: Endpoint, running: Running) 
     }
     response.insert_header(("x-tollgate-cache", answer.cache.as_str()));
     response.insert_header(("x-tollgate-attempts", answer.attempts.to_string()));
+    if let Some(remaining) = answer.budget_remaining {
+        response.insert_header(("x-tollgate-budget-remaining-usd", remaining.to_string()));
+    }
     response.insert_header((header::CACHE_CONTROL, "private, no-store"));
     if let Some(kept) = answer.kept {
         response.insert_header(("x-tollgate-cache-age", kept.age.as_secs().to_string()));
@@ -355,8 +377,13 @@ fn respond(answer: Answer, id: RequestId, endpoint: Endpoint, running: Running) 
         }
         AnswerBody::Stream(pieces) => {
             response.insert_header(("x-accel-buffering", "no"));
-            let pieces = stream::unfold((pieces, running), |(mut pieces, running)| async move {
-                pieces.recv().await.map(|piece| (piece, (pieces, running)))
+            let pieces = stream::unfold((pieces, running, hangup), |(mut pieces, running, hangup)| async move {
+                let piece = tokio::select! {
+                    biased;
+                    piece = pieces.recv() => piece?,
+                    () = hangup.noticed() => return None,
+                };
+                Some((piece, (pieces, running, hangup)))
             });
             let mut last = Bytes::new();
             let bytes = pieces.map(move |piece| {

@@ -59,7 +59,7 @@ fn operation(route: &RouteSpec) -> Value {
         operation["parameters"] = route.parameters.iter().map(reference).collect();
     }
     if let Some(schema) = route.body {
-        operation["requestBody"] = json!({ "required": true, "content": content("application/json", schema) });
+        operation["requestBody"] = json!({ "required": true, "content": content(route.body_media, schema) });
     }
     operation
 }

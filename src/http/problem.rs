@@ -71,6 +71,8 @@ codes! {
     KeyNotLive = CONFLICT, "key_not_live";
     /// As many are kept as may be.
     LimitReached = CONFLICT, "limit_reached";
+    /// The response cache is off.
+    CacheOff = CONFLICT, "cache_off";
     /// The first admin is there.
     SetUpAlready = CONFLICT, "set_up_already";
     /// The body is larger than any that makes sense.
@@ -85,6 +87,8 @@ codes! {
     LedgerUnavailable = SERVICE_UNAVAILABLE, "ledger_unavailable";
     /// The settings can't be read or written.
     SettingsUnavailable = SERVICE_UNAVAILABLE, "settings_unavailable";
+    /// What is kept of calls can't be read or deleted.
+    ContentUnavailable = SERVICE_UNAVAILABLE, "content_unavailable";
 }
 
 /// An answer that says no, and what to do.
@@ -300,6 +304,7 @@ mod tests {
         409 budget_exists
         409 key_not_live
         409 limit_reached
+        409 cache_off
         409 set_up_already
         413 body_too_large
         415 unsupported_media_type
@@ -307,6 +312,7 @@ mod tests {
         503 busy
         503 ledger_unavailable
         503 settings_unavailable
+        503 content_unavailable
         "##);
     }
 

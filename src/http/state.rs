@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use crate::budget::Budgets;
+use crate::cache::Cache;
 use crate::config::Config;
 use crate::gateway::Gateway;
 use crate::keys::{Keys, LoginThrottle, SetupToken};
@@ -22,6 +23,8 @@ pub struct State {
     pub ledger: Arc<Ledger>,
     /// What they may cost.
     pub budgets: Arc<Budgets>,
+    /// Answers that are kept.
+    pub cache: Arc<Cache>,
     /// The life of a call.
     pub gateway: Arc<Gateway>,
     /// What is counted.

@@ -17,13 +17,14 @@ use super::LedgerError;
 use super::balances::{Balances, Standing};
 use super::cells::{Cell, CellKey};
 use super::names::{Names, OTHER};
-use super::record::{Acknowledge, Attempt, CallFacts, Charge, Entry, Outcome, Scope};
+use super::record::{Acknowledge, Attempt, Balance, CallFacts, Charge, Entry, Outcome, Scope};
 use super::tables::{ENTRIES, NAMES, PENDING, decode_entry, read_names};
 
 /// Cells kept in memory between batches; beyond, they are read again when needed.
 const CELLS_CACHED_MAX: usize = 50_000;
 
-type Reply = oneshot::Sender<Result<(), LedgerError>>;
+/// Told when something is done; a reservation with the least that is left under the budgets that it asked for.
+type Reply = oneshot::Sender<Result<Option<Picodollars>, LedgerError>>;
 
 /// What callers ask the writer for.
 pub(super) enum Command {
@@ -45,6 +46,8 @@ pub(super) struct Reserve {
     /// Where the next attempt goes; its cost is what is held.
     pub(super) next: Attempt,
     pub(super) charges: Vec<Charge>,
+    /// Budgets that apply and don't refuse.
+    pub(super) watched: Vec<Charge>,
     pub(super) reply: Reply,
 }
 
@@ -95,7 +98,7 @@ struct Work {
     begun: Vec<RequestId>,
     /// Sums to take in.
     tracked: Vec<(Scope, WindowId)>,
-    replies: Vec<Reply>,
+    replies: Vec<(Reply, Option<Picodollars>)>,
     /// The highest number of a name that the batch writes.
     names_until: u32,
 }
@@ -153,10 +156,10 @@ impl LedgerJournal {
             Command::Settle(settle) => self.settle(*settle),
             Command::Track { scope, window, reply } => {
                 if let Standing::Known(_) = self.balances.standing(&scope, window) {
-                    let _ = reply.send(Ok(()));
+                    let _ = reply.send(Ok(None));
                 } else {
                     self.work.tracked.push((scope, window));
-                    self.work.replies.push(reply);
+                    self.work.replies.push((reply, None));
                 }
             }
         }
@@ -182,7 +185,11 @@ impl LedgerJournal {
             }
         };
         let windows = self.windows(&entry);
-        let missing = reserve.charges.iter().map(|charge| (&charge.scope, windows[charge.window.window as usize]));
+        let missing = reserve
+            .charges
+            .iter()
+            .chain(&reserve.watched)
+            .map(|charge| (&charge.scope, windows[charge.window.window as usize]));
         let missing =
             missing.filter(|(scope, window)| !matches!(self.balances.standing(scope, *window), Standing::Known(_)));
         let tracked_before = self.work.tracked.len();
@@ -191,7 +198,7 @@ impl LedgerJournal {
             self.deferred.push(reserve);
             return;
         }
-        let Reserve { facts, id, ended, next, charges, reply } = reserve;
+        let Reserve { facts, id, ended, next, charges, watched, reply } = reserve;
         if let Some((place, ended)) = ended {
             entry.attempts.truncate(place);
             entry.attempts.push(ended);
@@ -214,21 +221,21 @@ impl LedgerJournal {
             return;
         }
         self.balances.hold(&entry, &windows);
+        let own = entry.attempts.last().map_or(Picodollars::ZERO, |next| next.cost);
         self.pending.insert(id, entry);
         self.work.touched.insert(id);
         if facts.is_some() {
             self.work.begun.push(id);
         }
-        self.acknowledge(reply);
+        let remaining = charges.iter().chain(&watched).map(|charge| self.free(charge, &windows, own)).min();
+        self.acknowledge(reply, remaining);
     }
 
     /// The first charge that the call doesn't fit under.
     fn refusal(&self, entry: &Entry, windows: &[WindowId; 5], charges: &[Charge]) -> Option<LedgerError> {
         charges.iter().find_map(|charge| {
             let window = windows[charge.window.window as usize];
-            let Standing::Known(balance) = self.balances.standing(&charge.scope, window) else {
-                unreachable!("reservations wait until their sums are known");
-            };
+            let balance = self.known(&charge.scope, window);
             let asked = entry.cost_in(&charge.scope).unwrap_or_default();
             let free = charge.limit.saturating_sub(balance.spent).saturating_sub(balance.held);
             let (budget, limit) = (charge.budget, charge.limit);
@@ -236,10 +243,23 @@ impl LedgerJournal {
         })
     }
 
-    fn acknowledge(&mut self, reply: Reply) {
+    fn known(&self, scope: &Scope, window: WindowId) -> Balance {
+        match self.balances.standing(scope, window) {
+            Standing::Known(balance) => balance,
+            Standing::InFile | Standing::Untracked => unreachable!("reservations wait until their sums are known"),
+        }
+    }
+
+    /// What is left under a budget beside what is held for an attempt of `own` itself.
+    fn free(&self, charge: &Charge, windows: &[WindowId; 5], own: Picodollars) -> Picodollars {
+        let balance = self.known(&charge.scope, windows[charge.window.window as usize]);
+        charge.limit.saturating_sub(balance.spent).saturating_sub(balance.held.saturating_sub(own))
+    }
+
+    fn acknowledge(&mut self, reply: Reply, remaining: Option<Picodollars>) {
         match self.acknowledge {
-            Acknowledge::Durable => self.work.replies.push(reply),
-            Acknowledge::Queued => drop(reply.send(Ok(()))),
+            Acknowledge::Durable => self.work.replies.push((reply, remaining)),
+            Acknowledge::Queued => drop(reply.send(Ok(remaining))),
         }
     }
 
@@ -263,7 +283,7 @@ impl LedgerJournal {
         self.tame(&mut entry);
         self.book(entry);
         if let Some(reply) = reply {
-            self.acknowledge(reply);
+            self.acknowledge(reply, None);
         }
     }
 
@@ -386,8 +406,8 @@ impl Journal for LedgerJournal {
         let work = std::mem::take(&mut self.work);
         self.names.mark_stored(work.names_until);
         self.balances.committed();
-        for reply in work.replies {
-            let _ = reply.send(Ok(()));
+        for (reply, remaining) in work.replies {
+            let _ = reply.send(Ok(remaining));
         }
         if self.settled.receiver_count() > 0 {
             for (entry, _) in work.ended {
@@ -402,7 +422,7 @@ impl Journal for LedgerJournal {
     fn failed(&mut self, error: &CommitError) {
         let work = std::mem::take(&mut self.work);
         let deferred = std::mem::take(&mut self.deferred).into_iter().map(|reserve| reserve.reply);
-        for reply in work.replies.into_iter().chain(deferred) {
+        for reply in work.replies.into_iter().map(|(reply, _)| reply).chain(deferred) {
             let _ = reply.send(Err(LedgerError::Unwritable { detail: Arc::clone(&error.detail) }));
         }
         // Who was told that a call has begun may go on with it.
@@ -417,8 +437,8 @@ impl Journal for LedgerJournal {
             match command {
                 // What was paid for is booked later, whatever the caller has to be told now.
                 Command::Settle(settle) => self.settle(*settle),
-                Command::Reserve(reserve) => self.work.replies.push(reserve.reply),
-                Command::Track { reply, .. } => self.work.replies.push(reply),
+                Command::Reserve(reserve) => self.work.replies.push((reserve.reply, None)),
+                Command::Track { reply, .. } => self.work.replies.push((reply, None)),
             }
         }
         self.failed(error);
@@ -474,6 +494,11 @@ impl Journal for LedgerJournal {
         self.cells.clear();
         self.work = Work { touched, ..Work::default() };
         Ok(())
+    }
+
+    fn is_awaited(&self) -> bool {
+        // A reservation that waits for its sums gets them with the write.
+        !(self.work.replies.is_empty() && self.deferred.is_empty())
     }
 
     fn has_more(&self) -> bool {

@@ -231,6 +231,6 @@ impl Entry {
 pub enum Acknowledge {
     /// After the disk has it.
     Durable,
-    /// As soon as it is queued: a crash may lose the last moments.
+    /// As soon as it is decided: a crash may lose the last moments.
     Queued,
 }

@@ -20,6 +20,8 @@ pub struct Planned {
     pub ceiling: Picodollars,
     /// The budgets that it must fit under.
     pub charges: Vec<Charge>,
+    /// Budgets that apply too but refuse nothing: what is left under them is told.
+    pub watched: Vec<Charge>,
     /// Milliseconds since the call arrived.
     pub started_ms: u32,
 }
@@ -58,6 +60,8 @@ pub struct Reservation {
     /// What came of the attempt, where the next one is being reserved for and the answer may never be seen.
     ended: Option<Attempt>,
     place: Option<Place<Command>>,
+    /// The least that is left under the budgets that apply, for this attempt and others; absent without budgets.
+    remaining: Option<Picodollars>,
     /// False until the writer has said that it holds the money.
     confirmed: bool,
 }
@@ -71,12 +75,15 @@ impl Ledger {
         let (reply, answer) = oneshot::channel();
         let (id, next) = (facts.id, planned.attempt());
         let place = Some(self.writer().keep_place()?);
+        let attempt = next.clone();
         let mut reservation =
-            Reservation { id, attempt: next.clone(), ended_len: 0, ended: None, place, confirmed: false };
-        let reserve = Reserve { facts: Some(facts), id, ended: None, next, charges: planned.charges, reply };
+            Reservation { id, attempt, ended_len: 0, ended: None, place, remaining: None, confirmed: false };
+        let Planned { charges, watched, .. } = planned;
+        let reserve = Reserve { facts: Some(facts), id, ended: None, next, charges, watched, reply };
         let asked = self.writer().submit(Command::Reserve(Box::new(reserve))).map_err(LedgerError::from);
         match answered(asked, answer).await {
-            Ok(()) => {
+            Ok(remaining) => {
+                reservation.remaining = remaining;
                 reservation.confirmed = true;
                 Ok(reservation)
             }
@@ -98,6 +105,7 @@ impl Ledger {
             ended: Some((reservation.ended_len, ended.clone())),
             next: next.clone(),
             charges: planned.charges,
+            watched: planned.watched,
             reply,
         };
         reservation.ended = Some(ended);
@@ -105,7 +113,8 @@ impl Ledger {
         let answer = answered(asked, answer).await;
         reservation.ended = None;
         match answer {
-            Ok(()) => {
+            Ok(remaining) => {
+                reservation.remaining = remaining;
                 reservation.attempt = next;
                 reservation.ended_len += 1;
                 Ok(reservation)
@@ -125,8 +134,8 @@ impl Ledger {
 
 async fn answered(
     asked: Result<(), LedgerError>,
-    answer: oneshot::Receiver<Result<(), LedgerError>>,
-) -> Result<(), LedgerError> {
+    answer: oneshot::Receiver<Result<Option<Picodollars>, LedgerError>>,
+) -> Result<Option<Picodollars>, LedgerError> {
     asked?;
     answer.await.unwrap_or_else(|_| Err(LedgerError::Unwritable { detail: "the writer has stopped".into() }))
 }
@@ -140,6 +149,11 @@ impl Reservation {
     /// What is held for the attempt.
     pub fn held(&self) -> Picodollars {
         self.attempt.cost
+    }
+
+    /// The least that is left under the budgets that applied when the money was held, were the attempt to cost this much.
+    pub fn remaining_at(&self, cost: Picodollars) -> Option<Picodollars> {
+        self.remaining.map(|remaining| remaining.saturating_sub(cost))
     }
 
     /// Where the attempt goes.
@@ -161,7 +175,7 @@ impl Reservation {
         let queue = self.place.take().expect("only settle and drop take the place, and both end the reservation");
         let settle = Settle { facts: None, id: self.id, place: self.ended_len, outcome, reply: Some(reply) };
         let asked = queue.send(Command::Settle(Box::new(settle))).map_err(LedgerError::from);
-        answered(asked, answer).await
+        answered(asked, answer).await.map(drop)
     }
 }
 

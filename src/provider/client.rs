@@ -1,10 +1,12 @@
 //! The way out: one HTTP client a worker and provider, and the sandbox without a network.
 
 use std::collections::{HashMap, VecDeque};
+use std::convert::Infallible;
 use std::error::Error as _;
 use std::marker::PhantomData;
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -40,6 +42,32 @@ pub struct Client<R> {
     proof: PhantomData<fn(&R)>,
 }
 
+/// Whether a request has begun to go out.
+#[derive(Clone, Debug, Default)]
+pub struct Sent(Arc<AtomicBool>);
+
+impl Sent {
+    /// Whether anything of the body has been asked for: before that there was no connection, and nobody can have got it.
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+
+    fn set(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    /// A body that tells when it is asked for. It can't be sent twice, so it costs the retry of a request that an HTTP/2
+    /// server hands back.
+    fn watched(&self, headers: &mut HeaderMap, body: Bytes) -> reqwest::Body {
+        headers.insert(http::header::CONTENT_LENGTH, body.len().into());
+        let sent = self.clone();
+        reqwest::Body::wrap_stream(futures_util::stream::once(async move {
+            sent.set();
+            Ok::<_, Infallible>(body)
+        }))
+    }
+}
+
 /// An answer that has begun.
 pub struct Response {
     /// Its HTTP status.
@@ -71,14 +99,17 @@ impl<R> Client<R> {
         Self { settings, clients: Mutex::new(HashMap::new()), proof: PhantomData }
     }
 
-    /// Sends a request and waits for the head of its answer. The caller limits the time.
+    /// Sends a request and waits for the head of its answer. The caller limits the time, and where it may end before the
+    /// connection stands, `sent` tells how far the request had got.
     pub async fn send(
         &self,
         _proof: &R,
         upstream: &Upstream,
         request: UpstreamRequest,
+        sent: Option<&Sent>,
     ) -> Result<Response, ProviderError> {
         if upstream.sandbox().is_some() {
+            sent.inspect(|sent| sent.set());
             return from_sandbox(upstream, &request).await;
         }
         let client = self.client(upstream)?;
@@ -90,7 +121,10 @@ impl<R> Client<R> {
             outgoing.headers_mut().remove(http::header::CONTENT_TYPE);
             outgoing.headers_mut().extend(opaque.content_type.map(|value| (http::header::CONTENT_TYPE, value)));
         }
-        *outgoing.body_mut() = Some(request.body.into());
+        *outgoing.body_mut() = Some(match sent {
+            None => request.body.into(),
+            Some(sent) => sent.watched(outgoing.headers_mut(), request.body),
+        });
         let mut response = client.execute(outgoing).await.map_err(|error| failure(upstream, error, false))?;
         let encoding = response.headers().get(http::header::CONTENT_ENCODING).map(http::HeaderValue::as_bytes);
         if encoding.is_some_and(|encoding| !encoding.is_empty() && encoding != b"identity") {

@@ -50,7 +50,7 @@ pub struct Whole {
     pub model: Option<String>,
     /// Why it ended, in the provider's word.
     pub finish_reason: Option<String>,
-    /// Tokens of its text, counted here.
+    /// Tokens of its text, counted here; only where it has no usage.
     pub counted_output: u64,
 }
 

@@ -150,6 +150,8 @@ pub enum TimeLimit {
     Idle,
     /// From start to end.
     Total,
+    /// The same, when the request had not been sent yet.
+    Unsent,
 }
 
 impl std::fmt::Display for TimeLimit {
@@ -158,7 +160,7 @@ impl std::fmt::Display for TimeLimit {
             Self::Connect => "connect",
             Self::FirstToken => "first_token",
             Self::Idle => "idle",
-            Self::Total => "total",
+            Self::Total | Self::Unsent => "total",
         })
     }
 }
@@ -203,7 +205,9 @@ impl ProviderError {
             | Self::Garbage { .. }
             | Self::Crowded { .. }
             | Self::CircuitOpen { .. } => Recovery::FallBack,
-            Self::Timeout { limit: TimeLimit::Total, .. } | Self::Rejected { .. } => Recovery::GiveUp,
+            Self::Timeout { limit: TimeLimit::Total | TimeLimit::Unsent, .. } | Self::Rejected { .. } => {
+                Recovery::GiveUp
+            }
         }
     }
 
@@ -211,7 +215,7 @@ impl ProviderError {
     pub fn owed(&self) -> Owed {
         match self {
             Self::Connect { .. }
-            | Self::Timeout { limit: TimeLimit::Connect, .. }
+            | Self::Timeout { limit: TimeLimit::Connect | TimeLimit::Unsent, .. }
             | Self::RateLimited { .. }
             | Self::OutOfFunds { .. }
             | Self::Overloaded { .. }
@@ -281,7 +285,7 @@ impl ProviderError {
             Self::Timeout { limit: TimeLimit::Connect, .. } => "timeout_connect",
             Self::Timeout { limit: TimeLimit::FirstToken, .. } => "timeout_first_token",
             Self::Timeout { limit: TimeLimit::Idle, .. } => "timeout_idle",
-            Self::Timeout { limit: TimeLimit::Total, .. } => "timeout_total",
+            Self::Timeout { limit: TimeLimit::Total | TimeLimit::Unsent, .. } => "timeout_total",
             Self::RateLimited { .. } => "upstream_rate_limited",
             Self::OutOfFunds { .. } => "upstream_out_of_funds",
             Self::Overloaded { .. } => "upstream_overloaded",

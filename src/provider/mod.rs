@@ -9,12 +9,13 @@ mod client;
 mod compatible;
 mod decode;
 mod error;
+mod field;
 pub mod openai;
 pub mod sandbox;
 mod upstream;
 pub mod usage;
 
-pub use client::{Body, Client, ClientSettings, Response};
+pub use client::{Body, Client, ClientSettings, Response, Sent};
 pub use decode::{Decoder, Meaning, Progress, Whole, decoder};
 pub use error::{Owed, ProviderError, Recovery, TimeLimit, retry_after};
 pub use upstream::{ForwardedHeaders, Opaque, Provider, Upstream, UpstreamRequest};

@@ -177,22 +177,27 @@ pub(super) fn word(raw: Option<&RawValue>) -> Option<Cow<'_, str>> {
 pub(super) fn compacted(json: &str) -> Box<str> {
     let mut compact = String::with_capacity(json.len().min(RAW_BYTES_MAX));
     let (mut is_text, mut is_escaped) = (false, false);
-    for character in json.chars() {
-        if !is_text && character.is_ascii_whitespace() {
-            continue;
-        }
+    // Copied in runs, from one space to the next; all that is looked at is ASCII, so no run ends inside a character.
+    let mut run = 0;
+    for (at, byte) in json.bytes().enumerate() {
         if is_escaped {
             is_escaped = false;
-        } else if is_text && character == '\\' {
-            is_escaped = true;
-        } else if character == '"' {
+        } else if byte == b'"' {
             is_text = !is_text;
+        } else if is_text {
+            is_escaped = byte == b'\\';
+        } else if byte.is_ascii_whitespace() {
+            if compact.len() + (at - run) > RAW_BYTES_MAX {
+                break;
+            }
+            compact.push_str(&json[run..at]);
+            run = at + 1;
         }
-        if compact.len() + character.len_utf8() > RAW_BYTES_MAX {
-            return dropped(json.len());
-        }
-        compact.push(character);
     }
+    if compact.len() + (json.len() - run) > RAW_BYTES_MAX {
+        return dropped(json.len());
+    }
+    compact.push_str(&json[run..]);
     compact.into()
 }
 

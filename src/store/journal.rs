@@ -1,5 +1,6 @@
 //! One writer thread for a file: takes what queued, commits it as one transaction, answers.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -18,15 +19,15 @@ const REFUSE_PAUSE: Duration = Duration::from_millis(10);
 
 /// How commands change the tables of one file, and the sums that are kept in memory beside them.
 ///
-/// The calls come in this order, all on the writer's thread: `decide`, then, where something is to be written, `write`
-/// inside a transaction, then `committed` or `failed`. After a failure come any number of `refuse` and then `reload` before
+/// The calls come in this order, all on the writer's thread: `decide`, once or several times, then, where something is to be
+/// written, `write` inside a transaction, then `committed` or `failed`. After a failure come any number of `refuse` and then `reload` before
 /// the next `decide`, which goes on with what `failed` and `refuse` kept because it must not be lost.
 pub trait Journal: Send + 'static {
     /// What callers ask for; carries its own way to answer.
     type Command: Send + 'static;
 
     /// Takes a batch in the order of its arrival, answers what can be refused from memory, and keeps the rest to write.
-    /// Returns whether anything has to be written.
+    /// Returns whether anything has to be written, of this batch or of those before.
     fn decide(&mut self, batch: &mut Vec<Self::Command>) -> bool;
 
     /// Writes what was kept.
@@ -46,6 +47,9 @@ pub trait Journal: Send + 'static {
 
     /// Whether there is something to decide although no command came.
     fn has_more(&self) -> bool;
+
+    /// Whether somebody waits for what was kept to be written.
+    fn is_awaited(&self) -> bool;
 }
 
 /// Why a batch was not written, as far as is known.
@@ -74,8 +78,21 @@ pub struct WriterOptions {
     pub queue_len: usize,
     /// How many commands one transaction takes at most.
     pub batch_max: usize,
+    /// How long what nobody waits for may gather before it is written, to make one transaction of many batches.
+    pub gather_time: Duration,
     /// The first pause before a file that failed is opened again; doubles up to five seconds.
     pub reopen_pause: Duration,
+    /// What a panic over the file means.
+    pub on_panic: OnPanic,
+}
+
+/// What a panic of the writer means for the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnPanic {
+    /// The process ends: nobody may be served without this file.
+    Abort,
+    /// A write has failed like any other: everybody can be served without this file.
+    Recover,
 }
 
 /// A handle on the writer thread of one file, and on the file for reads.
@@ -153,12 +170,16 @@ impl<J: Journal> Writer<J> {
             }
             Ok(())
         })?;
+        let io = |source| OpenError::Io { name: options.name, path: options.path.clone(), source };
         // One place more than commands may wait: telling the thread to stop needs one whatever happens.
         let (queue, commands) = mpsc::channel(sizes.queue_len + 1);
         let stop = Place(queue.clone().try_reserve_owned().expect("the queue is empty"));
         let database = RwLock::new(Some(Arc::new(database)));
         let shared = Arc::new(Shared { name: options.name, database, trouble: watch::Sender::new(None) });
-        let inbox = Inbox { queue: commands, messages: Vec::new(), batch_max: sizes.batch_max, is_stopping: false };
+        // Waiting with a limit needs a runtime's clock.
+        let timer = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(io)?;
+        let inbox =
+            Inbox { queue: commands, messages: Vec::new(), batch_max: sizes.batch_max, is_stopping: false, timer };
         let mut run = Run { journal, inbox, shared: Arc::clone(&shared), reopen: Box::new(reopen), sizes };
         let thread = std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || {
             // A gateway whose ledger has stopped must not go on serving: the supervisor starts it anew.
@@ -166,7 +187,6 @@ impl<J: Journal> Writer<J> {
             run.run();
             std::mem::forget(guard);
         });
-        let io = |source| OpenError::Io { name: options.name, path: options.path.clone(), source };
         Ok(Self { queue, shared, thread: Mutex::new(Some((thread.map_err(io)?, stop))) })
     }
 
@@ -246,18 +266,34 @@ struct Inbox<C> {
     batch_max: usize,
     /// What is queued is still taken, but nothing is waited for any more.
     is_stopping: bool,
+    timer: tokio::runtime::Runtime,
+}
+
+/// How long to wait for a command where none is queued.
+#[derive(Clone, Copy)]
+enum Wait {
+    NotAtAll,
+    Until(Instant),
+    Forever,
 }
 
 impl<C> Inbox<C> {
     /// Takes a batch of what is queued; waits for something only if told to. Returns whether anything came.
-    fn take(&mut self, batch: &mut Vec<C>, waits: bool) -> bool {
-        if waits && !self.is_stopping {
-            self.queue.blocking_recv_many(&mut self.messages, self.batch_max);
-        } else {
-            while self.messages.len() < self.batch_max {
-                match self.queue.try_recv() {
-                    Ok(message) => self.messages.push(message),
-                    Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
+    fn take(&mut self, batch: &mut Vec<C>, wait: Wait) -> bool {
+        let Self { queue, messages, batch_max, is_stopping, timer } = self;
+        match wait {
+            Wait::Forever if !*is_stopping => drop(queue.blocking_recv_many(messages, *batch_max)),
+            Wait::Until(until) if !*is_stopping => {
+                let receiving = queue.recv_many(messages, *batch_max);
+                // Nothing is lost where the time is over first.
+                let _ = timer.block_on(async { tokio::time::timeout_at(until.into(), receiving).await });
+            }
+            _ => {
+                while messages.len() < *batch_max {
+                    match queue.try_recv() {
+                        Ok(message) => messages.push(message),
+                        Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
+                    }
                 }
             }
         }
@@ -283,19 +319,34 @@ struct Run<J: Journal> {
 impl<J: Journal> Run<J> {
     fn run(&mut self) {
         let mut batch = Vec::with_capacity(self.sizes.batch_max);
+        // Since when, and how many commands, have been decided and not written.
+        let mut kept: Option<(Instant, usize)> = None;
         loop {
-            let (has_more, was_stopping) = (self.journal.has_more(), self.inbox.is_stopping);
-            let has_come = self.inbox.take(&mut batch, !has_more);
-            if was_stopping && !has_come && !has_more {
+            let was_stopping = self.inbox.is_stopping;
+            let wait = match kept {
+                Some((since, _)) => Wait::Until(since + self.sizes.gather_time),
+                None if self.journal.has_more() => Wait::NotAtAll,
+                None => Wait::Forever,
+            };
+            let has_come = self.inbox.take(&mut batch, wait);
+            if was_stopping && !has_come && matches!(wait, Wait::Forever) {
                 return;
             }
+            let taken = batch.len();
             if !self.journal.decide(&mut batch) {
                 continue;
             }
-            let written = match self.shared.database() {
-                Some(database) => write(&mut self.journal, &database),
+            let (since, count) = kept.take().unwrap_or_else(|| (Instant::now(), 0));
+            let may_gather =
+                !self.inbox.is_stopping && !self.journal.is_awaited() && count + taken < self.sizes.batch_max;
+            if may_gather && since.elapsed() < self.sizes.gather_time {
+                kept = Some((since, count + taken));
+                continue;
+            }
+            let written = self.contained(|run| match run.shared.database() {
+                Some(database) => write(&mut run.journal, &database),
                 None => Err(redb::Error::DatabaseClosed),
-            };
+            });
             match written {
                 Ok(()) => self.journal.committed(),
                 Err(error) => {
@@ -315,6 +366,15 @@ impl<J: Journal> Run<J> {
         }
     }
 
+    /// Works on the file; a panic over it ends the process or is a failure, as the file's options have it.
+    fn contained<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, redb::Error>) -> Result<T, redb::Error> {
+        match self.sizes.on_panic {
+            OnPanic::Abort => work(self),
+            OnPanic::Recover => catch_unwind(AssertUnwindSafe(|| work(self)))
+                .unwrap_or_else(|_| Err(redb::Error::Corrupted("its pages contradict each other".to_owned()))),
+        }
+    }
+
     /// Opens the file again until a write goes through; refuses what arrives meanwhile. False: it is time to stop.
     fn recover(&mut self, error: &CommitError) -> bool {
         let mut pause = self.sizes.reopen_pause;
@@ -323,7 +383,8 @@ impl<J: Journal> Run<J> {
             pause = (pause * 2).min(REOPEN_PAUSE_MAX);
             // A stop ends the waiting, but not before one more attempt.
             let was_stopping = self.inbox.is_stopping;
-            match self.reopen() {
+            let reopened = self.contained(|run| Ok(run.reopen()));
+            match reopened.unwrap_or_else(|error| Err(error.to_string().into())) {
                 Ok(true) => return true,
                 Ok(false) => {}
                 Err(detail) => drop(self.shared.trouble.send_replace(Some(detail))),
@@ -339,7 +400,7 @@ impl<J: Journal> Run<J> {
         let until = Instant::now() + pause;
         let mut batch = Vec::new();
         loop {
-            if self.inbox.take(&mut batch, false) {
+            if self.inbox.take(&mut batch, Wait::NotAtAll) {
                 self.journal.refuse(&mut batch, error);
                 continue;
             }

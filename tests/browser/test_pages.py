@@ -7,7 +7,7 @@ import pytest
 
 from conftest import PASSWORD, USER
 
-PAGES = ["/?range=30d", "/welcome", "/requests", "/costs", "/costs?by=key&range=today", "/budgets", "/budgets/new", "/keys/new"]
+PAGES = ["/?range=30d", "/welcome", "/requests", "/costs", "/costs?by=key&range=today", "/cache", "/cache?pattern=*&order=newest&range=7d", "/budgets", "/budgets/new", "/keys/new"]
 OUTSIDE = ["/login", "/reset?token=none", "/nowhere"]
 
 
@@ -128,6 +128,24 @@ def test_a_log_is_narrowed_without_a_reload_and_the_address_can_be_kept(logged_i
     page.wait_for("location.search.includes('q=sandbox-free')")
     page.wait_for("[...document.querySelectorAll('#request-list td.main')].every((cell) => cell.innerText.includes('sandbox-free'))")
     assert page.evaluate("window.isTheSamePage") is True
+
+
+def test_a_pattern_shows_what_it_fits_before_anything_goes(logged_in, tollgate):
+    page = logged_in
+    tollgate.ask("sandbox-small", "Keep this answer")
+    page.open(f"{tollgate.url}/cache")
+    assert "Hit rate" in page.text() and "Who gets a kept answer" in page.text()
+    page.fill("#pattern", "modle:x")
+    page.submit("#invalidate form .btn")
+    assert "There is no field" in page.text()
+    assert all("422" in fault for fault in page.faults), page.faults
+    page.faults.clear()
+    page.fill("#pattern", "text:*keep*")
+    page.submit("#invalidate form .btn")
+    assert "pattern=text" in page.path() and "Fits " in page.text()
+    if page.evaluate("document.querySelector('#invalidate .danger') !== null"):
+        page.submit("#invalidate .danger")
+        assert "1 entry is gone" in page.text()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -6,6 +6,7 @@ out. The data folder is kept, and the end of the server's log printed, when a te
 """
 
 import base64
+import importlib.util
 import itertools
 import json
 import os
@@ -25,6 +26,8 @@ import anthropic
 import openai
 import pytest
 
+from books import check_books
+
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 WIRE = HERE.parent / "fixtures" / "wire"
@@ -35,9 +38,12 @@ START_SECONDS_MAX = 60
 STOP_SECONDS_MAX = 40
 LOG_LINES_SHOWN = 60
 # Each test that makes a provider fail gets one of its own, so that no circuit it opens meets another test.
-FAULTY_PROVIDERS = 64
+FAULTY_PROVIDERS = 256
 OLD_VERSION = "2023-06-01"
 NEW_VERSION = "2026-10-21"
+
+# The frameworks have an environment of their own.
+collect_ignore = [] if importlib.util.find_spec("langchain_openai") else ["test_frameworks.py"]
 
 # Neither the caller's keys nor a proxy may reach the SDKs under test.
 for name in list(os.environ):
@@ -128,6 +134,7 @@ def configuration(upstream, dead_port, data_dir):
     for number in range(FAULTY_PROVIDERS):
         provider(f"faulty-openai-{number}", "openai", f"{root}/v1", "openai", extra=hasty)
         provider(f"faulty-anthropic-{number}", "anthropic", root, "anthropic", extra=hasty)
+        provider(f"faulty-compat-{number}", "openai-compatible", f"{root}/compat/v1", "compat", extra=hasty)
     routes = {
         "resilient": ["dead-openai/gpt-4o-mini", "openai/gpt-4o-mini"],
         "resilient-claude": ["dead-anthropic/claude-haiku-4-5", "anthropic/claude-haiku-4-5"],
@@ -144,7 +151,7 @@ class Gateway:
 
     direct = False
 
-    def __init__(self, folder, upstream):
+    def __init__(self, folder, upstream, settings=""):
         self.folder = folder
         self.upstream = upstream
         # Bound and never listening: refused at once, and nobody else can take it.
@@ -152,7 +159,8 @@ class Gateway:
         self.dead.bind(("127.0.0.1", 0))
         self.data_dir = folder / "data"
         self.config = folder / "tollgate.toml"
-        self.config.write_text(configuration(upstream, self.dead.getsockname()[1], self.data_dir), encoding="utf-8")
+        text = configuration(upstream, self.dead.getsockname()[1], self.data_dir)
+        self.config.write_text(text + settings, encoding="utf-8")
         binary = pathlib.Path(os.environ.get("TOLLGATE_BIN", "target/debug/tollgate"))
         self.binary = str(binary if binary.is_absolute() else ROOT / binary)
         self.environment = {
@@ -309,6 +317,14 @@ def faulty(gateway, faulty_numbers):
 
 
 @pytest.fixture
+def booked(gateway, upstream, marker):
+    """Headers that mark a test's calls in the ledger; once the test is over, the books must balance."""
+    yield {"x-request-id": marker}
+    if not gateway.direct:
+        check_books(gateway, upstream, marker)
+
+
+@pytest.fixture
 def openai_options(gateway):
     """Without the SDK's own retries, so that a test sees what the server answered."""
     return {"base_url": f"{gateway.url}/v1", "api_key": gateway.key, "max_retries": 0, "timeout": 60}
@@ -321,6 +337,13 @@ def openai_client(openai_options):
 
 
 @pytest.fixture
+def booked_openai(openai_options, booked):
+    """The same, with every call weighed against the provider's account after the test."""
+    with openai.OpenAI(**openai_options, default_headers=booked) as client:
+        yield client
+
+
+@pytest.fixture
 def anthropic_options(gateway):
     return {"base_url": gateway.url, "api_key": gateway.key, "max_retries": 0, "timeout": 60}
 
@@ -329,3 +352,21 @@ def anthropic_options(gateway):
 def anthropic_client(anthropic_options):
     with anthropic.Anthropic(**anthropic_options) as client:
         yield client
+
+
+@pytest.fixture
+def booked_anthropic(anthropic_options, booked):
+    """As `booked_openai`."""
+    with anthropic.Anthropic(**anthropic_options, default_headers=booked) as client:
+        yield client
+
+
+@pytest.fixture
+def sent(upstream, marker):
+    """The body of the one request that reached the provider."""
+
+    def read():
+        (entry,) = upstream.account(marker)
+        return json.loads(upstream.request(entry)[1])
+
+    return read

@@ -18,12 +18,12 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
 
+from books import COLUMNS, picodollars, window
 from conftest import ADMIN_TOKEN, ROOT, START_SECONDS_MAX, STOP_SECONDS_MAX, UPSTREAM_KEY, get_json, wait_for
-from test_money import COLUMNS, picodollars, window
 
 ANSWER_BYTES_MAX = 8 * 1024 * 1024
 CALL_SECONDS_MAX = 60
-# Picodollars a token: uncached input, cache read, cache write, output; as in test_money.py.
+# Picodollars a token: uncached input, cache read, cache write, output; as in books.py.
 PRICES = {
     "gpt-4o-mini": (150_000, 75_000, 0, 600_000),
     "claude-haiku-4-5": (1_000_000, 100_000, 1_250_000, 5_000_000),

@@ -14,9 +14,9 @@ import time
 
 import pytest
 
+from books import picodollars, window
 from conftest import Upstream
 from load import Call, Load, Server, account_cost, idle_account, is_whole, provider
-from test_money import picodollars, window
 
 pytestmark = pytest.mark.gateway
 

@@ -7,68 +7,21 @@ cache write 5 min / 1 h / output, per million): gpt-4o-mini 0.15 / 0.075 / - / -
 compat/qwen3-coder as the test's own file says, 0.20 in and 0.80 out.
 """
 
-import csv
-import datetime
-import io
 import json
-import urllib.parse
 from decimal import Decimal
 
 import anthropic
 import openai
 import pytest
 
+from books import SETTLE_SECONDS_MAX, all_rows, picodollars, settled_row, tokens, window
 from conftest import get_json, wait_for
 
 pytestmark = pytest.mark.gateway
 
-PICODOLLARS = 10**12
-COLUMNS = (
-    "id,client_request_id,time,status,key,team,operation,provider,model,requested_model,stream,cache,input_tokens,"
-    "cache_read_tokens,cache_write_tokens,output_tokens,reasoning_tokens,cost_usd,cost_basis,latency_ms,"
-    "time_to_first_token_ms,attempts,error"
-)
-SETTLE_SECONDS_MAX = 40
 STREAM_EVENTS_MAX = 1000
 # At least 155,100,000 picodollars a call, so that 0.01 USD is spent long before.
 BUDGET_CALLS_MAX = 100
-
-
-def picodollars(text):
-    """An exact decimal string as an integer; anything that is not whole fails."""
-    amount = Decimal(text) * PICODOLLARS
-    assert amount == int(amount), text
-    return int(amount)
-
-
-def window():
-    """Yesterday to the day after tomorrow, so that no run is split by midnight."""
-    today = datetime.datetime.now(datetime.timezone.utc).date()
-    day = datetime.timedelta(days=1)
-    return urllib.parse.urlencode({"from": (today - day).isoformat(), "to": (today + 2 * day).isoformat()})
-
-
-def all_rows(gateway):
-    text = gateway.text(f"/api/costs.csv?{window()}")
-    assert text.splitlines()[0].removeprefix("\ufeff") == COLUMNS
-    return list(csv.DictReader(io.StringIO(text.removeprefix("\ufeff"))))
-
-
-def settled_row(gateway, marker):
-    """The one row of the call that carried this client request id, once it is no longer pending."""
-
-    def look():
-        rows = [row for row in all_rows(gateway) if row["client_request_id"] == marker]
-        assert len(rows) <= 1, "one call has one row"
-        return rows if rows and rows[0]["status"] != "pending" else None
-
-    return wait_for(look, f"the row of {marker}", SETTLE_SECONDS_MAX)[0]
-
-
-def tokens(row):
-    """Uncached input, cache read, cache write, output; reasoning is a part of output."""
-    names = ("input_tokens", "cache_read_tokens", "cache_write_tokens", "output_tokens")
-    return tuple(int(row[name] or 0) for name in names)
 
 
 def call_openai(client, model, marker, text, **options):
@@ -108,7 +61,7 @@ def test_an_openai_call_is_booked_to_the_picodollar(openai_client, gateway, mark
     assert row["provider"] == "openai"
     assert row["model"].startswith("gpt-4o-mini")
     assert row["requested_model"] == "openai/gpt-4o-mini"
-    assert (row["cache"], row["attempts"], row["stream"]) == ("bypass", "1", "false")
+    assert (row["cache"], row["attempts"], row["stream"]) == ("miss", "1", "false")
 
 
 def test_an_anthropic_call_is_booked_to_the_picodollar(anthropic_client, gateway, marker):
@@ -403,3 +356,27 @@ def test_a_call_without_a_limit_gets_one_where_a_budget_blocks(openai_options, g
     (entry,) = upstream.account(marker)
     sent = json.loads(upstream.request(entry)[1])
     assert sent.get("max_completion_tokens", sent.get("max_tokens")) == 4096
+
+
+def test_an_answer_tells_what_is_left_under_the_tightest_budget(openai_options, gateway, marker):
+    budgets = [
+        {"window": "day", "limitUsd": "1", "action": "block"},
+        {"window": "month", "limitUsd": "0.5", "action": "alert"},
+    ]
+    made = gateway.admin("/api/keys", "POST", {"name": f"left-{marker}", "budgets": budgets})
+    with openai.OpenAI(**{**openai_options, "api_key": made["key"]}) as client:
+        raw = client.chat.completions.with_raw_response
+        first = call_raw(raw, "openai/gpt-4o-mini", marker)
+        cost = Decimal(first.headers["x-tollgate-cost-usd"])
+        assert cost > 0
+        assert Decimal(first.headers["x-tollgate-budget-remaining-usd"]) == Decimal("0.5") - cost
+        streamed = call_raw(raw, "openai/gpt-4o-mini", marker, stream=True, max_tokens=10)
+        left = Decimal(streamed.headers["x-tollgate-budget-remaining-usd"])
+        assert Decimal("0.4") < left < Decimal("0.5") - cost, "what is held for the stream counts"
+    with openai.OpenAI(**openai_options) as client:
+        free = call_raw(client.chat.completions.with_raw_response, "openai/gpt-4o-mini", marker)
+        assert "x-tollgate-budget-remaining-usd" not in free.headers, "no budget applies"
+
+
+def call_raw(raw, model, marker, **options):
+    return raw.create(model=model, messages=[{"role": "user", "content": f"id:{marker} left"}], **options)

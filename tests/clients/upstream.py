@@ -11,8 +11,13 @@ after them and marks the request in the account); with none of them the answer i
 
     fixture:FILE             a file of tests/fixtures/wire, with the status and headers of its index
     echo:TEXT                answers TEXT (the rest of the message)
+    call:NAME={"a":1}        calls a tool of the request, by name or by place in its list; may stand more than once
+    think:SOME_WORDS         thinks first (underscores are spaces), if the request has the model think
+    refuse:SOME_WORDS        refuses in these words
+    filtered                 what a content filter stopped
     error:429;times=1        an error status; retry-after=, retry-after-ms=, should-retry=, type=, code=, param=,
-                             message=; `times` fails only the first so many attempts with this message
+                             message= (underscores are spaces); `times` fails only the first so many attempts with
+                             this message
     usage:in=9,read=0,write5m=0,write1h=0,out=5,reasoning=0     the usage to report (any may be left out)
     tier:priority            the service tier that the answer claims to be billed at
     no-usage negative-usage  reports none, or counts below zero
@@ -21,18 +26,18 @@ after them and marks the request in the account); with none of them the answer i
     cut cut:N truncate:N     breaks the connection, or ends the stream in good order, after N records
     hang hang:mid reset      never answers; stops after two records; resets the connection
     garbage html endless-line redirect      what broken proxies do
+    quirk:NAME,NAME          on the lenient server, what others do differently (upstream_quirks.py)
 
-Usage follows one rule when nothing else is said: input is the number of words in all text of the request, output the
-number of words in the answer, and never above the request's own cap. In the account `finished` means that the whole
-answer was sent, and `usage` is what was reported, in disjoint counts.
+Without a word on it the model does what the request makes it do (upstream_model.py). Usage follows one rule when
+nothing else is said: input is the number of words in all text of the request, output the number of words in the
+answer, and never above the request's own cap. In the account `finished` means that the whole answer was sent, and
+`usage` is what was reported, in disjoint counts.
 
 `GET /__account` returns the account, `GET /__request/SEQUENCE` one request's headers and body, `POST /__reset` clears
 both. None of the three takes a key.
 """
 
 import argparse
-import base64
-import collections
 import hashlib
 import http.server
 import json
@@ -49,169 +54,33 @@ from urllib.parse import urlsplit
 
 import upstream_answers as answers
 import upstream_checks as checks
-from upstream_answers import Answer
+import upstream_checks_anthropic as anthropic_checks
+import upstream_model as model
+import upstream_other as other
+import upstream_quirks as quirks
+import upstream_responses as responses
+from upstream_account import Account
 from upstream_checks import Refusal
+from upstream_directives import (
+    FIXTURES,
+    HANG_SECONDS_MAX,
+    Fixtures,
+    named_values,
+    read_directives,
+    seconds,
+    without_usage,
+)
 
 EXPECTED_KEY = "sk-upstream-test"
-FIXTURES = pathlib.Path(__file__).resolve().parent.parent / "fixtures" / "wire"
-DEFAULT_TEXT = "Paris is the capital of France. é✓ 😀"
 OPENAI_MODELS = ("gpt-4o-mini", "gpt-4o", "gpt-5-mini", "text-embedding-3-small")
-ANTHROPIC_MODELS = ("claude-haiku-4-5", "claude-sonnet-4-5")
-# Nothing waits longer than this, so that a test that goes wrong leaves no thread behind.
-HANG_SECONDS_MAX = 60
+ANTHROPIC_MODELS = ("claude-haiku-4-5", "claude-sonnet-4-5", "claude-sonnet-5")
+LENIENT_ROUTES = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings")
 BODY_BYTES_MAX = 64 * 1024 * 1024
 ENDLESS_BYTES_MAX = 96 * 1024 * 1024
-# Enough for one test's look back; a load test must not keep every body.
-REQUESTS_KEPT_MAX = 512
-FLAGS = frozenset("cut truncate hang reset garbage html endless-line negative-usage no-usage redirect".split())
-WITH_VALUE = frozenset("fixture echo error usage tier slow drip split cut truncate hang html".split())
-USAGE_NAMES = {
-    "in": "input",
-    "read": "cache_read",
-    "write5m": "cache_write_5m",
-    "write1h": "cache_write_1h",
-    "out": "output",
-    "reasoning": "reasoning",
-}
 
 
 class BrokenOff(Exception):
     """The connection ended on purpose, or the client went away."""
-
-
-class Account:
-    """What this provider saw and what it says it used; one line per request in the file when the request ends."""
-
-    def __init__(self, path):
-        self.lock = threading.Lock()
-        self.records = []
-        self.requests = collections.OrderedDict()
-        self.failures = collections.Counter()
-        self.sequence = 0
-        self.file = open(path, "a", encoding="utf-8") if path else None
-
-    def open(self, record, headers, body):
-        with self.lock:
-            self.sequence += 1
-            record["sequence"] = self.sequence
-            self.records.append(record)
-            self.requests[self.sequence] = (headers, body)
-            if len(self.requests) > REQUESTS_KEPT_MAX:
-                self.requests.popitem(last=False)
-
-    def close(self, record):
-        with self.lock:
-            if self.file:
-                self.file.write(json.dumps(record, ensure_ascii=False) + "\n")
-                self.file.flush()
-
-    def clear(self):
-        """The sequence goes on, so that numbers stay unique in the file."""
-        with self.lock:
-            self.records.clear()
-            self.requests.clear()
-            self.failures.clear()
-
-    def listing(self):
-        with self.lock:
-            return json.dumps(self.records, ensure_ascii=False)
-
-    def request(self, sequence):
-        with self.lock:
-            headers, body = self.requests[sequence]
-        return json.dumps({"headers": headers, "body": base64.b64encode(body).decode("ascii")})
-
-    def failed_before(self, key):
-        """How often this message was failed, counting this time."""
-        with self.lock:
-            self.failures[key] += 1
-            return self.failures[key] - 1
-
-
-def read_directives(text):
-    """The behaviours that stand at the start of a message, and the marker that may stand anywhere in it."""
-    marker = re.search(r"(?<!\S)id:([A-Za-z0-9_-]+)", text)
-    directives = {"id": marker and marker[1]}
-    rest = text.lstrip()
-    while rest:
-        word = rest.split(None, 1)[0]
-        name, colon, value = word.partition(":")
-        if name == "echo" and colon:
-            # The marker is no part of what the model says when it stands in front; behind, it is.
-            directives["echo"] = rest[len("echo:") :]
-            break
-        if name == "id":
-            pass
-        elif (colon and name in WITH_VALUE) or (not colon and name in FLAGS):
-            directives[name] = value
-        else:
-            break
-        rest = rest[len(word) :].lstrip()
-    return directives
-
-
-def named_values(text, separator):
-    """`a=1;b=2` as a dictionary of strings."""
-    return dict(part.split("=", 1) for part in text.split(separator) if "=" in part)
-
-
-def seconds(text):
-    """`200ms` or `2s`, bounded."""
-    value = float(text[:-2]) / 1000 if text.endswith("ms") else float(text.removesuffix("s"))
-    return min(value, HANG_SECONDS_MAX)
-
-
-def texts_of(value):
-    """Every text in a message's content, in order."""
-    if isinstance(value, str):
-        return [value]
-    if isinstance(value, list):
-        return [text for part in value for text in texts_of(part)]
-    if isinstance(value, dict):
-        return texts_of(value.get("text") or value.get("content") or [])
-    return []
-
-
-def last_user_text(body):
-    """The text of the last user message (or of a Responses input)."""
-    source = body.get("messages", body.get("input"))
-    if isinstance(source, str):
-        return source
-    for message in reversed(source or []):
-        if isinstance(message, dict) and message.get("role") == "user":
-            return "\n".join(texts_of(message.get("content")))
-    return ""
-
-
-def all_text(body):
-    """Everything that the metering rule counts."""
-    source = [body.get("system"), body.get("instructions"), body.get("messages", body.get("input"))]
-    return " ".join(texts_of([part for part in source if part is not None]))
-
-
-class Fixtures:
-    """The wire files with the status and headers that their index gives them."""
-
-    def __init__(self):
-        index = json.loads((FIXTURES / "index.json").read_text(encoding="utf-8"))
-        self.entries = {entry["file"]: entry for entry in index["fixtures"]}
-
-    def load(self, name):
-        if name not in self.entries:
-            raise Refusal(400, f"there is no fixture {name}")
-        return self.entries[name], (FIXTURES / name).read_bytes()
-
-    def headers(self, dialect):
-        """A plain answer carries the headers of the vendor's plainest fixture."""
-        name = "anthropic_message.json" if dialect == "anthropic" else "openai_chat.json"
-        return dict(self.entries[name]["headers"])
-
-
-def without_usage(records):
-    """An OpenAI stream as it is for a client that did not ask for usage."""
-    for record in records:
-        if '"choices":[]' not in record:
-            yield record.replace(',"usage":null', "")
 
 
 class Provider(http.server.BaseHTTPRequestHandler):
@@ -231,7 +100,9 @@ class Provider(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         self._handle(self._read_body())
 
-    do_DELETE = do_GET
+    def do_DELETE(self):
+        # The SDK sends a body along with some deletions.
+        self._handle(self._read_body())
 
     # Reading
 
@@ -313,12 +184,15 @@ class Provider(http.server.BaseHTTPRequestHandler):
             self._send_json(200, {"followed": True})
             return
         if self.dialect == "anthropic":
-            version = checks.anthropic_headers(headers, EXPECTED_KEY)
+            version = anthropic_checks.headers(headers, EXPECTED_KEY)
         else:
             version = None
             checks.openai_headers(headers, EXPECTED_KEY)
-        if self.command == "GET":
-            self._serve_models()
+        if self.command != "POST":
+            self._serve_kept()
+            return
+        if self.route in ("/v1/audio/transcriptions", "/v1/files"):
+            self._serve_form(other.form_fields(headers.get("content-type", ""), raw))
             return
         checks.json_content_type(headers)
         try:
@@ -329,12 +203,19 @@ class Provider(http.server.BaseHTTPRequestHandler):
             raise Refusal(400, "We could not parse the JSON body of your request.") from None
         self.record["model"] = body.get("model")
         self.record["stream"] = body.get("stream") is True
-        self.record["id"] = self.record["id"] or read_directives(last_user_text(body))["id"]
+        self.record["id"] = model.marker_in(self._marked_text(body))
         routes = {
             "/v1/chat/completions": self._serve_chat,
             "/v1/responses": self._serve_response,
+            "/v1/completions": self._serve_completion,
             "/v1/embeddings": self._serve_embeddings,
+            "/v1/images/generations": lambda body, _: self._serve_plain(other.image, body),
+            "/v1/moderations": lambda body, _: self._serve_plain(other.moderation, body),
+            "/v1/batches": self._serve_batch,
         }
+        if self.lenient:
+            # As most of them: chat, the older completions and embeddings.
+            routes = {path: routes[path] for path in LENIENT_ROUTES}
         if self.dialect == "anthropic":
             routes = {"/v1/messages": self._serve_message, "/v1/messages/count_tokens": self._serve_count}
         if self.route not in routes:
@@ -367,52 +248,151 @@ class Provider(http.server.BaseHTTPRequestHandler):
                 return
         raise Refusal(404, f"The model '{wanted}' does not exist", kind=self._not_found(), code="model_not_found")
 
+    def _sequence(self):
+        return self.record["sequence"]
+
+    def _marked_text(self, body):
+        """Where a test put its marker: the words of the user, or whatever the endpoint has instead of them."""
+        said = model.last_user_text(body)
+        if said and not (self.route == "/v1/embeddings" or self.route == "/v1/moderations"):
+            return said
+        given = body.get("prompt", body.get("input"))
+        texts = given if isinstance(given, list) else [given]
+        return " ".join(text for text in texts if isinstance(text, str)) or model.all_text(body)
+
+    def _serve_kept(self):
+        """What is read or deleted: models, and the objects that earlier requests left."""
+        account = self.server.account
+        kinds = {"responses": account.responses, "files": account.files, "batches": account.batches}
+        kind, _, rest = self.route.removeprefix("/v1/").partition("/")
+        if kind not in kinds or self.dialect == "anthropic":
+            self._serve_models()
+            return
+        kept = kinds[kind]
+        if not rest:
+            listed = [entry[0] for entry in kept.values()]
+            self._send_json(200, {"object": "list", "data": listed, "has_more": False})
+            return
+        identity, _, part = rest.partition("/")
+        if identity not in kept:
+            raise Refusal(404, f"No such {kind} object: {identity}", param="id")
+        described, content = kept[identity]
+        if self.command == "DELETE":
+            del kept[identity]
+            self._send_json(200, {"id": identity, "object": described["object"], "deleted": True})
+        elif part == "content":
+            self._send_body(200, self._request_headers(), content, "application/octet-stream")
+        else:
+            self._send_json(200, described)
+
+    def _serve_form(self, fields):
+        """An upload: speech to write down, or a file to keep."""
+        self.record["model"] = fields.get("model")
+        name = fields["file"][0] if isinstance(fields.get("file"), tuple) else ""
+        self.record["id"] = model.marker_in(f"{fields.get('prompt', '')} {name.partition('.')[0].replace('=', ':')}")
+        if self.route == "/v1/files":
+            described, content = other.upload(fields, self._sequence())
+            self.server.account.files[described["id"]] = (described, content)
+            self._send_json(200, described)
+            return
+        checks.openai_model(str(fields.get("model")), self.lenient)
+        self._send_json(200, other.transcription(fields, self._sequence()))
+
+    def _serve_plain(self, answer, body):
+        """An endpoint that checks and answers in one, once its directive has been played."""
+        if not self._failed(self._marked_text(body)):
+            self._send_json(200, answer(body, self._sequence()))
+
+    def _serve_batch(self, body, _version):
+        if body.get("input_file_id") not in self.server.account.files:
+            raise Refusal(400, "Invalid input_file_id.", param="input_file_id")
+        described = other.batch(body, self._sequence())
+        self.server.account.batches[described["id"]] = (described, b"")
+        self._send_json(200, described)
+
     def _serve_chat(self, body, _version):
         checks.openai_chat(body, self.lenient)
         include_usage = bool((body.get("stream_options") or {}).get("include_usage"))
+        odd = quirks.read(read_directives(model.last_user_text(body)))
+
+        def whole(answer, sequence):
+            strict = answers.openai_chat(answer, sequence)
+            return quirks.whole(strict, answer, odd) if self.lenient else strict
+
+        def records(answer, sequence):
+            if not self.lenient:
+                return answers.openai_chat_records(answer, sequence, include_usage)
+            return quirks.records(answers.openai_chat_records(answer, sequence, True), answer, odd, include_usage)
+
+        if self.lenient:
+            quirks.check(body, odd)
+        self._serve_answer(body, model.read_chat(body), whole, records, include_usage)
+
+    def _serve_completion(self, body, _version):
+        other.check_completion(body, self.lenient)
+        prompt = body["prompt"] if isinstance(body["prompt"], str) else " ".join(map(str, body["prompt"]))
+        stop = body.get("stop") or []
+        asked = model.Asked(body["model"], prompt, prompt, cap=body.get("max_tokens"))
+        asked.stops = [stop] if isinstance(stop, str) else stop
+        include_usage = bool((body.get("stream_options") or {}).get("include_usage"))
         self._serve_answer(
             body,
-            answers.openai_chat,
-            lambda answer, sequence: answers.openai_chat_records(answer, sequence, include_usage),
+            asked,
+            other.completion,
+            lambda answer, sequence: other.completion_records(answer, sequence, include_usage),
             include_usage,
         )
 
     def _serve_message(self, body, version):
-        checks.anthropic_messages(body, version, counting=False)
-        self._serve_answer(body, answers.anthropic_message, answers.anthropic_message_records)
+        anthropic_checks.messages_request(body, version, counting=False)
+        asked = model.read_messages(body)
+        self._serve_answer(body, asked, answers.anthropic_message, answers.anthropic_message_records)
 
     def _serve_response(self, body, _version):
-        if not isinstance(body.get("input"), (str, list)):
-            raise Refusal(400, "Missing required parameter: 'input'.", param="input")
-        checks.openai_model(str(body.get("model")), self.lenient)
-        self._serve_answer(body, answers.openai_response, answers.openai_response_records)
+        earlier = []
+        previous = body.get("previous_response_id")
+        if previous is not None:
+            if previous not in self.server.account.responses:
+                message = f"Previous response with id '{previous}' not found."
+                raise Refusal(400, message, param="previous_response_id", code="previous_response_not_found")
+            earlier = self.server.account.responses[previous][0]["output"]
+        known = [item["call_id"] for item in earlier if item["type"] == "function_call"]
+        responses.check(body, known)
+
+        def whole(answer, sequence):
+            finished = responses.whole(answer, sequence, body)
+            if finished["store"]:
+                self.server.account.responses[finished["id"]] = (finished, b"")
+            return finished
+
+        def records(answer, sequence):
+            whole(answer, sequence)
+            return responses.records(answer, sequence, body)
+
+        self._serve_answer(body, model.read_responses(body), whole, records)
 
     def _serve_count(self, body, version):
-        checks.anthropic_messages(body, version, counting=True)
-        self._send_json(200, {"input_tokens": answers.word_count(all_text(body))})
+        anthropic_checks.messages_request(body, version, counting=True)
+        if not self._failed(model.last_user_text(body)):
+            self._send_json(200, {"input_tokens": answers.word_count(model.all_text(body))})
 
     def _serve_embeddings(self, body, _version):
-        checks.openai_model(str(body.get("model")), self.lenient)
-        if not isinstance(body.get("input"), (str, list)) or not body["input"]:
-            raise Refusal(400, "Missing required parameter: 'input'.", param="input")
-        self._send_json(200, answers.openai_embeddings(body))
+        texts = body.get("input") if isinstance(body.get("input"), list) else [body.get("input")]
+        first = next((text for text in texts if isinstance(text, str)), "")
+        answer = other.embeddings(body, self.lenient, quirks.read(read_directives(first)))
+        if not self._failed(first):
+            self._send_json(200, answer)
 
-    def _serve_answer(self, body, whole, records, include_usage=True):
+    def _serve_answer(self, body, asked, whole, records, include_usage=True):
         """Plays the directive of the last user message."""
-        text = last_user_text(body)
-        directives = read_directives(text)
-        self.directives = directives
-        self.record["directive"] = " ".join(sorted(set(directives) - {"id"})) or None
-        if "slow" in directives:
-            time.sleep(seconds(directives["slow"]))
-        self._misbehave(directives)
-        if "error" in directives and self._fail(directives["error"], text):
+        if self._failed(asked.text):
             return
+        directives = self.directives
         stream = body.get("stream") is True
         if "fixture" in directives:
             self._send_fixture(directives["fixture"], stream, include_usage)
             return
-        answer = self._make_answer(body, directives)
+        answer = model.answer(asked, directives)
         sequence = self.record["sequence"]
         if "garbage" in directives:
             self._send_garbage(stream)
@@ -421,27 +401,14 @@ class Provider(http.server.BaseHTTPRequestHandler):
         else:
             self._send_json(200, whole(answer, sequence))
 
-    def _make_answer(self, body, directives):
-        """The text, the tier and the usage that the directive or the fixed rule gives."""
-        format = body.get("response_format") or (body.get("output_config") or {}).get("format") or {}
-        schema = (format.get("json_schema") or format).get("schema")
-        text = directives.get("echo") or (answers.compact(answers.schema_example(schema)) if schema else DEFAULT_TEXT)
-        usage = dict.fromkeys(USAGE_NAMES.values(), 0)
-        usage.update(input=answers.word_count(all_text(body)), output=answers.word_count(text))
-        if "usage" in directives:
-            given = named_values(directives["usage"], ",")
-            usage = {name: int(given.get(short, 0)) for short, name in USAGE_NAMES.items()}
-        # The model stops where the request caps it, whatever the directive would have it say.
-        caps = [body.get(name) for name in ("max_completion_tokens", "max_tokens", "max_output_tokens")]
-        cap = next((cap for cap in caps if cap is not None), None)
-        stop = "stop"
-        if cap is not None and usage["output"] > cap:
-            usage["output"], stop = cap, "length"
-            text = "".join(answers.pieces(text)[:cap])
-        if "negative-usage" in directives:
-            usage.update(input=-1_000_000, output=-1_000_000)
-        reported = None if "no-usage" in directives else usage
-        return Answer(body["model"], text, reported, directives.get("tier"), stop)
+    def _failed(self, text):
+        """Plays the part of the directive that comes before any answer; True when that was all."""
+        directives = self.directives = read_directives(text)
+        self.record["directive"] = " ".join(sorted(set(directives) - {"id"})) or None
+        if "slow" in directives:
+            time.sleep(seconds(directives["slow"]))
+        self._misbehave(directives)
+        return "error" in directives and self._fail(directives["error"], text)
 
     def _misbehave(self, directives):
         """The behaviours that never reach an answer."""
@@ -480,7 +447,7 @@ class Provider(http.server.BaseHTTPRequestHandler):
             body = self._error_body(status, "The request failed as it was told to.", None, None, None)
         for option in ("type", "code", "param", "message"):
             if option in options:
-                body["error"][option] = options[option]
+                body["error"][option] = options[option].replace("_", " ") if option == "message" else options[option]
         headers = self._request_headers()
         for option, header in (
             ("retry-after", "retry-after"),
@@ -542,17 +509,17 @@ class Provider(http.server.BaseHTTPRequestHandler):
     def _send_json(self, status, value, headers=None):
         self._send_body(status, headers or self._request_headers(), answers.compact(value).encode("utf-8"))
 
-    def _send_body(self, status, headers, content):
+    def _send_body(self, status, headers, content, kind="application/json"):
         """A whole body, or a part of it where the directive breaks it off."""
         directives = self.directives
         self.record["status"] = status
-        head = self._head(status, {**headers, "content-type": "application/json"}, len(content))
+        head = self._head(status, {**headers, "content-type": kind}, len(content))
         if status < 400 and ("cut" in directives or "hang" in directives):
             self._write(head + content[: len(content) // 2])
             if "hang" in directives:
                 self._wait_for_the_client_to_leave()
             self._break_off()
-        self.sent = content.decode("utf-8")
+        self.sent = content.decode("utf-8", errors="replace")
         self.record["finished"] = status < 400
         self._book_usage()
         self._write_in_pieces(head, content)

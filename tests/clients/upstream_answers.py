@@ -5,12 +5,20 @@ shapes follow the fixtures in `tests/fixtures/wire`; nothing here knows about so
 """
 
 import base64
+import hashlib
 import json
 import re
-import struct
 from dataclasses import dataclass, field
 
 CREATED = 1795330000
+
+
+@dataclass
+class Call:
+    """A tool that the model wants called."""
+
+    name: str
+    arguments: dict
 
 
 @dataclass
@@ -21,7 +29,12 @@ class Answer:
     text: str
     usage: dict | None = field(default_factory=dict)
     tier: str | None = None
+    # stop, stop_sequence, length, tools, refusal or filtered
     stop: str = "stop"
+    stop_sequence: str | None = None
+    calls: list = field(default_factory=list)
+    thinking: str | None = None
+    refusal: str | None = None
 
 
 def compact(value):
@@ -37,6 +50,11 @@ def word_count(text):
 def pieces(text):
     """The text cut before each word, so that joining the pieces gives it back."""
     return re.findall(r"\s*\S+|\s+$", text)
+
+
+def fragments(text):
+    """JSON in small pieces, as a model writes it."""
+    return [text[start : start + 7] for start in range(0, len(text), 7)]
 
 
 def openai_error(message, kind, param, code):
@@ -75,19 +93,41 @@ def anthropic_usage(usage):
             "ephemeral_1h_input_tokens": usage["cache_write_1h"],
         },
         "output_tokens": usage["output"],
+        **({"output_tokens_details": {"thinking_tokens": usage["reasoning"]}} if usage["reasoning"] else {}),
         "service_tier": "standard",
     }
 
 
+def openai_finish(answer):
+    """A stop sequence is an ordinary stop here, and so is a refusal in words."""
+    return {"length": "length", "tools": "tool_calls", "filtered": "content_filter"}.get(answer.stop, "stop")
+
+
+def openai_calls(answer, sequence):
+    """The calls with their ids; arguments are JSON in a string."""
+    return [
+        {
+            "id": f"call_up{sequence:08d}n{number}",
+            "type": "function",
+            "function": {"name": call.name, "arguments": compact(call.arguments)},
+        }
+        for number, call in enumerate(answer.calls)
+    ]
+
+
 def openai_chat(answer, sequence):
     """A whole chat completion."""
-    message = {"role": "assistant", "content": answer.text, "refusal": None, "annotations": []}
+    message = {"role": "assistant", "content": answer.text, "refusal": answer.refusal, "annotations": []}
+    if answer.calls or answer.refusal:
+        message["content"] = answer.text or None
+    if answer.calls:
+        message["tool_calls"] = openai_calls(answer, sequence)
     body = {
         "id": f"chatcmpl-up{sequence:08d}",
         "object": "chat.completion",
         "created": CREATED,
         "model": answer.model,
-        "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": answer.stop}],
+        "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": openai_finish(answer)}],
     }
     if answer.usage is not None:
         body["usage"] = openai_usage(answer.usage)
@@ -111,13 +151,48 @@ def openai_chat_records(answer, sequence, include_usage):
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
         return f"data: {compact({**base, 'choices': [choice], **tail})}\n\n"
 
-    yield chunk({"role": "assistant", "content": "", "refusal": None})
+    straight_to_tools = answer.calls and not answer.text
+    yield chunk({"role": "assistant", "content": None if straight_to_tools else "", "refusal": None})
     for piece in pieces(answer.text):
         yield chunk({"content": piece})
-    yield chunk({}, answer.stop)
+    for piece in pieces(answer.refusal or ""):
+        yield chunk({"refusal": piece})
+    for index, call in enumerate(openai_calls(answer, sequence)):
+        function = call["function"]
+        yield chunk({"tool_calls": [{"index": index, **call, "function": {**function, "arguments": ""}}]})
+        for fragment in fragments(function["arguments"]):
+            yield chunk({"tool_calls": [{"index": index, "function": {"arguments": fragment}}]})
+    yield chunk({}, openai_finish(answer))
     if tail:
         yield f"data: {compact({**base, 'choices': [], 'usage': openai_usage(answer.usage)})}\n\n"
     yield "data: [DONE]\n\n"
+
+
+def signature_of(thinking):
+    """What the vendor would sign a thought with; only the same thought has it."""
+    return base64.b64encode(hashlib.sha256(f"upstream {thinking}".encode()).digest()).decode("ascii")
+
+
+def anthropic_blocks(answer, sequence):
+    """Thinking first, then text, then the calls."""
+    blocks = []
+    if answer.thinking:
+        blocks.append({"type": "thinking", "thinking": answer.thinking, "signature": signature_of(answer.thinking)})
+    if answer.text or not (answer.calls or answer.refusal):
+        blocks.append({"type": "text", "text": answer.text})
+    for number, call in enumerate(answer.calls):
+        identity = f"toolu_up{sequence:08d}n{number}"
+        blocks.append({"type": "tool_use", "id": identity, "name": call.name, "input": call.arguments})
+    return blocks
+
+
+def anthropic_stop(answer):
+    """The stop reason with what goes with it."""
+    names = {"stop": "end_turn", "length": "max_tokens", "tools": "tool_use", "filtered": "refusal"}
+    stop = {"stop_reason": names.get(answer.stop, answer.stop), "stop_sequence": answer.stop_sequence}
+    if stop["stop_reason"] == "refusal":
+        stop["stop_details"] = {"type": "refusal", "category": None, "explanation": answer.refusal}
+    return stop
 
 
 def anthropic_message(answer, sequence):
@@ -127,9 +202,8 @@ def anthropic_message(answer, sequence):
         "type": "message",
         "role": "assistant",
         "model": answer.model,
-        "content": [{"type": "text", "text": answer.text}],
-        "stop_reason": "max_tokens" if answer.stop == "length" else "end_turn",
-        "stop_sequence": None,
+        "content": anthropic_blocks(answer, sequence),
+        **anthropic_stop(answer),
     }
     if answer.usage is not None:
         body["usage"] = anthropic_usage(answer.usage)
@@ -142,113 +216,37 @@ def anthropic_message_records(answer, sequence):
     def event(kind, **rest):
         return f"event: {kind}\ndata: {compact({'type': kind, **rest})}\n\n"
 
-    message = {**anthropic_message(answer, sequence), "content": [], "stop_reason": None}
+    def deltas(block):
+        if block["type"] == "text":
+            return "text_delta", "text", pieces(block["text"])
+        if block["type"] == "thinking":
+            return "thinking_delta", "thinking", pieces(block["thinking"])
+        # The first is often empty, and a tool without arguments has nothing else.
+        given = fragments(compact(block["input"])) if block["input"] else []
+        return "input_json_delta", "partial_json", ["", *given]
+
+    emptied = {"text": {"text": ""}, "thinking": {"thinking": "", "signature": ""}, "tool_use": {"input": {}}}
+    message = {**anthropic_message(answer, sequence), "content": [], "stop_reason": None, "stop_sequence": None}
+    message.pop("stop_details", None)
     final = {}
     if answer.usage is not None:
+        # The last event repeats the input counts, as the API does by now; the fixtures have streams without them.
+        final = {"usage": {name: count for name, count in message["usage"].items() if name != "service_tier"}}
         message["usage"] = {**message["usage"], "output_tokens": min(1, answer.usage["output"])}
-        final = {"usage": {"output_tokens": answer.usage["output"]}}
     yield event("message_start", message=message)
-    yield event("content_block_start", index=0, content_block={"type": "text", "text": ""})
-    yield event("ping")
-    for piece in pieces(answer.text):
-        yield event("content_block_delta", index=0, delta={"type": "text_delta", "text": piece})
-    yield event("content_block_stop", index=0)
-    stop = "max_tokens" if answer.stop == "length" else "end_turn"
-    yield event("message_delta", delta={"stop_reason": stop, "stop_sequence": None}, **final)
+    for index, block in enumerate(anthropic_blocks(answer, sequence)):
+        yield event("content_block_start", index=index, content_block={**block, **emptied[block["type"]]})
+        if index == 0:
+            yield event("ping")
+        kind, name, values = deltas(block)
+        for value in values:
+            yield event("content_block_delta", index=index, delta={"type": kind, name: value})
+        if block["type"] == "thinking":
+            delta = {"type": "signature_delta", "signature": block["signature"]}
+            yield event("content_block_delta", index=index, delta=delta)
+        yield event("content_block_stop", index=index)
+    yield event("message_delta", delta=anthropic_stop(answer), **final)
     yield event("message_stop")
-
-
-def openai_response(answer, sequence, status="completed"):
-    """A whole object of the Responses API."""
-    part = {"type": "output_text", "text": answer.text, "annotations": []}
-    item = {"type": "message", "id": f"msg_up{sequence:08d}", "status": status, "role": "assistant", "content": [part]}
-    body = {
-        "id": f"resp_up{sequence:08d}",
-        "object": "response",
-        "created_at": CREATED,
-        "status": status,
-        "model": answer.model,
-        "output": [item] if status == "completed" else [],
-        "error": None,
-        "incomplete_details": None,
-        "parallel_tool_calls": True,
-        "tool_choice": "auto",
-        "tools": [],
-        "usage": None,
-    }
-    if status == "completed" and answer.usage is not None:
-        usage = answer.usage
-        total_input = usage["input"] + usage["cache_read"] + usage["cache_write_5m"]
-        body["usage"] = {
-            "input_tokens": total_input,
-            "input_tokens_details": {"cached_tokens": usage["cache_read"]},
-            "output_tokens": usage["output"],
-            "output_tokens_details": {"reasoning_tokens": usage["reasoning"]},
-            "total_tokens": total_input + usage["output"],
-        }
-    return body
-
-
-def openai_response_records(answer, sequence):
-    """The named events of one text answer, in their order."""
-    count = 0
-
-    def event(kind, **rest):
-        nonlocal count
-        record = f"event: {kind}\ndata: {compact({'type': kind, 'sequence_number': count, **rest})}\n\n"
-        count += 1
-        return record
-
-    whole = openai_response(answer, sequence)
-    item = whole["output"][0]
-    part = item["content"][0]
-    place = {"item_id": item["id"], "output_index": 0, "content_index": 0}
-    started = openai_response(answer, sequence, "in_progress")
-    yield event("response.created", response=started)
-    yield event("response.in_progress", response=started)
-    opened = {**item, "status": "in_progress", "content": []}
-    yield event("response.output_item.added", output_index=0, item=opened)
-    yield event("response.content_part.added", **place, part={**part, "text": ""})
-    for piece in pieces(answer.text):
-        yield event("response.output_text.delta", **place, delta=piece, logprobs=[])
-    yield event("response.output_text.done", **place, text=answer.text, logprobs=[])
-    yield event("response.content_part.done", **place, part=part)
-    yield event("response.output_item.done", output_index=0, item=item)
-    yield event("response.completed", response=whole)
-
-
-def openai_embeddings(body):
-    """Three numbers per input, made from its length; base64 of little-endian floats when that is asked for."""
-    texts = body["input"] if isinstance(body["input"], list) else [body["input"]]
-    data = []
-    for index, text in enumerate(texts):
-        vector = [len(text) / 64, 0.5, -0.25]
-        if body.get("encoding_format") == "base64":
-            vector = base64.b64encode(struct.pack("<3f", *vector)).decode("ascii")
-        data.append({"object": "embedding", "index": index, "embedding": vector})
-    tokens = sum(word_count(text) for text in texts)
-    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
-    return {"object": "list", "model": body["model"], "data": data, "usage": usage}
-
-
-def schema_example(schema):
-    """The smallest value that a JSON schema allows, for answers whose form the request fixes."""
-    if "const" in schema:
-        return schema["const"]
-    if schema.get("enum"):
-        return schema["enum"][0]
-    for choice in ("anyOf", "oneOf"):
-        if schema.get(choice):
-            return schema_example(schema[choice][0])
-    kind = schema.get("type")
-    if isinstance(kind, list):
-        kind = kind[0]
-    if kind == "object":
-        required = schema.get("required", [])
-        return {name: schema_example(schema.get("properties", {}).get(name, {})) for name in required}
-    if kind == "array":
-        return [schema_example(schema.get("items", {})) for _ in range(schema.get("minItems", 0))]
-    return {"integer": 1, "number": 1, "boolean": True, "null": None}.get(kind, "text")
 
 
 def reported_usage(sent, dialect):
@@ -263,7 +261,8 @@ def reported_usage(sent, dialect):
         except ValueError:
             continue
         carrier = record.get("message") or record.get("response") or record
-        usage = carrier.get("usage")
+        # Of audio and images the whole body is no object with usage.
+        usage = carrier.get("usage") if isinstance(carrier, dict) else None
         if usage:
             found = {**(found or {}), **usage}
     return found and {"raw": found, "tokens": _buckets(found, dialect)}

@@ -1,4 +1,4 @@
-"""What the two vendors refuse, for `upstream.py`.
+"""What OpenAI refuses, for `upstream.py`; what Anthropic refuses is in `upstream_checks_anthropic.py`.
 
 Each check raises `Refusal` with the status, type, param and code that the vendor would answer with; the server
 turns it into that vendor's error body. The rules are the documented ones, written apart from the gateway's own
@@ -14,19 +14,16 @@ OPENAI_FIELDS = frozenset(
     stop store stream stream_options temperature tool_choice tools top_logprobs top_p user verbosity
     web_search_options""".split()
 )
-ANTHROPIC_FIELDS = frozenset(
-    """cache_control container diagnostics inference_geo max_tokens mcp_servers messages metadata model output_config
-    service_tier speed stop_sequences stream system temperature thinking tool_choice tools top_k top_p
-    user_profile_id""".split()
+# What an assistant message of an answer may carry back; a field of another server, like its thoughts, is refused.
+MESSAGE_FIELDS = frozenset(
+    "annotations audio content function_call name prompt_cache_breakpoint refusal role tool_call_id tool_calls".split()
 )
-ANTHROPIC_VERSIONS = ("2023-06-01", "2026-10-21")
-# From this version on any sampling parameter is refused, whatever its value.
-ANTHROPIC_VERSION_WITHOUT_SAMPLING = "2026-10-21"
-THINKING_BUDGET_MIN = 1024
-CACHE_BREAKPOINTS_MAX = 4
-IMAGE_TYPES = ("image/jpeg", "image/png", "image/gif", "image/webp")
+TOOL_CALL_ID_CHARACTERS_MAX = 40
+IDENTIFIER_CHARACTERS_MAX = 64
+# Models that think refuse what would steer the words of their answer.
+REASONING_MODEL = re.compile(r"(o[134]|gpt-[5-9])[a-z0-9.-]*")
+STEERING = (("temperature", 1), ("top_p", 1), ("presence_penalty", 0), ("frequency_penalty", 0))
 FUNCTION_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
-TOOL_ID = re.compile(r"[A-Za-z0-9_-]+")
 
 
 class Refusal(Exception):
@@ -50,24 +47,9 @@ def openai_headers(headers, expected_key):
         raise Refusal(401, "Incorrect API key provided.", code="invalid_api_key")
 
 
-def anthropic_headers(headers, expected_key):
-    """The key in either of its two places, and a known API version."""
-    keys = []
-    if "x-api-key" in headers:
-        keys.append(headers["x-api-key"])
-    if "authorization" in headers:
-        scheme, _, token = headers["authorization"].partition(" ")
-        keys.append(token if scheme == "Bearer" else None)
-    if not keys:
-        raise Refusal(401, "x-api-key header is required", kind="authentication_error")
-    if any(key != expected_key for key in keys):
-        raise Refusal(401, "invalid x-api-key", kind="authentication_error")
-    version = headers.get("anthropic-version")
-    if version is None:
-        raise Refusal(400, "anthropic-version: header is required")
-    if version not in ANTHROPIC_VERSIONS:
-        raise Refusal(400, f'anthropic-version: "{version}" is not a valid version')
-    return version
+def reasons(model):
+    """Whether the model thinks before it answers."""
+    return bool(REASONING_MODEL.fullmatch(model))
 
 
 def json_content_type(headers):
@@ -84,12 +66,6 @@ def openai_model(model, lenient):
         raise Refusal(404, message, code="model_not_found")
 
 
-def anthropic_model(model):
-    """As `openai_model`, in Anthropic's words."""
-    if not re.fullmatch(r"claude-[a-z0-9.-]+", model):
-        raise Refusal(404, f"model: {model}", kind="not_found_error")
-
-
 def openai_chat(body, lenient):
     """One chat completion request. `lenient` is a compatible server: it ignores the fields it does not know."""
     if not lenient:
@@ -100,20 +76,25 @@ def openai_chat(body, lenient):
         raise Refusal(400, "you must provide a model parameter")
     openai_model(body["model"], lenient)
     _openai_scalars(body)
+    if not lenient:
+        openai_sampling(body, body["model"])
+        openai_text_fields(body)
+        _openai_reasoning(body)
     messages = body.get("messages")
     if not isinstance(messages, list) or not messages:
         raise Refusal(
             400, "Missing required parameter: 'messages'.", param="messages", code="missing_required_parameter"
         )
     for index, message in enumerate(messages):
-        _openai_message(message, f"messages.[{index}]")
-    _openai_tool_turns(messages)
-    _openai_tools(body)
-    _openai_response_format(body.get("response_format"))
+        _openai_message(message, f"messages.[{index}]", lenient)
+    if not lenient or "quirk:" not in str(messages):
+        _openai_tool_turns(messages, lenient)
+    _openai_tools(body, lenient)
+    _openai_response_format(body.get("response_format"), lenient)
 
 
-def _openai_scalars(body):
-    """Types and ranges of the plain parameters, and which of them need another."""
+def openai_sampling(body, model):
+    """Ranges, and what a model that thinks refuses."""
     for name, low, high in (
         ("temperature", 0, 2),
         ("top_p", 0, 1),
@@ -121,11 +102,65 @@ def _openai_scalars(body):
         ("frequency_penalty", -2, 2),
     ):
         value = body.get(name)
-        if value is not None and not (_is_number(value) and low <= value <= high):
+        if value is not None and not (is_number(value) and low <= value <= high):
             raise Refusal(400, f"Invalid '{name}'.", param=name, code="invalid_type")
+    if reasons(model):
+        for name, default in STEERING:
+            if body.get(name) not in (None, default):
+                message = f"Unsupported value: '{name}' does not support {body[name]} with this model."
+                raise Refusal(400, message, param=name, code="unsupported_value")
+
+
+def openai_text_fields(body):
+    """Identifiers have a greatest length, and metadata is for what is stored."""
+    for name in ("user", "safety_identifier", "prompt_cache_key"):
+        value = body.get(name)
+        if value is not None and not (isinstance(value, str) and len(value) <= IDENTIFIER_CHARACTERS_MAX):
+            message = f"Invalid '{name}': string too long. Expected a string with maximum length 64."
+            raise Refusal(400, message, param=name, code="string_above_max_length")
+
+
+def openai_strict_schema(schema, what, param):
+    """With `strict`, every object names all its properties as required and allows no others."""
+    if isinstance(schema, list):
+        for part in schema:
+            openai_strict_schema(part, what, param)
+    if not isinstance(schema, dict):
+        return
+    if schema.get("type") == "object" or "properties" in schema:
+        if schema.get("additionalProperties") is not False:
+            text = "'additionalProperties' is required to be supplied and to be false."
+            raise Refusal(400, f"Invalid schema for {what}: {text}", param=param, code="invalid_json_schema")
+        if set(schema.get("required", [])) != set(schema.get("properties", {})):
+            text = "'required' is required to be supplied and to be an array including every key in properties."
+            raise Refusal(400, f"Invalid schema for {what}: {text}", param=param, code="invalid_json_schema")
+    for part in schema.values():
+        openai_strict_schema(part, what, param)
+
+
+def _openai_reasoning(body):
+    """The knobs of models that think, and those that they refuse."""
+    model = body["model"]
+    thinking = reasons(model)
+    refused = ("max_tokens", "stop", "logprobs", "top_logprobs", "logit_bias") if thinking else ("reasoning_effort",)
+    for name in refused:
+        if body.get(name) not in (None, False):
+            instead = " Use 'max_completion_tokens' instead." if name == "max_tokens" else ""
+            message = f"Unsupported parameter: '{name}' is not supported with this model.{instead}"
+            raise Refusal(400, message, param=name, code="unsupported_parameter")
+    if body.get("verbosity") not in (None, "medium") and not thinking:
+        message = f"Unsupported value: 'verbosity' does not support '{body['verbosity']}' with this model."
+        raise Refusal(400, message, param="verbosity", code="unsupported_value")
+    effort = body.get("reasoning_effort")
+    if effort is not None and effort not in ("none", "minimal", "low", "medium", "high", "xhigh", "max"):
+        raise Refusal(400, f"Invalid value: '{effort}'.", param="reasoning_effort", code="invalid_value")
+
+
+def _openai_scalars(body):
+    """Types of the plain parameters, and which of them need another."""
     for name in ("max_tokens", "max_completion_tokens", "n"):
         value = body.get(name)
-        if value is not None and not (_is_integer(value) and value >= 1):
+        if value is not None and not (is_integer(value) and value >= 1):
             raise Refusal(400, f"Invalid '{name}': expected a value >= 1.", param=name, code="integer_below_min_value")
     if body.get("max_tokens") is not None and body.get("max_completion_tokens") is not None:
         message = "Setting 'max_tokens' and 'max_completion_tokens' at the same time is not supported."
@@ -148,10 +183,14 @@ def _openai_scalars(body):
         raise Refusal(400, "Invalid 'stop': array too long.", param="stop", code="array_above_max_length")
 
 
-def _openai_message(message, where):
+def _openai_message(message, where, lenient):
     """Role, content and, for its role, the fields that go with it."""
     if not isinstance(message, dict):
         raise Refusal(400, f"Invalid type for '{where}'.", param=where, code="invalid_type")
+    unknown = set(message) - MESSAGE_FIELDS
+    if unknown and not lenient:
+        param = f"{where}.{sorted(unknown)[0]}"
+        raise Refusal(400, f"Unrecognized request argument supplied: {param}", param=param)
     role = message.get("role")
     if role not in ("developer", "system", "user", "assistant", "tool", "function"):
         raise Refusal(400, f"Invalid value: '{role}'.", param=f"{where}.role", code="invalid_value")
@@ -170,12 +209,23 @@ def _openai_message(message, where):
             if kind not in allowed or not isinstance(part.get(kind), (dict, str)):
                 param = f"{where}.content.[{index}]"
                 raise Refusal(400, f"Invalid content part in '{param}'.", param=param, code="invalid_value")
+            if kind == "image_url":
+                _openai_image(part["image_url"], f"{where}.content.[{index}].image_url")
     elif not isinstance(content, str):
         param = f"{where}.content"
         raise Refusal(400, f"Invalid value for 'content': expected a string, got {content!r}.", param=param)
 
 
-def _openai_tool_turns(messages):
+def _openai_image(image, where):
+    """An object with an address of the web, or the picture itself as a data address."""
+    url = image.get("url") if isinstance(image, dict) else None
+    data = isinstance(url, str) and re.fullmatch(r"data:image/[a-z]+;base64,[A-Za-z0-9+/]+=*", url)
+    if not data and not (isinstance(url, str) and url.startswith(("http://", "https://"))):
+        message = "Invalid 'image_url': expected a base64-encoded data URL with an image MIME type, or a web address."
+        raise Refusal(400, message, param=f"{where}.url", code="invalid_image_url")
+
+
+def _openai_tool_turns(messages, lenient):
     """Every tool call is answered by the tool messages right after it, and none answers nothing."""
     waiting = []
     for index, message in enumerate(messages):
@@ -190,13 +240,17 @@ def _openai_tool_turns(messages):
         for call in message.get("tool_calls") or []:
             if call.get("type") == "function" and not isinstance(call["function"].get("arguments"), str):
                 raise Refusal(400, "Invalid type for 'arguments': expected a string.", param=f"messages.[{index}]")
-            waiting.append(call.get("id"))
+            if not lenient and len(call.get("id") or "") > TOOL_CALL_ID_CHARACTERS_MAX:
+                message = "Invalid 'id' of a tool call: string too long. Expected a string with maximum length 40."
+                param = f"messages[{index}].tool_calls[0].id"
+                raise Refusal(400, message, param=param, code="string_above_max_length")
+            waiting.append(str(call.get("id")))
     if waiting:
         text = "An assistant message with 'tool_calls' must be followed by tool messages responding to each"
         raise Refusal(400, f"{text} 'tool_call_id'. Missing: {', '.join(waiting)}", param="messages")
 
 
-def _openai_tools(body):
+def _openai_tools(body, lenient):
     """Function tools with valid names; choices only where there are tools."""
     tools = body.get("tools")
     if tools is None:
@@ -218,9 +272,20 @@ def _openai_tools(body):
         if not isinstance(function.get("parameters", {}), dict):
             param = f"tools[{index}].function.parameters"
             raise Refusal(400, f"Invalid '{param}'.", param=param, code="invalid_function_parameters")
+        if function.get("strict") is True and not lenient:
+            param = f"tools[{index}].function.parameters"
+            openai_strict_schema(function.get("parameters", {}), f"function '{function['name']}'", param)
+    choice = body.get("tool_choice")
+    if isinstance(choice, dict) and choice.get("type") == "function":
+        named = (choice.get("function") or {}).get("name")
+        if named not in [tool["function"]["name"] for tool in tools if tool["type"] == "function"]:
+            message = "Tool choice 'function' not found in 'tools' parameter."
+            raise Refusal(400, message, param="tool_choice")
+    elif isinstance(choice, str) and choice not in ("auto", "none", "required"):
+        raise Refusal(400, f"Invalid value: '{choice}'.", param="tool_choice", code="invalid_value")
 
 
-def _openai_response_format(response_format):
+def _openai_response_format(response_format, lenient):
     """A JSON schema needs its name and its schema."""
     if response_format is None:
         return
@@ -233,172 +298,15 @@ def _openai_response_format(response_format):
             if not isinstance(schema.get(name), wanted):
                 param = f"response_format.json_schema.{name}"
                 raise Refusal(400, f"Missing required parameter: '{param}'.", param=param)
+        if schema.get("strict") is True and not lenient:
+            openai_strict_schema(schema["schema"], f"response_format '{schema['name']}'", "response_format")
 
 
-def anthropic_messages(body, version, counting):
-    """One messages request, or the same without `max_tokens` for a token count."""
-    for name in body:
-        if name not in ANTHROPIC_FIELDS:
-            raise Refusal(400, f"{name}: Extra inputs are not permitted")
-    if not isinstance(body.get("model"), str) or not body["model"]:
-        raise Refusal(400, "model: Field required")
-    anthropic_model(body["model"])
-    limit = body.get("max_tokens")
-    if limit is None and not counting:
-        raise Refusal(400, "max_tokens: Field required")
-    if limit is not None and not (_is_integer(limit) and limit >= 0):
-        raise Refusal(400, "max_tokens: Input should be greater than or equal to 0")
-    messages = body.get("messages")
-    if not isinstance(messages, list) or not messages:
-        raise Refusal(400, "messages: at least one message is required")
-    if body.get("stream") is not None and not isinstance(body["stream"], bool):
-        raise Refusal(400, "stream: Input should be a valid boolean")
-    _anthropic_sampling(body, version)
-    _anthropic_thinking(body)
-    for index, message in enumerate(messages):
-        if message.get("role") not in ("user", "assistant", "system"):
-            raise Refusal(400, f"messages.{index}.role: Input should be 'user' or 'assistant'")
-        _anthropic_content(message.get("content"), message["role"], version, f"messages.{index}.content")
-    if messages[0]["role"] != "user":
-        raise Refusal(400, 'messages: first message must use the "user" role')
-    system = body.get("system")
-    if system is not None and not isinstance(system, str):
-        _anthropic_content(system, "system", version, "system")
-    _anthropic_tool_turns(messages)
-    _anthropic_tools(body)
-    if _count_cache_controls(body) > CACHE_BREAKPOINTS_MAX:
-        message = f"A maximum of {CACHE_BREAKPOINTS_MAX} blocks with cache_control may be provided."
-        raise Refusal(400, message)
-
-
-def _anthropic_sampling(body, version):
-    """Refused altogether by the newer version, range-checked by the older."""
-    for name, high in (("temperature", 1), ("top_p", 1), ("top_k", None)):
-        if name not in body:
-            continue
-        if version == ANTHROPIC_VERSION_WITHOUT_SAMPLING:
-            raise Refusal(400, f"{name}: Extra inputs are not permitted in version {version}")
-        value = body[name]
-        if not _is_number(value) or value < 0 or (high is not None and value > high):
-            raise Refusal(400, f"{name}: Input should be between 0 and {high}")
-
-
-def _anthropic_thinking(body):
-    """A thinking budget has a least size, lies under `max_tokens`, and forbids what would steer the answer."""
-    thinking = body.get("thinking")
-    if thinking is None or thinking.get("type") in ("disabled", "adaptive", "between_tools"):
-        return
-    if thinking.get("type") != "enabled":
-        raise Refusal(400, "thinking.type: Input tag does not match any of the expected tags")
-    budget = thinking.get("budget_tokens")
-    if not _is_integer(budget) or budget < THINKING_BUDGET_MIN:
-        raise Refusal(400, f"thinking.enabled.budget_tokens: Input should be at least {THINKING_BUDGET_MIN}")
-    if body.get("max_tokens") is not None and budget >= body["max_tokens"]:
-        raise Refusal(400, "`max_tokens` must be greater than `thinking.budget_tokens`.")
-    if body.get("temperature", 1) != 1:
-        raise Refusal(400, "`temperature` may only be set to 1 when thinking is enabled.")
-    if (body.get("tool_choice") or {}).get("type") in ("any", "tool"):
-        raise Refusal(400, "Thinking may not be enabled when tool_choice forces tool use.")
-
-
-def _anthropic_content(content, role, version, where):
-    """Blocks of known types with what they need; no empty text."""
-    if isinstance(content, str):
-        if not content.strip():
-            raise Refusal(400, f"{where}: text content must be non-empty")
-        return
-    if not isinstance(content, list) or not content:
-        raise Refusal(400, f"{where}: Input should be a valid list")
-    for index, block in enumerate(content):
-        here = f"{where}.{index}"
-        kind = block.get("type") if isinstance(block, dict) else None
-        if kind == "text":
-            if not isinstance(block.get("text"), str) or not block["text"].strip():
-                raise Refusal(400, f"{here}.text: text content blocks must contain non-whitespace text")
-        elif kind == "image":
-            _anthropic_image(block.get("source") or {}, here)
-        elif kind == "document":
-            if role == "assistant" and version == ANTHROPIC_VERSION_WITHOUT_SAMPLING:
-                raise Refusal(400, f"{here}: document blocks are not permitted in assistant messages")
-        elif kind == "tool_use":
-            if not isinstance(block.get("input"), dict) or not TOOL_ID.fullmatch(block.get("id") or ""):
-                raise Refusal(400, f"{here}.tool_use: Input should be a valid dictionary with a valid id")
-        elif kind == "tool_result":
-            if not TOOL_ID.fullmatch(block.get("tool_use_id") or ""):
-                raise Refusal(400, f"{here}.tool_result.tool_use_id: Field required")
-        elif kind == "thinking":
-            if not isinstance(block.get("thinking"), str) or not block.get("signature"):
-                raise Refusal(400, f"{here}: Invalid `signature` in `thinking` block")
-        elif kind == "redacted_thinking":
-            if not isinstance(block.get("data"), str):
-                raise Refusal(400, f"{here}.redacted_thinking.data: Field required")
-        else:
-            raise Refusal(400, f"{here}: Input tag '{kind}' does not match any of the expected tags")
-
-
-def _anthropic_image(source, where):
-    """The three kinds of source, each with its field."""
-    kind = source.get("type")
-    if kind == "base64":
-        if source.get("media_type") not in IMAGE_TYPES or not isinstance(source.get("data"), str):
-            raise Refusal(400, f"{where}.image.source.base64.media_type: Input should be one of {IMAGE_TYPES}")
-    elif not isinstance(source.get({"url": "url", "file": "file_id"}.get(kind)), str):
-        raise Refusal(400, f"{where}.image.source: Input tag '{kind}' does not match any of the expected tags")
-
-
-def _anthropic_tool_turns(messages):
-    """All results of a turn sit in the very next user message, before any other block, and answer its calls."""
-    waiting = []
-    for index, message in enumerate(messages):
-        blocks = message["content"] if isinstance(message["content"], list) else []
-        results = [block["tool_use_id"] for block in blocks if block["type"] == "tool_result"]
-        leading = [block["type"] == "tool_result" for block in blocks]
-        if set(results) != set(waiting):
-            if waiting:
-                missing = ", ".join(identity for identity in waiting if identity not in results)
-                text = "`tool_use` ids were found without `tool_result` blocks immediately after"
-                raise Refusal(400, f"messages.{index - 1}: {text}: {missing}")
-            text = "unexpected `tool_use_id` found in `tool_result` blocks"
-            raise Refusal(400, f"messages.{index}: {text}: {', '.join(results)}")
-        if leading != sorted(leading, reverse=True):
-            raise Refusal(400, f"messages.{index}: `tool_result` blocks must come before other content")
-        waiting = [block["id"] for block in blocks if block["type"] == "tool_use"]
-    if waiting:
-        raise Refusal(400, "messages: final assistant content cannot end with `tool_use`")
-
-
-def _anthropic_tools(body):
-    """Names and schemas of the client's tools, and a choice among the four kinds."""
-    for index, tool in enumerate(body.get("tools") or []):
-        if tool.get("type", "custom") != "custom":
-            continue
-        if not isinstance(tool.get("name"), str) or not tool["name"]:
-            raise Refusal(400, f"tools.{index}.custom.name: Field required")
-        if (tool.get("input_schema") or {}).get("type") != "object":
-            raise Refusal(400, f"tools.{index}.custom.input_schema.type: Field required")
-    choice = body.get("tool_choice")
-    if choice is not None:
-        if not body.get("tools"):
-            raise Refusal(400, "tool_choice may only be specified while providing tools")
-        if choice.get("type") not in ("auto", "any", "tool", "none"):
-            raise Refusal(400, "tool_choice: Input tag does not match any of the expected tags")
-        if choice["type"] == "none" and "disable_parallel_tool_use" in choice:
-            raise Refusal(400, "tool_choice.none.disable_parallel_tool_use: Extra inputs are not permitted")
-
-
-def _count_cache_controls(value):
-    """How many cache breakpoints the request sets, wherever they are."""
-    if isinstance(value, dict):
-        own = 1 if value.get("cache_control") is not None else 0
-        return own + sum(_count_cache_controls(child) for child in value.values())
-    if isinstance(value, list):
-        return sum(_count_cache_controls(child) for child in value)
-    return 0
-
-
-def _is_integer(value):
+def is_integer(value):
+    """JSON's true is no number."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _is_number(value):
+def is_number(value):
+    """Whole or not."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)

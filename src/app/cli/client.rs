@@ -10,6 +10,8 @@ use crate::domain::Secret;
 
 /// Nothing that commands ask for takes longer.
 const ANSWER_TIME_MAX: Duration = Duration::from_mins(1);
+/// Calls of models wait for as long as their providers let them, and a few follow one another.
+const WORK_TIME_MAX: Duration = Duration::from_hours(1);
 /// Pages of a list: more items than are ever kept.
 const PAGES_MAX: usize = 10_000;
 
@@ -74,6 +76,18 @@ impl Client {
         self.call(Method::DELETE, path, None).await.map(drop)
     }
 
+    /// Takes something away, and tells what the server says of it.
+    pub(super) async fn delete_answered(&self, path: &str) -> anyhow::Result<Value> {
+        self.call(Method::DELETE, path, None).await
+    }
+
+    /// Sends JSON lines whose work may take long.
+    pub(super) async fn post_lines(&self, path: &str, lines: String) -> anyhow::Result<Value> {
+        let request = self.request(Method::POST, path).timeout(WORK_TIME_MAX);
+        let request = request.header("content-type", "application/x-ndjson").body(lines);
+        self.read(path, self.answered(request).await?)
+    }
+
     /// All items of a list, page by page.
     pub(super) async fn list(&self, path: &str) -> anyhow::Result<Vec<Value>> {
         let mut items = Vec::new();
@@ -100,7 +114,10 @@ impl Client {
     }
 
     async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
-        let (status, body) = self.send(method, path, body).await?;
+        self.read(path, self.send(method, path, body).await?)
+    }
+
+    fn read(&self, path: &str, (status, body): (u16, String)) -> anyhow::Result<Value> {
         if !(200..300).contains(&status) {
             return Err(self.refused(status, &body));
         }
@@ -111,6 +128,18 @@ impl Client {
     }
 
     async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<(u16, String)> {
+        let mut request = self.request(method, path);
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        self.answered(request).await
+    }
+
+    fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        self.http.request(method, format!("{}{path}", self.base)).bearer_auth(self.token.expose())
+    }
+
+    async fn answered(&self, request: reqwest::RequestBuilder) -> anyhow::Result<(u16, String)> {
         let unreachable = |error: reqwest::Error| {
             // The innermost cause says it best: connection refused, no such host.
             let error = error.without_url();
@@ -118,10 +147,6 @@ impl Client {
             let cause = causes.last().map(ToString::to_string).unwrap_or_default();
             anyhow!("no server answers at {}: {cause}", self.base)
         };
-        let mut request = self.http.request(method, format!("{}{path}", self.base)).bearer_auth(self.token.expose());
-        if let Some(body) = body {
-            request = request.json(body);
-        }
         let response = request.send().await.map_err(unreachable)?;
         let status = response.status().as_u16();
         Ok((status, response.text().await.map_err(unreachable)?))

@@ -87,13 +87,13 @@ pub(super) struct CreateArguments {
     /// A tag that every call of it carries (can be repeated)
     #[arg(long = "tag", value_name = "NAME=VALUE", value_parser = tag_of)]
     tags: Vec<(String, String)>,
-    /// Calls in a minute
+    /// Calls in a minute, before the settings' own limit
     #[arg(long, value_name = "NUMBER")]
     requests_per_minute: Option<u64>,
-    /// Tokens in a minute
+    /// Tokens in a minute, estimated on arrival and set right by usage
     #[arg(long, value_name = "NUMBER")]
     tokens_per_minute: Option<u64>,
-    /// Calls at once
+    /// Calls that may run at once
     #[arg(long, value_name = "NUMBER")]
     concurrent_requests: Option<u64>,
 }

@@ -6,6 +6,7 @@
 
 mod admin;
 mod budget;
+mod cache;
 mod check_config;
 mod client;
 mod completions;
@@ -111,6 +112,9 @@ enum Command {
     /// Limit what may be spent
     #[command(subcommand)]
     Budget(budget::BudgetCommand),
+    /// Answers that are kept: figures, taking some out, calls that fill it
+    #[command(subcommand)]
+    Cache(cache::CacheCommand),
     /// Admins: the first one, forgotten passwords, tokens for scripts
     #[command(subcommand)]
     Admin(admin::AdminCommand),
@@ -135,14 +139,16 @@ pub fn main() -> ExitCode {
     };
     // Another provider was installed by whoever uses this as a library, and serves as well.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    match run(arguments) {
+    let code = match run(arguments) {
         Ok(code) => code,
         Err(error) => {
             terminal::tell(&format!("tollgate: {}", told(&error)));
             let is_usage = error.is::<Usage>() || error.is::<Problems>();
             if is_usage { ExitCode::from(WRONG_USAGE) } else { ExitCode::FAILURE }
         }
-    }
+    };
+    logs::flush();
+    code
 }
 
 /// An error for people, with every problem of the settings on a line of its own.
@@ -170,6 +176,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Some(Command::Verify) => verify::run(&shared),
         Some(Command::Key(command)) => block_on(key::run(&shared, command)),
         Some(Command::Budget(command)) => block_on(budget::run(&shared, command)),
+        Some(Command::Cache(command)) => block_on(cache::run(&shared, command)),
         Some(Command::Admin(command)) => block_on(admin::run(&shared, command)),
         Some(Command::Completions(arguments)) => {
             terminal::print(&completions::script(&arguments, Arguments::command()));

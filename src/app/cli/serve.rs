@@ -54,7 +54,7 @@ pub(super) fn run(shared: &Shared, arguments: &ServeArguments) -> anyhow::Result
     match ended {
         Ended::InOrder => Ok(ExitCode::SUCCESS),
         // Threads that still work would hold an ordinary return up.
-        Ended::AtOnce => std::process::exit(1),
+        Ended::AtOnce => terminal::end_failed(),
     }
 }
 

@@ -2,13 +2,17 @@
 
 use std::io::{IsTerminal as _, Write as _};
 
+/// Characters of a bar: with its words it fits the narrowest terminal.
+const BAR_CHARS: usize = 30;
+
 /// Prints a result. Where nobody reads any more, there is nobody to tell.
 pub(super) fn print(text: &str) {
     let _ = writeln!(std::io::stdout().lock(), "{}", text.trim_end_matches('\n'));
 }
 
-/// Tells something that is no result.
+/// Tells something that is no result, after what the log has said before.
 pub(super) fn tell(text: &str) {
+    crate::telemetry::logs::flush();
     let _ = writeln!(std::io::stderr().lock(), "{}", text.trim_end_matches('\n'));
 }
 
@@ -19,9 +23,49 @@ pub(super) fn tell_progress(text: &str) {
     }
 }
 
+/// How far long work has come: a bar where somebody watches, a line now and then elsewhere.
+pub(super) struct Progress {
+    what: &'static str,
+    done: usize,
+    all: usize,
+    told_percent: usize,
+}
+
+impl Progress {
+    /// Begins; `what` is done piece by piece, such as `requests`.
+    pub(super) fn new(what: &'static str, all: usize) -> Self {
+        Self { what, done: 0, all, told_percent: 0 }
+    }
+
+    /// So many more are done.
+    pub(super) fn advance(&mut self, more: usize) {
+        self.done = (self.done + more).min(self.all);
+        let percent = (self.done * 100).checked_div(self.all).unwrap_or(100);
+        if is_watched() {
+            let end = if self.done == self.all { "\n" } else { "" };
+            let _ = write!(std::io::stderr().lock(), "\r{}{end}", self.bar(percent));
+        } else if percent >= self.told_percent + 10 || self.done == self.all {
+            self.told_percent = percent;
+            tell(&format!("{} of {} {}", self.done, self.all, self.what));
+        }
+    }
+
+    fn bar(&self, percent: usize) -> String {
+        let filled = percent * BAR_CHARS / 100;
+        let (done, left) = ("█".repeat(filled), "░".repeat(BAR_CHARS - filled));
+        format!("{done}{left} {} of {} {}", self.done, self.all, self.what)
+    }
+}
+
 /// Whether somebody watches what is told.
 pub(super) fn is_watched() -> bool {
     std::io::stderr().is_terminal()
+}
+
+/// Ends the process at once as failed, with its log written.
+pub(super) fn end_failed() -> ! {
+    crate::telemetry::logs::flush();
+    std::process::exit(1)
 }
 
 /// Prints rows under headings, each column as wide as its widest cell.
@@ -47,6 +91,15 @@ fn table(headings: &[&str], rows: &[Vec<String>]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_bar_is_as_full_as_the_work_is_done() {
+        let mut progress = Progress { what: "requests", done: 0, all: 4, told_percent: 0 };
+        progress.advance(1);
+        assert_eq!(progress.bar(25), format!("{}{} 1 of 4 requests", "█".repeat(7), "░".repeat(23)));
+        progress.advance(9);
+        assert_eq!(progress.bar(100), format!("{} 4 of 4 requests", "█".repeat(30)));
+    }
 
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {

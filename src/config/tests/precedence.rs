@@ -206,7 +206,7 @@ fn what_does_nothing_yet_is_told_of_where_it_is_set_and_only_there() {
         warnings(&config),
         [
             "redis_url: not used by this version yet",
-            "cache: not used by this version yet",
+            "cache.semantic: not used by this version yet",
             "workers: not used by this version yet"
         ]
     );

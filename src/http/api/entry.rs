@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::content::ContentJson;
 use crate::domain::{Billed, CostBasis, Deployment, EntryStatus, Picodollars, TokenUsage};
 use crate::ledger::{Attempt, Entry};
 use crate::reports::csv::Rows;
@@ -132,6 +133,8 @@ pub(super) struct EntryDetail {
     #[serde(flatten)]
     entry: EntryJson,
     attempts: Vec<AttemptJson>,
+    /// What is kept of it; null for everybody but admins.
+    content: Option<ContentJson>,
 }
 
 #[derive(Debug, Serialize)]
@@ -184,9 +187,9 @@ struct LineJson {
 
 impl EntryDetail {
     /// The whole entry; `router` knows today's prices.
-    pub(super) fn new(entry: &Entry, router: &Router) -> Self {
+    pub(super) fn new(entry: &Entry, router: &Router, content: Option<ContentJson>) -> Self {
         let attempts = entry.attempts.iter().map(|attempt| AttemptJson::new(attempt, entry, router)).collect();
-        Self { entry: EntryJson::new(entry), attempts }
+        Self { entry: EntryJson::new(entry), attempts, content }
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use actix_web::dev::Payload;
 use actix_web::http::header;
 use actix_web::{FromRequest, HttpRequest};
+use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::future::LocalBoxFuture;
 use jiff::Timestamp;
@@ -20,6 +21,8 @@ use crate::ledger::TimeRange;
 
 /// More than any body of the management API has.
 const BODY_BYTES_MAX: usize = 256 << 10;
+/// A body of many requests, one a line; more than the prompts of an ordinary program.
+const LINES_BYTES_MAX: usize = 8 << 20;
 /// A body that takes longer holds a connection for nothing.
 const BODY_TIME_MAX: Duration = Duration::from_secs(30);
 /// Longer than any name, cursor or text to search for.
@@ -153,12 +156,7 @@ impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
                 let detail = "the body has to be JSON: send the header content-type: application/json";
                 return Err(Problem::new(Code::UnsupportedMediaType, detail));
             }
-            let body = tokio::time::timeout(BODY_TIME_MAX, read(&mut payload)).await.map_err(|_| {
-                Problem::new(
-                    Code::BodyTimeout,
-                    "the body took longer than 30 seconds to arrive: try again over a faster line",
-                )
-            })??;
+            let body = read_in_time(&mut payload, BODY_BYTES_MAX).await?;
             serde_json::from_slice(&body).map(Self).map_err(|error| refused(&error))
         })
     }
@@ -169,12 +167,32 @@ fn is_json(request: &HttpRequest) -> bool {
     value.split(';').next().is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
 }
 
-async fn read(payload: &mut Payload) -> Result<Vec<u8>, Problem> {
+/// A body of lines, whatever it was declared to be.
+pub(super) struct Lines(pub(super) Bytes);
+
+impl FromRequest for Lines {
+    type Error = Problem;
+    type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
+
+    fn from_request(_: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let mut payload = payload.take();
+        Box::pin(async move { Ok(Self(read_in_time(&mut payload, LINES_BYTES_MAX).await?.into())) })
+    }
+}
+
+async fn read_in_time(payload: &mut Payload, bytes_max: usize) -> Result<Vec<u8>, Problem> {
+    let read = tokio::time::timeout(BODY_TIME_MAX, read(payload, bytes_max));
+    read.await.map_err(|_| {
+        Problem::new(Code::BodyTimeout, "the body took longer than 30 seconds to arrive: try again over a faster line")
+    })?
+}
+
+async fn read(payload: &mut Payload, bytes_max: usize) -> Result<Vec<u8>, Problem> {
     let mut body = Vec::new();
     while let Some(chunk) = payload.next().await {
         let chunk = chunk.map_err(|error| Problem::new(Code::InvalidJson, format!("the body broke off: {error}")))?;
-        if body.len() + chunk.len() > BODY_BYTES_MAX {
-            let detail = format!("the body is larger than the {BODY_BYTES_MAX} bytes that are taken here: shorten it");
+        if body.len() + chunk.len() > bytes_max {
+            let detail = format!("the body is larger than the {bytes_max} bytes that are taken here: shorten it");
             return Err(Problem::new(Code::BodyTooLarge, detail));
         }
         body.extend_from_slice(&chunk);

@@ -7,8 +7,9 @@ use serde::Serialize;
 
 use super::blocking;
 use super::budgets::standings;
+use super::cache::CacheJson;
 use super::input::Params;
-use super::status::{CacheJson, QueueJson};
+use super::status::QueueJson;
 use crate::domain::{Picodollars, Window};
 use crate::http::problem::Problem;
 use crate::http::state::State;
@@ -99,7 +100,7 @@ pub(super) async fn show(state: web::Data<State>, request: HttpRequest) -> Resul
         latency_ms: latency.into(),
         time_to_first_token_ms: first_token.into(),
         cost_usd,
-        cache: CacheJson::default(),
+        cache: CacheJson::of(&state.cache),
         queue: QueueJson::of(&state),
     }))
 }

@@ -6,6 +6,8 @@
 
 mod admin;
 mod budgets;
+mod cache;
+mod content;
 mod costs;
 mod entry;
 mod input;
@@ -17,6 +19,7 @@ mod routes;
 mod status;
 #[cfg(test)]
 mod tests;
+mod warm;
 
 use std::future::ready;
 
@@ -75,6 +78,8 @@ pub struct RouteSpec {
     pub parameters: &'static [&'static str],
     /// The schema of the body that it takes.
     pub body: Option<&'static str>,
+    /// The media type of the body.
+    pub body_media: &'static str,
     /// The status of its good answer.
     pub status: u16,
     /// What the good answer is.

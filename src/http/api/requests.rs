@@ -66,12 +66,19 @@ pub(super) async fn show(
     let missing =
         || Problem::new(Code::NotFound, "there is no such request: GET /api/requests lists those that there are");
     let id: RequestId = id.parse().map_err(|_| missing())?;
-    let ledger = Arc::clone(&state.ledger);
-    let entry = blocking(move || ledger.entry(id)).await?;
+    let (ledger, content) = (Arc::clone(&state.ledger), Arc::clone(&state.gateway.parts().content));
+    let is_admin = caller.restricted_to().is_none();
+    let (entry, kept) = blocking(move || {
+        let entry = ledger.entry(id)?;
+        // A file of contents that can't be read hides no entry.
+        let kept = if is_admin { content.find(id).inspect_err(|error| tracing::warn!("{error}")).ok() } else { None };
+        Ok::<_, crate::ledger::LedgerError>((entry, kept.flatten()))
+    })
+    .await?;
     // Another's is as good as none: its very being is not told.
     let is_shown = |entry: &crate::ledger::Entry| caller.restricted_to().is_none_or(|own| entry.facts.key == own.id);
     let entry = entry.filter(is_shown).ok_or_else(missing)?;
-    Ok(HttpResponse::Ok().json(EntryDetail::new(&entry, &state.gateway.router())))
+    Ok(HttpResponse::Ok().json(EntryDetail::new(&entry, &state.gateway.router(), kept.map(Into::into))))
 }
 
 /// The entries that a query chooses.

@@ -4,7 +4,7 @@ use actix_web::web::route;
 
 use super::Answer::{Json, Nothing, Text};
 use super::Verb::{Delete, Get, Post, Put};
-use super::{RouteSpec, admin, budgets, costs, keys, metrics, providers, requests, status};
+use super::{RouteSpec, admin, budgets, cache, content, costs, keys, metrics, providers, requests, status, warm};
 use crate::http::guard::Access;
 use crate::http::{health, openapi};
 
@@ -16,6 +16,7 @@ const READ: RouteSpec = RouteSpec {
     summary: "",
     parameters: &[],
     body: None,
+    body_media: "application/json",
     status: 200,
     answer: Nothing,
     handler: route,
@@ -89,9 +90,18 @@ pub const ROUTES: &[RouteSpec] = &[
     RouteSpec {
         path: "/api/requests/{id}",
         access: Access::OwnOrAdmin,
-        summary: "Shows one call with all its attempts. A virtual key sees its own.",
+        summary: "Shows one call with all its attempts, to admins with what is kept of it. A virtual key sees its own.",
         answer: Json("RequestDetail"),
         handler: || route().to(requests::show),
+        ..READ
+    },
+    RouteSpec {
+        verb: Delete,
+        path: "/api/content",
+        summary: "Deletes what is kept of the calls of a key, a session or a user; their entries stay.",
+        parameters: content::PARAMETERS,
+        answer: Json("Deleted"),
+        handler: || route().to(content::delete),
         ..READ
     },
     RouteSpec {
@@ -175,6 +185,34 @@ pub const ROUTES: &[RouteSpec] = &[
         summary: "Removes a budget.",
         status: 204,
         handler: || route().to(budgets::remove),
+        ..READ
+    },
+    RouteSpec {
+        path: "/api/cache",
+        summary: "Shows what the response cache holds and has done, and its entries page by page.",
+        parameters: cache::PARAMETERS,
+        answer: Json("CacheList"),
+        handler: || route().to(cache::list),
+        ..READ
+    },
+    RouteSpec {
+        verb: Delete,
+        path: "/api/cache",
+        summary: "Takes the entries that fit a pattern out of the response cache; * is all of them.",
+        parameters: cache::PATTERN_ONLY,
+        answer: Json("CacheRemoved"),
+        handler: || route().to(cache::invalidate),
+        ..READ
+    },
+    RouteSpec {
+        verb: Post,
+        path: "/api/cache/warm",
+        summary: "Makes calls, one a line, whose answers are then in the response cache; they cost what calls cost.",
+        parameters: warm::PARAMETERS,
+        body: Some("WarmLines"),
+        body_media: warm::JSON_LINES,
+        answer: Json("Warmed"),
+        handler: || route().to(warm::warm),
         ..READ
     },
     RouteSpec {

@@ -4,6 +4,8 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
 
 use super::budgets::{percent_used, standings};
+use super::cache::CacheJson;
+use super::content::ContentStateJson;
 use super::input::Params;
 use crate::budget::Standing;
 use crate::domain::{Picodollars, Window};
@@ -20,26 +22,7 @@ struct StatusJson {
     budget: BudgetsJson,
     queue: QueueJson,
     providers: Vec<ProviderJson>,
-}
-
-/// The response cache; this version has none, and says so.
-#[derive(Debug, Default, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct CacheJson {
-    enabled: bool,
-    size: u64,
-    bytes: u64,
-    metrics: CacheMetricsJson,
-}
-
-#[derive(Debug, Default, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct CacheMetricsJson {
-    hits: u64,
-    misses: u64,
-    hit_rate: f64,
-    semantic_hits: u64,
-    saved_usd: Picodollars,
+    content: ContentStateJson,
 }
 
 /// The budgets over everything; null where none is set.
@@ -114,9 +97,10 @@ pub(super) async fn show(state: web::Data<State>, request: HttpRequest) -> Resul
         status,
         version: state.version,
         uptime_seconds: state.uptime_seconds(),
-        cache: CacheJson::default(),
+        cache: CacheJson::of(&state.cache),
         budget: BudgetsJson { daily: of(Window::Day), monthly: of(Window::Month) },
         queue: QueueJson::of(&state),
         providers: state.config.providers.iter().map(provider).collect(),
+        content: ContentStateJson::of(&state.gateway.parts().content),
     }))
 }

@@ -2,6 +2,7 @@
 
 mod access;
 mod budgets;
+mod cache;
 mod costs;
 mod document;
 mod keys;
@@ -11,7 +12,7 @@ mod server;
 
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::HeaderMap;
@@ -25,13 +26,14 @@ use crate::budget::Budgets;
 use crate::cache::Cache;
 use crate::catalog::Catalog;
 use crate::config::Config;
+use crate::content::{Content, ContentOptions};
 use crate::domain::{CacheOutcome, CostBasis, Endpoint, EntryStatus, Picodollars, RequestId, RequestIds, TokenUsage};
-use crate::gateway::{Gateway, Parts};
+use crate::gateway::{Gateway, Parts, UpstreamClient};
 use crate::http::guard::{CSRF_HEADER, SESSION_COOKIE_PLAIN};
 use crate::http::state::State;
 use crate::keys::{Keys, LoginThrottle, NewKey, SetupToken, VirtualKey};
 use crate::ledger::{Acknowledge, Attempt, CallFacts, Ledger, LedgerOptions, Outcome, Planned};
-use crate::provider::Upstream;
+use crate::provider::{ClientSettings, Upstream};
 use crate::routing::{HealthBook, Router};
 use crate::runtime::{Clock, Tasks};
 use crate::store::{OpenOptions, Settings};
@@ -125,6 +127,20 @@ impl Fixture {
 
     fn with(settings: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        let bodies = Config::from_toml(settings).unwrap_or_else(|problems| panic!("{problems}")).log.bodies;
+        let options = ContentOptions {
+            commit_interval: Duration::ZERO,
+            ..ContentOptions::new(folder.path().join("content.redb"), bodies, Vec::new())
+        };
+        Self::over(folder, settings, Content::open(options))
+    }
+
+    /// The same with contents that are kept elsewhere.
+    fn with_content(settings: &str, content: Content) -> Self {
+        Self::over(tempfile::tempdir().unwrap(), settings, content)
+    }
+
+    fn over(folder: tempfile::TempDir, settings: &str, content: Content) -> Self {
         let config = Arc::new(Config::from_toml(settings).unwrap_or_else(|problems| panic!("{problems}")));
         let clock = Clock::manual(noon());
         let options = OpenOptions { path: folder.path().join("settings.redb"), name: "settings", cache_bytes: 1 << 20 };
@@ -153,6 +169,7 @@ impl Fixture {
             budgets: Arc::clone(&budgets),
             cache: Arc::new(Cache::new(&config.cache)),
             keys: Arc::clone(&keys),
+            content: Arc::new(content),
             metrics: Arc::clone(&metrics),
             clock: clock.clone(),
             tasks: tasks.clone(),
@@ -163,11 +180,13 @@ impl Fixture {
         let (cookie, session) = keys.start_session("Ada", None, noon()).unwrap();
         let (_, admin_token) = keys.create_admin_token("scripts", noon()).unwrap();
         let (key, secret) = keys.create(NewKey::named("ci"), noon()).unwrap();
+        let cache = Arc::new(Cache::new(&config.cache));
         let state = web::Data::new(State {
             config,
             keys,
             ledger,
             budgets,
+            cache,
             gateway,
             metrics,
             clock,
@@ -208,7 +227,8 @@ impl Fixture {
     }
 
     async fn send(&self, request: TestRequest) -> Answered {
-        let app = init_service(App::new().app_data(self.state.clone()).configure(configure)).await;
+        let client = web::Data::new(UpstreamClient::new(ClientSettings::default()));
+        let app = init_service(App::new().app_data(self.state.clone()).app_data(client).configure(configure)).await;
         let response = call_service(&app, request.to_request()).await;
         let (status, headers) = (response.status(), response.headers().clone());
         let body = String::from_utf8(read_body(response).await.to_vec()).unwrap();
@@ -265,6 +285,7 @@ impl Fixture {
             deployment: "sandbox/sandbox-small".parse().unwrap(),
             ceiling: Picodollars::from_dollars(1),
             charges: Vec::new(),
+            watched: Vec::new(),
             started_ms: 2,
         };
         let reservation = self.state.ledger.reserve(facts, planned).await.unwrap();

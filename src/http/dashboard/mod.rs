@@ -40,6 +40,8 @@ pub fn configure(routes: &mut web::ServiceConfig) {
     add("/requests", |page| page.route(get().to(pages::requests::show)));
     add("/requests/{id}", |page| page.route(get().to(pages::request::show)));
     add("/costs", |page| page.route(get().to(pages::costs::show)));
+    add("/cache", |page| page.route(get().to(pages::cache::show)));
+    add("/cache/clear", |page| page.route(web::post().to(pages::cache::clear)));
     add("/budgets", |page| page.route(get().to(pages::budgets::list)).route(web::post().to(pages::budgets::create)));
     add("/budgets/new", |page| page.route(get().to(pages::budgets::new)));
     add("/budgets/{id}", |page| page.route(get().to(pages::budgets::edit)).route(web::post().to(pages::budgets::save)));

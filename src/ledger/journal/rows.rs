@@ -85,6 +85,13 @@ impl LedgerJournal {
                     let until = self.balances.first(&scope, window.window);
                     let mut sums = sums::of_scope(&entries, &self.names, &self.zone, &scope, window, until)?;
                     sums.entry(window.number).or_default();
+                    // A later window in which calls only run so far must not look as if it had not begun.
+                    for entry in self.pending.values().filter(|entry| entry.cost_in(&scope).is_some()) {
+                        let its = window.window.at(entry.time(), &self.zone);
+                        if its > window && until.is_none_or(|until| its < until) {
+                            sums.entry(its.number).or_default();
+                        }
+                    }
                     for (&number, sum) in &sums {
                         let key = WindowId { window: window.window, number };
                         table.insert(balance_key(&scope, key), encode_balance(*sum).as_slice())?;

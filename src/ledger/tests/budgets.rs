@@ -399,3 +399,41 @@ async fn another_time_zone_takes_all_sums_anew() {
         ledger.stop();
     }
 }
+
+#[tokio::test]
+async fn a_reservation_tells_the_least_that_is_left_and_a_budget_that_only_watches_refuses_nothing() {
+    let ledger = open(&Disk::default());
+    let (all, key) = (Scope::everything(), Scope::of("key", "key_1"));
+    let plan = |ceiling, blocking, watching| {
+        let charges = vec![charge(&all, Window::Day, blocking)];
+        Planned { watched: vec![charge(&key, Window::Month, watching)], ..planned(ceiling, charges) }
+    };
+    let first = ledger.reserve(facts(1), plan(100, 1_000, 150)).await.unwrap();
+    let at = |reservation: &Reservation, cost| reservation.remaining_at(Picodollars::new(cost)).map(Picodollars::get);
+    assert_eq!((at(&first, 100), at(&first, 30), at(&first, 0)), (Some(50), Some(120), Some(150)));
+    let second = ledger.reserve(facts(2), plan(100, 1_000, 150)).await.unwrap();
+    assert_eq!((at(&second, 100), at(&second, 0)), (Some(0), Some(50)), "what others hold is not left");
+    let third = ledger.reserve(facts(3), planned(100, vec![charge(&all, Window::Day, 1_000)])).await.unwrap();
+    assert_eq!(at(&third, 100), Some(700));
+    let renewed = ledger.renew(third, attempt("openai/gpt-5", 20), plan(100, 1_000, 10_000)).await.unwrap();
+    assert_eq!(at(&renewed, 100), Some(680), "what the attempt before cost is spent");
+    let free = ledger.reserve(facts(4), planned(100, Vec::new())).await.unwrap();
+    assert_eq!(at(&free, 100), None, "without a budget nothing is left or gone");
+}
+
+#[tokio::test]
+async fn a_budget_that_begins_with_an_older_window_still_sees_what_is_held_in_a_newer_one() {
+    let ledger = open(&Disk::default());
+    let key = Scope::of("key", "key_1");
+    let hourly = |hours: i64| {
+        let window = Window::Hour.at(at(START_MS + hours * HOUR_MS), &TimeZone::UTC);
+        vec![Charge { window, ..charge(&key, Window::Hour, 80) }]
+    };
+    let old = ledger.reserve(facts_at(1, START_MS), planned(10, Vec::new())).await.unwrap();
+    let _new = ledger.reserve(facts_at(2, START_MS + HOUR_MS), planned(35, Vec::new())).await.unwrap();
+    // The budget is there from now on, and the first that is asked of it is of the hour before.
+    let _old = ledger.renew(old, attempt("openai/gpt-5", 0), planned(20, hourly(0))).await.unwrap();
+    let refused = ledger.reserve(facts_at(3, START_MS + HOUR_MS), planned(58, hourly(1))).await.unwrap_err();
+    assert!(matches!(refused, LedgerError::OverBudget { .. }), "{refused}");
+    assert!(ledger.reserve(facts_at(4, START_MS + HOUR_MS), planned(45, hourly(1))).await.is_ok());
+}

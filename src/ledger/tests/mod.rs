@@ -19,11 +19,26 @@ use crate::store::tests::disk::Disk;
 const START_MS: i64 = 1_795_348_800_000;
 const HOUR_MS: i64 = 3_600_000;
 
-const SIZES: WriterOptions = WriterOptions { queue_len: 256, batch_max: 64, reopen_pause: Duration::from_millis(1) };
+const SIZES: WriterOptions = WriterOptions {
+    queue_len: 256,
+    batch_max: 64,
+    gather_time: Duration::ZERO,
+    reopen_pause: Duration::from_millis(1),
+    on_panic: OnPanic::Abort,
+};
 
 fn open_with(disk: &Disk, zone: TimeZone, acknowledge: Acknowledge) -> Ledger {
+    open_sized(disk, zone, acknowledge, SIZES)
+}
+
+/// A ledger whose calls don't wait for the disk, and that lets what they do gather.
+fn open_gathering(disk: &Disk, gather_time: Duration) -> Ledger {
+    open_sized(disk, TimeZone::UTC, Acknowledge::Queued, WriterOptions { gather_time, ..SIZES })
+}
+
+fn open_sized(disk: &Disk, zone: TimeZone, acknowledge: Acknowledge, sizes: WriterOptions) -> Ledger {
     let reopened = disk.clone();
-    Ledger::start(&Disk::options(), disk.open().unwrap(), move || reopened.open(), zone, acknowledge, SIZES).unwrap()
+    Ledger::start(&Disk::options(), disk.open().unwrap(), move || reopened.open(), zone, acknowledge, sizes).unwrap()
 }
 
 fn open(disk: &Disk) -> Ledger {
@@ -66,7 +81,7 @@ fn planned(ceiling: i128, charges: Vec<Charge>) -> Planned {
 
 fn planned_for(deployment: &str, ceiling: i128, charges: Vec<Charge>) -> Planned {
     let deployment: Deployment = deployment.parse().unwrap();
-    Planned { deployment, ceiling: Picodollars::new(ceiling), charges, started_ms: 0 }
+    Planned { deployment, ceiling: Picodollars::new(ceiling), charges, watched: Vec::new(), started_ms: 0 }
 }
 
 fn attempt(deployment: &str, cost: i128) -> Attempt {
@@ -115,7 +130,11 @@ fn check_clean(ledger: &Ledger) {
 
 /// Waits until the file has what was queued before: a sum that nobody has asked for is only there with its batch.
 async fn flushed(ledger: &Ledger) {
+    try_flush(ledger).await.unwrap();
+}
+
+async fn try_flush(ledger: &Ledger) -> Result<(), LedgerError> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let scope = Scope::of("key", &format!("nobody {}", COUNT.fetch_add(1, Ordering::Relaxed)));
-    ledger.track(scope, Window::Total.at(at(START_MS), ledger.zone())).await.unwrap();
+    ledger.track(scope, Window::Total.at(at(START_MS), ledger.zone())).await
 }

@@ -1,16 +1,21 @@
 //! Anthropic's answers: read for usage and their end, passed on untouched.
 
+use std::borrow::Cow;
+use std::sync::LazyLock;
+
 use bytes::Bytes;
 use http::HeaderMap;
-use memchr::memmem;
 use serde::Deserialize;
-use serde_json::value::RawValue;
 
-use crate::dialect::sse::{fields, string_length_after};
+use crate::dialect::sse::fields;
 use crate::provider::decode::{Decoder, Meaning, Progress, Whole, counted, short};
 use crate::provider::error::{ProviderError, retry_after};
+use crate::provider::field::Field;
 
-use super::usage::decode_answer;
+use super::usage::decode_message;
+
+/// What holds the text of a delta.
+static TEXTS: LazyLock<[Field; 3]> = LazyLock::new(|| ["\"text\"", "\"thinking\"", "\"partial_json\""].map(Field::new));
 
 /// Reads messages.
 pub(in crate::provider) struct AnthropicDecoder;
@@ -18,9 +23,7 @@ pub(in crate::provider) struct AnthropicDecoder;
 #[derive(Deserialize)]
 struct Typed<'a> {
     #[serde(borrow, rename = "type", default)]
-    kind: Option<std::borrow::Cow<'a, str>>,
-    #[serde(borrow, default)]
-    content: Option<&'a RawValue>,
+    kind: Option<Cow<'a, str>>,
     #[serde(default)]
     content_block: Option<Block>,
 }
@@ -56,16 +59,18 @@ impl Decoder for AnthropicDecoder {
     fn whole(&self, provider: &str, body: &[u8]) -> Result<Whole, ProviderError> {
         let garbage =
             |detail: &str| ProviderError::Garbage { provider: provider.to_owned(), detail: detail.to_owned() };
-        let answer = decode_answer(body).map_err(|_| garbage("it is not a JSON object"))?;
-        let read: Typed<'_> = serde_json::from_slice(body).map_err(|_| garbage("it is not a message"))?;
-        if read.content.is_none() || read.kind.as_deref() != Some("message") {
+        let answer = decode_message(body).map_err(|_| garbage("it is not a JSON object"))?;
+        if !answer.has_content || answer.kind.as_deref() != Some("message") {
             return Err(garbage("it is not a message"));
         }
+        // A usage that can't be right counts as absent: the call is estimated instead.
+        let usage = answer.usage.unwrap_or_default();
         Ok(Whole {
-            model: answer.model.map(std::borrow::Cow::into_owned),
-            finish_reason: answer.finish_reason.map(std::borrow::Cow::into_owned),
-            counted_output: counted(body),
-            usage: answer.usage.unwrap_or_default(),
+            finish_reason: answer.finish_reason.map(Cow::into_owned),
+            model: answer.model.map(Cow::into_owned),
+            // Only where it is needed: it reads the whole answer once more.
+            counted_output: if usage.is_none() { counted(body) } else { 0 },
+            usage,
         })
     }
 
@@ -76,18 +81,14 @@ impl Decoder for AnthropicDecoder {
             return quiet;
         }
         let data = &*fields.data;
-        let kind = match fields.event {
-            Some(event) => std::str::from_utf8(event).unwrap_or_default().to_owned(),
+        let kind: Cow<'_, str> = match fields.event {
+            Some(event) => Cow::Borrowed(std::str::from_utf8(event).unwrap_or_default()),
             // Servers that imitate the dialect may leave the event line out.
-            None => serde_json::from_slice::<Typed<'_>>(data)
-                .ok()
-                .and_then(|typed| typed.kind.map(std::borrow::Cow::into_owned))
-                .unwrap_or_default(),
+            None => serde_json::from_slice::<Typed<'_>>(data).ok().and_then(|typed| typed.kind).unwrap_or_default(),
         };
-        match kind.as_str() {
+        match &*kind {
             "content_block_delta" => {
-                let text = [b"\"text\":\"".as_slice(), b"\"thinking\":\"", b"\"partial_json\":\""];
-                let bytes: usize = text.iter().map(|name| string_length_after(data, name)).sum();
+                let bytes: usize = TEXTS.iter().map(|text| text.text_length(data)).sum();
                 progress.text(bytes);
                 Meaning::Content
             }
@@ -104,7 +105,9 @@ impl Decoder for AnthropicDecoder {
             "message_start" | "message_delta" => {
                 // A usage that can't be right counts as absent: the call is estimated instead.
                 let _ = progress.anthropic.take(data);
-                if kind == "message_start" && progress.anthropic.model().is_none() && memmem::find(data, b"{").is_none()
+                if kind == "message_start"
+                    && progress.anthropic.model().is_none()
+                    && memchr::memchr(b'{', data).is_none()
                 {
                     let detail = "a record of the stream is not JSON".to_owned();
                     return Meaning::Error(ProviderError::Garbage { provider: provider.to_owned(), detail });

@@ -34,6 +34,11 @@ struct AnswerWire<'a> {
     /// The change inside `message_delta`.
     #[serde(borrow)]
     delta: Option<&'a RawValue>,
+    /// `message`, where it is one.
+    #[serde(borrow, rename = "type")]
+    kind: Option<&'a RawValue>,
+    #[serde(borrow)]
+    content: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -87,13 +92,36 @@ pub fn decode_usage(json: &[u8]) -> Result<Option<ReportedUsage>, UsageError> {
 /// Who answered, how it ended and what it used, from a message or a record of a stream.
 pub fn decode_answer(json: &[u8]) -> Result<ReportedAnswer<'_>, UsageError> {
     let wire = answer(json)?;
+    let (tier, usage) = reported(&wire);
+    Ok(ReportedAnswer { id: word(wire.id), model: word(wire.model), finish_reason: stop_reason(&wire), tier, usage })
+}
+
+/// What of a whole message decides whether it is one, and what it cost.
+pub(super) struct Message<'a> {
+    pub(super) kind: Option<Cow<'a, str>>,
+    pub(super) has_content: bool,
+    pub(super) model: Option<Cow<'a, str>>,
+    pub(super) finish_reason: Option<Cow<'a, str>>,
+    pub(super) usage: Result<Option<ReportedUsage>, UsageError>,
+}
+
+/// Reads a whole message in one pass; its content is not looked into.
+pub(super) fn decode_message(json: &[u8]) -> Result<Message<'_>, UsageError> {
+    let outer: AnswerWire = record(json)?;
+    let (kind, has_content) = (word(outer.kind), outer.content.is_some());
+    let wire = object(outer.message).unwrap_or(outer);
+    let finish_reason = stop_reason(&wire);
+    Ok(Message { kind, has_content, model: word(wire.model), finish_reason, usage: reported(&wire).1 })
+}
+
+fn reported(wire: &AnswerWire<'_>) -> (Option<ServiceTier>, Result<Option<ReportedUsage>, UsageError>) {
     let told = told(wire.usage);
     let tier = told.as_ref().ok().and_then(|told| told.tier);
     let usage = told.map(|told| {
         let buckets = told.buckets()?;
         Some(told.reported(buckets, compacted(wire.usage?.get())))
     });
-    Ok(ReportedAnswer { id: word(wire.id), model: word(wire.model), finish_reason: stop_reason(&wire), tier, usage })
+    (tier, usage)
 }
 
 fn answer(json: &[u8]) -> Result<AnswerWire<'_>, UsageError> {

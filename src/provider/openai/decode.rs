@@ -1,17 +1,27 @@
 //! OpenAI's answers, and those of the servers that imitate it: read leniently, passed on untouched.
 
+use std::sync::LazyLock;
+
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use memchr::memmem;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::dialect::sse::{fields, string_length_after};
+use crate::dialect::sse::fields;
 use crate::domain::json;
 use crate::provider::decode::{Decoder, Meaning, Progress, Whole, counted, short};
 use crate::provider::error::{ProviderError, retry_after};
+use crate::provider::field::Field;
 
-use super::usage::decode_answer;
+use super::usage::decode_completion;
+
+static ERROR: LazyLock<Field> = LazyLock::new(|| Field::new("\"error\""));
+static USAGE: LazyLock<Field> = LazyLock::new(|| Field::new("\"usage\""));
+static FINISH_REASON: LazyLock<Field> = LazyLock::new(|| Field::new("\"finish_reason\""));
+/// What holds the text of a record; the most frequent first.
+static TEXTS: LazyLock<[Field; 4]> =
+    LazyLock::new(|| ["\"content\"", "\"arguments\"", "\"reasoning_content\"", "\"reasoning\""].map(Field::new));
 
 /// Reads chat completions.
 pub(in crate::provider) struct OpenAiDecoder;
@@ -98,20 +108,24 @@ impl Decoder for OpenAiDecoder {
     fn whole(&self, provider: &str, body: &[u8]) -> Result<Whole, ProviderError> {
         let garbage =
             |detail: &str| ProviderError::Garbage { provider: provider.to_owned(), detail: detail.to_owned() };
-        let answer = decode_answer(body).map_err(|_| garbage("it is not a JSON object"))?;
-        let read: Chunk<'_> = serde_json::from_slice(body).map_err(|_| garbage("it is not a chat completion"))?;
-        if read.error.is_some_and(|error| error.get() != "null") {
+        let answer = decode_completion(body).map_err(|_| garbage("it is not a JSON object"))?;
+        if answer.error.is_some_and(|error| error != "null") {
             let Told { message, .. } = told(body, 200);
             return Err(ProviderError::StreamError { provider: provider.to_owned(), message, overloaded: false });
         }
-        if read.choices.is_none() {
-            return Err(garbage("it has no choices"));
+        match answer.choices {
+            None | Some("null") => return Err(garbage("it has no choices")),
+            Some(choices) if !is_list_of_objects(choices) => return Err(garbage("it is not a chat completion")),
+            Some(_) => {}
         }
+        // A usage that can't be right counts as absent: the call is estimated instead.
+        let usage = answer.usage.unwrap_or_default();
         Ok(Whole {
             model: answer.model.map(std::borrow::Cow::into_owned),
             finish_reason: answer.finish_reason.map(std::borrow::Cow::into_owned),
-            counted_output: counted(body),
-            usage: answer.usage.unwrap_or_default(),
+            // Only where it is needed: it reads the whole answer once more.
+            counted_output: if usage.is_none() { counted(body) } else { 0 },
+            usage,
         })
     }
 
@@ -124,9 +138,7 @@ impl Decoder for OpenAiDecoder {
         if data.trim_ascii() == b"[DONE]" {
             return Meaning::End;
         }
-        // A quoted name can only stand in a text with its quotes escaped, so a record without these bytes has no such field.
-        let may_have = |name: &[u8]| memmem::find(data, name).is_some();
-        if may_have(b"\"error\"")
+        if ERROR.says_something(data)
             && let Ok(Chunk { error: Some(error), .. }) = serde_json::from_slice::<Chunk<'_>>(data)
             && error.get() != "null"
         {
@@ -135,20 +147,15 @@ impl Decoder for OpenAiDecoder {
             return Meaning::Error(ProviderError::StreamError { provider: provider.to_owned(), message, overloaded });
         }
         let mut usage_only = false;
-        if may_have(b"\"usage\"")
-            || may_have(b"\"finish_reason\":\"")
-            || may_have(b"\"finish_reason\": \"")
-            || !progress.began
-        {
+        // Providers that were asked for usage put `"usage":null` on every record: only the one that has it is parsed.
+        if !progress.began || USAGE.says_something(data) || FINISH_REASON.says_text(data) {
             let before = progress.openai.reported().is_some();
             // A usage that can't be right counts as absent: the call is estimated instead.
             let _ = progress.openai.take(data);
             progress.finished |= progress.openai.finish_reason().is_some();
             usage_only = !before && progress.openai.reported().is_some() && has_no_choices(data);
         }
-        let text =
-            [b"\"content\":\"".as_slice(), b"\"arguments\":\"", b"\"reasoning_content\":\"", b"\"reasoning\":\""];
-        let bytes: usize = text.iter().map(|name| string_length_after(data, name)).sum();
+        let bytes: usize = TEXTS.iter().map(|text| text.text_length(data)).sum();
         if bytes > 0 {
             progress.text(bytes);
             return Meaning::Content;
@@ -206,6 +213,11 @@ impl Decoder for OpenAiDecoder {
     }
 }
 
+/// Whether a value that is known to be sound JSON is a list, and begins with an object where it isn't empty.
+fn is_list_of_objects(value: &str) -> bool {
+    value.strip_prefix('[').is_some_and(|items| items.trim_ascii_start().starts_with(['{', ']']))
+}
+
 fn has_no_choices(data: &[u8]) -> bool {
     serde_json::from_slice::<Chunk<'_>>(data).is_ok_and(|chunk| chunk.choices.is_none_or(|choices| choices.is_empty()))
 }
@@ -258,6 +270,36 @@ mod tests {
         assert_eq!(meanings, [Meaning::Prelude, Meaning::Content, Meaning::Other, Meaning::UsageOnly, Meaning::End]);
         assert!(progress.finished && progress.usage_is_final());
         assert_eq!(progress.reported().unwrap().usage.output, 1);
+    }
+
+    #[test]
+    fn a_null_usage_on_every_record_and_spaces_after_colons_change_nothing() {
+        let (meanings, progress) = read(&[
+            r#"{"choices": [{"delta": {"role": "assistant", "content": ""}, "finish_reason": null}], "usage": null}"#,
+            r#"{"choices": [{"delta": {"content": "Hi"}, "finish_reason": null}], "error": null, "usage": null}"#,
+            r#"{"choices": [{"delta": {"content": " you"}, "finish_reason": null}], "usage": null}"#,
+            r#"{"choices": [{"delta": {}, "finish_reason": "stop"}], "usage": null}"#,
+            r#"{"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 1}}"#,
+        ]);
+        use Meaning::{Content, Other, Prelude, UsageOnly};
+        assert_eq!(meanings, [Prelude, Content, Content, Other, UsageOnly]);
+        assert_eq!((progress.text_bytes, progress.content_records), (6, 2));
+        assert!(progress.finished && progress.usage_is_final());
+    }
+
+    #[test]
+    fn a_whole_answer_has_choices_and_no_error() {
+        let check = |body: &str| OpenAiDecoder.whole("p", body.as_bytes());
+        let answer = check(r#"{"model":"m","choices":[{"message":{"content":"Hi"}}],"usage":{"prompt_tokens":3}}"#);
+        let answer = answer.unwrap();
+        assert_eq!((answer.model.as_deref(), answer.counted_output), (Some("m"), 0));
+        assert!(check(r#"{"choices":[]}"#).unwrap().usage.is_none());
+        assert!(check(r#"{"choices":[{}],"usage":null,"error":null}"#).unwrap().counted_output > 0);
+        for body in ["[]", "{", "{}", r#"{"choices":null}"#, r#"{"choices":1}"#, r#"{"choices":["x"]}"#] {
+            assert!(matches!(check(body), Err(ProviderError::Garbage { .. })), "{body}");
+        }
+        let failed = check(r#"{"choices":[],"error":{"message":"boom"}}"#);
+        assert!(matches!(failed, Err(ProviderError::StreamError { message, .. }) if message == "boom"));
     }
 
     #[test]

@@ -36,6 +36,9 @@ struct AnswerWire<'a> {
     /// The response inside a streamed event of the Responses API.
     #[serde(borrow)]
     response: Option<&'a RawValue>,
+    /// What stands in place of an answer where there is none, whatever the status says.
+    #[serde(borrow)]
+    error: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -124,6 +127,27 @@ pub fn decode_answer(json: &[u8]) -> Result<ReportedAnswer<'_>, UsageError> {
         tier,
         usage: reported(&wire, tier.unwrap_or_default()),
     })
+}
+
+/// What of a whole chat completion decides whether it is one, and what it cost.
+pub(super) struct Completion<'a> {
+    /// The member `error`, as written.
+    pub(super) error: Option<&'a str>,
+    /// The member `choices`, as written.
+    pub(super) choices: Option<&'a str>,
+    pub(super) model: Option<Cow<'a, str>>,
+    pub(super) finish_reason: Option<Cow<'a, str>>,
+    pub(super) usage: Result<Option<ReportedUsage>, UsageError>,
+}
+
+/// Reads a whole chat completion; of its choices only why they ended.
+pub(super) fn decode_completion(json: &[u8]) -> Result<Completion<'_>, UsageError> {
+    let outer: AnswerWire = record(json)?;
+    let (error, choices) = (outer.error.map(RawValue::get), outer.choices.map(RawValue::get));
+    let wire = object(outer.response).unwrap_or(outer);
+    let tier = word(wire.service_tier).map(|tier| ServiceTier::from_word(&tier)).unwrap_or_default();
+    let finish_reason = finish_reason(&wire);
+    Ok(Completion { error, choices, model: word(wire.model), finish_reason, usage: reported(&wire, tier) })
 }
 
 /// Where OpenAI computes what is sent to a host: its regional hosts promise to stay in their region.

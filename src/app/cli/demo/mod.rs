@@ -81,7 +81,7 @@ pub(super) fn run(shared: &Shared, arguments: &DemoArguments) -> anyhow::Result<
     let outcome = block_on(show(shared, arguments, &home.0));
     drop(home);
     match outcome? {
-        (Ended::AtOnce, _) => std::process::exit(1),
+        (Ended::AtOnce, _) => terminal::end_failed(),
         (Ended::InOrder, true) => Ok(ExitCode::SUCCESS),
         (Ended::InOrder, false) => Ok(ExitCode::FAILURE),
     }

@@ -42,6 +42,7 @@ fn every_route_is_open_to_whom_it_is_for_and_to_nobody_else() {
         GET /api/costs.csv: 401 unauthenticated | 403 forbidden | 200 | 200 | 200 | 401 invalid_credential
         GET /api/requests: 401 unauthenticated | 200 | 200 | 200 | 200 | 401 invalid_credential
         GET /api/requests/{id}: 401 unauthenticated | 404 not_found | 404 not_found | 404 not_found | 404 not_found | 401 invalid_credential
+        DELETE /api/content: 401 unauthenticated | 403 forbidden | 400 invalid_parameter | 400 invalid_parameter | 403 csrf_failed | 401 invalid_credential
         GET /api/keys: 401 unauthenticated | 403 forbidden | 200 | 200 | 200 | 401 invalid_credential
         POST /api/keys: 401 unauthenticated | 403 forbidden | 400 invalid_field | 400 invalid_field | 403 csrf_failed | 401 invalid_credential
         GET /api/keys/{id}: 401 unauthenticated | 403 forbidden | 404 not_found | 404 not_found | 404 not_found | 401 invalid_credential
@@ -52,6 +53,9 @@ fn every_route_is_open_to_whom_it_is_for_and_to_nobody_else() {
         GET /api/budgets/{id}: 401 unauthenticated | 403 forbidden | 404 not_found | 404 not_found | 404 not_found | 401 invalid_credential
         PUT /api/budgets/{id}: 401 unauthenticated | 403 forbidden | 400 invalid_field | 400 invalid_field | 403 csrf_failed | 401 invalid_credential
         DELETE /api/budgets/{id}: 401 unauthenticated | 403 forbidden | 404 not_found | 404 not_found | 403 csrf_failed | 401 invalid_credential
+        GET /api/cache: 401 unauthenticated | 403 forbidden | 200 | 200 | 200 | 401 invalid_credential
+        DELETE /api/cache: 401 unauthenticated | 403 forbidden | 400 invalid_parameter | 400 invalid_parameter | 403 csrf_failed | 401 invalid_credential
+        POST /api/cache/warm: 401 unauthenticated | 403 forbidden | 400 invalid_field | 400 invalid_field | 403 csrf_failed | 401 invalid_credential
         GET /api/providers: 401 unauthenticated | 403 forbidden | 200 | 200 | 200 | 401 invalid_credential
         GET /api/admin/tokens: 401 unauthenticated | 403 forbidden | 200 | 200 | 200 | 401 invalid_credential
         POST /api/admin/tokens: 401 unauthenticated | 403 forbidden | 400 invalid_field | 400 invalid_field | 403 csrf_failed | 401 invalid_credential

@@ -62,6 +62,7 @@ fn what_is_held_is_told_apart_from_what_is_spent() {
             deployment: "sandbox/sandbox-small".parse().unwrap(),
             ceiling: "0.5".parse().unwrap(),
             charges: Vec::new(),
+            watched: Vec::new(),
             started_ms: 0,
         };
         let reservation = fixture.state.ledger.reserve(fixture.facts(noon()), planned).await.unwrap();

@@ -156,6 +156,7 @@ fn what_is_held_is_told_beside_the_total() {
             deployment: "sandbox/sandbox-small".parse().unwrap(),
             ceiling: "0.25".parse().unwrap(),
             charges: Vec::new(),
+            watched: Vec::new(),
             started_ms: 0,
         };
         let reservation = fixture.state.ledger.reserve(fixture.facts(noon()), planned).await.unwrap();

@@ -4,6 +4,8 @@ use serde_json::json;
 
 use super::schema::assert_matches;
 use super::*;
+use crate::config::Bodies;
+use crate::content::{Excerpt, Exchange};
 
 #[test]
 fn a_call_is_shown_with_its_attempts_and_its_bill() {
@@ -17,7 +19,7 @@ fn a_call_is_shown_with_its_attempts_and_its_bill() {
         let shown = fixture.get(&format!("/api/requests/{id}")).await.json();
         assert_matches("RequestDetail", &shown);
         let text = shown.to_string().replace(&id.to_string(), "req_…").replace(fixture.key.id.as_str(), "key_…");
-        insta::assert_snapshot!(text, @r##"{"attemptCount":1,"attempts":[{"costBasis":"exact","costLines":[{"bucket":"input","costBasis":"exact","costUsd":"0.009","count":9000,"unitPriceUsd":"0.000001"},{"bucket":"cache_read","costBasis":"estimated","costUsd":"0.001","count":1000,"unitPriceUsd":"0.000001"},{"bucket":"output","costBasis":"exact","costUsd":"0.00198","count":990,"unitPriceUsd":"0.000002"},{"bucket":"reasoning","costBasis":"exact","costUsd":"0.00002","count":10,"unitPriceUsd":"0.000002"}],"costUsd":"0.012","error":null,"latencyMs":40,"model":"sandbox-small","provider":"sandbox","rawUsage":{"prompt_tokens":10000},"startedMs":2,"status":200,"timeToFirstTokenMs":7,"upstreamRequestId":null,"usage":{"audioInputTokens":0,"audioOutputTokens":0,"cacheReadTokens":1000,"cacheWrite1hTokens":0,"cacheWrite5mTokens":0,"outputTokens":1000,"reasoningTokens":10,"uncachedInputTokens":9000,"webSearches":0}}],"cache":"bypass","cacheReadTokens":1000,"cacheWriteTokens":0,"clientRequestId":"mine","costBasis":"exact","costUsd":"0.012","endpoint":"chat.completions","error":null,"httpStatus":200,"id":"req_…","inputTokens":10000,"key":"ci","keyId":"key_…","latencyMs":42,"model":"sandbox-small","operation":"chat","outputTokens":1000,"provider":"sandbox","reasoningTokens":10,"requestedModel":"sandbox-small","reservedUsd":"0","savedUsd":"0","status":"settled","stream":false,"tags":{"env":"prod"},"team":"research","time":"2026-11-22T12:00:00Z","timeToFirstTokenMs":9}"##);
+        insta::assert_snapshot!(text, @r##"{"attemptCount":1,"attempts":[{"costBasis":"exact","costLines":[{"bucket":"input","costBasis":"exact","costUsd":"0.009","count":9000,"unitPriceUsd":"0.000001"},{"bucket":"cache_read","costBasis":"estimated","costUsd":"0.001","count":1000,"unitPriceUsd":"0.000001"},{"bucket":"output","costBasis":"exact","costUsd":"0.00198","count":990,"unitPriceUsd":"0.000002"},{"bucket":"reasoning","costBasis":"exact","costUsd":"0.00002","count":10,"unitPriceUsd":"0.000002"}],"costUsd":"0.012","error":null,"latencyMs":40,"model":"sandbox-small","provider":"sandbox","rawUsage":{"prompt_tokens":10000},"startedMs":2,"status":200,"timeToFirstTokenMs":7,"upstreamRequestId":null,"usage":{"audioInputTokens":0,"audioOutputTokens":0,"cacheReadTokens":1000,"cacheWrite1hTokens":0,"cacheWrite5mTokens":0,"outputTokens":1000,"reasoningTokens":10,"uncachedInputTokens":9000,"webSearches":0}}],"cache":"bypass","cacheReadTokens":1000,"cacheWriteTokens":0,"clientRequestId":"mine","content":null,"costBasis":"exact","costUsd":"0.012","endpoint":"chat.completions","error":null,"httpStatus":200,"id":"req_…","inputTokens":10000,"key":"ci","keyId":"key_…","latencyMs":42,"model":"sandbox-small","operation":"chat","outputTokens":1000,"provider":"sandbox","reasoningTokens":10,"requestedModel":"sandbox-small","reservedUsd":"0","savedUsd":"0","status":"settled","stream":false,"tags":{"env":"prod"},"team":"research","time":"2026-11-22T12:00:00Z","timeToFirstTokenMs":9}"##);
     });
 }
 
@@ -29,6 +31,7 @@ fn a_bill_that_todays_prices_do_not_come_to_has_no_lines() {
             deployment: "sandbox/sandbox-small".parse().unwrap(),
             ceiling: Picodollars::from_dollars(1),
             charges: Vec::new(),
+            watched: Vec::new(),
             started_ms: 0,
         };
         let facts = fixture.facts(noon());
@@ -65,6 +68,7 @@ fn a_call_that_runs_has_cost_nothing_yet_and_holds_what_it_may() {
             deployment: "sandbox/sandbox-small".parse().unwrap(),
             ceiling: "0.25".parse().unwrap(),
             charges: Vec::new(),
+            watched: Vec::new(),
             started_ms: 0,
         };
         let reservation = fixture.state.ledger.reserve(fixture.facts(noon()), planned).await.unwrap();
@@ -200,6 +204,7 @@ fn a_key_reads_its_own_calls_and_no_one_elses() {
             deployment: "sandbox/sandbox-small".parse().unwrap(),
             ceiling: "0.25".parse().unwrap(),
             charges: Vec::new(),
+            watched: Vec::new(),
             started_ms: 0,
         };
         let mut running = fixture.facts(noon());
@@ -234,5 +239,91 @@ fn a_key_reads_its_own_calls_and_no_one_elses() {
         assert_eq!(listed["items"][0]["id"], others.to_string());
         assert_eq!(listed["items"].as_array().unwrap().len(), 1);
         drop(running);
+    });
+}
+
+fn kept(id: RequestId, key: &VirtualKey, request: &str) -> Exchange {
+    Exchange {
+        id,
+        key: key.id.clone(),
+        session: Some("session 1".into()),
+        users: vec!["ada".to_owned()],
+        request: Excerpt::of(request.as_bytes()),
+        answer: Excerpt::of(b"{\"choices\":[]}"),
+    }
+}
+
+#[test]
+fn what_is_kept_of_a_call_is_for_admins_and_can_be_deleted_while_the_entry_stays() {
+    run(async {
+        let fixture = Fixture::with(&format!("{SETTINGS}\n[log]\nbodies = \"full\"\n"));
+        let content = &fixture.state.gateway.parts().content;
+        for query in ["user=ada", "session=session+1", "key=ci", &format!("key={}", fixture.key.id)] {
+            let id = fixture.book(fixture.facts(noon())).await;
+            let uri = format!("/api/requests/{id}");
+            assert_eq!(fixture.get(&uri).await.json()["content"], Value::Null);
+            content.keep(kept(id, &fixture.key, "{\"model\":\"m\"}"));
+            content.sweep(RequestId::first_of(0)).await.unwrap();
+            let shown = fixture.get(&uri).await.json();
+            assert_matches("RequestDetail", &shown);
+            assert_eq!(
+                shown["content"],
+                json!({
+                    "session": "session 1",
+                    "users": ["ada"],
+                    "request": {"text": "{\"model\":\"m\"}", "bytes": 13, "isTruncated": false},
+                    "answer": {"text": "{\"choices\":[]}", "bytes": 14, "isTruncated": false},
+                })
+            );
+            let own = fixture.call(As::Key, TestRequest::get().uri(&uri)).await.json();
+            assert_eq!((&own["id"], &own["content"]), (&json!(id.to_string()), &Value::Null));
+            let deleted = TestRequest::delete().uri(&format!("/api/content?{query}"));
+            let deleted = fixture.call(As::Admin, deleted).await.json();
+            assert_matches("Deleted", &deleted);
+            assert_eq!(deleted, json!({"deleted": 1}), "{query}");
+            let shown = fixture.get(&uri).await.json();
+            assert_eq!((&shown["content"], &shown["costUsd"]), (&Value::Null, &json!("0.012")));
+        }
+    });
+}
+
+#[test]
+fn contents_are_deleted_for_one_owner_at_a_time() {
+    run(async {
+        let fixture = Fixture::new();
+        for (query, verdict) in [
+            ("", "400 invalid_parameter"),
+            ("?user=", "400 invalid_parameter"),
+            ("?user=a&session=b", "400 invalid_parameter"),
+            ("?everything=1", "400 invalid_parameter"),
+            ("?key=nothing", "404 not_found"),
+            ("?user=nobody", "200"),
+        ] {
+            let request = TestRequest::delete().uri(&format!("/api/content{query}"));
+            assert_eq!(fixture.call(As::Admin, request).await.verdict(), verdict, "{query}");
+        }
+    });
+}
+
+#[test]
+fn a_damaged_file_of_contents_takes_nothing_else_down() {
+    run(async {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("content.redb");
+        std::fs::write(&path, "no contents").unwrap();
+        let fixture = Fixture::with_content(
+            &format!("{SETTINGS}\n[log]\nbodies = \"full\"\n"),
+            Content::open(ContentOptions::new(path, Bodies::Full, Vec::new())),
+        );
+        let id = fixture.book(fixture.facts(noon())).await;
+        let shown = fixture.get(&format!("/api/requests/{id}")).await.json();
+        assert_eq!(shown["content"], Value::Null);
+        assert_eq!(fixture.get("/health").await.status, 200);
+        let status = fixture.get("/api/status").await.json();
+        assert_matches("Status", &status);
+        assert_eq!(status["status"], "ok");
+        assert!(status["content"]["trouble"].as_str().unwrap().contains("content"), "{status}");
+        let deletion = fixture.call(As::Admin, TestRequest::delete().uri("/api/content?user=ada")).await;
+        assert_eq!(deletion.verdict(), "503 content_unavailable");
     });
 }

@@ -17,7 +17,7 @@ use std::fmt;
 pub use lines::{Line, LineChart};
 pub use meter::{Meter, MeterSize};
 pub use spark::Spark;
-pub use stacked::{Amount, Bars, Column, Series};
+pub use stacked::{Amount, Bars, Column, Rate, Series};
 pub use strip::{Health, Strip, StripCell};
 pub use timeline::{Phase, TimeBar};
 

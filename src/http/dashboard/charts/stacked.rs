@@ -7,9 +7,9 @@ use super::{
     BASE, Chart, LegendEntry, Point, Px, SERIES_MAX, Scale, Segment, Slot, TOP, Table, axis_labels, column, tip_text,
 };
 use crate::domain::Picodollars;
-use crate::http::dashboard::format::{MoneyColumn, count, count_exact, money_whole};
+use crate::http::dashboard::format::{MoneyColumn, count, count_exact, money_whole, percent, percent_whole};
 
-/// What bars can show: money and counts, both exact.
+/// What bars can show: money, counts and rates.
 pub trait Amount: Copy + Default + Ord + Sum {
     /// The smallest step of an axis.
     const FINEST: f64;
@@ -53,6 +53,39 @@ impl Amount for u64 {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a tick is a round number from 0 on")]
     fn tick(value: f64) -> String {
         count(value.round() as Self)
+    }
+}
+
+/// A part of a whole, in hundredths of a percent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Rate(u64);
+
+impl Rate {
+    /// So many of so many; nothing of nothing is nothing.
+    pub fn of(part: u64, whole: u64) -> Self {
+        Self(part.saturating_mul(10_000).checked_div(whole).unwrap_or(0))
+    }
+}
+
+impl Sum for Rate {
+    fn sum<I: Iterator<Item = Self>>(rates: I) -> Self {
+        Self(rates.map(|rate| rate.0).sum())
+    }
+}
+
+impl Amount for Rate {
+    const FINEST: f64 = 1.0;
+
+    fn weight(self) -> f64 {
+        self.0 as f64 / 100.0
+    }
+
+    fn texts(_largest: Self) -> impl Fn(Self) -> String {
+        |rate| percent(rate.weight())
+    }
+
+    fn tick(value: f64) -> String {
+        percent_whole(value)
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub(super) mod access;
 pub(super) mod budgets;
+pub(super) mod cache;
 pub(super) mod costs;
 pub(super) mod keys;
 pub(super) mod overview;

@@ -11,11 +11,12 @@ use super::super::format::{Clock, count_exact, counted, duration, money, percent
 use super::super::session::Visitor;
 use super::super::summary::{Shared, unreadable};
 use super::super::view::{
-    Badge, Card, CostLines, Detail, Entry as Place, Kpi, Layout, Link, Notice, Phrase, RequestPage, TimelineStep, Tone,
-    UsageLine,
+    Badge, Card, CostLines, Detail, Entry as Place, KeptText, Kpi, Layout, Link, Notice, Phrase, RequestPage,
+    TimelineStep, Tone, UsageLine,
 };
 use super::row::{cost, error_words, notes, status};
 use super::{clock, layout};
+use crate::content::{BODY_BYTES_MAX, Excerpt};
 use crate::domain::{Billed, CacheOutcome, CostBasis, EntryStatus, Picodollars, Price, RequestId};
 use crate::http::State;
 use crate::ledger::{Attempt, Entry};
@@ -35,7 +36,10 @@ pub(in super::super) async fn show(
     let state = visitor.state.clone();
     let page = blocking(move || match state.ledger.entry(id) {
         Ok(None) => Err(PageError::NotFound),
-        Ok(Some(entry)) => Ok(build(&state, &entry, layout)),
+        Ok(Some(entry)) => {
+            let contents = contents(&state, id);
+            Ok(RequestPage { contents, ..build(&state, &entry, layout) })
+        }
         Err(error) => Ok(unread(id, layout, &error)),
     });
     Ok(ok(&page.await??))
@@ -55,8 +59,23 @@ fn unread(id: RequestId, layout: Layout, error: &crate::ledger::LedgerError) -> 
         cost_note: None,
         usage: Vec::new(),
         raw_usage: None,
+        contents: Vec::new(),
         details: Vec::new(),
     }
+}
+
+/// What is kept of the call; a file of contents that can't be read leaves the rest of the page as it is.
+fn contents(state: &State, id: RequestId) -> Vec<KeptText> {
+    let kept = state.gateway.parts().content.find(id).inspect_err(|error| tracing::warn!("{error}"));
+    let Ok(Some(kept)) = kept else { return Vec::new() };
+    let text = |title, body: &Excerpt| KeptText {
+        title,
+        text: body.text(),
+        note: body.is_truncated().then(|| {
+            format!("The first {} of {} bytes.", count_exact(BODY_BYTES_MAX as u64), count_exact(body.whole_len()))
+        }),
+    };
+    vec![text("The request", &kept.request), text("The answer", &kept.answer)]
 }
 
 fn ms(length: u32) -> Duration {
@@ -84,6 +103,7 @@ fn build(state: &State, entry: &Entry, layout: Layout) -> RequestPage {
         cost_note: cost_note(entry),
         usage: usage(entry),
         raw_usage: (!raw.is_empty()).then(|| raw.join("\n")),
+        contents: Vec::new(),
         details: details(state, entry, &clock),
     }
 }

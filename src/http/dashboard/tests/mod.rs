@@ -1,6 +1,7 @@
 //! The dashboard over HTTP, as browsers see it, on real stores in a temporary folder.
 
 mod access;
+mod cache;
 mod forms;
 mod live;
 mod views;
@@ -9,7 +10,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use actix_web::cookie::Cookie;
 use actix_web::http::header::HeaderMap;
@@ -22,6 +23,7 @@ use crate::budget::Budgets;
 use crate::cache::Cache;
 use crate::catalog::Catalog;
 use crate::config::Config;
+use crate::content::{Content, ContentOptions};
 use crate::domain::{
     CacheOutcome, CostBasis, Endpoint, EntryStatus, Picodollars, RequestId, RequestIds, Secret, TokenUsage,
 };
@@ -103,6 +105,10 @@ impl Fixture {
         let upstreams = config.providers.iter().map(|provider| Arc::new(Upstream::new(provider, None))).collect();
         let health = Arc::new(HealthBook::default());
         let router = Router::new(upstreams, config.routes.clone(), Arc::new(Catalog::builtin()), health);
+        let options = ContentOptions {
+            commit_interval: Duration::ZERO,
+            ..ContentOptions::new(folder.path().join("content.redb"), config.log.bodies, Vec::new())
+        };
         let (metrics, tasks) = (Arc::new(Metrics::default()), Tasks::default());
         let gateway = Gateway::new(Parts {
             config: Arc::clone(&config),
@@ -111,17 +117,20 @@ impl Fixture {
             budgets: Arc::clone(&budgets),
             cache: Arc::new(Cache::new(&config.cache)),
             keys: Arc::clone(&keys),
+            content: Arc::new(Content::open(options)),
             metrics: Arc::clone(&metrics),
             clock: clock.clone(),
             tasks: tasks.clone(),
             ids: RequestIds::new(7),
         });
+        let cache = Arc::new(Cache::new(&config.cache));
         let (setup, setup_token) = SetupToken::new(noon());
         let state = State {
             config,
             keys,
             ledger,
             budgets,
+            cache,
             gateway: Arc::new(gateway),
             metrics,
             clock,
@@ -183,7 +192,13 @@ impl Fixture {
         };
         let deployment: crate::domain::Deployment = format!("{}/{}", call.provider, call.model).parse().unwrap();
         let cost: Picodollars = call.cost.parse().unwrap();
-        let planned = Planned { deployment: deployment.clone(), ceiling: cost, charges: Vec::new(), started_ms: 2 };
+        let planned = Planned {
+            deployment: deployment.clone(),
+            ceiling: cost,
+            charges: Vec::new(),
+            watched: Vec::new(),
+            started_ms: 2,
+        };
         let reservation = self.state.ledger.reserve(facts, planned).await.unwrap();
         let error: Option<Arc<str>> = call.error.map(Arc::from);
         let last = Attempt {
@@ -299,12 +314,13 @@ impl Browser {
 }
 
 /// Every page by GET; `{}` stands for an id.
-const PAGES: [&str; 11] = [
+const PAGES: [&str; 12] = [
     "/",
     "/welcome",
     "/requests",
     "/requests/{}",
     "/costs",
+    "/cache",
     "/budgets",
     "/budgets/new",
     "/budgets/budget_1",
@@ -314,9 +330,10 @@ const PAGES: [&str; 11] = [
 ];
 
 /// Every form of someone who is logged in.
-const FORMS: [&str; 7] = [
+const FORMS: [&str; 8] = [
     "/logout",
     "/prefs/theme",
+    "/cache/clear",
     "/budgets",
     "/budgets/budget_1",
     "/budgets/budget_1/delete",

@@ -1,6 +1,7 @@
 //! What pages show of what was booked.
 
 use super::*;
+use crate::content::{Excerpt, Exchange};
 
 async fn with_calls() -> (Fixture, Browser, RequestId) {
     let (fixture, browser) = Fixture::with_admin(SETTINGS);
@@ -161,11 +162,16 @@ fn calls_without_a_price_are_never_free_in_silence() {
 #[test]
 fn hostile_names_stay_text_on_every_page() {
     run(async {
-        let (fixture, browser) = Fixture::with_admin(SETTINGS);
+        let (fixture, browser) = Fixture::with_admin(&format!("{SETTINGS}\n[log]\nbodies = \"full\"\n"));
         let new = NewKey { team: Some(HOSTILE.to_owned()), ..NewKey::named(HOSTILE) };
         let key = fixture.state.keys.create(new, noon()).unwrap().0;
         let call = Call { model: HOSTILE, error: Some("upstream_unavailable"), ..Call::USUAL };
         let id = fixture.call(&key, call).await;
+        let content = &fixture.state.gateway.parts().content;
+        let body = || Excerpt::of(HOSTILE.as_bytes());
+        let (session, users) = (Some(HOSTILE.into()), vec![HOSTILE.to_owned()]);
+        content.keep(Exchange { id, key: key.id.clone(), session, users, request: body(), answer: body() });
+        content.sweep(RequestId::first_of(0)).await.unwrap();
         browser
             .post(
                 "/budgets",

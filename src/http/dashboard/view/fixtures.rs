@@ -1,5 +1,6 @@
 //! Pages filled with made-up values whose sums add up, and with values that mean harm.
 
+mod cache;
 mod control;
 
 use std::time::Duration;
@@ -15,6 +16,7 @@ use super::super::format::{
 use super::*;
 use crate::domain::{Picodollars, Price};
 
+pub(super) use cache::cache;
 pub(super) use control::{
     budget_form, budgets, key_created, key_form, key_list, key_page, login, reset, setup, welcome,
 };
@@ -664,6 +666,15 @@ pub(super) fn request(kind: Kind) -> RequestPage {
         raw_usage: Some(kind.name(
             "{\"prompt_tokens\":4812,\"prompt_tokens_details\":{\"cached_tokens\":3584},\"completion_tokens\":642}",
         )),
+        contents: vec![
+            KeptText {
+                title: "The request",
+                text: kind
+                    .name("{\"model\":\"smart\",\"messages\":[{\"role\":\"user\",\"content\":\"Which tests fail?\"}]}"),
+                note: Some("The first 262,144 of 1,048,576 bytes.".to_owned()),
+            },
+            KeptText { title: "The answer", text: kind.name("{\"choices\":[]}"), note: None },
+        ],
         details: vec![
             detail("Key", Phrase::default().link(kind.name("web-app"), "/keys/key_1"), false),
             detail("Team", kind.name("acme-web").into(), false),

@@ -52,6 +52,8 @@ pub enum Entry {
     Requests,
     /// Where the money goes.
     Costs,
+    /// Answers that are kept.
+    Cache,
     /// Budgets and virtual keys.
     Budgets,
     /// The three-step guide.
@@ -92,6 +94,7 @@ pub const NAVIGATION: &[NavigationGroup] = &[
             entry(Entry::Overview, "/", "Overview", "home"),
             entry(Entry::Requests, "/requests", "Requests", "list"),
             entry(Entry::Costs, "/costs", "Costs", "cost"),
+            entry(Entry::Cache, "/cache", "Cache", "cache"),
         ],
     },
     NavigationGroup { title: "Control", entries: &[entry(Entry::Budgets, "/budgets", "Budgets & keys", "key")] },

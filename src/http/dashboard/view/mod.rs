@@ -7,6 +7,7 @@
 
 mod access;
 mod budgets;
+mod cache;
 mod costs;
 mod error;
 mod keys;
@@ -19,6 +20,7 @@ mod welcome;
 
 pub use access::{LoginPage, ResetPage, SetupPage};
 pub use budgets::{BudgetForm, BudgetFormPage, BudgetList, BudgetRow, BudgetsPage};
+pub use cache::{CachePage, CacheRow, Invalidation, InvalidationPreview};
 pub use costs::{CostRow, CostTable, CostsPage};
 pub use error::ErrorPage;
 pub use keys::{KeyCreated, KeyCreatedPage, KeyForm, KeyFormPage, KeyList, KeyPage, KeyRow, RevokeForm};
@@ -27,7 +29,7 @@ pub use overview::{
     Attention, AttentionItem, BudgetLine, BudgetsCard, LiveUpdate, OverviewPage, ProviderLine, ProvidersCard, SpendCard,
 };
 pub use parts::{Badge, Card, Choice, Field, Kpi, Link, Notice, Phrase, RequestRow, Select, SelectOption, Tone};
-pub use request::{CostLine, CostLines, Detail, RequestPage, TimelineStep, UsageLine};
+pub use request::{CostLine, CostLines, Detail, KeptText, RequestPage, TimelineStep, UsageLine};
 pub use requests::{Filters, Pager, RequestsPage};
 pub use welcome::{FirstCall, FirstCallFacts, ProviderState, WelcomePage};
 

@@ -34,8 +34,21 @@ pub struct RequestPage {
     pub usage: Vec<UsageLine>,
     /// The provider's own words about the usage, as JSON.
     pub raw_usage: Option<String>,
+    /// What the call said and was told, where that is kept.
+    pub contents: Vec<KeptText>,
     /// Names and ids.
     pub details: Vec<Detail>,
+}
+
+/// A body that is kept.
+#[derive(Clone, Debug)]
+pub struct KeptText {
+    /// Whose words it is.
+    pub title: &'static str,
+    /// The words, which nobody here has chosen.
+    pub text: String,
+    /// How much of it is shown, where that isn't all.
+    pub note: Option<String>,
 }
 
 /// A step of a call.

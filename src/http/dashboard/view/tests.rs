@@ -11,6 +11,7 @@ fn rendered(kind: Kind) -> Vec<(String, String)> {
     let mut add = |name: &str, page: &dyn Page| files.push((format!("{name}-{}", kind.word()), page.html()));
     add("overview", &fixtures::overview(kind));
     add("costs", &fixtures::costs(kind));
+    add("cache", &fixtures::cache(kind));
     add("requests", &fixtures::requests(kind));
     add("request", &fixtures::request(kind));
     add("budgets", &fixtures::budgets(kind));
@@ -121,7 +122,7 @@ fn attribute<'a>(tag: &'a str, name: &str) -> Option<&'a str> {
 #[expect(clippy::disallowed_methods, reason = "a test may be told where to write")]
 fn every_page_renders_and_can_be_looked_at() {
     let files: Vec<(String, String)> = Kind::ALL.into_iter().flat_map(rendered).collect();
-    assert_eq!(files.len(), 56);
+    assert_eq!(files.len(), 60);
     let Ok(folder) = std::env::var("TOLLGATE_RENDER_DIR") else { return };
     for (name, html) in files {
         std::fs::write(format!("{folder}/{name}.html"), html).unwrap();
@@ -242,8 +243,15 @@ fn every_form_that_changes_something_posts_with_a_token() {
 
 #[test]
 fn wrong_fields_are_marked_and_tied_to_their_reason() {
-    for page in ["key-form-failed", "budget-form-failed", "login-failed", "setup-failed", "reset-failed", "key-failed"]
-    {
+    for page in [
+        "key-form-failed",
+        "budget-form-failed",
+        "login-failed",
+        "setup-failed",
+        "reset-failed",
+        "key-failed",
+        "cache-failed",
+    ] {
         let files = rendered(Kind::Failed);
         let html = &files.iter().find(|(name, _)| name == page).unwrap().1;
         let wrong: Vec<&str> = tags(html).into_iter().filter(|tag| tag.contains("aria-invalid=\"true\"")).collect();

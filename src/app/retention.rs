@@ -1,0 +1,80 @@
+//! What is kept for a time only: contents of calls, swept as their time ends.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::content::Content;
+use crate::domain::RequestId;
+use crate::runtime::{Clock, Tasks};
+
+/// How often contents are swept: the shortest time to keep them is an hour.
+const SWEEP_INTERVAL: Duration = Duration::from_mins(10);
+
+/// Sweeps now and then, from the start on; `retention` is how long contents are kept, nothing means for ever.
+pub(crate) fn sweep_contents(content: &Arc<Content>, retention: Option<Duration>, clock: &Clock, tasks: &Tasks) {
+    let Some(retention) = retention else { return };
+    let (content, clock, stopping) = (Arc::clone(content), clock.clone(), tasks.stopping().clone());
+    tasks.spawn(async move {
+        loop {
+            match content.sweep(first_kept(&clock, retention)).await {
+                Ok(0) => {}
+                Ok(gone) => tracing::info!("the contents of {gone} calls were deleted: their time was over"),
+                // The writer has told of a file that can't be written when it found out.
+                Err(error) => tracing::debug!("contents whose time is over couldn't be deleted: {error}"),
+            }
+            tokio::select! {
+                () = stopping.cancelled() => return,
+                () = tokio::time::sleep(SWEEP_INTERVAL) => {}
+            }
+        }
+    });
+}
+
+/// The first id whose contents are still to be kept.
+fn first_kept(clock: &Clock, retention: Duration) -> RequestId {
+    let retention_ms = i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
+    RequestId::first_of(clock.now().as_millisecond().saturating_sub(retention_ms))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Bodies;
+    use crate::content::{ContentOptions, Excerpt, Exchange};
+    use crate::domain::KeyId;
+
+    #[tokio::test]
+    async fn contents_go_when_their_time_is_over_and_not_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = ContentOptions {
+            commit_interval: Duration::ZERO,
+            ..ContentOptions::new(folder.path().join("content.redb"), Bodies::Full, Vec::new())
+        };
+        let content = Arc::new(Content::open(options));
+        let clock = Clock::manual("2026-11-22T12:00:00Z".parse().unwrap());
+        let at = |text: &str| {
+            let at: jiff::Timestamp = text.parse().unwrap();
+            RequestId::first_of(at.as_millisecond())
+        };
+        let (old, young) = (at("2026-11-21T11:59:59.999Z"), at("2026-11-21T12:00:00Z"));
+        for id in [old, young] {
+            let key = KeyId::new("key_1").unwrap();
+            let (request, answer) = (Excerpt::of(b"{}"), Excerpt::of(b"{}"));
+            content.keep(Exchange { id, key, session: None, users: Vec::new(), request, answer });
+        }
+        assert_eq!(content.sweep(RequestId::from_number(0)).await.unwrap(), 0, "both are written");
+        let tasks = Tasks::default();
+        sweep_contents(&content, None, &clock, &tasks);
+        assert!(tasks.is_empty());
+        sweep_contents(&content, Some(Duration::from_hours(24)), &clock, &tasks);
+        tokio::time::timeout(Duration::from_secs(20), async {
+            while content.find(old).unwrap().is_some() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await
+        .unwrap();
+        assert!(content.find(young).unwrap().is_some());
+        tasks.stop().await;
+    }
+}
