@@ -3,12 +3,9 @@
 //! Definitions are kept by `keys`; the sums are the ledger's, which alone decides whether a call fits. Here the two meet:
 //! a call's scopes become charges, and each budget's sum is kept up to date from the moment the budget is there.
 
-<<<<<<< HEAD
 mod outlook;
-mod wording;
-=======
 mod rate;
->>>>>>> gw
+mod wording;
 
 use std::sync::Arc;
 
@@ -19,12 +16,9 @@ use crate::domain::{BudgetAction, BudgetDefinition, BudgetScope, Deployment, Pic
 use crate::keys::Keys;
 use crate::ledger::{Balance, CallFacts, Charge, Ledger, LedgerError, Scope};
 
-<<<<<<< HEAD
 pub use outlook::{Outlook, outlook};
-pub use wording::{budget_name, window_words};
-=======
 pub use rate::{Pass, RateLimited, Rates, Spent};
->>>>>>> gw
+pub use wording::{budget_name, window_words};
 
 /// The budgets of one data folder.
 pub struct Budgets {

@@ -10,10 +10,12 @@ mod cache;
 mod content;
 mod costs;
 mod entry;
+mod export;
 mod input;
 mod keys;
 mod metrics;
 mod providers;
+mod reports;
 mod requests;
 mod routes;
 mod status;
@@ -33,6 +35,7 @@ use serde::Serialize;
 use super::guard::{Access, authorize, not_found};
 use super::problem::{Code, Problem};
 
+pub use export::{Export, Shape};
 pub use routes::ROUTES;
 
 /// A method of a route.
@@ -97,6 +100,8 @@ pub enum Answer {
     Json(&'static str),
     /// Text of another kind.
     Text(&'static str),
+    /// Text of another kind, or JSON of a schema for who accepts that.
+    TextOrJson(&'static str, &'static str),
 }
 
 /// Registers every route of [`ROUTES`], `/health`, `/ready` and `/metrics` among them, and refuses every other path under
