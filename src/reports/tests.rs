@@ -92,7 +92,7 @@ impl Fixture {
         };
         let cost: Picodollars = call.cost.parse().unwrap();
         let planned =
-            Planned { deployment: call.deployment.parse().unwrap(), ceiling: cost, charges: Vec::new(), started_ms: 2 };
+            Planned { deployment: call.deployment.parse().unwrap(), ceiling: cost, charges: Vec::new(), watched: Vec::new(), started_ms: 2 };
         let reservation = self.ledger.reserve(facts, planned).await.unwrap();
         let last = Attempt {
             status: 200,
@@ -300,7 +300,7 @@ async fn a_period_without_calls_says_so() {
     | --------------- | ------- | -----: | ----: | ---: | -----------: |
     | All of Tollgate | monthly | $20.00 |   $50 |  40% | about $60.00 |
     | web             | daily   |  $0.00 |    $2 |   0% |            – |
-    | env=prod        | daily   |  $3.00 |  $100 |   3% |            – |
+    | env=prod        | daily   |  $0.00 |  $100 |   0% |            – |
 
     *written 19 Nov 2026, 14:30 UTC from 0 requests*
     ");
