@@ -60,6 +60,8 @@ pub mod config;
 pub mod content;
 pub mod dialect;
 pub mod domain;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod gateway;
 pub mod http;
 pub mod keys;

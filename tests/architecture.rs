@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 /// Modules of the library and their layers; a module may use what stands strictly below it.
 const LAYERS: &[(&str, u8)] = &[
     ("app", 7),
+    ("fuzzing", 7),
     ("http", 6),
     ("operations", 5),
     ("workflow", 5),

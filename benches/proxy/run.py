@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """What a call through Tollgate costs, beside nginx and a bare proxy on the same stack, in one run.
 
-    cargo build --release --bin tollgate --example bare_proxy --example paced_upstream
+    cargo build --release --bin tollgate --examples
     python3 benches/proxy/run.py [--build target/release] [--rounds 5] [--seconds 3] [--json FILE]
+    python3 benches/proxy/run.py --rounds 1 --latency-calls 0 --half-load --probe --open-streams 10000 --entries 1000000
 
 Needs `nginx` and `wrk` (both in Debian); standard library only. Everything runs on loopback, in a temporary folder, and
 ends with this script. Machines differ and neighbours disturb, so what counts are CPU seconds of the process
@@ -17,6 +18,7 @@ import json
 import os
 import pathlib
 import platform
+import resource
 import shutil
 import signal
 import socket
@@ -36,6 +38,9 @@ STOP_SECONDS_MAX = 40
 TICK = os.sysconf("SC_CLK_TCK")
 PATH = "/v1/chat/completions"
 BEFORE = "before, strict"
+PROBE_STREAMS, PROBE_CHUNKS, PROBE_INTERVAL_MS = 64, 200, 20
+OPEN_SECONDS = 40
+FILES_MAX = 65_536
 
 
 # What is sent and answered
@@ -181,7 +186,7 @@ def admin(port, method, path, body=None):
     return json.loads(text)
 
 
-def start_tollgate(running, binary, durability, whole, paced, name=None):
+def start_tollgate(running, binary, durability, upstreams, name=None):
     """Everything on: a virtual key, a blocking budget over everything, the ledger, metrics, the log."""
     name = name or f"tollgate, {durability}"
     folder = running.folder / name.replace(", ", "-").replace(" ", "-")
@@ -190,9 +195,10 @@ def start_tollgate(running, binary, durability, whole, paced, name=None):
     port = free_port()
     providers = "".join(
         f'[[providers]]\nname = "{provider}"\nkind = "openai"\nbase_url = "http://127.0.0.1:{upstream}/v1"\n'
-        f'api_key = "env:BENCH_UPSTREAM_KEY"\ncatalog = "openai"\n'
-        for provider, upstream in (("whole", whole), ("paced", paced)))
+        f'api_key = "env:BENCH_UPSTREAM_KEY"\ncatalog = "openai"\nconcurrent_requests_max = 20000\n'
+        for provider, upstream in upstreams.items())
     config.write_text(f'listen = "127.0.0.1:{port}"\ndata_dir = "{folder / "data"}"\n'
+                      f'limits = {{ concurrent_requests_max = 20000 }}\n'
                       f'ledger = {{ durability = "{durability}" }}\n{providers}')
     command = [binary, "serve", "--config", config]
     environment = {"TOLLGATE_ADMIN_TOKEN": ADMIN_TOKEN, "BENCH_UPSTREAM_KEY": "sk-upstream-test"}
@@ -201,27 +207,29 @@ def start_tollgate(running, binary, durability, whole, paced, name=None):
     admin(port, "POST", "/api/budgets",
           {"scope": {"kind": "everything", "id": None}, "window": "day", "limitUsd": "1000", "action": "block"})
     key = admin(port, "POST", "/api/keys", {"name": "benchmark"})["key"]
-    cases = {"whole": (process.pid, port, f"whole/{MODEL}"), "stream": (process.pid, port, f"paced/{MODEL}")}
+    models = {"whole": "whole", "stream": "paced", "probe": "probe"}
+    cases = {case: (process.pid, port, f"{provider}/{MODEL}") for case, provider in models.items()}
     facts.update(command=command, environment=environment, process=process, port=port)
     return Target(name, cases, key), facts
 
 
 def start_targets(running, build, against=None):
-    whole, paced = free_port(), free_port()
+    whole, paced, probe = free_port(), free_port(), free_port()
+    upstreams = {"whole": whole, "paced": paced, "probe": probe}
     upstream = filled("upstream.nginx", running.folder, port=whole, answer=answer_body().replace("'", " "))
     wait_for_port(whole, running.start("upstream", ["nginx", "-c", upstream, "-p", running.folder]))
     pacing = [build / "examples" / "paced_upstream", f"127.0.0.1:{paced}", CHUNKS, CHUNK_INTERVAL_MS]
     wait_for_port(paced, running.start("paced", pacing))
 
-    ports = {"whole": free_port(), "stream": free_port()}
-    proxy = filled("proxy.nginx", running.folder, workers=os.cpu_count(), whole=whole, paced=paced,
-                   port_whole=ports["whole"], port_paced=ports["stream"])
+    ports = {"whole": free_port(), "stream": free_port(), "probe": free_port()}
+    proxy = filled("proxy.nginx", running.folder, workers=os.cpu_count(), **upstreams,
+                   port_whole=ports["whole"], port_paced=ports["stream"], port_probe=ports["probe"])
     nginx = running.start("nginx", ["nginx", "-c", proxy, "-p", running.folder])
     wait_for_port(ports["whole"], nginx)
     targets = [Target("nginx", {case: (nginx.pid, port, MODEL) for case, port in ports.items()})]
 
     cases = {}
-    for case, upstream_port in (("whole", whole), ("stream", paced)):
+    for case, upstream_port in (("whole", whole), ("stream", paced), ("probe", probe)):
         port = free_port()
         command = [build / "examples" / "bare_proxy", f"127.0.0.1:{port}", f"http://127.0.0.1:{upstream_port}"]
         process = running.start(f"bare-{case}", command)
@@ -231,24 +239,26 @@ def start_targets(running, build, against=None):
 
     tollgates = {}
     for durability in ("strict", "relaxed"):
-        target, facts = start_tollgate(running, build / "tollgate", durability, whole, paced)
+        target, facts = start_tollgate(running, build / "tollgate", durability, upstreams)
         targets.append(target)
         tollgates[durability] = facts
     # Twice, so that the difference of two equal programs shows what the noise is.
     for name in (BEFORE, f"{BEFORE}, again") if against else ():
-        targets.append(start_tollgate(running, against, "strict", whole, paced, name)[0])
-    direct = Target("direct", {"whole": (None, whole, MODEL), "stream": (None, paced, MODEL)})
+        targets.append(start_tollgate(running, against, "strict", upstreams, name)[0])
+    models = {"whole": whole, "stream": paced, "probe": probe}
+    direct = Target("direct", {case: (None, port, MODEL) for case, port in models.items()})
     return targets, direct, tollgates
 
 
 # Measuring
 
-def load(target, case, folder, connections, seconds):
-    """One round: CPU seconds per 1,000 calls, and what wrk saw."""
+def load(target, case, folder, connections, seconds, pause_ms=0):
+    """One round: CPU seconds per 1,000 calls, and what wrk saw; each connection pauses so long on average between calls."""
     pid, port, model = target.cases[case]
     body = folder / "body.json"
     body.write_text(request_body(model, case == "stream"))
-    environment = {**os.environ, "BENCH_BODY": str(body), "BENCH_KEY": target.key}
+    environment = {**os.environ, "BENCH_BODY": str(body), "BENCH_KEY": target.key,
+                   "BENCH_PAUSE_MS": str(round(pause_ms))}
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s", "-s", str(HERE / "load.lua"),
                f"http://127.0.0.1:{port}{PATH}"]
     before = cpu_seconds(pid)
@@ -297,6 +307,82 @@ def one_by_one(target, case, count, pause):
             firsts.append((first - began) * 1000)
             ends.append((time.perf_counter() - began) * 1000)
     return firsts, ends
+
+
+def half_load(targets, rounds, options, folder):
+    """Calls at about half the rate that each target reached: latency without queues of its own making."""
+    figures = {}
+    for target in targets:
+        rate = statistics.median(one["rate"] for one in rounds[target.name]) / 2
+        pause_ms = options.connections / rate * 1000 - 1
+        figures[target.name] = load(target, "whole", folder, options.connections, options.seconds * 2, pause_ms)
+    print("\nwhole, at half the rate that each reached")
+    print(f"| {'target':<20} | calls / s | p50 ms | p99 ms |")
+    print(f"| {'---':<20} | ---: | ---: | ---: |")
+    for name, one in figures.items():
+        print(f"| {name:<20} | {one['rate']:.0f} | {one['p50']:.2f} | {one['p99']:.2f} |")
+    return figures
+
+
+def probe(running, build, direct, target, streams, chunks, interval_ms, while_open=lambda: None):
+    """Many streams at once; the provider and the clients are one program, so that one clock says how late a chunk is."""
+    upstream, (_, port, model) = direct.cases["probe"][1], target.cases["probe"]
+    command = [build / "examples" / "stream_probe", f"127.0.0.1:{upstream}", f"127.0.0.1:{port}", target.key, model,
+               streams, chunks, interval_ms]
+    with subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE, text=True) as process:
+        running.processes.append(process)
+        said = process.stdout.readline()
+        seen = while_open() if said == "open\n" else None
+        said += process.stdout.read()
+    if process.returncode:
+        raise SystemExit(f"{target.name}: {said}")
+    return {**json.loads(said.splitlines()[-1]), "while_open": seen}
+
+
+def chunk_delay(running, build, direct, targets):
+    figures = {}
+    print(f"\nchunks of {PROBE_STREAMS} streams, every {PROBE_INTERVAL_MS} ms: milliseconds from their writing to their arrival")
+    print(f"| {'target':<20} | p50 | p99 |")
+    print(f"| {'---':<20} | ---: | ---: |")
+    for target in [direct, *targets]:
+        one = probe(running, build, direct, target, PROBE_STREAMS, PROBE_CHUNKS, PROBE_INTERVAL_MS)
+        figures[target.name] = one
+        print(f"| {target.name:<20} | {one['p50_us'] / 1000:.2f} | {one['p99_us'] / 1000:.2f} |")
+    return figures
+
+
+def open_streams(running, build, direct, targets, streams):
+    print(f"\n{streams} open streams, resident")
+    figures = {}
+    for target in targets:
+        pid = target.cases["probe"][0]
+        before = resident_mib(pid)
+        chunks = 2
+        one = probe(running, build, direct, target, streams, chunks, OPEN_SECONDS * 1000 // chunks, lambda: resident_mib(pid))
+        figures[target.name] = {"before_mib": before, "open_mib": one["while_open"]}
+        print(f"| {target.name:<20} | {before:.1f} MiB before | {one['while_open']:.1f} MiB |")
+    return figures
+
+
+def start_with_entries(running, build, binary, entries):
+    """How long a start takes over a ledger that has so many entries."""
+    target, facts = start_tollgate(running, binary, "strict", {"whole": free_port()}, f"filled {entries}")
+    running.stop(facts["process"])
+    data = running.folder / f"filled-{entries}" / "data"
+    for name in ("ledger.redb", "ledger.created"):
+        (data / name).unlink()
+    subprocess.run([str(build / "examples" / "filled_ledger"), str(data), str(entries)], check=True)
+    times = []
+    for _ in range(5):
+        again = running.start("filled-again", facts["command"], facts["environment"])
+        times.append(wait_until_ready(facts["port"], again) * 1000)
+        booked = admin(facts["port"], "GET", "/api/costs?range=30d") if len(times) == 5 else None
+        mib = resident_mib(again.pid)
+        running.stop(again)
+    size = (data / "ledger.redb").stat().st_size / 2**20
+    print(f"\nstart to ready with {entries} entries ({size:.0f} MiB): median {statistics.median(times):.0f} ms, "
+          f"{min(times):.0f} … {max(times):.0f}; {mib:.1f} MiB resident")
+    return {"times_ms": times, "file_mib": size, "mib": mib, "booked": booked}
 
 
 def percentile(values, share):
@@ -368,6 +454,14 @@ def measure(options, running):
             result["latency"][case] = {name: {"p50": percentile(values, 0.5), "p99": percentile(values, 0.99)}
                                        for name, values in figures.items()}
 
+    if options.half_load:
+        result["half_load"] = half_load(targets, result["load"]["whole"], options, running.folder)
+    if options.probe:
+        result["chunk_delay"] = chunk_delay(running, build, direct, targets)
+    if options.open_streams:
+        result["open_streams"] = open_streams(running, build, direct, targets, options.open_streams)
+    if options.entries:
+        result["start"] = start_with_entries(running, build, build / "tollgate", options.entries)
     strict = tollgates["strict"]
     entries = admin(strict["port"], "GET", "/api/costs")
     result["loaded_mib"] = resident_mib(strict["process"].pid)
@@ -396,8 +490,15 @@ def main():
     parser.add_argument("--only", help="targets beside nginx, by parts of their names")
     parser.add_argument("--against", type=pathlib.Path, help="another tollgate binary, to compare with round by round")
     parser.add_argument("--latency-calls", type=int, default=1000)
+    parser.add_argument("--half-load", action="store_true", help="latency of whole answers at half the rate reached")
+    parser.add_argument("--probe", action="store_true", help="how late the chunks of 64 streams are")
+    parser.add_argument("--open-streams", type=int, help="memory with so many open streams")
+    parser.add_argument("--entries", type=int, help="start to ready with a ledger of so many entries")
     parser.add_argument("--json", type=pathlib.Path, help="where to write every figure")
     options = parser.parse_args()
+    with contextlib.suppress(ValueError, OSError):
+        # A stream has two sockets; who isn't root may have to do with less.
+        resource.setrlimit(resource.RLIMIT_NOFILE, (FILES_MAX, FILES_MAX))
     for program in ("nginx", "wrk"):
         if not shutil.which(program):
             raise SystemExit(f"{program} is missing: apt-get install nginx-light wrk")

@@ -41,6 +41,14 @@ pub(crate) enum FolderError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// There is none, and none is to be made.
+    #[error(
+        "there is no data folder {path}: name it with --data-dir or data_dir in tollgate.toml, or start a server, which makes it"
+    )]
+    Missing {
+        /// The folder.
+        path: PathBuf,
+    },
     /// Another process owns it.
     #[error("the data folder {path} is in use by {}; stop it first, or choose another folder with --data-dir", told(holder.as_ref()))]
     InUse {
@@ -72,6 +80,11 @@ impl DataFolder {
     /// Makes the folder where it is missing, and takes it; waits a little for a command that works on it.
     pub(crate) fn claim(path: &Path) -> Result<Self, FolderError> {
         Self::claim_within(path, PATIENCE)
+    }
+
+    /// Takes a folder that has to be there: for what only looks at it, a mistyped name must not make one.
+    pub(crate) fn claim_existing(path: &Path) -> Result<Self, FolderError> {
+        if path.is_dir() { Self::claim(path) } else { Err(FolderError::Missing { path: path.to_owned() }) }
     }
 
     /// The same with a patience of one's own.
@@ -210,6 +223,16 @@ mod tests {
         let told = std::fs::read_to_string(parent.path().join(LOCK_FILE)).unwrap();
         assert_eq!(told, format!("{{\"pid\":{},\"address\":null}}", std::process::id()));
         drop(folder);
+    }
+
+    #[test]
+    fn a_folder_that_only_is_looked_at_is_never_made() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("mistyped");
+        let refused = DataFolder::claim_existing(&path).unwrap_err().to_string();
+        assert!(refused.contains("there is no data folder") && refused.contains("--data-dir"), "{refused}");
+        assert!(!path.exists());
+        assert!(DataFolder::claim_existing(parent.path()).is_ok());
     }
 
     #[test]

@@ -81,7 +81,7 @@ impl Parts {
 
     /// How the workers make connections to providers.
     pub(crate) fn client_settings(&self) -> ClientSettings {
-        ClientSettings { ca_file: self.config.tls.ca_file.clone() }
+        ClientSettings::new(self.config.tls.ca_file.clone())
     }
 
     /// Writes what is only in memory, and closes the files. Nothing may run any more.

@@ -16,8 +16,10 @@ use super::local_token::LocalTokenFile;
 use super::parts::Parts;
 use super::{price_file, retention};
 use crate::config::Config;
+use crate::domain::RequestId;
 use crate::http;
 use crate::keys::{LoginThrottle, SetupToken};
+use crate::ledger::Inspection;
 use crate::runtime::Clock;
 
 /// What runs at the stop may end until then: the longest that supervisors wait by default is 30 s.
@@ -87,7 +89,13 @@ impl Server {
             throttle: LoginThrottle::new(),
             draining: AtomicBool::new(false),
         });
-        let serving = http::serve(listening.try_clone()?, Arc::clone(&state), parts.client_settings())?;
+        let clients = parts.client_settings();
+        if config.providers.iter().any(|provider| provider.base_url.scheme() == "https") {
+            // Beside the start: neither it nor the first call shall wait until the certificates are read.
+            let clients = clients.clone();
+            std::thread::spawn(move || clients.prepare());
+        }
+        let serving = http::serve(listening.try_clone()?, Arc::clone(&state), clients)?;
         let token = parts.keys.accept_new_admin_token("local-token");
         let local_token = LocalTokenFile::write(folder.path(), &token)
             .with_context(|| format!("the local token can't be written into {}", folder.path().display()))?;
@@ -125,6 +133,7 @@ impl Server {
         price_file::watch(&parts.config, &parts.gateway, &parts.tasks);
         retention::sweep_contents(&parts.content, parts.config.log.retention, &parts.clock, &parts.tasks);
         flush_sessions_now_and_then(&parts);
+        inspect_the_ledger(&parts);
         let ended = serve_and_stop(serving, listening, &state, &parts, &mut asked_to_stop).await?;
         if ended == Ended::AtOnce {
             return Ok(ended);
@@ -187,6 +196,22 @@ async fn calls_to_end(parts: &Parts) {
 fn refuse_connections(listening: TcpListener) {
     // Shutting a listening socket down ends listening on Linux; elsewhere the connections wait for the end.
     let _ = TcpStream::from(OwnedFd::from(listening)).shutdown(Shutdown::Both);
+}
+
+/// Looks at what the start had no time for, on a thread of its own beside the calls.
+fn inspect_the_ledger(parts: &Parts) {
+    let (ledger, now, stopping) = (Arc::clone(&parts.ledger), parts.clock.now(), parts.tasks.stopping().clone());
+    std::thread::spawn(move || {
+        let today = RequestId::first_of(now.as_millisecond());
+        match ledger.inspect(today, || !stopping.is_cancelled()) {
+            Inspection::Sound { rows } => tracing::debug!("the ledger's {rows} rows can all be read"),
+            Inspection::Unfinished => tracing::debug!("the ledger was not read to its end"),
+            Inspection::Differs { differences } => tracing::error!(
+                "{differences} of the ledger's sums are not what its entries say: run `tollgate verify` for which"
+            ),
+            Inspection::Damaged { detail } => tracing::error!("calls are refused from now on: {detail}"),
+        }
+    });
 }
 
 fn flush_sessions_now_and_then(parts: &Parts) {

@@ -10,8 +10,11 @@ use std::path::{Path, PathBuf};
 
 use jiff::tz::TimeZone;
 
+use super::with_causes;
+use crate::catalog::Catalog;
 use crate::config::defaults::FILE_BYTES_MAX;
-use crate::config::{self, Config, Problem, Problems, Sources};
+use crate::config::{self, Config, NamedFile, Problem, Problems, Sources};
+use crate::provider::check_authorities;
 
 /// The file that is looked for in the working directory.
 pub const FILE_NAME: &str = "tollgate.toml";
@@ -48,19 +51,38 @@ impl Settings {
     ) -> Result<Config, Problems> {
         let mut problems = Vec::new();
         let (file, file_mode) = self.read_file(folder, &mut problems);
-        let dotenv = read_dotenv(&folder.join(DOTENV_NAME), &mut problems);
+        let dotenv = self.read_dotenvs(folder, &mut problems);
         let environment = read_environment(variables, &mut problems);
+        let named_zone = environment.iter().find(|(name, _)| name == "TZ").map(|(_, zone)| zone.as_str());
+        let (system_zone, zone_trouble) = zone_of(TimeZone::try_system().ok(), named_zone);
         config::load(&Sources {
             file,
             file_mode,
             dotenv,
             environment,
             flags: self.flags.clone(),
-            // A machine without a zone that can be read keeps its budget days in UTC.
-            system_zone: TimeZone::try_system().unwrap_or(TimeZone::UTC),
+            system_zone,
+            zone_trouble,
+            check_file: &|what, path| check_file(what, &folder.join(path)),
             read_secret_file: &|path| read_bounded(&folder.join(path), SECRET_BYTES_MAX).map(|(text, _)| text),
             problems,
         })
+    }
+
+    /// The variables of `.env` in the working directory, and of the one beside a file of settings that lies elsewhere; of a
+    /// name that stands in both, the working directory's counts.
+    fn read_dotenvs(&self, folder: &Path, problems: &mut Vec<Problem>) -> Vec<(String, String)> {
+        let here = folder.join(DOTENV_NAME);
+        let mut variables = read_dotenv(&here, DOTENV_NAME, problems);
+        let beside = self.file.as_deref().and_then(Path::parent).map(|parent| parent.join(DOTENV_NAME));
+        if let Some(beside) = beside {
+            let path = folder.join(&beside);
+            let is_same = path.canonicalize().is_ok_and(|path| here.canonicalize().is_ok_and(|here| here == path));
+            if !is_same {
+                variables.extend(read_dotenv(&path, &beside.display().to_string(), problems));
+            }
+        }
+        variables
     }
 
     /// The file's path and text, and its mode.
@@ -75,6 +97,32 @@ impl Settings {
                 (None, None)
             }
         }
+    }
+}
+
+/// The zone of the machine; one without a zone that can be read keeps its budget days in UTC, and is told so where it
+/// named another.
+fn zone_of(found: Option<TimeZone>, named: Option<&str>) -> (TimeZone, Option<String>) {
+    match (found, named) {
+        (Some(zone), _) => (zone, None),
+        (None, None) => (TimeZone::UTC, None),
+        (None, Some(named)) => {
+            let trouble = format!(
+                "{named:?} is no time zone, so budget days are those of UTC; write one such as Europe/Berlin, or set time_zone in tollgate.toml"
+            );
+            (TimeZone::UTC, Some(trouble))
+        }
+    }
+}
+
+/// Whether a file that the settings name can be used.
+fn check_file(what: NamedFile, path: &Path) -> Result<(), String> {
+    match what {
+        NamedFile::Prices => {
+            let text = std::fs::read_to_string(path).map_err(|error| format!("can't be read: {error}"))?;
+            Catalog::parse(&text).map(drop).map_err(|error| with_causes(&error.into()))
+        }
+        NamedFile::Authorities => check_authorities(path),
     }
 }
 
@@ -95,12 +143,12 @@ fn read_bounded(path: &Path, bytes_max: usize) -> io::Result<(String, u32)> {
 }
 
 /// The variables of `.env`. A line that is none is told of by its number alone, as it may hold a secret.
-fn read_dotenv(path: &Path, problems: &mut Vec<Problem>) -> Vec<(String, String)> {
+fn read_dotenv(path: &Path, shown: &str, problems: &mut Vec<Problem>) -> Vec<(String, String)> {
     let text = match read_bounded(path, FILE_BYTES_MAX) {
         Ok((text, _)) => text,
         Err(error) => {
             if error.kind() != io::ErrorKind::NotFound {
-                problems.push(Problem::new(DOTENV_NAME, format!("can't be read: {error}")));
+                problems.push(Problem::new(shown, format!("can't be read: {error}")));
             }
             return Vec::new();
         }
@@ -116,7 +164,7 @@ fn read_dotenv(path: &Path, problems: &mut Vec<Problem>) -> Vec<(String, String)
     if wrong > 0 {
         let lines = if wrong == 1 { "a line is".to_owned() } else { format!("{wrong} lines are") };
         problems.push(Problem::new(
-            DOTENV_NAME,
+            shown,
             format!("{lines} not of the form NAME=value; put values with spaces into quotes"),
         ));
     }
@@ -185,6 +233,58 @@ mod tests {
         assert_eq!(config.providers[0].api_keys[0].expose(), "sk-1");
         assert_eq!(config.telemetry.metrics_token.unwrap().expose(), "from-secret-file");
         assert_eq!(config.log.bodies, config::Bodies::Full);
+    }
+
+    #[test]
+    fn dotenv_is_read_beside_a_file_that_lies_elsewhere_and_the_working_directory_comes_first() {
+        let folder = folder(&[(".env", "TOLLGATE_LISTEN=127.0.0.1:1\n")]);
+        let elsewhere = folder.path().join("etc");
+        fs::create_dir(&elsewhere).unwrap();
+        fs::write(elsewhere.join("gate.toml"), "").unwrap();
+        fs::write(elsewhere.join(".env"), "TOLLGATE_LISTEN=127.0.0.1:2\nTOLLGATE_DATA_DIR=beside\nno variable\n")
+            .unwrap();
+        for file in ["etc/gate.toml".into(), elsewhere.join("gate.toml")] {
+            let settings = Settings { file: Some(file), flags: Vec::new() };
+            let problems = load(&settings, &folder, &[]).unwrap_err().to_string();
+            assert!(problems.contains("etc/.env: a line is not of the form"), "{problems}");
+        }
+        fs::write(elsewhere.join(".env"), "TOLLGATE_LISTEN=127.0.0.1:2\nTOLLGATE_DATA_DIR=beside\n").unwrap();
+        let settings = Settings { file: Some("etc/gate.toml".into()), flags: Vec::new() };
+        let config = load(&settings, &folder, &[]).unwrap();
+        assert_eq!((config.listen.port(), config.data_dir.as_path()), (1, Path::new("beside")));
+        let config = load(&Settings::default(), &folder, &[]).unwrap();
+        assert_eq!(config.data_dir, Path::new(config::defaults::DATA_DIR), "without --config nothing else is searched");
+    }
+
+    #[test]
+    fn files_that_the_settings_name_are_checked_with_the_rest() {
+        let folder = folder(&[
+            (FILE_NAME, "color = 1\n[catalog]\nfile = \"prices.json\"\n[tls]\nca_file = \"ca.pem\"\n"),
+            ("prices.json", "{"),
+            ("ca.pem", "no certificate"),
+        ]);
+        let problems = load(&Settings::default(), &folder, &[]).unwrap_err().to_string();
+        let lines: Vec<&str> = problems.lines().collect();
+        assert_eq!(lines.len(), 3, "{problems}");
+        assert!(lines[1].starts_with("catalog.file: ") && lines[1].contains("price list"), "{problems}");
+        assert!(lines[2].starts_with("tls.ca_file: ") && lines[2].contains("no certificate"), "{problems}");
+        fs::remove_file(folder.path().join("prices.json")).unwrap();
+        fs::write(folder.path().join("ca.pem"), "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
+            .unwrap();
+        let problems = load(&Settings::default(), &folder, &[]).unwrap_err().to_string();
+        assert!(problems.contains("catalog.file: can't be read") && problems.contains("tls.ca_file: "), "{problems}");
+    }
+
+    #[test]
+    fn a_zone_that_is_none_is_told_unless_the_settings_have_one() {
+        assert_eq!(zone_of(None, None), (TimeZone::UTC, None));
+        let (zone, trouble) = zone_of(None, Some("Nowhere/Land"));
+        assert!(zone == TimeZone::UTC && trouble.as_ref().unwrap().contains("\"Nowhere/Land\" is no time zone"));
+        let warned = |text: &str| {
+            let file = Some((FILE_NAME.into(), text.to_owned()));
+            config::load(&Sources { file, zone_trouble: trouble.clone(), ..Sources::none() }).unwrap().warnings.len()
+        };
+        assert_eq!((warned(""), warned("time_zone = \"Asia/Seoul\"")), (1, 0));
     }
 
     #[test]

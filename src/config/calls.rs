@@ -71,7 +71,7 @@ choice_type!(
     Durability {
         /// Once it is on the disk: a power cut loses nothing.
         Strict = "strict",
-        /// Once the system has it: a power cut may lose the last moments.
+        /// Before the disk has it: a crash may lose the last moments.
         Relaxed = "relaxed",
     }
 );

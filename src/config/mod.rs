@@ -56,6 +56,15 @@ pub use work::{
     CommandSandbox, GithubConfig, GithubCredentials, ScheduleConfig, WorkersConfig, WorkflowKind, WorkflowsConfig,
 };
 
+/// A file that the settings name, by what it should hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NamedFile {
+    /// A price list.
+    Prices,
+    /// Certificates of authorities, in PEM.
+    Authorities,
+}
+
 /// Everything that settings are made of, gathered by whoever may look at the world.
 pub struct Sources<'a> {
     /// The file's path and text, where there is one.
@@ -70,6 +79,10 @@ pub struct Sources<'a> {
     pub flags: Vec<(&'static str, String)>,
     /// The zone of the machine, for where none is set.
     pub system_zone: TimeZone,
+    /// Why the zone of the machine is not the one that its `TZ` names, where it isn't.
+    pub zone_trouble: Option<String>,
+    /// Says what is wrong with a file that the settings name, if something is.
+    pub check_file: &'a dyn Fn(NamedFile, &Path) -> Result<(), String>,
     /// Reads a file that a secret refers to.
     pub read_secret_file: &'a dyn Fn(&Path) -> io::Result<String>,
     /// What went wrong while gathering, to be told with the rest.
@@ -86,6 +99,8 @@ impl Sources<'static> {
             environment: Vec::new(),
             flags: Vec::new(),
             system_zone: TimeZone::UTC,
+            zone_trouble: None,
+            check_file: &|_, _| Ok(()),
             read_secret_file: &|_| Err(io::ErrorKind::NotFound.into()),
             problems: Vec::new(),
         }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use super::NamedFile;
 use super::given::money_text;
 use super::problem::quoted;
 use super::reader::Section;
@@ -54,5 +55,5 @@ pub(super) fn read(root: &mut Section<'_>) -> Vec<PriceOverride> {
 
 /// Reads `[catalog]`.
 pub(super) fn read_catalog(root: &mut Section<'_>) -> Option<PathBuf> {
-    root.section("catalog", |catalog| catalog.file_path("file"))
+    root.section("catalog", |catalog| catalog.checked_file("file", NamedFile::Prices))
 }

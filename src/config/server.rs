@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use jiff::tz::TimeZone;
 use url::Url;
 
+use super::NamedFile;
 use super::choice::choice_type;
 use super::defaults;
 use super::network::IpNetwork;
@@ -110,6 +111,9 @@ pub(super) fn read_top(root: &mut Section<'_>) -> Top {
         }),
         time_zone: root.parsed("time_zone", quantities::time_zone).unwrap_or_else(|| {
             let zone = root.context.sources.system_zone.clone();
+            if let Some(trouble) = &root.context.sources.zone_trouble {
+                root.context.warning("TZ", trouble);
+            }
             if let Some(name) = zone.iana_name() {
                 root.show("time_zone", name);
             }
@@ -205,7 +209,7 @@ pub(super) fn read_tls(root: &mut Section<'_>) -> TlsConfig {
             acme,
             trusted_proxies: tls.parsed_list("trusted_proxies", str::parse).unwrap_or_default(),
             plain_http_login: tls.boolean_or("plain_http_login", false),
-            ca_file: tls.file_path("ca_file"),
+            ca_file: tls.checked_file("ca_file", NamedFile::Authorities),
         }
     })
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use toml::Value;
 
+use super::NamedFile;
 use super::choice::Choice;
 use super::given::{Given, choice, duration_in, in_range, money_text};
 use super::problem::quoted;
@@ -50,6 +51,16 @@ impl<'c> Section<'c> {
     pub(super) fn file_path(&mut self, key: &'static str) -> Option<PathBuf> {
         self.parsed(key, |text| {
             if text.contains('\0') { Err("a path can't hold a zero byte".to_owned()) } else { Ok(text.into()) }
+        })
+    }
+
+    /// Reads the path of a file and has it looked at.
+    pub(super) fn checked_file(&mut self, key: &'static str, what: NamedFile) -> Option<PathBuf> {
+        let check = self.context.sources.check_file;
+        self.parsed(key, |text| {
+            let path = PathBuf::from(text);
+            check(what, &path)?;
+            Ok(path)
         })
     }
 

@@ -22,11 +22,11 @@ use crate::domain::{Capabilities, TokenUsage};
 
 /// What a client asked for that the provider's shape can't say, or that its model can't do: a 400.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{reason}")]
+#[error("{param}: {reason}")]
 pub struct Untranslatable {
     /// The client's field, as a path such as `messages[2].content[0].input_audio`.
     pub param: Cow<'static, str>,
-    /// Why not, and what to do; reads on from "MODEL is reached in another dialect: ".
+    /// Why not, and what to do; reads on from the field.
     pub reason: String,
 }
 

@@ -44,6 +44,9 @@ pub(super) struct Envelope<'a> {
     pub(super) effect: Effect,
     usage: UsageWish<'a>,
     body_len: usize,
+    /// The fields that stand there as null, and where: what is to be written goes in their place, since of a field that
+    /// stands twice the last one counts.
+    nulls: Vec<(Cow<'a, str>, Range<usize>)>,
 }
 
 /// Where the model's name stands in a body.
@@ -188,6 +191,11 @@ impl<'a> Envelope<'a> {
             },
             usage,
             body_len: body.len(),
+            nulls: members
+                .iter()
+                .filter(|member| member.value == "null")
+                .map(|member| (member.name.clone(), member.span.clone()))
+                .collect(),
         })
     }
 
@@ -201,6 +209,7 @@ impl<'a> Envelope<'a> {
         Self {
             model,
             model_place,
+            nulls: Vec::new(),
             stream: false,
             output_cap: None,
             output_cap_own: None,
@@ -241,7 +250,10 @@ impl<'a> Envelope<'a> {
             }
         }
         if let Some((name, cap)) = splices.output_cap {
-            let _ = write!(added, "\"{name}\":{cap},");
+            match self.nulls.iter().find(|(null, _)| *null == name) {
+                Some((_, span)) => changes.push((span.clone(), cap.to_string())),
+                None => drop(write!(added, "\"{name}\":{cap},")),
+            }
         }
         if splices.usage {
             match &self.usage {
@@ -437,6 +449,20 @@ mod tests {
         check_refused(r#"{"model":""}"#, "model");
         check_refused(r#"{"messages":[]}"#, "model");
         assert_eq!(parse(r#"{"model":"a","max_tokens":null,"n":null}"#).output_cap, None);
+    }
+
+    #[test]
+    fn a_cap_takes_the_place_of_a_null() {
+        let check = |body: &str, expected: &str| {
+            let bytes = Bytes::from(body.to_owned());
+            let splices = Splices { output_cap: Some(("max_tokens", 7)), ..Splices::default() };
+            assert_eq!(parse(body).splice(&bytes, &splices), expected);
+        };
+        check(r#"{"model":"a","max_tokens": null}"#, r#"{"model":"a","max_tokens": 7}"#);
+        check(
+            r#"{"model":"a","max_completion_tokens":null}"#,
+            r#"{"max_tokens":7,"model":"a","max_completion_tokens":null}"#,
+        );
     }
 
     #[test]

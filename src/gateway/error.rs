@@ -134,6 +134,9 @@ impl fmt::Display for OverBudget {
             formatter,
             "the budget of {limit} USD over {scope} per {window} has {left} USD left ({spent} spent, {held} held), and this call may cost {asked}"
         )?;
+        if asked > limit {
+            formatter.write_str(", more than all of it: set max_tokens, or a smaller one, so that it may cost less")?;
+        }
         match resets_at {
             Some(at) => write!(formatter, "; it resets at {at}"),
             None => formatter.write_str("; it does not reset"),

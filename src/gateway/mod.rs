@@ -16,6 +16,8 @@ mod deliver;
 mod envelope;
 mod error;
 mod fallback;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod opaque;
 mod passage;
 mod prepare;

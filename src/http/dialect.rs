@@ -67,12 +67,27 @@ impl Told {
             GatewayError::Untranslatable { untranslatable, .. } => {
                 told.param = Some(untranslatable.param.to_string());
             }
-            GatewayError::Upstream(ProviderError::Rejected { kind, param, code, .. }) => {
+            GatewayError::Upstream(rejected @ ProviderError::Rejected { status, kind, param, code, .. }) => {
                 told.param.clone_from(param);
-                // The provider's own words, where they are of the same dialect; the status decides over the exception.
-                if dialect == Dialect::OpenAi {
-                    told.code = code.clone().unwrap_or_default();
-                    told.kind = kind.clone().unwrap_or(told.kind);
+                let is_too_long = rejected.is_context_too_long();
+                match dialect {
+                    // The provider's own words, where it has the same; the status decides over the exception.
+                    Dialect::OpenAi => {
+                        let own = match status {
+                            _ if is_too_long => "context_length_exceeded",
+                            404 => "model_not_found",
+                            _ => "",
+                        };
+                        told.code = code.clone().unwrap_or_else(|| own.to_owned());
+                        let is_anthropics =
+                            |kind: &&String| matches!(&***kind, "not_found_error" | "request_too_large");
+                        told.kind = kind.as_ref().filter(|kind| !is_anthropics(kind)).cloned().unwrap_or(told.kind);
+                    }
+                    // Anthropic's clients know it by its first words.
+                    Dialect::Anthropic if is_too_long && !told.message.starts_with("prompt is too long") => {
+                        told.message = format!("prompt is too long: {}", told.message);
+                    }
+                    Dialect::Anthropic => {}
                 }
             }
             GatewayError::Upstream(ProviderError::OutOfFunds { .. }) => "insufficient_quota".clone_into(&mut told.code),
@@ -138,11 +153,18 @@ impl Told {
     }
 }
 
+/// Every name that an SDK looks for an id under; read by the compiler, not by each call.
+const ID_NAMES: [HeaderName; 3] = [
+    HeaderName::from_static("x-tollgate-request-id"),
+    HeaderName::from_static("x-request-id"),
+    HeaderName::from_static("request-id"),
+];
+
 /// Our id under every name that an SDK looks for.
 pub(super) fn ids(response: &mut HttpResponseBuilder, id: RequestId) {
     let value = HeaderValue::from_str(&id.to_string()).expect("ids are ASCII");
-    for name in ["x-tollgate-request-id", "x-request-id", "request-id"] {
-        response.insert_header((HeaderName::from_static(name), value.clone()));
+    for name in ID_NAMES {
+        response.insert_header((name, value.clone()));
     }
 }
 

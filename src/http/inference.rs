@@ -342,13 +342,15 @@ fn respond(answer: Answer, id: RequestId, endpoint: Endpoint, running: Running, 
     let mut response = HttpResponse::Ok();
     ids(&mut response, id);
     if let Some(deployment) = &answer.deployment {
-        response.insert_header(("x-tollgate-provider", deployment.provider.as_str()));
-        response.insert_header(("x-tollgate-model", deployment.model.as_str()));
+        response
+            .insert_header((const { HeaderName::from_static("x-tollgate-provider") }, deployment.provider.as_str()));
+        response.insert_header((const { HeaderName::from_static("x-tollgate-model") }, deployment.model.as_str()));
     }
-    response.insert_header(("x-tollgate-cache", answer.cache.as_str()));
-    response.insert_header(("x-tollgate-attempts", answer.attempts.to_string()));
+    response.insert_header((const { HeaderName::from_static("x-tollgate-cache") }, answer.cache.as_str()));
+    response.insert_header((const { HeaderName::from_static("x-tollgate-attempts") }, answer.attempts.to_string()));
     if let Some(remaining) = answer.budget_remaining {
-        response.insert_header(("x-tollgate-budget-remaining-usd", remaining.to_string()));
+        let name = const { HeaderName::from_static("x-tollgate-budget-remaining-usd") };
+        response.insert_header((name, remaining.to_string()));
     }
     response.insert_header((header::CACHE_CONTROL, "private, no-store"));
     if let Some(kept) = answer.kept {
@@ -362,12 +364,12 @@ fn respond(answer: Answer, id: RequestId, endpoint: Endpoint, running: Running, 
         response.insert_header(("x-tollgate-dropped", answer.dropped.join(",")));
     }
     if let Some(upstream) = answer.upstream_request_id.as_deref() {
-        response.insert_header(("x-tollgate-upstream-request-id", upstream));
+        response.insert_header((const { HeaderName::from_static("x-tollgate-upstream-request-id") }, upstream));
     }
     match answer.body {
         AnswerBody::Whole { bytes, content_type, cost } => {
             if let Some(cost) = cost {
-                response.insert_header(("x-tollgate-cost-usd", cost.to_string()));
+                response.insert_header((const { HeaderName::from_static("x-tollgate-cost-usd") }, cost.to_string()));
             }
             match content_type {
                 Some(content_type) => response.insert_header((header::CONTENT_TYPE, content_type.as_bytes())),
@@ -376,7 +378,7 @@ fn respond(answer: Answer, id: RequestId, endpoint: Endpoint, running: Running, 
             response.body(bytes)
         }
         AnswerBody::Stream(pieces) => {
-            response.insert_header(("x-accel-buffering", "no"));
+            response.insert_header((const { HeaderName::from_static("x-accel-buffering") }, "no"));
             let pieces = stream::unfold((pieces, running, hangup), |(mut pieces, running, hangup)| async move {
                 let piece = tokio::select! {
                     biased;

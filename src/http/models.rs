@@ -1,13 +1,13 @@
 //! `GET /v1/models` in both dialects: the routes and models that a key may ask for.
 
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
 use serde::{Deserialize, Serialize};
 
-use crate::domain::Dialect;
+use crate::domain::{Dialect, RequestId};
 use crate::routing::Candidate;
 
 use super::State;
-use super::dialect::Told;
+use super::dialect::{Told, ids};
 use super::inference::{authenticate, dialect_of};
 
 /// What both dialects want as a date, and no price list has.
@@ -59,14 +59,14 @@ pub(super) struct Paging {
 
 /// Lists what the key may ask for.
 pub(super) async fn list(request: HttpRequest, paging: web::Query<Paging>, state: web::Data<State>) -> HttpResponse {
-    let dialect = dialect_of(&request);
+    let (dialect, id) = (dialect_of(&request), state.gateway.next_id());
     let names = match names(&request, &state, dialect) {
         Ok(names) => names,
-        Err(told) => return told.response(dialect, None, false),
+        Err(told) => return told.response(dialect, Some(id), false),
     };
     if dialect == Dialect::OpenAi {
         let data = names.into_iter().map(|(name, candidate)| model(dialect, name, candidate.as_ref())).collect();
-        return HttpResponse::Ok().json(OpenAiList { object: "list", data });
+        return found(id).json(OpenAiList { object: "list", data });
     }
     let limit = paging.limit.unwrap_or(20).clamp(1, 1_000);
     let position = |id: &Option<String>| id.as_ref().and_then(|id| names.iter().position(|(name, _)| name == id));
@@ -76,30 +76,36 @@ pub(super) async fn list(request: HttpRequest, paging: web::Query<Paging>, state
         (None, None) => (0, limit.min(names.len())),
     };
     let page = names.get(from..until).unwrap_or_default();
-    let id = |entry: Option<&(String, Option<Candidate>)>| entry.map(|(name, _)| name.clone());
-    HttpResponse::Ok().json(AnthropicList {
-        first_id: id(page.first()),
-        last_id: id(page.last()),
+    let name = |entry: Option<&(String, Option<Candidate>)>| entry.map(|(name, _)| name.clone());
+    found(id).json(AnthropicList {
+        first_id: name(page.first()),
+        last_id: name(page.last()),
         has_more: until < names.len(),
         data: page.iter().map(|(name, candidate)| model(dialect, name.clone(), candidate.as_ref())).collect(),
     })
 }
 
 /// One of them; its name may have slashes.
-pub(super) async fn one(request: HttpRequest, id: web::Path<String>, state: web::Data<State>) -> HttpResponse {
-    let dialect = dialect_of(&request);
+pub(super) async fn one(request: HttpRequest, asked: web::Path<String>, state: web::Data<State>) -> HttpResponse {
+    let (dialect, id) = (dialect_of(&request), state.gateway.next_id());
     match names(&request, &state, dialect) {
-        Err(told) => told.response(dialect, None, false),
+        Err(told) => told.response(dialect, Some(id), false),
         Ok(names) => {
-            let Some((name, candidate)) = names.into_iter().find(|(name, _)| *name == **id) else {
+            let Some((name, candidate)) = names.into_iter().find(|(name, _)| *name == **asked) else {
                 let kind = if dialect == Dialect::Anthropic { "not_found_error" } else { "invalid_request_error" };
-                let shown: String = id.chars().take(128).collect();
+                let shown: String = asked.chars().take(128).collect();
                 let message = format!("the model {shown:?} is not known; GET /v1/models lists all");
-                return Told::plain(404, kind, "model_not_found", message).response(dialect, None, false);
+                return Told::plain(404, kind, "model_not_found", message).response(dialect, Some(id), false);
             };
-            HttpResponse::Ok().json(model(dialect, name, candidate.as_ref()))
+            found(id).json(model(dialect, name, candidate.as_ref()))
         }
     }
+}
+
+fn found(id: RequestId) -> HttpResponseBuilder {
+    let mut response = HttpResponse::Ok();
+    ids(&mut response, id);
+    response
 }
 
 fn names(request: &HttpRequest, state: &State, dialect: Dialect) -> Result<Vec<(String, Option<Candidate>)>, Told> {

@@ -10,6 +10,8 @@ mod admin_token;
 mod budgets;
 mod credential;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod password;
 mod pepper;
 mod session;

@@ -236,11 +236,11 @@ fn is_over(session: &StoredSession, now: Timestamp) -> bool {
     end_of(session) <= now
 }
 
-fn session_hash(cookie: &str) -> SessionHash {
+pub(super) fn session_hash(cookie: &str) -> SessionHash {
     Sha256::digest(cookie.as_bytes()).into()
 }
 
-fn csrf_token(cookie: &str) -> Secret<String> {
+pub(super) fn csrf_token(cookie: &str) -> Secret<String> {
     let mut mac = Hmac::<Sha256>::new_from_slice(cookie.as_bytes()).expect("HMAC takes keys of any length");
     mac.update(b"csrf token");
     Secret::new(hex(&mac.finalize().into_bytes()))

@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::Keys;
-use super::credential::{FormError, Kind, last4, random_text};
+use super::credential::{FormError, Kind, check_checksum, last4, random_text};
 use super::error::{KeyError, KeysError, checked_text};
 use super::tables::{Draft, StoredKey};
 use crate::domain::{BudgetScope, BudgetTerms, KeyId, Secret, Window};
@@ -232,7 +232,7 @@ impl Keys {
         let hash = self.pepper.hash(presented);
         let found = self.state().keys_by_hash.get(&hash).map(Arc::clone);
         let Some(key) = found else {
-            Kind::VirtualKey.check_checksum(presented)?;
+            check_checksum(presented)?;
             return Err(KeyError::Unknown);
         };
         match key.status(now) {

@@ -10,6 +10,7 @@ mod balances;
 mod cells;
 mod costs;
 mod extremes;
+mod inspect;
 mod journal;
 mod names;
 mod query;
@@ -34,7 +35,9 @@ use crate::store::{OnPanic, OpenError, OpenOptions, SubmitError, Writer, WriterO
 
 pub use cells::Cell;
 pub use costs::{CostGroup, Costs, GroupBy, Rollup, TimeRange};
+
 pub use extremes::Extremes;
+pub use inspect::Inspection;
 pub use query::{Counts, EntryFilter, Page};
 pub use record::{Acknowledge, Attempt, Balance, CallFacts, Charge, Entry, Outcome, Scope};
 pub use reservation::{Planned, Renewal, Reservation};
@@ -132,6 +135,7 @@ impl From<redb::Error> for LedgerError {
 
 /// The ledger of one data folder.
 pub struct Ledger {
+    opening: OpenOptions,
     writer: Writer<LedgerJournal>,
     names: Names,
     zone: TimeZone,
@@ -172,7 +176,7 @@ impl Ledger {
         let settled = broadcast::Sender::new(LIVE_ENTRIES_LEN);
         let journal = LedgerJournal::new(names.clone(), zone.clone(), acknowledge, settled.clone());
         let writer = Writer::start_with(opening, database, reopen, sizes, journal)?;
-        Ok(Self { writer, names, zone, settled })
+        Ok(Self { opening: opening.clone(), writer, names, zone, settled })
     }
 
     fn writer(&self) -> &Writer<LedgerJournal> {

@@ -62,8 +62,12 @@ impl Ledger {
     ///
     /// Compares the hours and days since then, and the balances whose window began since.
     pub fn verify_since(&self, since: RequestId) -> Result<VerifyReport, LedgerError> {
+        Ok(self.compare_since(since)?)
+    }
+
+    pub(super) fn compare_since(&self, since: RequestId) -> Result<VerifyReport, redb::Error> {
         let instant = jiff::Timestamp::from_millisecond(since.unix_ms()).unwrap_or_default();
-        Ok(self.compare(Some(Window::Day.at(instant, &self.zone)))?)
+        self.compare(Some(Window::Day.at(instant, &self.zone)))
     }
 
     fn compare(&self, since: Option<WindowId>) -> Result<VerifyReport, redb::Error> {

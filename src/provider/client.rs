@@ -1,71 +1,47 @@
-//! The way out: one HTTP client a worker and provider, and the sandbox without a network.
+//! The way out: connections of each worker to each provider, and the sandbox without a network.
 
 use std::collections::{HashMap, VecDeque};
-use std::convert::Infallible;
-use std::error::Error as _;
 use std::marker::PhantomData;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use hyper_util::client::legacy;
+use hyper_util::client::proxy::matcher::Matcher;
 
 use crate::domain::ProviderName;
 
+use super::direct::{ConnectTimedOut, Direct, IDLE_CONNECTIONS_MAX, Names, find};
 use super::error::{ProviderError, TimeLimit};
 use super::sandbox::{self, SandboxBody, SandboxRequest};
+use super::sent::{Sent, Watched};
+use super::tls::{ClientSettings, trusting_nobody};
 use super::upstream::{Upstream, UpstreamRequest};
 
 /// The largest answer that is taken as a whole.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 /// The largest error body that is read: no dialect's is longer.
 const ERROR_BYTES_MAX: usize = 64 << 10;
-/// Connections kept open to a provider while nothing uses them.
-const IDLE_CONNECTIONS_MAX: usize = 64;
-
-/// How connections are made.
-#[derive(Clone, Debug, Default)]
-pub struct ClientSettings {
-    /// A file of further certificate authorities, in PEM.
-    pub ca_file: Option<PathBuf>,
-}
-
 /// Sends requests upstream, and only with a proof in hand that money is held for them.
 ///
 /// `R` is that proof; this layer doesn't know the ledger, so the application says which type it is. Each worker thread has a
 /// client of its own: a connection never changes threads.
 pub struct Client<R> {
     settings: ClientSettings,
-    clients: Mutex<HashMap<ProviderName, reqwest::Client>>,
+    names: Names,
+    ways: Mutex<HashMap<ProviderName, Way>>,
     proof: PhantomData<fn(&R)>,
 }
 
-/// Whether a request has begun to go out.
-#[derive(Clone, Debug, Default)]
-pub struct Sent(Arc<AtomicBool>);
-
-impl Sent {
-    /// Whether anything of the body has been asked for: before that there was no connection, and nobody can have got it.
-    pub fn is_set(&self) -> bool {
-        self.0.load(Ordering::Acquire)
-    }
-
-    fn set(&self) {
-        self.0.store(true, Ordering::Release);
-    }
-
-    /// A body that tells when it is asked for. It can't be sent twice, so it costs the retry of a request that an HTTP/2
-    /// server hands back.
-    fn watched(&self, headers: &mut HeaderMap, body: Bytes) -> reqwest::Body {
-        headers.insert(http::header::CONTENT_LENGTH, body.len().into());
-        let sent = self.clone();
-        reqwest::Body::wrap_stream(futures_util::stream::once(async move {
-            sent.set();
-            Ok::<_, Infallible>(body)
-        }))
-    }
+/// How a provider is reached.
+#[derive(Clone)]
+enum Way {
+    Direct(Arc<Direct>),
+    /// Through a proxy that the environment names.
+    Proxied(reqwest::Client),
 }
 
 /// An answer that has begun.
@@ -81,7 +57,9 @@ pub struct Response {
 /// The body of an answer.
 pub enum Body {
     /// Over the network.
-    Network(ProviderName, reqwest::Response),
+    Direct(ProviderName, Incoming),
+    /// Over the network, through a proxy.
+    Proxied(ProviderName, reqwest::Response),
     /// From the sandbox.
     Sandbox(ProviderName, SandboxFrames),
 }
@@ -96,7 +74,7 @@ pub struct SandboxFrames {
 impl<R> Client<R> {
     /// A client without connections yet.
     pub fn new(settings: ClientSettings) -> Self {
-        Self { settings, clients: Mutex::new(HashMap::new()), proof: PhantomData }
+        Self { settings, names: Names::default(), ways: Mutex::default(), proof: PhantomData }
     }
 
     /// Sends a request and waits for the head of its answer. The caller limits the time, and where it may end before the
@@ -112,84 +90,128 @@ impl<R> Client<R> {
             sent.inspect(|sent| sent.set());
             return from_sandbox(upstream, &request).await;
         }
-        let client = self.client(upstream)?;
-        let headers = upstream.provider().headers(request.endpoint, upstream.credential(), &request.headers);
-        let method = request.opaque.as_ref().map_or(reqwest::Method::POST, |opaque| opaque.method.clone());
-        let mut outgoing = reqwest::Request::new(method, upstream.url(&request));
-        *outgoing.headers_mut() = headers;
-        if let Some(opaque) = request.opaque {
-            outgoing.headers_mut().remove(http::header::CONTENT_TYPE);
-            outgoing.headers_mut().extend(opaque.content_type.map(|value| (http::header::CONTENT_TYPE, value)));
-        }
-        *outgoing.body_mut() = Some(match sent {
-            None => request.body.into(),
-            Some(sent) => sent.watched(outgoing.headers_mut(), request.body),
-        });
-        let mut response = client.execute(outgoing).await.map_err(|error| failure(upstream, error, false))?;
-        let encoding = response.headers().get(http::header::CONTENT_ENCODING).map(http::HeaderValue::as_bytes);
+        let answer = match self.way(upstream)? {
+            Way::Direct(direct) => call(&direct, upstream, &request, sent).await?,
+            Way::Proxied(client) => call_proxied(&client, upstream, &request, sent).await?,
+        };
+        let encoding = answer.headers.get(http::header::CONTENT_ENCODING).map(http::HeaderValue::as_bytes);
         if encoding.is_some_and(|encoding| !encoding.is_empty() && encoding != b"identity") {
             let detail = "it is compressed although that was not asked for".to_owned();
             return Err(ProviderError::Garbage { provider: upstream.name().to_string(), detail });
         }
-        Ok(Response {
-            status: response.status().as_u16(),
-            headers: std::mem::take(response.headers_mut()),
-            body: Body::Network(upstream.name().clone(), response),
-        })
+        Ok(answer)
     }
 
-    fn client(&self, upstream: &Upstream) -> Result<reqwest::Client, ProviderError> {
-        let mut clients = self.clients.lock().expect("no holder of this lock panics");
-        if let Some(client) = clients.get(upstream.name()) {
-            return Ok(client.clone());
+    fn way(&self, upstream: &Upstream) -> Result<Way, ProviderError> {
+        let mut ways = self.ways.lock().expect("no holder of this lock panics");
+        if let Some(way) = ways.get(upstream.name()) {
+            return Ok(way.clone());
         }
-        let client = build(&self.settings, upstream.timeouts().connect)
+        let way = self
+            .make_way(upstream)
             .map_err(|detail| ProviderError::Connect { provider: upstream.name().to_string(), detail })?;
-        clients.insert(upstream.name().clone(), client.clone());
-        Ok(client)
+        ways.insert(upstream.name().clone(), way.clone());
+        Ok(way)
     }
-}
 
-fn build(settings: &ClientSettings, connect_timeout: Duration) -> Result<reqwest::Client, String> {
-    let mut builder = reqwest::Client::builder()
-        .connect_timeout(connect_timeout)
-        .redirect(reqwest::redirect::Policy::none())
-        .tcp_nodelay(true)
-        .hickory_dns(true)
-        .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX);
-    if let Some(path) = &settings.ca_file {
-        let pem = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
-        for certificate in reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| error.to_string())? {
-            builder = builder.add_root_certificate(certificate);
+    fn make_way(&self, upstream: &Upstream) -> Result<Way, String> {
+        let connect_timeout = upstream.timeouts().connect;
+        let tls = || self.settings.tls().map_err(|detail| format!("no connection can be made: {detail}"));
+        if Matcher::from_system().intercept(upstream.base_uri()).is_none() {
+            // Without TLS no certificates are needed, and a machine may well have none.
+            let tls = if upstream.is_encrypted() { tls()?.clone() } else { trusting_nobody() };
+            return Ok(Way::Direct(Arc::new(Direct::new(tls, self.names.clone(), connect_timeout))));
         }
+        let builder = reqwest::Client::builder()
+            .tls_backend_preconfigured(with_both_versions(tls()?.clone()))
+            .connect_timeout(connect_timeout)
+            .redirect(reqwest::redirect::Policy::none())
+            .tcp_nodelay(true)
+            .hickory_dns(true)
+            .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX);
+        builder.build().map(Way::Proxied).map_err(|error| format!("no connection can be made: {error}"))
     }
-    builder.build().map_err(|error| format!("no connection can be made: {error}"))
 }
 
-/// Whose fault a network error is, and how far the call had got.
-fn failure(upstream: &Upstream, error: reqwest::Error, began: bool) -> ProviderError {
-    let provider = upstream.name().to_string();
-    describe(provider, error, began, upstream.timeouts().connect)
+/// Offers HTTP/2 and HTTP/1.1, as connections without a proxy do by themselves.
+fn with_both_versions(mut tls: rustls::ClientConfig) -> rustls::ClientConfig {
+    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    tls
 }
 
-fn describe(provider: String, error: reqwest::Error, began: bool, connect_timeout: Duration) -> ProviderError {
+async fn call(
+    direct: &Direct,
+    upstream: &Upstream,
+    request: &UpstreamRequest,
+    sent: Option<&Sent>,
+) -> Result<Response, ProviderError> {
+    let uri = upstream.uri(request)?;
+    // With the credential whose turn it is: also a second sending is a new one for the provider.
+    let outgoing = || {
+        let mut outgoing = http::Request::new(Watched::new(request.body.clone(), sent));
+        *outgoing.method_mut() = request.method();
+        *outgoing.uri_mut() = uri.clone();
+        *outgoing.headers_mut() = upstream.headers(request);
+        outgoing
+    };
+    let response = direct.send(outgoing).await.map_err(|error| lost(upstream, &error))?;
+    let (head, body) = response.into_parts();
+    let body = Body::Direct(upstream.name().clone(), body);
+    Ok(Response { status: head.status.as_u16(), headers: head.headers, body })
+}
+
+async fn call_proxied(
+    client: &reqwest::Client,
+    upstream: &Upstream,
+    request: &UpstreamRequest,
+    sent: Option<&Sent>,
+) -> Result<Response, ProviderError> {
+    let mut outgoing = reqwest::Request::new(request.method(), upstream.url(request));
+    *outgoing.headers_mut() = upstream.headers(request);
+    *outgoing.body_mut() = Some(match sent {
+        None => request.body.clone().into(),
+        // It can't be sent twice, so it costs the retry of a request that an HTTP/2 server hands back.
+        Some(_) => reqwest::Body::wrap(Watched::new(request.body.clone(), sent)),
+    });
+    let mut response = client.execute(outgoing).await.map_err(|error| lost_proxied(upstream, error))?;
+    Ok(Response {
+        status: response.status().as_u16(),
+        headers: std::mem::take(response.headers_mut()),
+        body: Body::Proxied(upstream.name().clone(), response),
+    })
+}
+
+/// Whose fault it is that no answer came, and how far the call had got.
+fn lost(upstream: &Upstream, error: &legacy::Error) -> ProviderError {
+    let is_late = find::<ConnectTimedOut>(error).is_some();
+    told(upstream, error.is_connect(), is_late, innermost(error))
+}
+
+/// The same of a call through a proxy.
+fn lost_proxied(upstream: &Upstream, error: reqwest::Error) -> ProviderError {
     // The address may hold what people put into base URLs; the causes below it don't.
     let error = error.without_url();
-    let mut detail = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        detail = inner.to_string();
-        cause = inner.source();
-    }
-    if began {
-        ProviderError::BrokeOff { provider, detail }
-    } else if error.is_connect() && error.is_timeout() {
-        ProviderError::Timeout { provider, limit: TimeLimit::Connect, after: connect_timeout }
-    } else if error.is_connect() {
+    told(upstream, error.is_connect(), error.is_timeout(), innermost(&error))
+}
+
+fn told(upstream: &Upstream, is_connecting: bool, is_late: bool, detail: String) -> ProviderError {
+    let provider = upstream.name().to_string();
+    if is_connecting && is_late {
+        ProviderError::Timeout { provider, limit: TimeLimit::Connect, after: upstream.timeouts().connect }
+    } else if is_connecting {
         ProviderError::Connect { provider, detail }
     } else {
         ProviderError::Lost { provider, detail }
     }
+}
+
+/// The first of the causes: what stands above it says less.
+fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut cause = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
 }
 
 async fn from_sandbox(upstream: &Upstream, request: &UpstreamRequest) -> Result<Response, ProviderError> {
@@ -224,12 +246,24 @@ async fn from_sandbox(upstream: &Upstream, request: &UpstreamRequest) -> Result<
     })
 }
 
+fn broke_off(provider: &ProviderName, error: &(dyn std::error::Error + 'static)) -> ProviderError {
+    ProviderError::BrokeOff { provider: provider.to_string(), detail: innermost(error) }
+}
+
 impl Body {
     /// The next piece; `None` at the end. Dropping the body ends the call.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, ProviderError> {
         match self {
-            Self::Network(provider, response) => {
-                response.chunk().await.map_err(|error| describe(provider.to_string(), error, true, Duration::ZERO))
+            Self::Direct(provider, body) => loop {
+                let broke_off = |error: hyper::Error| broke_off(provider, &error);
+                let Some(frame) = body.frame().await.transpose().map_err(broke_off)? else { return Ok(None) };
+                // Anything else is a trailer, and nobody has asked for one.
+                if let Ok(data) = frame.into_data() {
+                    return Ok(Some(data));
+                }
+            },
+            Self::Proxied(provider, response) => {
+                response.chunk().await.map_err(|error| broke_off(provider, &error.without_url()))
             }
             Self::Sandbox(provider, frames) => {
                 if frames.frames.is_empty() {
@@ -251,7 +285,7 @@ impl Body {
     /// The whole body of an answer.
     pub async fn whole(&mut self) -> Result<Bytes, ProviderError> {
         let provider = match self {
-            Self::Network(provider, _) | Self::Sandbox(provider, _) => provider.to_string(),
+            Self::Direct(provider, _) | Self::Proxied(provider, _) | Self::Sandbox(provider, _) => provider.to_string(),
         };
         let Some(first) = self.chunk().await? else { return Ok(Bytes::new()) };
         let Some(second) = self.chunk().await? else { return Ok(first) };

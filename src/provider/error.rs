@@ -229,6 +229,16 @@ impl ProviderError {
         }
     }
 
+    /// Whether the request was refused because it is longer than the model's context, in the words of either dialect.
+    pub fn is_context_too_long(&self) -> bool {
+        match self {
+            Self::Rejected { code, message, .. } => {
+                code.as_deref() == Some("context_length_exceeded") || message.starts_with("prompt is too long")
+            }
+            _ => false,
+        }
+    }
+
     /// Whether the provider's health is to blame: a request that is refused says nothing about it.
     pub fn is_ill_health(&self) -> bool {
         match self {

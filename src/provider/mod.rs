@@ -5,17 +5,24 @@
 //! proof that money is reserved for it, whatever type the application makes that proof.
 
 pub mod anthropic;
+mod authorities;
 mod client;
 mod compatible;
 mod decode;
+mod direct;
 mod error;
 mod field;
 pub mod openai;
 pub mod sandbox;
+mod sent;
+mod tls;
 mod upstream;
 pub mod usage;
 
-pub use client::{Body, Client, ClientSettings, Response, Sent};
+pub use authorities::check_authorities;
+pub use client::{Body, Client, Response};
 pub use decode::{Decoder, Meaning, Progress, Whole, decoder};
 pub use error::{Owed, ProviderError, Recovery, TimeLimit, retry_after};
+pub use sent::Sent;
+pub use tls::ClientSettings;
 pub use upstream::{ForwardedHeaders, Opaque, Provider, Upstream, UpstreamRequest};

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use url::Url;
 
@@ -46,6 +46,13 @@ pub struct UpstreamRequest {
     pub body: Bytes,
     /// What goes on of the client's headers.
     pub headers: ForwardedHeaders,
+}
+
+impl UpstreamRequest {
+    /// Its method.
+    pub(super) fn method(&self) -> Method {
+        self.opaque.as_ref().map_or(Method::POST, |opaque| opaque.method.clone())
+    }
 }
 
 /// How a call was made that passes through unread.
@@ -93,6 +100,9 @@ pub struct Upstream {
     kind: ProviderKind,
     catalog: String,
     base_url: Url,
+    base_uri: Uri,
+    /// Where each path is, made once: for a call without a query of its own.
+    uris: Vec<(Endpoint, Uri)>,
     credentials: Vec<Secret<String>>,
     next_credential: AtomicUsize,
     timeouts: Timeouts,
@@ -110,12 +120,20 @@ impl Upstream {
             ProviderKind::OpenAiCompatible => Box::new(Compatible),
             ProviderKind::Sandbox => Box::new(Sandbox),
         };
+        let mut uris = Vec::with_capacity(Endpoint::ALL.len());
+        for &endpoint in Endpoint::ALL.iter().filter(|endpoint| !endpoint.is_opaque()) {
+            if let Ok(uri) = url_of(&config.base_url, &*provider, endpoint, "").as_str().parse() {
+                uris.push((endpoint, uri));
+            }
+        }
         let places = usize::try_from(config.concurrent_requests_max).unwrap_or(Semaphore::MAX_PERMITS);
         Self {
             name: config.name.clone(),
             kind: config.kind,
             catalog: config.catalog.clone(),
             base_url: config.base_url.clone(),
+            base_uri: config.base_url.as_str().parse().unwrap_or_default(),
+            uris,
             credentials: config.api_keys.clone(),
             next_credential: AtomicUsize::new(0),
             timeouts: config.timeouts,
@@ -183,17 +201,56 @@ impl Upstream {
         self.credentials.get(turn.checked_rem(self.credentials.len())?)
     }
 
+    /// The headers of a request, with the credential whose turn it is.
+    pub(super) fn headers(&self, request: &UpstreamRequest) -> HeaderMap {
+        let mut headers = self.provider.headers(request.endpoint, self.credential(), &request.headers);
+        if let Some(opaque) = &request.opaque {
+            headers.remove(http::header::CONTENT_TYPE);
+            headers.extend(opaque.content_type.clone().map(|value| (http::header::CONTENT_TYPE, value)));
+        }
+        headers
+    }
+
+    /// The address below which its paths are.
+    pub(super) fn base_uri(&self) -> &Uri {
+        &self.base_uri
+    }
+
+    /// Whether it is called over TLS.
+    pub(super) fn is_encrypted(&self) -> bool {
+        self.base_url.scheme() == "https"
+    }
+
     /// The address of a path, with the client's query.
     pub(super) fn url(&self, request: &UpstreamRequest) -> Url {
-        let mut url = self.base_url.clone();
-        let base = url.path().trim_end_matches('/').to_owned();
-        let path = request.endpoint.path();
-        let path = if self.provider.base_ends_in_v1() { &path["/v1".len()..] } else { path };
         let below = request.opaque.as_ref().map_or("", |opaque| opaque.below.as_str());
-        url.set_path(&format!("{base}{path}{below}"));
+        let mut url = url_of(&self.base_url, &*self.provider, request.endpoint, below);
         url.set_query(request.headers.query.as_deref());
         url
     }
+
+    /// The same, as connections take it.
+    pub(super) fn uri(&self, request: &UpstreamRequest) -> Result<Uri, ProviderError> {
+        let made = self.uris.iter().find(|(endpoint, _)| *endpoint == request.endpoint);
+        match made {
+            Some((_, uri)) if request.headers.query.is_none() && request.opaque.is_none() => Ok(uri.clone()),
+            _ => self.url(request).as_str().parse().map_err(|error: http::uri::InvalidUri| ProviderError::Connect {
+                provider: self.name.to_string(),
+                detail: error.to_string(),
+            }),
+        }
+    }
+}
+
+fn url_of(base_url: &Url, provider: &dyn Provider, endpoint: Endpoint, below: &str) -> Url {
+    let mut url = base_url.clone();
+    let base = url.path().trim_end_matches('/').to_owned();
+    let path = endpoint.path();
+    let path = if provider.base_ends_in_v1() { &path["/v1".len()..] } else { path };
+    url.set_path(&format!("{base}{path}{below}"));
+    // A query in the base would stand before the path.
+    url.set_query(None);
+    url
 }
 
 /// A header value of a secret, marked so that nothing prints it.
@@ -203,10 +260,11 @@ pub(super) fn secret_value(prefix: &str, secret: &Secret<String>) -> Option<Head
     Some(value)
 }
 
-/// `content-type`, `accept-encoding` and our own name: what every request has.
+/// `content-type`, `accept`, `accept-encoding` and our own name: what every request has.
 pub(super) fn base_headers() -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(8);
     headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(http::header::ACCEPT, HeaderValue::from_static("*/*"));
     // A compressed answer could be a bomb, and couldn't be observed in passing.
     headers.insert(http::header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     headers.insert(http::header::USER_AGENT, HeaderValue::from_static(concat!("tollgate/", env!("CARGO_PKG_VERSION"))));

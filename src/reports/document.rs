@@ -104,6 +104,13 @@ impl Line {
     }
 }
 
+impl Table {
+    /// Whether a column has numbers.
+    pub fn is_number(&self, column: &usize) -> bool {
+        self.heads.get(*column).is_some_and(|(_, is_number)| *is_number)
+    }
+}
+
 impl Section {
     fn table(heading: &'static str, table: Table) -> Self {
         Self { heading, blocks: vec![Block::Table(table)] }

@@ -91,8 +91,13 @@ impl Fixture {
             tags: vec![("env".into(), "prod".into())],
         };
         let cost: Picodollars = call.cost.parse().unwrap();
-        let planned =
-            Planned { deployment: call.deployment.parse().unwrap(), ceiling: cost, charges: Vec::new(), watched: Vec::new(), started_ms: 2 };
+        let planned = Planned {
+            deployment: call.deployment.parse().unwrap(),
+            ceiling: cost,
+            charges: Vec::new(),
+            watched: Vec::new(),
+            started_ms: 2,
+        };
         let reservation = self.ledger.reserve(facts, planned).await.unwrap();
         let last = Attempt {
             status: 200,

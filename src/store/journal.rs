@@ -1,7 +1,7 @@
 //! One writer thread for a file: takes what queued, commits it as one transaction, answers.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -134,6 +134,8 @@ struct Shared {
     database: RwLock<Option<Arc<Database>>>,
     /// `None`: writable. Otherwise the reason why it is not.
     trouble: watch::Sender<Option<Arc<str>>>,
+    /// Why nothing may be written any more, whatever the disk says.
+    distrust: OnceLock<Arc<str>>,
 }
 
 impl Shared {
@@ -175,7 +177,12 @@ impl<J: Journal> Writer<J> {
         let (queue, commands) = mpsc::channel(sizes.queue_len + 1);
         let stop = Place(queue.clone().try_reserve_owned().expect("the queue is empty"));
         let database = RwLock::new(Some(Arc::new(database)));
-        let shared = Arc::new(Shared { name: options.name, database, trouble: watch::Sender::new(None) });
+        let shared = Arc::new(Shared {
+            name: options.name,
+            database,
+            trouble: watch::Sender::new(None),
+            distrust: OnceLock::new(),
+        });
         // Waiting with a limit needs a runtime's clock.
         let timer = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(io)?;
         let inbox =
@@ -217,6 +224,12 @@ impl<J: Journal> Writer<J> {
     /// Tells when the file can't be written any more, and when it can be again.
     pub fn watch_trouble(&self) -> watch::Receiver<Option<Arc<str>>> {
         self.shared.trouble.subscribe()
+    }
+
+    /// Takes no commands any more: what the file holds can't be right. What has a place in the queue is written all the same.
+    pub fn distrust(&self, detail: Arc<str>) {
+        let detail = self.shared.distrust.get_or_init(|| detail);
+        self.shared.trouble.send_replace(Some(Arc::clone(detail)));
     }
 
     /// Writes what is queued and closes the file. Places that are still kept lead nowhere from then on.
@@ -321,6 +334,7 @@ impl<J: Journal> Run<J> {
         let mut batch = Vec::with_capacity(self.sizes.batch_max);
         // Since when, and how many commands, have been decided and not written.
         let mut kept: Option<(Instant, usize)> = None;
+        let mut has_failed_at_stop = false;
         loop {
             let was_stopping = self.inbox.is_stopping;
             let wait = match kept {
@@ -355,12 +369,14 @@ impl<J: Journal> Run<J> {
                     tracing::error!("the {name} can't be written; what depends on it is refused: {}", error.detail);
                     self.shared.trouble.send_replace(Some(Arc::clone(&error.detail)));
                     self.journal.failed(&error);
-                    if !self.recover(&error) {
+                    // A file that can be opened and still not be written, as a damaged one, would hold the stop up for ever.
+                    let is_last = was_stopping && std::mem::replace(&mut has_failed_at_stop, true);
+                    if is_last || !self.recover(&error) {
                         tracing::error!("the {name} could not be written before the stop");
                         return;
                     }
                     tracing::warn!("the {name} can be written again");
-                    self.shared.trouble.send_replace(None);
+                    self.shared.trouble.send_replace(self.shared.distrust.get().cloned());
                 }
             }
         }

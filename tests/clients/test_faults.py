@@ -104,6 +104,14 @@ def endless_line(connection, _dialect, _body):
         connection.sendall(chunk(b"x" * 65536))
 
 
+def too_large(connection, _dialect, _body):
+    """A whole answer of more than the 64 MiB that are taken."""
+    length = (64 << 20) + (1 << 16)
+    connection.sendall(answer_head(length=length) + b'{"id":"')
+    for _ in range(length >> 16):
+        connection.sendall(b"x" * 65536)
+
+
 def bomb(connection, _dialect, body):
     """Ten megabytes of zeros in ten kilobytes, although nobody asked for compression."""
     content = gzip.compress(bytes(10 << 20))
@@ -179,6 +187,7 @@ FAULTS = {
     "other-json": (says(answer_head(length=2) + b"[]"), SHAPES, "upstream_garbage", (502, 500), True, True),
     "compressed": (bomb, SHAPES, "upstream_garbage", (502, 500), True, True),
     "endless-line": (endless_line, ("streamed",), "upstream_garbage", (502, 500), True, False),
+    "too-large": (too_large, ("whole",), "upstream_garbage", (502, 500), True, False),
     "half-a-body": (says(answer_head(length=99) + b'{"id":'), ("whole",), "stream_broke_off", (502, 500), True, True),
     "limits": (
         fails(429, "retry-after: 30\r\n", "rate_limit_error"),

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::client::{Refused, encoded};
-use super::reach::{Folder, Reach};
+use super::reach::{Absent, Folder, Reach};
 use super::{Shared, terminal};
 use crate::keys::{AdminToken, Keys, SetupToken};
 use crate::runtime::Clock;
@@ -90,7 +90,13 @@ pub(super) enum TokenCommand {
 /// Runs one of the commands.
 pub(super) async fn run(shared: &Shared, command: AdminCommand) -> anyhow::Result<ExitCode> {
     let now = Clock::system().now();
-    let reach = Reach::find(shared)?;
+    let absent = match &command {
+        AdminCommand::Create { .. } | AdminCommand::Token(TokenCommand::Create { .. }) => Absent::Made,
+        AdminCommand::ResetPassword { .. } | AdminCommand::Token(TokenCommand::List | TokenCommand::Revoke { .. }) => {
+            Absent::Told
+        }
+    };
+    let reach = Reach::find(shared, absent)?;
     let (made, text) = match command {
         AdminCommand::Create { name } => create(&reach, &name, now)?,
         AdminCommand::ResetPassword { user } => reset_password(&reach, user.as_deref(), now).await?,

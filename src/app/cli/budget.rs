@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::client::{Client, Refused, encoded};
-use super::reach::{Folder, Reach};
+use super::reach::{Absent, Folder, Reach};
 use super::{Shared, Usage, key, terminal};
 use crate::domain::{BudgetAction, BudgetDefinition, BudgetId, BudgetScope, BudgetTerms, Picodollars, Window};
 use crate::runtime::Clock;
@@ -105,7 +105,7 @@ async fn set(shared: &Shared, arguments: &SetArguments) -> anyhow::Result<ExitCo
     // Checked before anything is asked for; a key's name stands in for its id.
     BudgetScope::new(kind, name).map_err(|error| Usage(error.to_string()))?;
     let terms = terms(arguments)?;
-    let set = match Reach::find(shared)? {
+    let set = match Reach::find(shared, Absent::Made)? {
         Reach::Server(client) => {
             let id = match (kind, name) {
                 ("key", Some(name)) => Some(key::id_at(&client, name).await?),
@@ -199,7 +199,7 @@ pub(super) fn as_json(budget: &BudgetDefinition) -> Value {
 }
 
 async fn list(shared: &Shared) -> anyhow::Result<ExitCode> {
-    let items = match Reach::find(shared)? {
+    let items = match Reach::find(shared, Absent::Told)? {
         Reach::Server(client) => client.list("/api/budgets").await?,
         Reach::Folder(folder) => folder.keys.budgets().iter().map(|budget| as_json(budget)).collect(),
     };
@@ -232,7 +232,7 @@ fn row(budget: &Value) -> Vec<String> {
 }
 
 async fn remove(shared: &Shared, id: BudgetId) -> anyhow::Result<ExitCode> {
-    match Reach::find(shared)? {
+    match Reach::find(shared, Absent::Told)? {
         Reach::Server(client) => client.delete(&format!("/api/budgets/{id}")).await?,
         Reach::Folder(folder) => drop(folder.keys.remove_budget(id)?),
     }

@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::client::{Client, Refused, encoded};
-use super::reach::Reach;
+use super::reach::{Absent, Reach};
 use super::{Shared, Usage, terminal};
 
 const STATS_EXAMPLES: &str = "\
@@ -69,7 +69,7 @@ pub(super) struct WarmArguments {
 
 /// Runs one of the commands.
 pub(super) async fn run(shared: &Shared, command: CacheCommand) -> anyhow::Result<ExitCode> {
-    let server = match Reach::find(shared)? {
+    let server = match Reach::find(shared, Absent::Told)? {
         Reach::Server(client) => Some(client),
         Reach::Folder(_) => None,
     };

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::json;
 
-use super::super::{parts, price_file, with_causes};
+use super::super::{parts, with_causes};
 use super::{Shared, WRONG_USAGE, terminal};
 use crate::config::Problem;
 
@@ -31,8 +31,7 @@ pub(super) fn run(shared: &Shared, arguments: &CheckConfigArguments) -> ExitCode
     let (problems, warnings, masked) = match shared.settings([]).load() {
         Ok(config) => {
             // What only the start would find out.
-            let read = [price_file::catalog(&config).err(), parts::upstreams(&config).err()];
-            let problems = read.into_iter().flatten().map(|error| with_causes(&error)).collect();
+            let problems = parts::upstreams(&config).err().iter().map(with_causes).collect();
             (problems, config.warnings.clone(), Some(config.masked()))
         }
         Err(problems) => (problems.iter().map(ToString::to_string).collect::<Vec<_>>(), Vec::new(), None),

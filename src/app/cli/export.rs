@@ -10,7 +10,7 @@ use anyhow::{Context as _, anyhow};
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::client::{Client, encoded};
-use super::reach::{Folder, Reach};
+use super::reach::{Absent, Folder, Reach};
 use super::{Shared, Usage, terminal};
 use crate::domain::wording::counted;
 use crate::http::api::{Export, Shape};
@@ -119,7 +119,7 @@ pub(super) async fn run(shared: &Shared, command: &ExportCommand) -> anyhow::Res
         }
     };
     let query = query(selection, group_by);
-    let reach = Reach::find(shared)?;
+    let reach = Reach::find(shared, Absent::Told)?;
     let mut sink = Sink::new(selection.out.as_deref())?;
     let written = match reach {
         Reach::Server(client) => from_server(&client, shape, &query, &mut sink).await,

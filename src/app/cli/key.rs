@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::super::first_start::key_budget;
 use super::client::{Client, encoded};
-use super::reach::{Folder, Reach};
+use super::reach::{Absent, Folder, Reach};
 use super::{Shared, Usage, budget, terminal};
 use crate::domain::{BudgetAction, BudgetScope, BudgetTerms, KeyId, Picodollars, Secret};
 use crate::keys::{KeyBudget, KeyLimits, Keys, NewKey, VirtualKey};
@@ -163,7 +163,7 @@ fn expires_at(text: &str, zone: &TimeZone, now: Timestamp) -> Result<Timestamp, 
 
 async fn create(shared: &Shared, arguments: CreateArguments) -> anyhow::Result<ExitCode> {
     let now = Clock::system().now();
-    let made = match Reach::find(shared)? {
+    let made = match Reach::find(shared, Absent::Made)? {
         Reach::Server(client) => {
             let new = arguments.new_key(&TimeZone::system(), now)?;
             client.post("/api/keys", &as_request(&new)).await?
@@ -190,7 +190,7 @@ fn show_secret(shared: &Shared, made: &Value) {
 
 async fn rotate(shared: &Shared, named: &str) -> anyhow::Result<ExitCode> {
     let now = Clock::system().now();
-    let renewed = match Reach::find(shared)? {
+    let renewed = match Reach::find(shared, Absent::Told)? {
         Reach::Server(client) => {
             let id = id_at(&client, named).await?;
             client.post(&format!("/api/keys/{}/rotate", encoded(&id)), &json!({})).await?
@@ -272,7 +272,7 @@ fn as_json(keys: &Keys, key: &VirtualKey, now: Timestamp) -> Value {
 
 async fn list(shared: &Shared) -> anyhow::Result<ExitCode> {
     let now = Clock::system().now();
-    let items = match Reach::find(shared)? {
+    let items = match Reach::find(shared, Absent::Told)? {
         Reach::Server(client) => client.list("/api/keys").await?,
         Reach::Folder(folder) => folder.keys.list().iter().map(|key| as_json(&folder.keys, key, now)).collect(),
     };
@@ -310,7 +310,7 @@ fn budgets_in_words(budgets: &[Value]) -> String {
 
 async fn revoke(shared: &Shared, named: &str) -> anyhow::Result<ExitCode> {
     let now = Clock::system().now();
-    let id = match Reach::find(shared)? {
+    let id = match Reach::find(shared, Absent::Told)? {
         Reach::Server(client) => {
             let id = id_at(&client, named).await?;
             client.delete(&format!("/api/keys/{}", encoded(&id))).await?;

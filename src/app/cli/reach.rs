@@ -19,6 +19,15 @@ pub(super) enum Reach {
     Folder(Box<Folder>),
 }
 
+/// What becomes of a data folder that isn't there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Absent {
+    /// It is made: the command is the first to keep something in it.
+    Made,
+    /// It is told of: the command looks for what must be there already.
+    Told,
+}
+
 /// A data folder that is ours for the length of a command.
 pub(super) struct Folder {
     /// What is changed.
@@ -43,41 +52,70 @@ impl Folder {
 
 impl Reach {
     /// The server that was named, else the one that runs on the data folder, else the folder itself.
-    pub(super) fn find(shared: &Shared) -> anyhow::Result<Self> {
-        let given = shared.token.as_deref().map(str::trim).filter(|token| !token.is_empty());
-        let given = given.map(|token| Secret::new(token.to_owned()));
-        if let Some(server) = shared.server.as_deref().map(str::trim).filter(|server| !server.is_empty()) {
-            let token = given.ok_or_else(|| {
-                Usage("a server that is named by --server or TOLLGATE_SERVER needs an admin token: give it with --token or TOLLGATE_ADMIN_TOKEN".to_owned())
-            })?;
-            if !server.starts_with("http://") && !server.starts_with("https://") {
-                return Err(Usage(format!("--server {server}: write it as http://HOST:PORT or https://HOST")).into());
-            }
-            return Ok(Self::Server(Client::new(server, token, false)?));
+    pub(super) fn find(shared: &Shared, absent: Absent) -> anyhow::Result<Self> {
+        if let Some(client) = named_server(shared)? {
+            return Ok(Self::Server(client));
         }
-        Self::on_folder(shared.settings([]).load()?, given)
+        Self::on_folder(shared.settings([]).load()?, given_token(shared), absent)
     }
 
     /// What works on a data folder: the server that runs there, or nobody but the command itself.
-    fn on_folder(config: Config, given: Option<Secret<String>>) -> anyhow::Result<Self> {
-        let claim = match DataFolder::claim(&config.data_dir) {
-            Ok(claim) => claim,
-            Err(FolderError::InUse { holder: Some(Holder { pid, address: Some(address) }), .. }) => {
-                // The file is this very server's, whatever the variable was set for.
-                let token = local_token::read(&config.data_dir).ok().or(given);
-                let token =
-                    token.ok_or_else(|| anyhow!("the local token in {} can't be read", config.data_dir.display()));
-                let token = token.with_context(|| {
-                    format!(
-                        "the server of process {pid} runs on this data folder; run this as its user, or give --token"
-                    )
-                })?;
-                return Ok(Self::Server(Client::new(&address, token, true)?));
+    fn on_folder(config: Config, given: Option<Secret<String>>, absent: Absent) -> anyhow::Result<Self> {
+        match claim(&config, given, absent)? {
+            Claimed::Server(client) => Ok(Self::Server(client)),
+            Claimed::Folder(claim) => {
+                let keys = parts::open_keys(&claim)?;
+                Ok(Self::Folder(Box::new(Folder { keys, config, claim })))
             }
-            Err(error) => return Err(error.into()),
-        };
-        let keys = parts::open_keys(&claim)?;
-        Ok(Self::Folder(Box::new(Folder { keys, config, claim })))
+        }
+    }
+}
+
+/// A data folder, or who has it.
+pub(super) enum Claimed {
+    /// A server that runs on it.
+    Server(Client),
+    /// Nobody had it.
+    Folder(DataFolder),
+}
+
+/// The admin token that was given.
+pub(super) fn given_token(shared: &Shared) -> Option<Secret<String>> {
+    let given = shared.token.as_deref().map(str::trim).filter(|token| !token.is_empty());
+    given.map(|token| Secret::new(token.to_owned()))
+}
+
+/// The server that was named, if one was.
+pub(super) fn named_server(shared: &Shared) -> anyhow::Result<Option<Client>> {
+    let named = shared.server.as_deref().map(str::trim).filter(|server| !server.is_empty());
+    let Some(server) = named else { return Ok(None) };
+    let token = given_token(shared).ok_or_else(|| {
+        Usage("a server that is named by --server or TOLLGATE_SERVER needs an admin token: give it with --token or TOLLGATE_ADMIN_TOKEN".to_owned())
+    })?;
+    if !server.starts_with("http://") && !server.starts_with("https://") {
+        return Err(Usage(format!("--server {server}: write it as http://HOST:PORT or https://HOST")).into());
+    }
+    Client::new(server, token, false).map(Some)
+}
+
+/// Takes the data folder, or finds the server that has it.
+pub(super) fn claim(config: &Config, given: Option<Secret<String>>, absent: Absent) -> anyhow::Result<Claimed> {
+    let claimed = match absent {
+        Absent::Made => DataFolder::claim(&config.data_dir),
+        Absent::Told => DataFolder::claim_existing(&config.data_dir),
+    };
+    match claimed {
+        Ok(folder) => Ok(Claimed::Folder(folder)),
+        Err(FolderError::InUse { holder: Some(Holder { pid, address: Some(address) }), .. }) => {
+            // The file is this very server's, whatever the variable was set for.
+            let token = local_token::read(&config.data_dir).ok().or(given);
+            let token = token.ok_or_else(|| anyhow!("the local token in {} can't be read", config.data_dir.display()));
+            let token = token.with_context(|| {
+                format!("the server of process {pid} runs on this data folder; run this as its user, or give --token")
+            })?;
+            Client::new(&address, token, true).map(Claimed::Server)
+        }
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -88,7 +126,7 @@ pub(super) mod tests {
     /// What works on a folder, whatever variables and files surround the tests.
     pub(crate) fn on(folder: &std::path::Path) -> anyhow::Result<Reach> {
         let shared = Shared { data_dir: Some(folder.to_owned()), ..Shared::default() };
-        Reach::on_folder(shared.settings([]).load_in(folder, [])?, None)
+        Reach::on_folder(shared.settings([]).load_in(folder, [])?, None, Absent::Told)
     }
 
     #[test]
@@ -114,7 +152,7 @@ pub(super) mod tests {
         let named = |server: &str, token: Option<&str>| {
             let shared =
                 Shared { server: Some(server.to_owned()), token: token.map(str::to_owned), ..Shared::default() };
-            Reach::find(&shared).err().unwrap()
+            Reach::find(&shared, Absent::Told).err().unwrap()
         };
         assert!(named("http://127.0.0.1:1", None).is::<Usage>());
         assert!(named("127.0.0.1:1", Some("tga-1")).is::<Usage>());

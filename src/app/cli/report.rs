@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use clap::Subcommand;
 
 use super::client::encoded;
-use super::reach::{Folder, Reach};
+use super::reach::{Absent, Folder, Reach};
 use super::{Shared, Usage, terminal};
 use crate::reports::{Kind, Period, Report, markdown};
 use crate::runtime::Clock;
@@ -52,7 +52,7 @@ pub(super) async fn run(shared: &Shared, command: &ReportCommand) -> anyhow::Res
         ReportCommand::Daily { date } => (Kind::Daily, "date", date.as_deref()),
         ReportCommand::Monthly { month } => (Kind::Monthly, "month", month.as_deref()),
     };
-    let text = match Reach::find(shared)? {
+    let text = match Reach::find(shared, Absent::Told)? {
         Reach::Server(client) => {
             let query = name.map(|name| format!("?{parameter}={}", encoded(name))).unwrap_or_default();
             let media = if shared.json { "application/json" } else { "text/markdown" };

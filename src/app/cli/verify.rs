@@ -3,84 +3,86 @@
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
-use serde_json::json;
+use serde_json::Value;
 
-use super::super::folder::{DataFolder, FolderError};
+use super::super::folder::DataFolder;
 use super::super::parts;
-use super::{Shared, terminal};
-use crate::ledger::VerifyReport;
+use super::client::Client;
+use super::reach::{Absent, Claimed, claim, given_token, named_server};
+use super::{Shared, block_on, terminal};
+use crate::config::Config;
+use crate::http::api::VerifyJson;
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
   tollgate verify
   tollgate verify --data-dir /var/lib/tollgate --json
 
-Replays every entry and compares every sum that is kept. Works while no server runs. Exit codes: 0 every sum is right,
+Replays every entry and compares every sum that is kept. A server that runs on the folder does it
+itself and goes on serving. Exit codes: 0 every sum is right,
 1 some are not.";
 
 /// Differences that are told one by one; their number tells the rest.
 const DIFFERENCES_TOLD_MAX: usize = 20;
 
-/// Verifies the ledger of the data folder.
+/// Verifies the ledger of the server that was named, of the one that runs on the data folder, or of the folder itself.
 pub(super) fn run(shared: &Shared) -> anyhow::Result<ExitCode> {
-    if shared.server.is_some() {
-        bail!(
-            "verify works on a data folder, not on a server: leave --server and TOLLGATE_SERVER out, and stop the server first"
-        );
+    let report = if let Some(server) = named_server(shared)? {
+        by_server(&server)?
+    } else {
+        let config = shared.settings([]).load()?;
+        match claim(&config, given_token(shared), Absent::Told)? {
+            Claimed::Server(server) => by_server(&server)?,
+            Claimed::Folder(folder) => by_ourselves(folder, &config)?,
+        }
+    };
+    if shared.json {
+        terminal::print(&report.to_string());
+    } else {
+        terminal::print(&as_text(&report));
     }
-    let config = shared.settings([]).load()?;
+    Ok(if report["ok"] == true { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The report of a server, which goes on serving meanwhile.
+fn by_server(server: &Client) -> anyhow::Result<Value> {
+    terminal::tell_progress("the server replays the ledger…");
+    block_on(server.get("/api/verify"))
+}
+
+/// The report on the ledger of a folder that nobody uses.
+fn by_ourselves(folder: DataFolder, config: &Config) -> anyhow::Result<Value> {
     let path = parts::ledger_path(&config.data_dir);
     if !path.exists() && !path.with_extension("created").exists() {
         bail!("there is no ledger in {}: name the data folder with --data-dir", config.data_dir.display());
     }
-    let folder = DataFolder::claim(&config.data_dir).map_err(|error| match &error {
-        FolderError::InUse { .. } => anyhow::Error::new(error).context(
-            "the ledger can be proved only while nobody writes to it; stop the server, verify, start it again",
-        ),
-        FolderError::Unusable { .. } => error.into(),
-    })?;
     terminal::tell_progress("replaying the ledger…");
-    let ledger = parts::open_ledger(&folder, &config)?;
+    let ledger = parts::open_ledger(&folder, config)?;
     let report = ledger.verify().context("the ledger can't be read to its end")?;
     ledger.stop();
     drop(folder);
-    if shared.json {
-        terminal::print(&as_json(&report).to_string());
-    } else {
-        terminal::print(&as_text(&report));
-    }
-    Ok(if report.differences.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    serde_json::to_value(VerifyJson::from(report)).context("the report can't be written as JSON")
 }
 
-fn as_json(report: &VerifyReport) -> serde_json::Value {
-    let differences: Vec<_> = report
-        .differences
-        .iter()
-        .map(|one| json!({ "what": one.what, "storedUsd": one.stored, "computedUsd": one.computed }))
-        .collect();
-    json!({
-        "ok": report.differences.is_empty(),
-        "entries": report.entries,
-        "unknown": report.unknown,
-        "running": report.running,
-        "totalUsd": report.total,
-        "rollups": report.cells,
-        "balances": report.balances,
-        "differences": differences,
-    })
-}
-
-fn as_text(report: &VerifyReport) -> String {
-    let VerifyReport { entries, running, unknown, total, cells, balances, differences } = report;
+fn as_text(report: &Value) -> String {
+    let count = |name: &str| report[name].as_u64().unwrap_or_default();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let mut lines = vec![
-        format!("{entries} entries, {unknown} of them unknown, come to {total} USD"),
-        format!("{cells} rollups and {balances} balances compared"),
+        format!(
+            "{} entries, {} of them unknown, come to {} USD",
+            count("entries"),
+            count("unknown"),
+            text(&report["totalUsd"])
+        ),
+        format!("{} rollups and {} balances compared", count("rollups"), count("balances")),
     ];
-    if *running > 0 {
-        lines.push(format!("{running} calls were running and are in no sum"));
+    if count("running") > 0 {
+        lines.push(format!("{} calls were running and are in no sum", count("running")));
     }
+    let differences = report["differences"].as_array().map(Vec::as_slice).unwrap_or_default();
     lines.extend(differences.iter().take(DIFFERENCES_TOLD_MAX).map(|one| {
-        format!("different: {} is stored as {} USD and comes to {} USD", one.what, one.stored, one.computed)
+        let (what, stored, computed) = (text(&one["what"]), text(&one["storedUsd"]), text(&one["computedUsd"]));
+        format!("different: {what} is stored as {stored} USD and comes to {computed} USD")
     }));
     if differences.len() > DIFFERENCES_TOLD_MAX {
         lines.push(format!("and {} more", differences.len() - DIFFERENCES_TOLD_MAX));
@@ -98,7 +100,7 @@ fn as_text(report: &VerifyReport) -> String {
 mod tests {
     use super::*;
     use crate::domain::Picodollars;
-    use crate::ledger::Difference;
+    use crate::ledger::{Difference, VerifyReport};
 
     #[test]
     fn a_difference_is_told_with_both_amounts() {
@@ -108,10 +110,12 @@ mod tests {
             computed: Picodollars::ZERO,
         };
         let report = VerifyReport { differences: vec![one; 21], ..VerifyReport::default() };
+        let as_json = |report| serde_json::to_value(VerifyJson::from(report)).unwrap();
+        let report = as_json(report);
         let text = as_text(&report);
         assert!(text.contains("balance of x is stored as 1 USD and comes to 0 USD"), "{text}");
         assert!(text.contains("and 1 more") && text.contains("21 sums are not"), "{text}");
-        assert_eq!(as_json(&report)["ok"], false);
-        assert_eq!(as_json(&VerifyReport::default())["ok"], true);
+        assert_eq!(report["ok"], false);
+        assert_eq!(as_json(VerifyReport::default())["ok"], true);
     }
 }

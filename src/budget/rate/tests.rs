@@ -195,9 +195,8 @@ proptest! {
         for (gap, estimated, used) in calls {
             now += Duration::from_millis(gap);
             if let Some(told) = wait(&mut rate, &limits, estimated, now) {
-                let early = Duration::from_millis(2).min(told);
-                let mut early_rate = rate;
-                prop_assert!(told <= Duration::from_millis(1) || wait(&mut early_rate, &limits, estimated, now + (told - early)).is_some());
+                let (mut early_rate, early) = (rate, told.saturating_sub(Duration::from_millis(2)));
+                prop_assert!(early.is_zero() || wait(&mut early_rate, &limits, estimated, now + early).is_some());
                 now += told;
                 prop_assert_eq!(wait(&mut rate, &limits, estimated, now), None);
             }

@@ -10,6 +10,7 @@ use crate::dialect::{Target, Untranslatable, Written};
 use crate::domain::chat::{CacheMark, ChatRequest, OutputFormat, TierWish, Turn};
 
 use super::client_field::ClientField;
+use super::closed_schema::closed;
 use super::reasoning::{self, Thoughts};
 use super::tools_write;
 use super::turns_write;
@@ -130,21 +131,17 @@ fn check_verbosity(request: &ChatRequest) -> Result<(), Untranslatable> {
 
 /// How the answer gets its form.
 #[derive(Debug, Default)]
-struct Answering<'a> {
-    format: Option<Format<'a>>,
+struct Answering {
+    format: Option<Format>,
     tool: Option<&'static str>,
 }
 
-fn answering<'a>(
-    request: &'a ChatRequest,
-    target: &Target<'_>,
-    is_thinking: bool,
-) -> Result<Answering<'a>, Untranslatable> {
+fn answering(request: &ChatRequest, target: &Target<'_>, is_thinking: bool) -> Result<Answering, Untranslatable> {
     let refused = |reason: &str| Err(ClientField::Format.refused(request.endpoint, reason));
     match &request.format {
         OutputFormat::Text => return Ok(Answering::default()),
         OutputFormat::JsonSchema { schema, .. } if target.capabilities.native_json_schema == Some(true) => {
-            let format = Format { r#type: "json_schema", schema };
+            let format = Format { r#type: "json_schema", schema: closed(schema) };
             return Ok(Answering { format: Some(format), tool: None });
         }
         OutputFormat::JsonSchema { .. } | OutputFormat::JsonObject => {}

@@ -226,7 +226,7 @@ impl Reader {
 
 fn unknown_block(fields: &Object<'_>, kind: &str) -> Untranslatable {
     let reason = match kind {
-        "search_result" => "search results can't be said there; send them as text".to_owned(),
+        "search_result" => "a search_result can't be said there; send it as text".to_owned(),
         "document" | "image" => format!("a block of type {kind} can't stand there; move it to a user's message"),
         "tool_use" | "thinking" | "redacted_thinking" => {
             format!("a block of type {kind} stands in an assistant's message only")
@@ -344,8 +344,7 @@ fn source<'a>(fields: &mut Object<'a>) -> Result<Object<'a>, Untranslatable> {
 }
 
 fn file_source(source: &Object<'_>) -> Untranslatable {
-    let reason =
-        "files are known to the provider that they were uploaded to; send base64 or, where it may be one, a url";
+    let reason = "an image or document by file_id is known only to the provider that it was uploaded to; send base64 or, where it may be one, a url";
     Untranslatable::new(source.at().to_owned(), reason)
 }
 

@@ -23,7 +23,7 @@ pub(super) struct Request<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) thinking: Option<Thinking>,
     #[serde(skip_serializing_if = "OutputConfig::is_empty")]
-    pub(super) output_config: OutputConfig<'a>,
+    pub(super) output_config: OutputConfig,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) temperature: Option<&'a Number>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -155,23 +155,23 @@ pub(super) enum Thinking {
 }
 
 #[derive(Debug, Default, Serialize)]
-pub(super) struct OutputConfig<'a> {
+pub(super) struct OutputConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) effort: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) format: Option<Format<'a>>,
+    pub(super) format: Option<Format>,
 }
 
-impl OutputConfig<'_> {
+impl OutputConfig {
     fn is_empty(&self) -> bool {
         self.effort.is_none() && self.format.is_none()
     }
 }
 
 #[derive(Debug, Serialize)]
-pub(super) struct Format<'a> {
+pub(super) struct Format {
     pub(super) r#type: &'static str,
-    pub(super) schema: &'a RawValue,
+    pub(super) schema: crate::domain::chat::Json,
 }
 
 #[derive(Debug, Serialize)]

@@ -11,6 +11,8 @@ mod content;
 mod costs;
 mod entry;
 mod export;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod input;
 mod keys;
 mod metrics;
@@ -21,6 +23,7 @@ mod routes;
 mod status;
 #[cfg(test)]
 mod tests;
+mod verify;
 mod warm;
 
 use std::future::ready;
@@ -37,6 +40,7 @@ use super::problem::{Code, Problem};
 
 pub use export::{Export, Shape};
 pub use routes::ROUTES;
+pub use verify::VerifyJson;
 
 /// A method of a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -6,7 +6,7 @@ use super::Answer::{Json, Nothing, Text, TextOrJson};
 use super::Verb::{Delete, Get, Post, Put};
 use super::{
     RouteSpec, Shape, admin, budgets, cache, content, costs, export, keys, metrics, providers, reports, requests,
-    status, warm,
+    status, verify, warm,
 };
 use crate::http::guard::Access;
 use crate::http::{health, openapi};
@@ -298,6 +298,13 @@ pub const ROUTES: &[RouteSpec] = &[
         status: 201,
         answer: Json("PasswordReset"),
         handler: || route().to(admin::reset_password),
+        ..READ
+    },
+    RouteSpec {
+        path: "/api/verify",
+        summary: "Replays every entry of the ledger and compares every sum that is kept, while calls go on.",
+        answer: Json("Verification"),
+        handler: || route().to(verify::show),
         ..READ
     },
     RouteSpec {

@@ -189,7 +189,7 @@ fn whichever_write_fails_every_gathered_call_is_booked_exactly_once() {
 #[test]
 fn calls_that_do_not_wait_for_the_disk_go_on_while_it_is_not_written_to() {
     let disk = Disk::default();
-    let ledger = open_gathering(&disk, Duration::from_secs(3_600));
+    let ledger = open_gathering(&disk, Duration::from_hours(1));
     run(async {
         // The first reservation under a sum reads it, and waits for that.
         ledger.reserve(facts(1), planned(1, charges())).await.unwrap().settle(settled(1)).await.unwrap();
@@ -212,7 +212,7 @@ fn calls_that_do_not_wait_for_the_disk_go_on_while_it_is_not_written_to() {
 
 #[test]
 fn what_gathers_is_written_when_its_time_is_over_or_there_is_much_of_it() {
-    for (gather_time, calls) in [(Duration::from_millis(5), 1), (Duration::from_secs(3_600), 70)] {
+    for (gather_time, calls) in [(Duration::from_millis(5), 1), (Duration::from_hours(1), 70)] {
         let disk = Disk::default();
         let ledger = open_gathering(&disk, gather_time);
         let mut booked = ledger.subscribe();

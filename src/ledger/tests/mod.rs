@@ -3,6 +3,7 @@
 mod budgets;
 mod calls;
 mod faults;
+mod inspection;
 mod sums;
 
 use std::sync::Arc;

@@ -226,7 +226,7 @@ fn has_no_choices(data: &[u8]) -> bool {
 fn cut_null_usage(record: &Bytes) -> Option<Bytes> {
     let start = memchr::memchr(b'{', record)?;
     let end = memchr::memrchr(b'}', record)? + 1;
-    let members = json::members(&record[start..end]).ok()?;
+    let members = json::members(record.get(start..end)?).ok()?;
     let usage = members.iter().find(|member| member.name == "usage" && member.value == "null")?;
     let value = start + usage.span.start;
     let name = memmem::rfind(&record[..value], b"\"usage\"")?;
@@ -274,6 +274,7 @@ mod tests {
 
     #[test]
     fn a_null_usage_on_every_record_and_spaces_after_colons_change_nothing() {
+        use Meaning::{Content, Other, Prelude, UsageOnly};
         let (meanings, progress) = read(&[
             r#"{"choices": [{"delta": {"role": "assistant", "content": ""}, "finish_reason": null}], "usage": null}"#,
             r#"{"choices": [{"delta": {"content": "Hi"}, "finish_reason": null}], "error": null, "usage": null}"#,
@@ -281,7 +282,6 @@ mod tests {
             r#"{"choices": [{"delta": {}, "finish_reason": "stop"}], "usage": null}"#,
             r#"{"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 1}}"#,
         ]);
-        use Meaning::{Content, Other, Prelude, UsageOnly};
         assert_eq!(meanings, [Prelude, Content, Content, Other, UsageOnly]);
         assert_eq!((progress.text_bytes, progress.content_records), (6, 2));
         assert!(progress.finished && progress.usage_is_final());
@@ -339,6 +339,7 @@ mod tests {
         check("data: {\"a\":\"usage\"}\n\n", None);
         check("data: {\"a\":{\"usage\":null}}\n\n", None);
         check(": \"usage\" comment\n\n", None);
+        check("data: } {\"usage\"\n\n", None);
     }
 
     #[test]

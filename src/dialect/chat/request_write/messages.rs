@@ -180,7 +180,7 @@ fn document<'a>(writing: &Writing<'_>, found: &'a Document) -> Result<Part<'a>, 
             },
         }),
         DocumentSource::File(_) if !writing.server.files || writing.target.capabilities.pdf == Some(false) => {
-            refuse(writing.words.conversation, "it takes no PDF files; send their text")
+            refuse(writing.words.conversation, "it takes no PDF document; send its text")
         }
         DocumentSource::File(Media::Url(_)) => {
             let reason = format!("{} fetches no documents; send their bytes", writing.server.name);

@@ -428,7 +428,7 @@ fn thinking_comes_back_with_what_it_was_given_out_with() {
 fn an_answer_repeats_what_the_request_said() {
     let body = b"{\"model\":\"m\",\"input\":\"hi\",\"temperature\":1.50,\"metadata\":null,\"tools\":[\n {\"type\":\r\n\"function\"}],\"store\":false}";
     let echoed: Vec<_> = echo(body).into_iter().map(|(name, value)| format!("{name}={}", value.get())).collect();
-    assert_eq!(echoed, ["store=false", "temperature=1.50", "tools=[  {\"type\":  \"function\"}]"]);
+    assert_eq!(echoed, ["store=false", "temperature=1.50", "tools=[{\"type\":\"function\"}]"]);
     assert!(echo(b"[]").is_empty());
 }
 

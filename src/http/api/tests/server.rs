@@ -127,3 +127,19 @@ fn the_metrics_page_has_circuits_and_budgets_of_now() {
         assert_eq!(refused.verdict(), "401 invalid_credential");
     });
 }
+
+#[test]
+fn the_ledger_is_verified_while_the_server_runs() {
+    run(async {
+        let fixture = Fixture::new();
+        fixture.book(fixture.facts(noon())).await;
+        fixture.book_as(fixture.facts(noon()), EntryStatus::Unknown, Some("crashed")).await;
+        let report = fixture.get("/api/verify").await.json();
+        assert_matches("Verification", &report);
+        assert_eq!(report["ok"], true);
+        assert_eq!(
+            (&report["entries"], &report["unknown"], &report["totalUsd"]),
+            (&json!(2), &json!(1), &json!("1.012"))
+        );
+    });
+}

@@ -314,12 +314,15 @@ impl Browser {
 }
 
 /// Every page by GET; `{}` stands for an id.
-const PAGES: [&str; 12] = [
+const PAGES: [&str; 15] = [
     "/",
     "/welcome",
     "/requests",
     "/requests/{}",
     "/costs",
+    "/reports",
+    "/reports/2026-11-18",
+    "/reports/2026-10.md",
     "/cache",
     "/budgets",
     "/budgets/new",

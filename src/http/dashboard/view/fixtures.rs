@@ -15,6 +15,7 @@ use super::super::format::{
 };
 use super::*;
 use crate::domain::{Picodollars, Price};
+use crate::reports::{Block, Document, Line, Section, Span, Table};
 
 pub(super) use cache::cache;
 pub(super) use control::{
@@ -685,5 +686,82 @@ pub(super) fn request(kind: Kind) -> RequestPage {
             detail("Client’s id", kind.name("a7f3-22").into(), true),
             detail("Received", clock().ago(ago(25)).text.into(), false),
         ],
+    }
+}
+
+pub(super) fn reports(kind: Kind) -> ReportsPage {
+    let plain = |text: &str| Line(vec![Span::Plain(text.to_owned())]);
+    let rows = MODELS.iter().map(|(name, ..)| {
+        let mut row = vec![plain(&kind.name(name))];
+        row.extend(["$11.85", "51%", "−4%", "8,204", "0.42%"].map(plain));
+        row
+    });
+    let id = crate::domain::RequestId::first_of(now().as_millisecond());
+    let document = Document {
+        title: "Wed 18 Nov 2026".to_owned(),
+        lead: vec![Line(vec![
+            Span::Strong("$23.23 spent".to_owned()),
+            Span::Plain(" on 17,204 requests, 9% less than the day before.".to_owned()),
+        ])],
+        sections: vec![
+            Section {
+                heading: "What stood out",
+                blocks: vec![Block::List(vec![Line(vec![
+                    Span::Strong(kind.name("gpt-4.1")),
+                    Span::Plain(" rose by 18%: $0.92 more than the day before.".to_owned()),
+                ])])],
+            },
+            Section {
+                heading: "By model",
+                blocks: vec![Block::Table(Table {
+                    heads: vec![
+                        ("Model", false),
+                        ("Spend", true),
+                        ("Share", true),
+                        ("Change", true),
+                        ("Requests", true),
+                        ("Failed", true),
+                    ],
+                    rows: rows.collect(),
+                })],
+            },
+            Section {
+                heading: "Dearest calls",
+                blocks: vec![
+                    Block::Paragraph(plain("Of the last 1,000,000 calls.")),
+                    Block::Table(Table {
+                        heads: vec![("Call", false), ("Cost", true)],
+                        rows: vec![vec![Line(vec![Span::Call(id)]), plain("$0.4412")]],
+                    }),
+                ],
+            },
+        ],
+        written: "written 19 Nov 2026, 14:32 UTC from 17,204 requests".to_owned(),
+    };
+    let link = |label: &str, name: &str, is_current: bool| ReportLink {
+        label: label.to_owned(),
+        spend: "$23.23".to_owned(),
+        exact: "$23.2312345".to_owned(),
+        is_running: name == "2026-11-19",
+        href: format!("/reports/{name}"),
+        is_current,
+    };
+    ReportsPage {
+        layout: layout(kind, "Reports", Entry::Reports),
+        kinds: ranges("/reports", &[("daily", "Daily"), ("monthly", "Monthly")], "daily"),
+        kind: "daily",
+        unit: "day",
+        input: "date",
+        chosen: "2026-11-18".to_owned(),
+        latest: "2026-11-19".to_owned(),
+        list: kind.card(
+            vec![
+                link("Thu 19 Nov 2026", "2026-11-19", false),
+                link("Wed 18 Nov 2026", "2026-11-18", true),
+                link("Tue 17 Nov 2026", "2026-11-17", false),
+            ],
+            "reports",
+        ),
+        report: kind.card(ReportView { markdown_href: "/reports/2026-11-18.md".to_owned(), document }, "report"),
     }
 }

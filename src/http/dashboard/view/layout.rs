@@ -56,6 +56,8 @@ pub enum Entry {
     Cache,
     /// Budgets and virtual keys.
     Budgets,
+    /// Days and months in words.
+    Reports,
     /// The three-step guide.
     Welcome,
 }
@@ -98,6 +100,7 @@ pub const NAVIGATION: &[NavigationGroup] = &[
         ],
     },
     NavigationGroup { title: "Control", entries: &[entry(Entry::Budgets, "/budgets", "Budgets & keys", "key")] },
+    NavigationGroup { title: "Work", entries: &[entry(Entry::Reports, "/reports", "Reports", "report")] },
     NavigationGroup { title: "System", entries: &[entry(Entry::Welcome, "/welcome", "Get started", "plug")] },
 ];
 
