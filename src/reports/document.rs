@@ -333,20 +333,18 @@ impl Report {
         let row = |entry: &Entry| {
             let at = self.period.zone.to_datetime(entry.time()).strftime(format).to_string();
             let model = entry.model().unwrap_or(&entry.facts.requested_model).to_string();
-            let mut cells = vec![Line(vec![Span::Call(entry.facts.id)]), Line::new(at), Line::new(model)];
-            cells.push(Line::new(&*entry.facts.key_name));
-            cells.push(Line::new(duration(Duration::from_millis(entry.latency_ms.into()))));
-            cells.push(Line::new(spend.text(entry.cost())));
-            cells
+            let took = duration(Duration::from_millis(entry.latency_ms.into()));
+            let told = [at, model, entry.facts.key_name.to_string(), took, spend.text(entry.cost())].map(Line::new);
+            told.into_iter().chain([Line(vec![Span::Call(entry.facts.id)])]).collect()
         };
         let table = Table {
             heads: vec![
-                ("Call", false),
                 ("Time", false),
                 ("Model", false),
                 ("Key", false),
                 ("Took", true),
                 ("Cost", true),
+                ("Call", false),
             ],
             rows: calls.iter().map(row).collect(),
         };

@@ -231,23 +231,23 @@ async fn a_day_is_told_in_words_and_tables() {
 
     ## Dearest calls
 
-    | Call                             | Time     | Model            | Key            |      Took |  Cost |
-    | -------------------------------- | -------- | ---------------- | -------------- | --------: | ----: |
-    | `req_1` | 09:00:00 | gpt-5            | web            |    900 ms | $1.50 |
-    | `req_2` | 12:30:00 | gpt-5            | web            | 1 min 5 s | $0.75 |
-    | `req_3` | 23:59:59 | gpt-5            | batch\|\*job\* |    900 ms | $0.50 |
-    | `req_4` | 23:59:59 | claude-haiku-4-5 | batch\|\*job\* |    900 ms | $0.25 |
+    | Time     | Model            | Key            |      Took |  Cost | Call                             |
+    | -------- | ---------------- | -------------- | --------: | ----: | -------------------------------- |
+    | 09:00:00 | gpt-5            | web            |    900 ms | $1.50 | `req_1` |
+    | 12:30:00 | gpt-5            | web            | 1 min 5 s | $0.75 | `req_2` |
+    | 23:59:59 | gpt-5            | batch\|\*job\* |    900 ms | $0.50 | `req_3` |
+    | 23:59:59 | claude-haiku-4-5 | batch\|\*job\* |    900 ms | $0.25 | `req_4` |
 
     ## Slowest calls
 
-    | Call                             | Time     | Model            | Key            |      Took |  Cost |
-    | -------------------------------- | -------- | ---------------- | -------------- | --------: | ----: |
-    | `req_5` | 12:30:00 | gpt-5            | web            | 1 min 5 s | $0.75 |
-    | `req_6` | 23:59:59 | claude-haiku-4-5 | batch\|\*job\* |    900 ms | $0.25 |
-    | `req_7` | 23:59:59 | mystery\_9b      | batch\|\*job\* |    900 ms | $0.00 |
-    | `req_8` | 23:59:59 | gpt-5            | batch\|\*job\* |    900 ms | $0.50 |
-    | `req_9` | 23:59:59 | gpt-5            | batch\|\*job\* |    900 ms | $0.00 |
-    | `req_10` | 09:00:00 | gpt-5            | web            |    900 ms | $1.50 |
+    | Time     | Model            | Key            |      Took |  Cost | Call                             |
+    | -------- | ---------------- | -------------- | --------: | ----: | -------------------------------- |
+    | 12:30:00 | gpt-5            | web            | 1 min 5 s | $0.75 | `req_5` |
+    | 23:59:59 | claude-haiku-4-5 | batch\|\*job\* |    900 ms | $0.25 | `req_6` |
+    | 23:59:59 | mystery\_9b      | batch\|\*job\* |    900 ms | $0.00 | `req_7` |
+    | 23:59:59 | gpt-5            | batch\|\*job\* |    900 ms | $0.50 | `req_8` |
+    | 23:59:59 | gpt-5            | batch\|\*job\* |    900 ms | $0.00 | `req_9` |
+    | 09:00:00 | gpt-5            | web            |    900 ms | $1.50 | `req_10` |
 
     *written 19 Nov 2026, 14:30 UTC from 6 requests*
     ");
