@@ -8,6 +8,7 @@ mod alarm;
 mod outlook;
 mod rate;
 mod watch;
+mod wording;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -21,6 +22,7 @@ use crate::ledger::{Balance, CallFacts, Charge, Ledger, LedgerError, Scope};
 pub use outlook::{Outlook, outlook};
 pub use rate::{Pass, RateLimited, Rates, Spent};
 pub use watch::Watch;
+pub use wording::{budget_name, window_words};
 
 use watch::Refusals;
 
@@ -140,7 +142,8 @@ impl Budgets {
     }
 }
 
-fn scope_of(scope: &BudgetScope) -> Scope {
+/// What the ledger sums for a scope.
+pub fn scope_of(scope: &BudgetScope) -> Scope {
     match scope.id() {
         None => Scope::everything(),
         Some(id) => Scope::of(scope.kind(), &id),

@@ -16,6 +16,7 @@ mod secret;
 mod tokens;
 mod usage;
 mod window;
+pub mod wording;
 
 pub use address::is_public;
 pub use billing::{Billed, PriceName, Residency, ServiceTier};

@@ -91,6 +91,11 @@ fn responses(route: &RouteSpec) -> Value {
         Answer::Text(media) => {
             json!({ "description": "Done.", "content": { media: { "schema": { "type": "string" } } } })
         }
+        Answer::TextOrJson(media, schema) => {
+            let mut content = content("application/json", schema);
+            content[media] = json!({ "schema": { "type": "string" } });
+            json!({ "description": "Done.", "content": content })
+        }
     };
     let mut responses = json!({ route.status.to_string(): good });
     if route.access == Access::Open {

@@ -146,6 +146,11 @@ impl Problem {
         )
     }
 
+    /// What is said to people.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
     /// What went wrong.
     pub const fn code(&self) -> Code {
         self.code

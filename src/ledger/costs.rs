@@ -1,6 +1,7 @@
 //! Sums over a range of time, in groups: from rollups where whole windows are asked for, from entries at ragged edges.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -83,27 +84,80 @@ pub struct Costs {
     pub groups: Vec<CostGroup>,
 }
 
+/// The sums of one window and one combination of names, as the ledger keeps them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rollup {
+    /// The window.
+    pub window: WindowId,
+    /// The team, where the key had one.
+    pub team: Option<Arc<str>>,
+    /// The virtual key, by its id.
+    pub key: Option<Arc<str>>,
+    /// The provider; absent for calls that never reached one.
+    pub provider: Option<Arc<str>>,
+    /// The model.
+    pub model: Option<Arc<str>>,
+    /// What calls were for.
+    pub operation: Option<Arc<str>>,
+    /// The sums.
+    pub sums: Cell,
+}
+
 impl Ledger {
     /// Sums of a range of time, grouped once or twice (`[Day, Model]` for a chart). Blocking.
     pub fn costs(&self, range: TimeRange, group_by: &[GroupBy]) -> Result<Costs, LedgerError> {
-        Ok(self.sum_up(range, group_by)?)
+        Ok(self.sum_up(range, &[group_by])?.pop().unwrap_or_default())
     }
 
-    fn sum_up(&self, range: TimeRange, group_by: &[GroupBy]) -> Result<Costs, redb::Error> {
-        let mut groups: HashMap<(String, String), Cell> = HashMap::new();
+    /// Sums of a range of time under each of several groupings, all from one look, so that they agree. Blocking.
+    pub fn costs_by_each(&self, range: TimeRange, groupings: &[GroupBy]) -> Result<Vec<Costs>, LedgerError> {
+        let groupings: Vec<&[GroupBy]> = groupings.iter().map(std::slice::from_ref).collect();
+        Ok(self.sum_up(range, &groupings)?)
+    }
+
+    /// The rollups of each local day that begins in a range of time, as they are kept, in the order of the days. Blocking.
+    pub fn day_rollups(&self, range: TimeRange) -> Result<Vec<Rollup>, LedgerError> {
+        Ok(self.read_day_rollups(range)?)
+    }
+
+    fn read_day_rollups(&self, range: TimeRange) -> Result<Vec<Rollup>, redb::Error> {
+        let day_from = |at: Timestamp| {
+            let day = Window::Day.at(at, &self.zone);
+            day.number + u32::from(day.start(&self.zone) != Some(at))
+        };
+        let (first, until) = (day_from(range.from), day_from(range.until));
+        let mut rollups = Vec::new();
+        each_cell(&self.read()?, WindowId { window: Window::Day, number: first }, until, &mut |key, sums, _| {
+            let name = |number| self.names.name(number);
+            rollups.push(Rollup {
+                window: key.window,
+                team: name(key.team),
+                key: name(key.key),
+                provider: name(key.provider),
+                model: name(key.model),
+                operation: name(key.operation),
+                sums: *sums,
+            });
+        })?;
+        Ok(rollups)
+    }
+
+    fn sum_up(&self, range: TimeRange, groupings: &[&[GroupBy]]) -> Result<Vec<Costs>, redb::Error> {
+        let mut groups: Vec<HashMap<(String, String), Cell>> = vec![HashMap::new(); groupings.len()];
         let mut total = Cell::default();
-        let by_tag = group_by.iter().any(|by| matches!(by, GroupBy::Tag(_)));
+        let all = || groupings.iter().copied().flatten();
+        let by_tag = all().any(|by| matches!(by, GroupBy::Tag(_)));
         let by_time = |by: &GroupBy| match by {
             GroupBy::Hour => Some(Window::Hour),
             GroupBy::Day => Some(Window::Day),
             _ => None,
         };
-        let finest = group_by.iter().filter_map(by_time).min();
+        let finest = all().filter_map(by_time).min();
         let mut take = |key: &CellKey, cell: &Cell, entry: Option<&Entry>| {
             total.add(cell);
-            let mut names = group_by.iter().map(|by| self.group_name(by, key, entry));
-            let group = (names.next().unwrap_or_default(), names.next().unwrap_or_default());
-            if !group_by.is_empty() {
+            for (group_by, groups) in groupings.iter().zip(&mut groups).filter(|(group_by, _)| !group_by.is_empty()) {
+                let mut names = group_by.iter().map(|by| self.group_name(by, key, entry));
+                let group = (names.next().unwrap_or_default(), names.next().unwrap_or_default());
                 groups.entry(group).or_default().add(cell);
             }
         };
@@ -121,22 +175,16 @@ impl Ledger {
                 self.each_entry(from, until, finest.unwrap_or(Window::Hour), &mut take)?;
             }
         }
-        let mut groups: Vec<CostGroup> =
-            groups.into_iter().map(|((name, series), sums)| CostGroup { name, series, sums }).collect();
-        let is_timeline = group_by.first().and_then(by_time).is_some();
-        groups.sort_by(|a, b| {
-            let names = (&a.name, &a.series).cmp(&(&b.name, &b.series));
-            let dearest = (b.sums.cost, b.sums.requests).cmp(&(a.sums.cost, a.sums.requests));
-            if is_timeline { names } else { dearest.then(names) }
+        let begun: Vec<&Entry> =
+            running.iter().filter(|entry| (range.from..range.until).contains(&entry.time())).collect();
+        let held: Picodollars = begun.iter().map(|entry| entry.reserved).sum();
+        let costs = groups.into_iter().zip(groupings).map(|(groups, group_by)| Costs {
+            total,
+            held,
+            pending: begun.len() as u64,
+            groups: sorted(groups, group_by.first().and_then(by_time).is_some()),
         });
-        let mut costs = Costs { total, groups, ..Costs::default() };
-        for entry in running {
-            if (range.from..range.until).contains(&entry.time()) {
-                costs.held += entry.reserved;
-                costs.pending += 1;
-            }
-        }
-        Ok(costs)
+        Ok(costs.collect())
     }
 
     fn group_name(&self, by: &GroupBy, key: &CellKey, entry: Option<&Entry>) -> String {
@@ -221,8 +269,20 @@ impl Ledger {
     }
 }
 
+/// The groups in the order in which they are shown: times as they come, everything else dearest first.
+fn sorted(groups: HashMap<(String, String), Cell>, is_timeline: bool) -> Vec<CostGroup> {
+    let mut groups: Vec<CostGroup> =
+        groups.into_iter().map(|((name, series), sums)| CostGroup { name, series, sums }).collect();
+    groups.sort_by(|a, b| {
+        let names = (&a.name, &a.series).cmp(&(&b.name, &b.series));
+        let dearest = (b.sums.cost, b.sums.requests).cmp(&(a.sums.cost, a.sums.requests));
+        if is_timeline { names } else { dearest.then(names) }
+    });
+    groups
+}
+
 /// The first id at or after an instant: ids know whole milliseconds.
-fn first_id_at(instant: Timestamp) -> RequestId {
+pub(super) fn first_id_at(instant: Timestamp) -> RequestId {
     let floor = instant.as_millisecond();
     let is_later = Timestamp::from_millisecond(floor).is_ok_and(|floor| floor < instant);
     RequestId::first_of(floor + i64::from(is_later))

@@ -9,6 +9,7 @@
 mod balances;
 mod cells;
 mod costs;
+mod extremes;
 mod inspect;
 mod journal;
 mod names;
@@ -33,7 +34,9 @@ use crate::domain::{BudgetId, Picodollars, RequestId, WindowId};
 use crate::store::{OnPanic, OpenError, OpenOptions, SubmitError, Writer, WriterOptions, guard};
 
 pub use cells::Cell;
-pub use costs::{CostGroup, Costs, GroupBy, TimeRange};
+pub use costs::{CostGroup, Costs, GroupBy, Rollup, TimeRange};
+
+pub use extremes::Extremes;
 pub use inspect::Inspection;
 pub use query::{Counts, EntryFilter, Page};
 pub use record::{Acknowledge, Attempt, Balance, CallFacts, Charge, Entry, Outcome, Scope};

@@ -84,9 +84,10 @@ class Tollgate:
         raise AssertionError(f"the server did not print {pattern}")
 
     def ask(self, model="sandbox-small", text="Say hi"):
-        """One call, as any SDK makes it; returns its id."""
+        """One call to the provider, whatever the cache has; returns its id."""
         body = {"model": model, "messages": [{"role": "user", "content": text}]}
         headers = {"content-type": "application/json", "authorization": f"Bearer {self.key}"}
+        headers["x-tollgate-cache"] = "refresh"
         request = urllib.request.Request(f"{self.url}/v1/chat/completions", json.dumps(body).encode(), headers)
         with DIRECT.open(request, timeout=30) as answer:
             answer.read()

@@ -1,5 +1,6 @@
 """The dashboard as a person sees it. The tests build on each other in their order: the server is new at the beginning."""
 
+import datetime
 import os
 import pathlib
 
@@ -7,7 +8,7 @@ import pytest
 
 from conftest import PASSWORD, USER
 
-PAGES = ["/?range=30d", "/welcome", "/requests", "/costs", "/costs?by=key&range=today", "/cache", "/cache?pattern=*&order=newest&range=7d", "/budgets", "/budgets/new", "/keys/new", "/alerts"]
+PAGES = ["/?range=30d", "/welcome", "/requests", "/costs", "/costs?by=key&range=today", "/cache", "/cache?pattern=*&order=newest&range=7d", "/budgets", "/budgets/new", "/keys/new", "/alerts", "/reports/TODAY", "/reports?kind=monthly&period=MONTH", "/reports?period=2099-01-01"]
 OUTSIDE = ["/login", "/reset?token=none", "/nowhere"]
 
 
@@ -62,7 +63,7 @@ def test_a_call_appears_on_the_overview_without_a_reload(logged_in, tollgate):
 
 def test_a_call_leads_to_what_each_line_cost(logged_in, tollgate):
     page = logged_in
-    call = tollgate.ask()
+    call = tollgate.ask(text="What does each line cost?")
     page.open(f"{tollgate.url}/requests/{call}")
     assert call in page.text()
     assert "per 1M" in page.text() and "Total" in page.text()
@@ -162,6 +163,23 @@ def test_a_test_of_a_receiver_shows_what_came_of_it(logged_in, tollgate):
     assert "canary" not in page.evaluate("document.documentElement.outerHTML")
 
 
+def test_a_report_is_chosen_and_leads_to_its_calls(logged_in, tollgate):
+    page = logged_in
+    call = tollgate.ask("sandbox-large", "Tell me more")
+    page.open(f"{tollgate.url}/reports")
+    assert "Nothing was spent" in page.text(), "yesterday there was no server"
+    page.submit("#report-list li:first-child a")
+    assert page.path().startswith("/reports/") and "It is not over yet" in page.text()
+    assert page.evaluate("document.querySelector('#report-list a[aria-current=page]').innerText").endswith("so far")
+    assert page.evaluate(f"document.querySelector('#report a[href=\"/requests/{call}\"]') !== null")
+    assert page.evaluate("fetch(document.querySelector('#report a[download]').href).then((answer) => answer.text())").startswith("# Tollgate, ")
+    page.submit("#report-list .seg a:nth-child(2)")
+    assert "kind=monthly" in page.path()
+    page.fill("#report-list [name=period]", f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m}")
+    page.submit("#report-list footer .btn")
+    assert "sandbox-large" in page.evaluate("document.querySelector('#report').innerText")
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1440, 390, 320])
 def test_no_page_scrolls_sideways(logged_in, tollgate, width, scheme):
@@ -170,7 +188,9 @@ def test_no_page_scrolls_sideways(logged_in, tollgate, width, scheme):
     page.open(f"{tollgate.url}/budgets")
     key = page.evaluate("document.querySelector('#key-list a.rowlink').getAttribute('href')")
     page.size(width, scheme=scheme)
+    today = datetime.datetime.now(datetime.timezone.utc)
     for path in [*PAGES, f"/requests/{call}", key]:
+        path = path.replace("TODAY", f"{today:%Y-%m-%d}").replace("MONTH", f"{today:%Y-%m}")
         page.open(f"{tollgate.url}{path}")
         assert not page.is_too_wide(), f"{path} at {width}"
         if width != 320:

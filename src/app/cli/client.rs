@@ -12,6 +12,8 @@ use crate::domain::Secret;
 const ANSWER_TIME_MAX: Duration = Duration::from_mins(1);
 /// Calls of models wait for as long as their providers let them, and a few follow one another.
 const WORK_TIME_MAX: Duration = Duration::from_hours(1);
+/// An export of years may take long; each piece of it comes within [`ANSWER_TIME_MAX`].
+const PIECES_TIME_MAX: Duration = Duration::from_hours(24);
 /// Pages of a list: more items than are ever kept.
 const PAGES_MAX: usize = 10_000;
 
@@ -20,6 +22,18 @@ pub(super) struct Client {
     http: reqwest::Client,
     base: String,
     token: Secret<String>,
+}
+
+/// A long answer, as it comes.
+pub(super) struct Pieces(reqwest::Response);
+
+impl Pieces {
+    /// The next piece; `None` once the answer has come to its own end.
+    pub(super) async fn next(&mut self) -> anyhow::Result<Option<bytes::Bytes>> {
+        let piece = tokio::time::timeout(ANSWER_TIME_MAX, self.0.chunk()).await;
+        let piece = piece.map_err(|_| anyhow!("nothing more came from the server for a minute"))?;
+        piece.map_err(|error| anyhow!("the answer broke off before its end: {}", error.without_url()))
+    }
 }
 
 /// The server said no.
@@ -113,6 +127,28 @@ impl Client {
         Ok(body)
     }
 
+    /// A text answer of one media type, where a path has several.
+    pub(super) async fn text_as(&self, path: &str, media: &str) -> anyhow::Result<String> {
+        let request = self.request(Method::GET, path).header(reqwest::header::ACCEPT, media);
+        let (status, body) = self.answered(request).await?;
+        if !(200..300).contains(&status) {
+            return Err(self.refused(status, &body));
+        }
+        Ok(body)
+    }
+
+    /// A long answer, to be read piece by piece.
+    pub(super) async fn pieces(&self, path: &str) -> anyhow::Result<Pieces> {
+        let request = self.request(Method::GET, path).timeout(PIECES_TIME_MAX);
+        let response = request.send().await.map_err(|error| self.unreachable(error))?;
+        let status = response.status().as_u16();
+        if !(200..300).contains(&status) {
+            let body = response.text().await.map_err(|error| self.unreachable(error))?;
+            return Err(self.refused(status, &body));
+        }
+        Ok(Pieces(response))
+    }
+
     async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
         self.read(path, self.send(method, path, body).await?)
     }
@@ -140,16 +176,17 @@ impl Client {
     }
 
     async fn answered(&self, request: reqwest::RequestBuilder) -> anyhow::Result<(u16, String)> {
-        let unreachable = |error: reqwest::Error| {
-            // The innermost cause says it best: connection refused, no such host.
-            let error = error.without_url();
-            let causes = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source());
-            let cause = causes.last().map(ToString::to_string).unwrap_or_default();
-            anyhow!("no server answers at {}: {cause}", self.base)
-        };
-        let response = request.send().await.map_err(unreachable)?;
+        let response = request.send().await.map_err(|error| self.unreachable(error))?;
         let status = response.status().as_u16();
-        Ok((status, response.text().await.map_err(unreachable)?))
+        Ok((status, response.text().await.map_err(|error| self.unreachable(error))?))
+    }
+
+    fn unreachable(&self, error: reqwest::Error) -> anyhow::Error {
+        // The innermost cause says it best: connection refused, no such host.
+        let error = error.without_url();
+        let causes = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source());
+        let cause = causes.last().map(ToString::to_string).unwrap_or_default();
+        anyhow!("no server answers at {}: {cause}", self.base)
     }
 
     fn refused(&self, status: u16, body: &str) -> anyhow::Error {

@@ -11,8 +11,10 @@ mod check_config;
 mod client;
 mod completions;
 mod demo;
+mod export;
 mod key;
 mod reach;
+mod report;
 mod sandbox;
 mod serve;
 mod terminal;
@@ -42,6 +44,7 @@ Examples:
   tollgate check-config --print               what the settings come to, and what is wrong with them
   tollgate key create ci --budget day=1.00    a virtual key that can spend a dollar a day
   tollgate budget set everything month 500    no more than 500 dollars a month, whoever calls
+  tollgate report daily                       what yesterday has cost, and what stood out
 
 Commands work on the running server when there is one (found by its data folder, or given by --server and --token), and
 on the data folder when there is none. Exit codes: 0 done, 1 failed, 2 wrong usage or wrong settings.";
@@ -112,6 +115,12 @@ enum Command {
     /// Limit what may be spent
     #[command(subcommand)]
     Budget(budget::BudgetCommand),
+    /// Tell what a day or a month has cost, and what stood out
+    #[command(subcommand)]
+    Report(report::ReportCommand),
+    /// Write costs or requests for other programs: CSV, JSON lines, FOCUS
+    #[command(subcommand)]
+    Export(export::ExportCommand),
     /// Answers that are kept: figures, taking some out, calls that fill it
     #[command(subcommand)]
     Cache(cache::CacheCommand),
@@ -176,6 +185,8 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Some(Command::Verify) => verify::run(&shared),
         Some(Command::Key(command)) => block_on(key::run(&shared, command)),
         Some(Command::Budget(command)) => block_on(budget::run(&shared, command)),
+        Some(Command::Report(command)) => block_on(report::run(&shared, &command)),
+        Some(Command::Export(command)) => block_on(export::run(&shared, &command)),
         Some(Command::Cache(command)) => block_on(cache::run(&shared, command)),
         Some(Command::Admin(command)) => block_on(admin::run(&shared, command)),
         Some(Command::Completions(arguments)) => {

@@ -1,6 +1,6 @@
 //! Where a command works: on a running server over its API, or on the data folder when none runs; never on both.
 
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, anyhow, bail};
 
 use super::super::folder::{DataFolder, FolderError, Holder};
 use super::super::{local_token, parts};
@@ -9,6 +9,7 @@ use super::{Shared, Usage};
 use crate::config::Config;
 use crate::domain::Secret;
 use crate::keys::Keys;
+use crate::ledger::Ledger;
 
 /// What a command works on.
 pub(super) enum Reach {
@@ -34,7 +35,19 @@ pub(super) struct Folder {
     /// The settings that the next start will have.
     pub(super) config: Config,
     /// Held last: the files are closed before the folder is given back.
-    _claim: DataFolder,
+    claim: DataFolder,
+}
+
+impl Folder {
+    /// The ledger of the folder, where there is one.
+    pub(super) fn ledger(&self) -> anyhow::Result<Ledger> {
+        let path = parts::ledger_path(self.claim.path());
+        if !path.exists() && !path.with_extension("created").exists() {
+            let folder = self.claim.path().display();
+            bail!("there is no ledger in {folder}: name the data folder with --data-dir");
+        }
+        parts::open_ledger(&self.claim, &self.config)
+    }
 }
 
 impl Reach {
@@ -52,7 +65,7 @@ impl Reach {
             Claimed::Server(client) => Ok(Self::Server(client)),
             Claimed::Folder(claim) => {
                 let keys = parts::open_keys(&claim)?;
-                Ok(Self::Folder(Box::new(Folder { keys, config, _claim: claim })))
+                Ok(Self::Folder(Box::new(Folder { keys, config, claim })))
             }
         }
     }

@@ -10,6 +10,31 @@ pub(super) fn print(text: &str) {
     let _ = writeln!(std::io::stdout().lock(), "{}", text.trim_end_matches('\n'));
 }
 
+/// Writes a part of a result as it is.
+pub(super) fn write(part: &[u8]) -> std::io::Result<()> {
+    let mut output = std::io::stdout().lock();
+    output.write_all(part)?;
+    output.flush()
+}
+
+/// Tells how much there is so far, in one line that is written anew each time, where somebody watches.
+pub(super) fn tell_growing(text: &str) {
+    if is_watched() {
+        let _ = write!(std::io::stderr().lock(), "\r{text}");
+    }
+}
+
+/// Tells how much there is in the end, in the place of what was told before.
+pub(super) fn tell_grown(text: &str) {
+    tell_growing("");
+    tell(text);
+}
+
+/// Whether results are read as they are printed.
+pub(super) fn is_shown() -> bool {
+    std::io::stdout().is_terminal()
+}
+
 /// Tells something that is no result, after what the log has said before.
 pub(super) fn tell(text: &str) {
     crate::telemetry::logs::flush();

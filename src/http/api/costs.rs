@@ -1,40 +1,26 @@
-//! `/api/costs` and `/api/costs.csv`: what was spent, in groups, or row by row.
+//! `/api/costs`: what was spent, in groups.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
-use bytes::Bytes;
-use futures_util::stream;
-use jiff::Timestamp;
 use serde::Serialize;
 
 use super::blocking;
-use super::csv::Rows;
-use super::entry::{CSV_HEADER, csv_row};
 use super::input::Params;
-use super::requests::{self, FILTERS};
-use crate::domain::{KeyId, Picodollars, RequestId};
+use crate::domain::Picodollars;
 use crate::http::problem::Problem;
 use crate::http::state::State;
 use crate::keys::Keys;
-use crate::ledger::{CostGroup, Costs, EntryFilter, GroupBy, Ledger, LedgerError, TimeRange};
+use crate::ledger::{CostGroup, Costs, GroupBy, TimeRange};
+use crate::reports::csv::Rows;
 
 /// The query parameters of sums.
 pub(super) const PARAMETERS: &[&str] = &["from", "to", "groupBy"];
-/// The query parameters of the export: those of a list of entries, or those of sums.
-pub(super) const CSV_PARAMETERS: &[&str] =
-    &["from", "to", "groupBy", "key", "team", "provider", "model", "operation", "status", "cache", "tag", "q"];
-/// Entries of one read and one piece of the export: a few hundred kilobytes.
-const CSV_PAGE_LEN: usize = 1_000;
 /// Hours that one answer lists: a quarter.
 const HOURS_MAX: i64 = 92 * 24;
 /// Days that one answer lists: ten years.
 const DAYS_MAX: i64 = 3_660;
-/// What the export is saved as, whatever was asked for.
-const ATTACHMENT: &str = "attachment; filename=\"tollgate-costs.csv\"";
-const CSV: &str = "text/csv; charset=utf-8";
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -59,7 +45,7 @@ struct CostsJson {
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct GroupJson {
+pub(super) struct GroupJson {
     /// The group's name; empty for what has none, such as calls without a team.
     key: String,
     /// The id behind the name, where groups are virtual keys.
@@ -98,72 +84,12 @@ pub(super) async fn show(state: web::Data<State>, request: HttpRequest) -> Resul
         input_tokens: total.usage.total_input(),
         cached_input_tokens: total.usage.cache_read,
         output_tokens: total.usage.total_output(),
-        groups: groups(&costs, group_by.as_ref(), &state.keys),
+        groups: groups(&costs, group_by.as_ref(), &key_names(&state.keys)),
     };
     Ok(HttpResponse::Ok().json(answer))
 }
 
-/// `GET /api/costs.csv`: a row for each entry, or, with `groupBy`, for each group.
-pub(super) async fn export(state: web::Data<State>, request: HttpRequest) -> Result<HttpResponse, Problem> {
-    let params = Params::of(&request, CSV_PARAMETERS)?;
-    let range = params.range(state.clock.now(), state.ledger.zone())?;
-    let mut response = HttpResponse::Ok();
-    response.content_type(CSV).insert_header((header::CONTENT_DISPOSITION, ATTACHMENT));
-    if let Some(by) = group_by(&params)? {
-        if let Some(name) = FILTERS.iter().skip(2).find(|name| params.text(name).is_some()) {
-            let detail = format!("{name} chooses entries, and groupBy sums all of them: leave one of the two out");
-            return Err(Problem::parameter(name, detail));
-        }
-        let costs = sums(&state, range, Some(by.clone())).await?;
-        return Ok(response.body(group_rows(&groups(&costs, Some(&by), &state.keys))));
-    }
-    let first_of = |at: Timestamp| Some(RequestId::first_of(at.as_millisecond()));
-    let filter = requests::filter(&params, state.ledger.zone())?;
-    let filter = EntryFilter { from: first_of(range.from), until: first_of(range.until), ..filter };
-    // The first piece before the status goes out, so that a broken ledger is told as such.
-    let mut export =
-        Export { ledger: Arc::clone(&state.ledger), filter: Arc::new(filter), cursor: None, is_over: false };
-    let first = export.piece(Rows::with_header(CSV_HEADER)).await?;
-    let rest = stream::unfold(export, |mut export| async move {
-        if export.is_over {
-            return None;
-        }
-        let piece = export.piece(Rows::default()).await;
-        // After an error the connection is cut, so that nobody takes half an export for a whole one.
-        export.is_over |= piece.is_err();
-        Some((piece, export))
-    });
-    Ok(response.streaming(stream::StreamExt::chain(stream::once(async move { Ok(first) }), rest)))
-}
-
-/// An export under way: each piece is read in transactions of its own, and none is open between two pieces.
-struct Export {
-    ledger: Arc<Ledger>,
-    filter: Arc<EntryFilter>,
-    /// Where the next piece begins; `None` at the beginning.
-    cursor: Option<RequestId>,
-    /// Set when nothing comes after the last piece.
-    is_over: bool,
-}
-
-impl Export {
-    async fn piece(&mut self, mut rows: Rows) -> Result<Bytes, Problem> {
-        let (ledger, filter) = (Arc::clone(&self.ledger), Arc::clone(&self.filter));
-        let cursor = self.cursor;
-        let (text, next) = blocking(move || {
-            let page = ledger.entries(&filter, cursor, CSV_PAGE_LEN)?;
-            for entry in &page.items {
-                csv_row(&mut rows, entry);
-            }
-            Ok::<_, LedgerError>((rows.into_text(), page.next))
-        })
-        .await?;
-        (self.cursor, self.is_over) = (next, next.is_none());
-        Ok(Bytes::from(text))
-    }
-}
-
-fn group_by(params: &Params) -> Result<Option<GroupBy>, Problem> {
+pub(super) fn group_by(params: &Params) -> Result<Option<GroupBy>, Problem> {
     let Some(word) = params.text("groupBy") else { return Ok(None) };
     GroupBy::from_word(word).map(Some).ok_or_else(|| {
         let detail = "groupBy has to be one of provider, model, operation, key, team, tag:NAME, day, hour";
@@ -172,6 +98,13 @@ fn group_by(params: &Params) -> Result<Option<GroupBy>, Problem> {
 }
 
 async fn sums(state: &State, range: TimeRange, by: Option<GroupBy>) -> Result<Costs, Problem> {
+    check_length(range, by.as_ref())?;
+    let ledger = Arc::clone(&state.ledger);
+    blocking(move || ledger.costs(range, by.as_slice())).await
+}
+
+/// Refuses more hours or days than one answer lists.
+pub(super) fn check_length(range: TimeRange, by: Option<&GroupBy>) -> Result<(), Problem> {
     let seconds = range.until.as_second() - range.from.as_second();
     let too_long = |max: i64, what: &str| {
         Err(Problem::parameter(
@@ -180,26 +113,23 @@ async fn sums(state: &State, range: TimeRange, by: Option<GroupBy>) -> Result<Co
         ))
     };
     match by {
-        Some(GroupBy::Hour) if seconds > HOURS_MAX * 3_600 => return too_long(HOURS_MAX, "hours"),
-        Some(GroupBy::Day) if seconds > DAYS_MAX * 86_400 => return too_long(DAYS_MAX, "days"),
-        _ => {}
+        Some(GroupBy::Hour) if seconds > HOURS_MAX * 3_600 => too_long(HOURS_MAX, "hours"),
+        Some(GroupBy::Day) if seconds > DAYS_MAX * 86_400 => too_long(DAYS_MAX, "days"),
+        _ => Ok(()),
     }
-    let ledger = Arc::clone(&state.ledger);
-    blocking(move || ledger.costs(range, by.as_slice())).await
 }
 
-fn groups(costs: &Costs, by: Option<&GroupBy>, keys: &Keys) -> Vec<GroupJson> {
-    let names: HashMap<String, String> = match by {
-        Some(GroupBy::Key) => {
-            let named =
-                |group: &CostGroup| Some((group.name.clone(), keys.get(&KeyId::new(&group.name).ok()?)?.name.clone()));
-            costs.groups.iter().filter_map(named).collect()
-        }
-        _ => HashMap::new(),
-    };
+/// The names of virtual keys by their ids.
+pub(super) fn key_names(keys: &Keys) -> HashMap<String, String> {
+    keys.list().iter().map(|key| (key.id.to_string(), key.name.clone())).collect()
+}
+
+/// Groups as they are answered; `names` are those of virtual keys.
+pub(super) fn groups(costs: &Costs, by: Option<&GroupBy>, names: &HashMap<String, String>) -> Vec<GroupJson> {
+    let is_key = by == Some(&GroupBy::Key);
     let group = |CostGroup { name, sums, .. }: &CostGroup| GroupJson {
-        key: names.get(name).unwrap_or(name).clone(),
-        key_id: (by == Some(&GroupBy::Key)).then(|| name.clone()),
+        key: names.get(name).filter(|_| is_key).unwrap_or(name).clone(),
+        key_id: is_key.then(|| name.clone()),
         cost_usd: sums.cost,
         unknown_usd: sums.unknown_cost,
         requests: sums.requests,
@@ -212,7 +142,8 @@ fn groups(costs: &Costs, by: Option<&GroupBy>, keys: &Keys) -> Vec<GroupJson> {
     costs.groups.iter().map(group).collect()
 }
 
-fn group_rows(groups: &[GroupJson]) -> String {
+/// Groups as rows below a header.
+pub(super) fn group_rows(groups: &[GroupJson]) -> String {
     let mut rows =
         Rows::with_header("key,cost_usd,requests,input_tokens,cached_input_tokens,output_tokens,saved_usd,key_id");
     for group in groups {

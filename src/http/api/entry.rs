@@ -6,9 +6,9 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::content::ContentJson;
-use super::csv::Rows;
 use crate::domain::{Billed, CostBasis, Deployment, EntryStatus, Picodollars, TokenUsage};
 use crate::ledger::{Attempt, Entry};
+use crate::reports::csv::Rows;
 use crate::routing::Router;
 
 /// The columns of the export of entries, in order: scripts rely on them.
@@ -126,15 +126,38 @@ impl EntryJson {
     }
 }
 
-/// An entry with its attempts.
+/// An entry with its attempts, as it is exported: prices of today have no place in it.
+#[derive(Debug, Serialize)]
+pub(super) struct ExportedEntry {
+    #[serde(flatten)]
+    entry: EntryJson,
+    attempts: Vec<AttemptJson>,
+}
+
+impl ExportedEntry {
+    pub(super) fn new(entry: &Entry) -> Self {
+        Self { entry: EntryJson::new(entry), attempts: entry.attempts.iter().map(AttemptJson::new).collect() }
+    }
+}
+
+/// An entry with its attempts and what their lines cost.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct EntryDetail {
     #[serde(flatten)]
     entry: EntryJson,
-    attempts: Vec<AttemptJson>,
+    attempts: Vec<PricedAttempt>,
     /// What is kept of it; null for everybody but admins.
     content: Option<ContentJson>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PricedAttempt {
+    #[serde(flatten)]
+    attempt: AttemptJson,
+    /// Null where today's prices don't come to what was booked.
+    cost_lines: Option<Vec<LineJson>>,
 }
 
 #[derive(Debug, Serialize)]
@@ -148,8 +171,6 @@ struct AttemptJson {
     usage: UsageJson,
     cost_usd: Picodollars,
     cost_basis: &'static str,
-    /// Null where today's prices don't come to what was booked.
-    cost_lines: Option<Vec<LineJson>>,
     started_ms: u32,
     latency_ms: u32,
     time_to_first_token_ms: Option<u32>,
@@ -188,13 +209,16 @@ struct LineJson {
 impl EntryDetail {
     /// The whole entry; `router` knows today's prices.
     pub(super) fn new(entry: &Entry, router: &Router, content: Option<ContentJson>) -> Self {
-        let attempts = entry.attempts.iter().map(|attempt| AttemptJson::new(attempt, entry, router)).collect();
-        Self { entry: EntryJson::new(entry), attempts, content }
+        let attempts = entry.attempts.iter().map(|attempt| PricedAttempt {
+            attempt: AttemptJson::new(attempt),
+            cost_lines: cost_lines(attempt, entry, router),
+        });
+        Self { entry: EntryJson::new(entry), attempts: attempts.collect(), content }
     }
 }
 
 impl AttemptJson {
-    fn new(attempt: &Attempt, entry: &Entry, router: &Router) -> Self {
+    fn new(attempt: &Attempt) -> Self {
         let Deployment { provider, model } = &attempt.deployment;
         Self {
             provider: provider.to_string(),
@@ -204,7 +228,6 @@ impl AttemptJson {
             usage: UsageJson::from(attempt.usage),
             cost_usd: attempt.cost,
             cost_basis: attempt.basis.as_str(),
-            cost_lines: cost_lines(attempt, entry, router),
             started_ms: attempt.started_ms,
             latency_ms: attempt.latency_ms,
             time_to_first_token_ms: attempt.time_to_first_token_ms,

@@ -1,6 +1,6 @@
 //! What must hold of any text in an export.
 
-use super::csv::Rows;
+use crate::reports::csv::Rows;
 
 /// See [`crate::fuzzing::csv_cell`].
 pub(crate) fn csv_cell(text: &str) {

@@ -34,10 +34,15 @@ pub(super) const PAGE_LEN_MAX: usize = 200;
 pub(super) struct Params(Vec<(String, String)>);
 
 impl Params {
-    /// Reads the query; a name that isn't known, or stands twice, is refused.
+    /// Reads the query of a request.
     pub(super) fn of(request: &HttpRequest, known: &[&str]) -> Result<Self, Problem> {
+        Self::of_query(request.query_string(), known)
+    }
+
+    /// Reads a query; a name that isn't known, or stands twice, is refused.
+    pub(super) fn of_query(query: &str, known: &[&str]) -> Result<Self, Problem> {
         let mut params: Vec<(String, String)> = Vec::new();
-        for (name, value) in form_urlencoded::parse(request.query_string().as_bytes()) {
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             let shown: String = name.chars().take(40).collect();
             if !known.contains(&&*name) {
                 let expected = if known.is_empty() {

@@ -10,14 +10,15 @@ mod budgets;
 mod cache;
 mod content;
 mod costs;
-mod csv;
 mod entry;
+mod export;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod input;
 mod keys;
 mod metrics;
 mod providers;
+mod reports;
 mod requests;
 mod routes;
 mod status;
@@ -38,6 +39,7 @@ use serde::Serialize;
 use super::guard::{Access, authorize, not_found};
 use super::problem::{Code, Problem};
 
+pub use export::{Export, Shape};
 pub use routes::ROUTES;
 pub use verify::VerifyJson;
 
@@ -103,6 +105,8 @@ pub enum Answer {
     Json(&'static str),
     /// Text of another kind.
     Text(&'static str),
+    /// Text of another kind, or JSON of a schema for who accepts that.
+    TextOrJson(&'static str, &'static str),
 }
 
 /// Registers every route of [`ROUTES`], `/health`, `/ready` and `/metrics` among them, and refuses every other path under

@@ -2,10 +2,11 @@
 
 use actix_web::web::route;
 
-use super::Answer::{Json, Nothing, Text};
+use super::Answer::{Json, Nothing, Text, TextOrJson};
 use super::Verb::{Delete, Get, Post, Put};
 use super::{
-    RouteSpec, admin, alerts, budgets, cache, content, costs, keys, metrics, providers, requests, status, verify, warm,
+    RouteSpec, Shape, admin, alerts, budgets, cache, content, costs, export, keys, metrics, providers, reports,
+    requests, status, verify, warm,
 };
 use crate::http::guard::Access;
 use crate::http::{health, openapi};
@@ -75,9 +76,49 @@ pub const ROUTES: &[RouteSpec] = &[
     RouteSpec {
         path: "/api/costs.csv",
         summary: "Exports a row for each entry of a range of time, or for each group with groupBy.",
-        parameters: costs::CSV_PARAMETERS,
+        parameters: export::COSTS_PARAMETERS,
         answer: Text("text/csv"),
-        handler: || route().to(costs::export),
+        handler: || route().to(|state, request| export::answer(state, request, Shape::CostsCsv)),
+        ..READ
+    },
+    RouteSpec {
+        path: "/api/costs.jsonl",
+        summary: "Exports a line of JSON for each entry of a range of time, or for each group with groupBy.",
+        parameters: export::COSTS_PARAMETERS,
+        answer: Text("application/jsonl"),
+        handler: || route().to(|state, request| export::answer(state, request, Shape::CostsLines)),
+        ..READ
+    },
+    RouteSpec {
+        path: "/api/costs.focus.csv",
+        summary: "Exports the sums of each day of a range in the columns of FOCUS 1.2, the FinOps cost and usage specification.",
+        parameters: export::FOCUS_PARAMETERS,
+        answer: Text("text/csv"),
+        handler: || route().to(|state, request| export::answer(state, request, Shape::CostsFocus)),
+        ..READ
+    },
+    RouteSpec {
+        path: "/api/reports/daily",
+        summary: "Reports a day, yesterday unless told: as Markdown, or as JSON where that is accepted.",
+        parameters: reports::DAILY_PARAMETERS,
+        answer: TextOrJson("text/markdown", "Report"),
+        handler: || route().to(reports::daily),
+        ..READ
+    },
+    RouteSpec {
+        path: "/api/reports/monthly",
+        summary: "Reports a month, the last one unless told: as Markdown, or as JSON where that is accepted.",
+        parameters: reports::MONTHLY_PARAMETERS,
+        answer: TextOrJson("text/markdown", "Report"),
+        handler: || route().to(reports::monthly),
+        ..READ
+    },
+    RouteSpec {
+        path: "/api/requests.jsonl",
+        summary: "Exports a line of JSON for each call of a range of time, with all its attempts.",
+        parameters: export::REQUESTS_PARAMETERS,
+        answer: Text("application/jsonl"),
+        handler: || route().to(|state, request| export::answer(state, request, Shape::RequestsLines)),
         ..READ
     },
     RouteSpec {

@@ -7,6 +7,7 @@ mod cache;
 mod costs;
 mod document;
 mod keys;
+mod reports;
 mod requests;
 mod schema;
 mod server;

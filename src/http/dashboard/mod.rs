@@ -42,6 +42,8 @@ pub fn configure(routes: &mut web::ServiceConfig) {
     add("/costs", |page| page.route(get().to(pages::costs::show)));
     add("/cache", |page| page.route(get().to(pages::cache::show)));
     add("/cache/clear", |page| page.route(web::post().to(pages::cache::clear)));
+    add("/reports", |page| page.route(get().to(pages::reports::list)));
+    add("/reports/{period}", |page| page.route(get().to(pages::reports::show)));
     add("/budgets", |page| page.route(get().to(pages::budgets::list)).route(web::post().to(pages::budgets::create)));
     add("/budgets/new", |page| page.route(get().to(pages::budgets::new)));
     add("/budgets/{id}", |page| page.route(get().to(pages::budgets::edit)).route(web::post().to(pages::budgets::save)));

@@ -290,3 +290,60 @@ async fn a_rollup_that_was_changed_or_taken_out_is_seen() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn what_stands_out_is_found_in_a_range_and_in_order() {
+    let disk = Disk::default();
+    let ledger = open(&disk);
+    let scope = Scope::everything();
+    for (number, cost, latency_ms, error) in
+        [(1, 50, 10, None), (2, 0, 900, Some("rate_limited")), (3, 70, 30, Some("rate_limited")), (4, 60, 20, None)]
+    {
+        let facts = facts_at(number, START_MS + HOUR_MS * i64::try_from(number).unwrap());
+        let reservation =
+            ledger.reserve(facts, planned(100, vec![charge(&scope, Window::Total, 1_000)])).await.unwrap();
+        reservation.settle(Outcome { latency_ms, error: error.map(Into::into), ..settled(cost) }).await.unwrap();
+    }
+    let range = |from: i64, until: i64| TimeRange {
+        from: at(START_MS + HOUR_MS * from),
+        until: at(START_MS + HOUR_MS * until),
+    };
+    let numbers =
+        |entries: &[Entry]| entries.iter().map(|entry| (entry.facts.id.number() & 0xff) as u8).collect::<Vec<_>>();
+    let all = ledger.extremes(range(0, 10), 3).unwrap();
+    assert_eq!(numbers(&all.dearest), [3, 4, 1], "what cost nothing is not dear");
+    assert_eq!(numbers(&all.slowest), [2, 3, 4]);
+    assert_eq!(all.errors, [("rate_limited".into(), 2)]);
+    assert_eq!((all.looked_at, all.is_whole), (4, true));
+    let some = ledger.extremes(range(1, 3), 10).unwrap();
+    assert_eq!((numbers(&some.dearest), numbers(&some.slowest), some.looked_at), (vec![1], vec![2, 1], 2));
+    assert_eq!(ledger.extremes(range(3, 3), 10).unwrap().looked_at, 0);
+}
+
+#[tokio::test]
+async fn sums_under_several_groupings_and_rollups_of_days_agree() {
+    let disk = Disk::default();
+    let ledger = open(&disk);
+    // Noon of three days.
+    for (number, deployment) in [(0, "openai/gpt-5"), (1, "anthropic/claude-haiku-4-5"), (2, "openai/gpt-5")] {
+        let facts = facts_at(number, START_MS + 24 * HOUR_MS * i64::try_from(number).unwrap());
+        let reservation = ledger.reserve(facts, planned_for(deployment, 100, Vec::new())).await.unwrap();
+        reservation.settle(outcome(EntryStatus::Settled, Some(attempt(deployment, 10)))).await.unwrap();
+    }
+    let range =
+        TimeRange { from: "2026-11-01T00:00:00Z".parse().unwrap(), until: "2026-11-24T00:00:00Z".parse().unwrap() };
+    let by_each = ledger.costs_by_each(range, &[GroupBy::Provider, GroupBy::Team]).unwrap();
+    for (costs, by) in by_each.iter().zip([GroupBy::Provider, GroupBy::Team]) {
+        let alone = ledger.costs(range, &[by]).unwrap();
+        assert_eq!((costs.total, &costs.groups), (alone.total, &alone.groups));
+        assert_eq!(costs.total.cost, Picodollars::new(20));
+    }
+    let rollups = ledger.day_rollups(range).unwrap();
+    let days: Vec<String> = rollups.iter().map(|one| one.window.first_date().unwrap().to_string()).collect();
+    assert_eq!(days, ["2026-11-22", "2026-11-23"], "the third day lies behind the end");
+    assert_eq!(rollups[1].provider.as_deref(), Some("anthropic"));
+    // A range that begins within a day has that day not.
+    let later = TimeRange { from: "2026-11-22T00:00:00.001Z".parse().unwrap(), ..range };
+    assert_eq!(ledger.day_rollups(later).unwrap().len(), 1);
+    assert_eq!(rollups.iter().map(|one| one.sums.cost).sum::<Picodollars>(), by_each[0].total.cost);
+}

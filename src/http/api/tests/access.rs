@@ -40,6 +40,11 @@ fn every_route_is_open_to_whom_it_is_for_and_to_nobody_else() {
         GET /api/metrics: 401 unauthenticated | 403 forbidden | 200 | 200 | 200 | 401 invalid_credential
         GET /api/costs: 401 unauthenticated | 403 forbidden | 200 | 200 | 200 | 401 invalid_credential
         GET /api/costs.csv: 401 unauthenticated | 403 forbidden | 200 | 200 | 200 | 401 invalid_credential
+        GET /api/costs.jsonl: 401 unauthenticated | 403 forbidden | 200 | 200 | 200 | 401 invalid_credential
+        GET /api/costs.focus.csv: 401 unauthenticated | 403 forbidden | 200 | 200 | 200 | 401 invalid_credential
+        GET /api/reports/daily: 401 unauthenticated | 403 forbidden | 200 | 200 | 200 | 401 invalid_credential
+        GET /api/reports/monthly: 401 unauthenticated | 403 forbidden | 200 | 200 | 200 | 401 invalid_credential
+        GET /api/requests.jsonl: 401 unauthenticated | 403 forbidden | 200 | 200 | 200 | 401 invalid_credential
         GET /api/requests: 401 unauthenticated | 200 | 200 | 200 | 200 | 401 invalid_credential
         GET /api/requests/{id}: 401 unauthenticated | 404 not_found | 404 not_found | 404 not_found | 404 not_found | 401 invalid_credential
         DELETE /api/content: 401 unauthenticated | 403 forbidden | 400 invalid_parameter | 400 invalid_parameter | 403 csrf_failed | 401 invalid_credential

@@ -290,3 +290,74 @@ fn an_export_of_more_than_one_piece_has_every_entry_once() {
         assert_eq!(fixture.get("/api/costs.csv").await.body.lines().count(), usize::try_from(booked).unwrap() + 2);
     });
 }
+
+/// The lines of an export.
+fn json_lines(text: &str) -> Vec<Value> {
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn lines_of_json_have_what_the_lists_have() {
+    run(async {
+        let fixture = filled().await;
+        let export = fixture.get("/api/costs.jsonl").await;
+        assert_eq!(export.header("content-type"), "application/jsonl; charset=utf-8");
+        assert_eq!(export.header("content-disposition"), "attachment; filename=\"tollgate-costs.jsonl\"");
+        let listed = fixture.get("/api/requests").await.json();
+        assert_eq!(Value::Array(json_lines(&export.body)), listed["items"]);
+
+        let groups = json_lines(&fixture.get("/api/costs.jsonl?groupBy=team").await.body);
+        assert_eq!(Value::Array(groups), fixture.get("/api/costs?groupBy=team").await.json()["groups"]);
+
+        let export = fixture.get("/api/requests.jsonl?status=settled").await;
+        assert_eq!(export.header("content-disposition"), "attachment; filename=\"tollgate-requests.jsonl\"");
+        let calls = json_lines(&export.body);
+        assert_eq!(calls.len(), 4);
+        let shown = fixture.get(&format!("/api/requests/{}", calls[0]["id"].as_str().unwrap())).await.json();
+        for field in ["usage", "rawUsage", "costUsd", "upstreamRequestId"] {
+            assert_eq!(calls[0]["attempts"][0][field], shown["attempts"][0][field], "{field}");
+        }
+        assert!(calls[0]["attempts"][0].get("costLines").is_none(), "prices of today are no part of an export");
+    });
+}
+
+#[test]
+fn a_focus_export_has_a_row_a_day_and_combination_and_the_total_of_the_ledger() {
+    run(async {
+        let fixture = filled().await;
+        let export = fixture.get("/api/costs.focus.csv").await;
+        assert_eq!(export.header("content-disposition"), "attachment; filename=\"tollgate-focus.csv\"");
+        // Tags are JSON with commas: they stand near the end, behind every column that is looked at here.
+        let rows = cells(&export.body);
+        let column = |name: &str| rows[0].iter().position(|column| column == name).unwrap();
+        let total: Picodollars = fixture.get("/api/costs").await.json()["totalUsd"].as_str().unwrap().parse().unwrap();
+        assert_eq!(sum(&rows[1..], column("BilledCost")), total);
+        let days: Vec<&str> = rows[1..].iter().map(|row| row[column("ChargePeriodStart")].as_str()).collect();
+        assert_eq!(days, ["2026-11-20T15:00:00Z", "2026-11-21T15:00:00Z", "2026-11-21T15:00:00Z"]);
+        assert_eq!(rows[1][column("BillingPeriodStart")], "2026-10-31T15:00:00Z");
+        assert_eq!(rows[1][column("ResourceName")], "ci");
+        let year = fixture.get("/api/costs.focus.csv?from=2026-01-01&to=2027-01-01").await;
+        assert_eq!(year.body, export.body, "weeks of a year are put together without a gap or a second header");
+        assert_eq!(fixture.get("/api/costs.focus.csv?from=2026-11-22&to=2026-11-23").await.body.lines().count(), 3);
+    });
+}
+
+#[test]
+fn an_export_that_cannot_be_is_refused_before_its_first_row() {
+    run(async {
+        let fixture = Fixture::new();
+        let refused = [
+            "/api/costs.focus.csv?from=2026-11-22T09:30:00Z",
+            "/api/costs.focus.csv?groupBy=team",
+            "/api/costs.focus.csv?from=2026-11-23&to=2026-11-22",
+            "/api/costs.jsonl?groupBy=colour",
+            "/api/costs.jsonl?groupBy=team&model=gpt-5",
+            "/api/requests.jsonl?groupBy=team",
+            "/api/requests.jsonl?limit=5",
+            "/api/requests.jsonl?from=yesterday",
+        ];
+        fixture.refuses_all(&refused, "400 invalid_parameter").await;
+        assert_eq!(fixture.get("/api/requests.jsonl").await.body, "");
+        assert_eq!(fixture.get("/api/costs.focus.csv").await.body.lines().count(), 1, "the header alone");
+    });
+}

@@ -9,16 +9,14 @@ use super::super::charts::Meter;
 use super::super::form::Fields;
 use super::super::format::{Clock, MoneyColumn, money, money_whole, percent_whole};
 use super::super::session::{Submission, Visitor};
-use super::super::summary::{
-    Shared, budget_name, is_used_up, outlook, tone_of, unreadable, used_percent, window_words,
-};
+use super::super::summary::{Shared, is_used_up, tone_of, unreadable, used_percent};
 use super::super::view::{
     BudgetForm, BudgetFormPage, BudgetList, BudgetRow, BudgetsPage, Entry, Field, Layout, Link, Notice, SelectOption,
     Tone,
 };
 use super::access::{failure_words, sentence};
 use super::{clock, keys, layout};
-use crate::budget::Standing;
+use crate::budget::{Standing, budget_name, outlook, window_words};
 use crate::domain::{
     BudgetAction, BudgetDefinition, BudgetId, BudgetScope, BudgetTerms, Picodollars, ProviderName, Window,
 };

@@ -2,9 +2,9 @@
 
 use super::super::format::{count_exact, counted, money, money_whole};
 use super::super::view::{Attention, AttentionItem, Link, Phrase, Tone};
-use super::budgets::{budget_name, is_used_up, used_percent};
-use super::{Facts, NEAR_LIMIT_PERCENT, outlook};
-use crate::budget::Standing;
+use super::budgets::{is_used_up, used_percent};
+use super::{Facts, NEAR_LIMIT_PERCENT};
+use crate::budget::{Standing, budget_name, outlook};
 use crate::domain::{BudgetAction, BudgetScope, Window};
 use crate::keys::KeyStatus;
 use crate::ledger::Costs;

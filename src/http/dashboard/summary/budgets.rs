@@ -3,33 +3,12 @@
 use super::super::charts::{Meter, MeterSize};
 use super::super::format::{money, money_whole, percent_whole};
 use super::super::view::{BudgetLine, BudgetsCard, Link, Notice};
-use super::{Facts, outlook, unreadable};
-use crate::budget::Standing;
-use crate::domain::{BudgetAction, BudgetDefinition, BudgetScope, Window};
-use crate::keys::Keys;
+use super::{Facts, unreadable};
+use crate::budget::{Standing, budget_name, outlook, window_words};
+use crate::domain::BudgetAction;
 
 /// As many as a glance takes in.
 const LINES_MAX: usize = 5;
-
-/// How people call a budget.
-pub(in super::super) fn budget_name(definition: &BudgetDefinition, keys: &Keys) -> String {
-    match &definition.scope {
-        BudgetScope::Everything => "All of Tollgate".to_owned(),
-        BudgetScope::Key(id) => keys.get(id).map_or_else(|| id.to_string(), |key| key.name.clone()),
-        scope => scope.id().unwrap_or_default(),
-    }
-}
-
-/// How often a budget begins anew.
-pub(in super::super) fn window_words(window: Window) -> &'static str {
-    match window {
-        Window::Hour => "hourly",
-        Window::Day => "daily",
-        Window::Week => "weekly",
-        Window::Month => "monthly",
-        Window::Total => "in all",
-    }
-}
 
 /// How much of its limit a budget has spent, in percent; a limit of nothing is used from the start.
 pub(in super::super) fn used_percent(standing: &Standing) -> f64 {

@@ -18,13 +18,12 @@ use super::answer::{PageError, blocking};
 use super::format::{Clock, counted};
 use super::view::{Attention, BudgetsCard, Card, Entry, Kpi, LiveUpdate, Need, Notice, ProvidersCard, Tone};
 use crate::budget::Standing;
-pub(super) use crate::budget::outlook;
 use crate::domain::{RequestId, Window};
 use crate::http::State;
 use crate::ledger::{Costs, EntryFilter, GroupBy, LedgerError, Page, TimeRange};
 
 pub(super) use attention::unpriced_models;
-pub(super) use budgets::{budget_name, is_used_up, used_percent, window_words};
+pub(super) use budgets::{is_used_up, used_percent};
 
 /// How long a summary is shared: less than streams wait between two looks, so that each look sees something new.
 const SHARED_FOR: Duration = Duration::from_secs(4);

@@ -320,12 +320,15 @@ impl Browser {
 }
 
 /// Every page by GET; `{}` stands for an id.
-const PAGES: [&str; 13] = [
+const PAGES: [&str; 16] = [
     "/",
     "/welcome",
     "/requests",
     "/requests/{}",
     "/costs",
+    "/reports",
+    "/reports/2026-11-18",
+    "/reports/2026-10.md",
     "/cache",
     "/budgets",
     "/budgets/new",

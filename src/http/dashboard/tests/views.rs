@@ -194,6 +194,8 @@ fn hostile_names_stay_text_on_every_page() {
             "/costs?range=7d&by=key".to_owned(),
             "/costs?range=7d&by=team".to_owned(),
             "/costs?range=7d&by=model".to_owned(),
+            "/reports/2026-11-19".to_owned(),
+            "/reports?kind=monthly&period=2026-11".to_owned(),
             "/budgets".to_owned(),
             "/budgets/budget_1".to_owned(),
             "/keys/new".to_owned(),
@@ -232,6 +234,8 @@ fn an_empty_server_has_every_page() {
             "/requests?range=15m",
             "/costs",
             "/costs?range=today",
+            "/reports",
+            "/reports?kind=monthly",
             "/budgets",
             "/budgets/new",
             "/keys/new",
@@ -240,5 +244,40 @@ fn an_empty_server_has_every_page() {
         }
         assert_eq!(browser.get("/keys/key_none").await.status, status(404).as_u16());
         drop(fixture);
+    });
+}
+
+#[test]
+fn a_report_is_shown_for_a_day_and_a_month_and_saved_as_markdown() {
+    run(async {
+        let (_fixture, browser, id) = with_calls().await;
+        let page = browser.get("/reports").await.body;
+        assert!(page.contains("<h2>Wed 18 Nov 2026</h2>") && page.contains("<b>$0.5000 spent</b>"), "{page}");
+        assert!(page.contains("Thu 19 Nov 2026") && page.contains("</span> so far"), "{page}");
+        assert!(page.contains("href=\"/reports/2026-11-18.md\" download"), "{page}");
+        let today = browser.get("/reports/2026-11-19").await.body;
+        assert!(today.contains("It is not over yet") && today.contains(&format!("href=\"/requests/{id}\"")), "{today}");
+        let month = browser.get("/reports?kind=monthly&period=2026-11").await.body;
+        assert!(month.contains("<h2>November 2026</h2>") && month.contains("<b>$0.5014 spent</b>"), "{month}");
+        assert!(month.contains("type=\"month\" name=\"period\" value=\"2026-11\""), "{month}");
+
+        let file = browser.get("/reports/2026-11.md").await;
+        assert_eq!(file.header("content-type"), "text/markdown; charset=utf-8");
+        assert_eq!(file.header("content-disposition"), "attachment; filename=\"tollgate-2026-11.md\"");
+        assert!(file.body.starts_with("# Tollgate, November 2026\n"), "{}", file.body);
+    });
+}
+
+#[test]
+fn a_report_that_cannot_be_says_why() {
+    run(async {
+        let (_fixture, browser, _) = with_calls().await;
+        for name in ["2026-11-20", "2026-12", "nonsense", "2026-02-30.md", ".md"] {
+            assert_eq!(browser.get(&format!("/reports/{name}")).await.status, 404, "{name}");
+        }
+        let ahead = browser.get("/reports?period=2026-11-20").await;
+        assert_eq!(ahead.status, 200);
+        assert!(ahead.body.contains("2026-11-20 has not begun yet"), "{}", ahead.body);
+        assert!(browser.get("/reports?kind=monthly&period=soon").await.body.contains("is no month"));
     });
 }

@@ -2,6 +2,7 @@
 
 mod cache;
 mod control;
+mod reports;
 
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ pub(super) use cache::cache;
 pub(super) use control::{
     alerts, budget_form, budgets, key_created, key_form, key_list, key_page, login, reset, setup, welcome,
 };
+pub(super) use reports::reports;
 
 /// A name that runs script where it isn't escaped.
 pub(super) const HOSTILE: &str = "<img src=x onerror=alert(1)>";

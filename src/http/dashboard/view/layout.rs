@@ -58,6 +58,8 @@ pub enum Entry {
     Budgets,
     /// Who is told what.
     Alerts,
+    /// Days and months in words.
+    Reports,
     /// The three-step guide.
     Welcome,
 }
@@ -100,6 +102,7 @@ pub const NAVIGATION: &[NavigationGroup] = &[
         ],
     },
     NavigationGroup { title: "Control", entries: &[entry(Entry::Budgets, "/budgets", "Budgets & keys", "key")] },
+    NavigationGroup { title: "Work", entries: &[entry(Entry::Reports, "/reports", "Reports", "report")] },
     NavigationGroup {
         title: "System",
         entries: &[

@@ -11,6 +11,7 @@ fn rendered(kind: Kind) -> Vec<(String, String)> {
     let mut add = |name: &str, page: &dyn Page| files.push((format!("{name}-{}", kind.word()), page.html()));
     add("overview", &fixtures::overview(kind));
     add("costs", &fixtures::costs(kind));
+    add("reports", &fixtures::reports(kind));
     add("cache", &fixtures::cache(kind));
     add("requests", &fixtures::requests(kind));
     add("request", &fixtures::request(kind));

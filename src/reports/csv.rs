@@ -7,19 +7,19 @@ const FORMULA_STARTS: [char; 6] = ['=', '+', '-', '@', '\t', '\r'];
 
 /// Rows of one export, as they are written.
 #[derive(Default)]
-pub(super) struct Rows {
+pub struct Rows {
     text: String,
     is_in_row: bool,
 }
 
 impl Rows {
     /// Rows below a header.
-    pub(super) fn with_header(header: &str) -> Self {
+    pub fn with_header(header: &str) -> Self {
         Self { text: format!("{header}\n"), is_in_row: false }
     }
 
     /// Adds a cell of text; one that would begin a formula gets an apostrophe before it.
-    pub(super) fn text(&mut self, cell: &str) -> &mut Self {
+    pub fn text(&mut self, cell: &str) -> &mut Self {
         self.comma();
         self.text.push('"');
         if cell.starts_with(FORMULA_STARTS) {
@@ -30,8 +30,16 @@ impl Rows {
         self
     }
 
+    /// Adds a cell of text; nothing, which is not an empty text, where there is none.
+    pub fn optional(&mut self, cell: Option<&str>) -> &mut Self {
+        match cell {
+            Some(cell) => self.text(cell),
+            None => self.number(None::<u8>),
+        }
+    }
+
     /// Adds a number; nothing where there is none.
-    pub(super) fn number(&mut self, cell: Option<impl Display>) -> &mut Self {
+    pub fn number(&mut self, cell: Option<impl Display>) -> &mut Self {
         self.comma();
         if let Some(number) = cell {
             write!(self.text, "{number}").expect("writing to a text never fails");
@@ -40,13 +48,13 @@ impl Rows {
     }
 
     /// Ends the row.
-    pub(super) fn end(&mut self) {
+    pub fn end(&mut self) {
         self.text.push('\n');
         self.is_in_row = false;
     }
 
     /// What was written.
-    pub(super) fn into_text(self) -> String {
+    pub fn into_text(self) -> String {
         self.text
     }
 
