@@ -72,7 +72,8 @@ impl Account {
             match self.entries.get(&call.id) {
                 Some(entry) if call.status == 200 => {
                     let Entry { status, cost, basis } = entry;
-                    let is_good = status == "settled" && basis == "exact" && !cost.is_zero();
+                    let is_free = call.cache == "hit";
+                    let is_good = status == "settled" && basis == "exact" && cost.is_zero() == is_free;
                     let booked = format!("{} was answered and is booked as {status}, {cost} USD, {basis}", call.id);
                     complaints.extend((!is_good).then_some(booked));
                 }

@@ -42,6 +42,8 @@ pub(super) enum Expected {
     Stream,
     /// A call of this tool.
     Tool(&'static str),
+    /// The answer of an earlier scene, from the response cache.
+    CacheHit,
     /// An answer by the second deployment, after the first has failed.
     Fallback,
     /// An error with this status, in the shape of the dialect, that costs nothing.
@@ -91,6 +93,7 @@ pub(super) fn all() -> Vec<Scene> {
     let anthropic_tool = json!([{ "name": "get_weather", "input_schema": parameters }]);
     vec![
         chat("chat", "sandbox-small", "What is a tollgate?", Expected::Text),
+        chat("the same question again", "sandbox-small", "What is a tollgate?", Expected::CacheHit),
         chat("chat at a well-known model's price", "sandbox/gpt-4o-mini", "Name three bridges.", Expected::Text),
         chat("chat, streamed", "sandbox-large", "Tell me about toll roads.", Expected::Stream).streamed(),
         chat("chat with a tool", "sandbox-small", "Call get_weather for Seoul.", Expected::Tool("get_weather"))

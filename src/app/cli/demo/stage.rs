@@ -29,6 +29,8 @@ pub(super) struct Called {
     provider: String,
     model: String,
     attempts: String,
+    /// `x-tollgate-cache`.
+    pub(super) cache: String,
     body: String,
 }
 
@@ -122,6 +124,10 @@ impl Stage {
         if let Some(wish) = scene.sandbox {
             request = request.header("x-tollgate-sandbox", wish);
         }
+        // The same question again and again would cost nothing.
+        if scene.expected == Expected::BudgetRunsOut {
+            request = request.header("x-tollgate-cache", "bypass");
+        }
         let what = || format!("the call of the scene {:?}", scene.title);
         let response = request.send().await.with_context(what)?;
         let header = |name: &str| {
@@ -130,9 +136,10 @@ impl Stage {
         };
         let (id, provider) = (header("x-tollgate-request-id"), header("x-tollgate-provider"));
         let (model, attempts) = (header("x-tollgate-model"), header("x-tollgate-attempts"));
+        let cache = header("x-tollgate-cache");
         let status = response.status().as_u16();
         let body = response.text().await.with_context(what)?;
-        Ok(Called { id, status, provider, model, attempts, body })
+        Ok(Called { id, status, provider, model, attempts, cache, body })
     }
 }
 
@@ -185,6 +192,13 @@ fn judged(scene: &Scene, calls: &[Called]) -> Result<String, String> {
             let message = body["error"]["message"].as_str().ok_or("the error has no message")?;
             Ok(message.chars().take(60).collect())
         }
+        Expected::CacheHit => {
+            status_is(200)?;
+            match last.cache.as_str() {
+                "hit" => Ok("answered from the response cache, at no cost".to_owned()),
+                cache => Err(format!("x-tollgate-cache says {cache:?} instead of \"hit\"")),
+            }
+        }
         Expected::BudgetRunsOut => {
             status_is(429)?;
             let body = body()?;
@@ -226,6 +240,7 @@ mod tests {
             provider: "sandbox".to_owned(),
             model: "m".to_owned(),
             attempts: attempts.to_owned(),
+            cache: "miss".to_owned(),
             body: body.to_owned(),
         }
     }
@@ -257,6 +272,7 @@ mod tests {
             (Expected::Text, called(200, "1", "{}")),
             (Expected::Text, called(200, "1", "<html>")),
             (Expected::Fallback, called(200, "1", TEXT)),
+            (Expected::CacheHit, called(200, "1", TEXT)),
             (Expected::Stream, called(200, "1", "data: {\"delta\":1}\n\ndata: {\"delta\":1}\n\n")),
             (Expected::Tool("get_weather"), called(200, "1", TEXT)),
             (Expected::Error(400), called(200, "1", TEXT)),
