@@ -106,18 +106,8 @@ impl Cache {
         Fingerprint::of(&Circle::of(self.config.scope, key, team), question)
     }
 
-    /// Looks for a kept answer, and counts a hit or a miss.
-    pub fn lookup(&self, fingerprint: &Fingerprint, now: Timestamp) -> Option<Arc<Entry>> {
-        if let Some(entry) = self.memory.get(fingerprint, now) {
-            self.count_hit(&entry);
-            return Some(entry);
-        }
-        self.misses.fetch_add(1, Ordering::Relaxed);
-        None
-    }
-
-    /// Joins the calls that ask the same, after a [`Cache::lookup`] that found nothing. A leader looks once more by
-    /// [`Cache::peek`]: the answer may have come between the two.
+    /// Joins the calls that ask the same, after a [`Cache::peek`] that found nothing. A leader looks once more: the answer may
+    /// have come between the two.
     pub fn join(&self, fingerprint: Fingerprint) -> Flight {
         self.flights.join(fingerprint)
     }

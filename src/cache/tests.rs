@@ -69,6 +69,18 @@ fn page(pattern: &str, order: Order, len_max: usize) -> Page {
     Page { pattern: pattern.parse().unwrap(), order, after: None, len_max }
 }
 
+impl Cache {
+    /// Looks for a kept answer and counts what came of it, as the gateway does.
+    pub(crate) fn lookup(&self, fingerprint: &Fingerprint, now: Timestamp) -> Option<Arc<Entry>> {
+        let found = self.peek(fingerprint, now);
+        match &found {
+            Some(entry) => self.count_hit(entry),
+            None => self.count_miss(),
+        }
+        found
+    }
+}
+
 #[test]
 fn what_is_kept_answers_until_its_time_is_over() {
     let cache = Cache::new(&config());
