@@ -34,6 +34,7 @@ use crate::http::State;
 use crate::keys::{Keys, LoginThrottle, NewKey, SetupToken, VirtualKey};
 use crate::ledger::{Acknowledge, Attempt, CallFacts, Ledger, LedgerOptions, Outcome, Planned};
 use crate::provider::Upstream;
+use crate::reconciliation::Reconciler;
 use crate::routing::{HealthBook, Router};
 use crate::runtime::{Clock, Tasks};
 use crate::store::{OpenOptions, Settings};
@@ -105,6 +106,7 @@ impl Fixture {
         });
         let ledger = Arc::new(ledger.unwrap());
         let zone = config.time_zone.clone();
+        let reconciler = Arc::new(Reconciler::open(store.clone(), &config).unwrap());
         let alerts = Arc::new(Alerts::open(store, &config.alerts, None, clock.clone(), zone).unwrap());
         let budgets = Arc::new(Budgets::new(Arc::clone(&keys), Arc::clone(&ledger)));
         let upstreams = config.providers.iter().map(|provider| Arc::new(Upstream::new(provider, None))).collect();
@@ -137,6 +139,7 @@ impl Fixture {
             budgets,
             cache,
             alerts,
+            reconciler,
             gateway: Arc::new(gateway),
             metrics,
             clock,
