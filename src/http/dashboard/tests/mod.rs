@@ -5,6 +5,7 @@ mod alerts;
 mod cache;
 mod forms;
 mod live;
+mod reconciliation;
 mod views;
 
 use std::cell::RefCell;
@@ -323,12 +324,13 @@ impl Browser {
 }
 
 /// Every page by GET; `{}` stands for an id.
-const PAGES: [&str; 16] = [
+const PAGES: [&str; 17] = [
     "/",
     "/welcome",
     "/requests",
     "/requests/{}",
     "/costs",
+    "/costs/reconciliation",
     "/reports",
     "/reports/2026-11-18",
     "/reports/2026-10.md",
@@ -343,9 +345,10 @@ const PAGES: [&str; 16] = [
 ];
 
 /// Every form of someone who is logged in.
-const FORMS: [&str; 9] = [
+const FORMS: [&str; 10] = [
     "/logout",
     "/prefs/theme",
+    "/costs/reconciliation",
     "/cache/clear",
     "/budgets",
     "/budgets/budget_1",
