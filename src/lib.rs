@@ -8,6 +8,7 @@
 //! - **7, [`app`]**: builds every part from the settings, runs them, stops them in order; the command line.
 //! - **6, [`http`]**: the route table, both dialects' endpoints and errors, the management API, the dashboard.
 //! - **5, [`reports`]**: what people read of the ledger: a day or a month in words, rows for other programs.
+//!   **[`reconciliation`]**: whether what was booked is what the providers say they charged.
 //! - **4, [`gateway`]**: the life of a call: envelope, ceiling, attempts, relay, booking.
 //! - **3, [`budget`]**: which budgets bind a call, and what about them and the calls is worth an alert. **[`routing`]**: where it goes, what follows a failure, circuits.
 //! - **2, [`ledger`]**: reserve, settle, sums, proof. **[`keys`]**: virtual keys, users, sessions, budget definitions.
@@ -15,6 +16,7 @@
 //!   answers mean. **[`catalog`]**: models and prices.
 //!   **[`cache`]**: which questions are the same, their answers in memory, calls that ask the same at the same time.
 //!   **[`alerts`]**: told once, delivered to Slack, Discord and webhooks, with a durable outbox and the one client for such addresses.
+//!   **[`statements`]**: the providers' own usage and cost reports, fetched or from a file, and kept by day.
 //! - **1, [`dialect`]**: chat completions, messages and responses as they stand on the wire, each to and from the one neutral
 //!   form of [`domain::chat`]; only calls whose client and provider differ go through it. **[`config`]**: raw text to checked settings. **[`store`]**: the redb files. **[`runtime`]**: tracked tasks, the clock.
 //!   **[`telemetry`]**: names, counters, logs, traces. **[`shared`]**: the Redis that instances share, asked within 50 ms or done without.
@@ -69,9 +71,11 @@ pub mod http;
 pub mod keys;
 pub mod ledger;
 pub mod provider;
+pub mod reconciliation;
 pub mod reports;
 pub mod routing;
 pub mod runtime;
 pub mod shared;
+pub mod statements;
 pub mod store;
 pub mod telemetry;

@@ -46,6 +46,8 @@ kinds! {
     LedgerRecovered = "ledger_recovered";
     /// A key spends a multiple of its usual.
     SuddenSpend = "sudden_spend";
+    /// What a provider charged for a day is not what was booked.
+    CostDrift = "cost_drift";
     /// Somebody wants to know whether alerts arrive.
     Test = "test";
 }

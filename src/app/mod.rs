@@ -11,6 +11,7 @@ mod folder;
 mod local_token;
 mod parts;
 mod price_file;
+mod reconcile_daily;
 mod retention;
 mod serve;
 pub mod settings;

@@ -19,6 +19,7 @@ use crate::keys::Keys;
 use crate::ledger::{Acknowledge, Ledger, LedgerOptions};
 use crate::provider::sandbox::{SandboxSettings, parse_script};
 use crate::provider::{ClientSettings, Upstream};
+use crate::reconciliation::Reconciler;
 use crate::routing::{HealthBook, Router};
 use crate::runtime::{Clock, Tasks};
 use crate::shared::Shared;
@@ -39,6 +40,7 @@ pub(crate) struct Parts {
     pub(crate) cache: Arc<Cache>,
     pub(crate) content: Arc<Content>,
     pub(crate) alerts: Arc<Alerts>,
+    pub(crate) reconciler: Arc<Reconciler>,
     pub(crate) gateway: Arc<Gateway>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) clock: Clock,
@@ -63,6 +65,7 @@ impl Parts {
         let ca_file = config.tls.ca_file.as_deref();
         let shared = shared(&config)?;
         let cache = Arc::new(Cache::new(&config.cache, shared.clone()));
+        let reconciler = Arc::new(Reconciler::open(settings.clone(), &config)?);
         let alerts = Alerts::open(settings, &config.alerts, ca_file, clock.clone(), config.time_zone.clone())?;
         let catalog = price_file::catalog(&config)?;
         let upstreams = upstreams(&config)?;
@@ -84,7 +87,7 @@ impl Parts {
             ids: RequestIds::new(salt),
         });
         let (alerts, gateway) = (Arc::new(alerts), Arc::new(gateway));
-        Ok(Self { config, keys, ledger, budgets, cache, content, alerts, gateway, metrics, clock, tasks })
+        Ok(Self { config, keys, ledger, budgets, cache, content, alerts, reconciler, gateway, metrics, clock, tasks })
     }
 
     /// How the workers make connections to providers.
@@ -94,8 +97,7 @@ impl Parts {
 
     /// Writes what is only in memory, and closes the files. Nothing may run any more.
     pub(crate) async fn close(self) {
-        let Self { config: _, keys, ledger, budgets, cache: _, content, alerts, gateway, metrics: _, clock, tasks: _ } =
-            self;
+        let Self { keys, ledger, budgets, content, alerts, gateway, clock, .. } = self;
         alerts.flush();
         if let Err(error) = keys.flush_sessions(clock.now()) {
             tracing::warn!("the last use of sessions couldn't be written: {error}");
@@ -130,7 +132,7 @@ fn shared(config: &Config) -> anyhow::Result<Option<Arc<Shared>>> {
 }
 
 /// Opens the settings of a folder.
-fn open_settings(folder: &DataFolder) -> anyhow::Result<Settings> {
+pub(crate) fn open_settings(folder: &DataFolder) -> anyhow::Result<Settings> {
     Ok(Settings::open(&OpenOptions {
         path: folder.path().join("settings.redb"),
         name: "settings",
@@ -139,11 +141,13 @@ fn open_settings(folder: &DataFolder) -> anyhow::Result<Settings> {
 }
 
 /// Opens the settings of a folder with the secret that belongs to them, for their keys and people.
+#[cfg(test)]
 pub(crate) fn open_keys(folder: &DataFolder) -> anyhow::Result<Keys> {
     keys_of(folder, open_settings(folder)?)
 }
 
-fn keys_of(folder: &DataFolder, settings: Settings) -> anyhow::Result<Keys> {
+/// Their keys and people, with the secret that belongs to the folder.
+pub(crate) fn keys_of(folder: &DataFolder, settings: Settings) -> anyhow::Result<Keys> {
     Ok(Keys::open(settings, &folder.path().join("pepper"))?)
 }
 
@@ -158,7 +162,8 @@ pub(crate) fn open_ledger(folder: &DataFolder, config: &Config) -> anyhow::Resul
 
 /// Opens what is kept of calls; a file that can't be opened is told of and done without.
 fn open_content(folder: &DataFolder, config: &Config) -> Content {
-    let provider_keys = config.providers.iter().flat_map(|provider| provider.api_keys.iter().cloned());
+    let provider_keys =
+        config.providers.iter().flat_map(|provider| provider.api_keys.iter().chain(&provider.admin_api_key).cloned());
     let own = [&config.admin_token, &config.telemetry.metrics_token].into_iter().flatten().cloned();
     let path = folder.path().join("content.redb");
     Content::open(ContentOptions::new(path, config.log.bodies, provider_keys.chain(own).collect()))

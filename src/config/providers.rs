@@ -25,6 +25,10 @@ pub struct ProviderConfig {
     pub kind: ProviderKind,
     /// Its keys, used in turn; never empty for OpenAI and Anthropic.
     pub api_keys: Vec<Secret<String>>,
+    /// The key that opens the organization's own usage and cost reports, and no calls.
+    pub admin_api_key: Option<Secret<String>>,
+    /// The projects (OpenAI) or workspaces (Anthropic) of those reports that are ours; all where there are none.
+    pub admin_projects: Vec<String>,
     /// Where its paths begin, without a closing slash in the path; the sandbox's never resolves.
     pub base_url: Url,
     /// Whose prices it has.
@@ -80,6 +84,9 @@ pub struct SandboxConfig {
 
 /// Keys that only the sandbox has.
 const SANDBOX_KEYS: [&str; 6] = ["latency", "chunk_delay", "error_rate", "rate_limit_rate", "hang_rate", "script"];
+
+/// Keys that only a company with reports of its own has.
+const ADMIN_KEYS: [&str; 2] = ["admin_api_key", "admin_projects"];
 
 /// What the two well-known variables make: name and kind, key, address, default address.
 const FROM_ENVIRONMENT: [(&str, ProviderKind, &str, &str, &str); 2] = [
@@ -152,6 +159,8 @@ fn from_environment(
         name: ProviderName::new(name).expect("the well-known names are names"),
         kind,
         api_keys: vec![Secret::new(key.to_owned())],
+        admin_api_key: None,
+        admin_projects: Vec::new(),
         base_url,
         catalog: name.to_owned(),
         concurrent_requests_max: defaults::PROVIDER_CONCURRENT_REQUESTS_MAX,
@@ -199,6 +208,7 @@ fn read_provider(provider: &mut Section<'_>, names: &mut Vec<String>) -> Option<
         provider.problem("kind is missing; set it to openai, anthropic, openai-compatible or sandbox");
     }
     let api_keys = read_keys(provider, kind);
+    let (admin_api_key, admin_projects) = read_admin(provider, kind);
     let base_url = read_base_url(provider, kind, &api_keys);
     let catalog = provider.text("catalog");
     let concurrent_requests_max = provider.whole_or(
@@ -216,7 +226,18 @@ fn read_provider(provider: &mut Section<'_>, names: &mut Vec<String>) -> Option<
         ProviderKind::OpenAiCompatible => name.to_string(),
     });
     provider.show("catalog", catalog.as_str());
-    Some(ProviderConfig { name, kind, api_keys, base_url, catalog, concurrent_requests_max, timeouts, sandbox })
+    Some(ProviderConfig {
+        name,
+        kind,
+        api_keys,
+        admin_api_key,
+        admin_projects,
+        base_url,
+        catalog,
+        concurrent_requests_max,
+        timeouts,
+        sandbox,
+    })
 }
 
 fn read_keys(provider: &mut Section<'_>, kind: Option<ProviderKind>) -> Vec<Secret<String>> {
@@ -242,6 +263,43 @@ fn read_keys(provider: &mut Section<'_>, kind: Option<ProviderKind>) -> Vec<Secr
         _ => {}
     }
     several.unwrap_or_else(|| one.into_iter().collect())
+}
+
+/// The key of the organization's reports, and the part of them that is meant.
+fn read_admin(provider: &mut Section<'_>, kind: Option<ProviderKind>) -> (Option<Secret<String>>, Vec<String>) {
+    let beginning = match kind {
+        Some(ProviderKind::OpenAi) => "sk-admin-",
+        Some(ProviderKind::Anthropic) => "sk-ant-admin",
+        Some(ProviderKind::OpenAiCompatible | ProviderKind::Sandbox) => {
+            for key in ADMIN_KEYS.into_iter().filter(|key| provider.has(key)) {
+                provider.problem_at(
+                    key,
+                    "only a provider of kind \"openai\" or \"anthropic\" has reports of what it charged; take it out",
+                );
+            }
+            ""
+        }
+        None => "",
+    };
+    let key = provider.secret("admin_api_key", Form::Word);
+    if key.as_ref().is_some_and(|key| !key.expose().starts_with(beginning)) {
+        let message = format!(
+            "this doesn't look like an admin key, which begins with {beginning}; reports are refused to keys that make calls"
+        );
+        provider.warning_at("admin_api_key", message);
+    }
+    let project = |text: &str| {
+        let is_id = text.len() <= 128 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
+        if text.is_empty() || !is_id {
+            return Err(format!("{} is no id of a project or workspace, such as \"proj_abc\"", quoted(text)));
+        }
+        Ok(text.to_owned())
+    };
+    let projects = provider.list("admin_projects", |id: &String| id.as_str().into(), |given| project(given.text()?));
+    if projects.is_some() && key.is_none() && !provider.is_set("admin_api_key") {
+        provider.warning_at("admin_projects", "without an admin_api_key no reports are fetched; this is not used");
+    }
+    (key, projects.unwrap_or_default())
 }
 
 fn read_base_url(provider: &mut Section<'_>, kind: Option<ProviderKind>, keys: &[Secret<String>]) -> Option<Url> {

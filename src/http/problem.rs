@@ -13,6 +13,8 @@ use serde_json::{Map, Value};
 use crate::domain::{BudgetError, IdError};
 use crate::keys::{KeyError, KeysError};
 use crate::ledger::LedgerError;
+use crate::reconciliation::ReconcileError;
+use crate::store::SettingsError;
 
 /// The media type of problem details.
 pub const PROBLEM_JSON: &str = "application/problem+json";
@@ -73,6 +75,8 @@ codes! {
     LimitReached = CONFLICT, "limit_reached";
     /// The response cache is off.
     CacheOff = CONFLICT, "cache_off";
+    /// No provider, or not the one that was meant, has an admin key.
+    NoAdminKey = CONFLICT, "no_admin_key";
     /// No receiver of alerts is configured, or not the one that was meant.
     NoAlertChannel = CONFLICT, "no_alert_channel";
     /// The first admin is there.
@@ -81,6 +85,8 @@ codes! {
     BodyTooLarge = PAYLOAD_TOO_LARGE, "body_too_large";
     /// The body is not declared to be JSON.
     UnsupportedMediaType = UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type";
+    /// The file is not one that is known here, or something in it can't be.
+    InvalidFile = UNPROCESSABLE_ENTITY, "invalid_file";
     /// Something that can't happen did.
     Internal = INTERNAL_SERVER_ERROR, "internal_error";
     /// As much is going on as the server takes.
@@ -248,6 +254,30 @@ impl From<KeysError> for Problem {
     }
 }
 
+impl From<SettingsError> for Problem {
+    fn from(error: SettingsError) -> Self {
+        tracing::error!("a request of the management API failed: {}", with_causes(&error));
+        Self::new(Code::SettingsUnavailable, error.to_string())
+    }
+}
+
+impl From<ReconcileError> for Problem {
+    fn from(error: ReconcileError) -> Self {
+        let detail = error.to_string();
+        match error {
+            ReconcileError::NoAdminKey | ReconcileError::NoAdminKeyOf(_) => Self::new(Code::NoAdminKey, detail),
+            ReconcileError::UnknownProvider { .. } | ReconcileError::WhichProvider { .. } => {
+                Self::parameter("provider", detail)
+            }
+            ReconcileError::Busy => Self::new(Code::Busy, detail),
+            ReconcileError::File(_) => Self::new(Code::InvalidFile, detail),
+            ReconcileError::Days(_) => Self::parameter("from", detail),
+            ReconcileError::Settings(error) => error.into(),
+            ReconcileError::Ledger(error) => error.into(),
+        }
+    }
+}
+
 impl From<BudgetError> for Problem {
     fn from(error: BudgetError) -> Self {
         let field = match &error {
@@ -312,10 +342,12 @@ mod tests {
         409 key_not_live
         409 limit_reached
         409 cache_off
+        409 no_admin_key
         409 no_alert_channel
         409 set_up_already
         413 body_too_large
         415 unsupported_media_type
+        422 invalid_file
         500 internal_error
         503 busy
         503 ledger_unavailable

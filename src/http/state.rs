@@ -11,6 +11,7 @@ use crate::config::Config;
 use crate::gateway::Gateway;
 use crate::keys::{Keys, LoginThrottle, SetupToken};
 use crate::ledger::Ledger;
+use crate::reconciliation::Reconciler;
 use crate::runtime::{Clock, Tasks};
 use crate::telemetry::Metrics;
 
@@ -28,6 +29,8 @@ pub struct State {
     pub cache: Arc<Cache>,
     /// Who is told what.
     pub alerts: Arc<Alerts>,
+    /// Whether providers charge what was booked.
+    pub reconciler: Arc<Reconciler>,
     /// The life of a call.
     pub gateway: Arc<Gateway>,
     /// What is counted.

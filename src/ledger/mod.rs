@@ -9,6 +9,7 @@
 mod balances;
 mod cells;
 mod costs;
+mod doubts;
 mod extremes;
 mod inspect;
 mod journal;
@@ -36,6 +37,7 @@ use crate::store::{OnPanic, OpenError, OpenOptions, SubmitError, Writer, WriterO
 pub use cells::Cell;
 pub use costs::{CostGroup, Costs, GroupBy, Rollup, TimeRange};
 
+pub use doubts::Doubts;
 pub use extremes::Extremes;
 pub use inspect::Inspection;
 pub use query::{Counts, EntryFilter, Page};

@@ -60,7 +60,8 @@ class Tollgate:
         config.write_text(settings + '[[providers]]\nname = "sandbox"\nkind = "sandbox"\n', encoding="utf-8")
         binary = pathlib.Path(os.environ.get("TOLLGATE_BIN", "target/debug/tollgate"))
         binary = binary if binary.is_absolute() else ROOT / binary
-        environment = {"PATH": os.environ.get("PATH", ""), "HOME": str(folder)}
+        self.binary, self.config = str(binary), config
+        self.environment = environment = {"PATH": os.environ.get("PATH", ""), "HOME": str(folder)}
         with self.log.open("wb") as log:
             command = [str(binary), "serve", "--config", str(config)]
             self.process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
@@ -92,6 +93,14 @@ class Tollgate:
         with DIRECT.open(request, timeout=30) as answer:
             answer.read()
             return answer.headers["x-tollgate-request-id"]
+
+    def reconcile(self, text):
+        """Imports a file of a provider's console."""
+        file = self.data_dir.parent / "statement.csv"
+        file.write_text(text, encoding="utf-8")
+        line = [self.binary, "reconcile", "--provider", "sandbox", "--csv", str(file), "--config", str(self.config)]
+        done = subprocess.run(line, env=self.environment, capture_output=True, timeout=60, check=False)
+        assert done.returncode == 1, f"all of it is drift: {done.stdout.decode()}{done.stderr.decode()}"
 
     def stop(self):
         """An orderly stop, an open page notwithstanding."""

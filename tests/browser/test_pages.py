@@ -8,7 +8,7 @@ import pytest
 
 from conftest import PASSWORD, USER
 
-PAGES = ["/?range=30d", "/welcome", "/requests", "/costs", "/costs?by=key&range=today", "/cache", "/cache?pattern=*&order=newest&range=7d", "/budgets", "/budgets/new", "/keys/new", "/alerts", "/reports/TODAY", "/reports?kind=monthly&period=MONTH", "/reports?period=2099-01-01"]
+PAGES = ["/?range=30d", "/welcome", "/requests", "/costs", "/costs?by=key&range=today", "/costs/reconciliation", "/cache", "/cache?pattern=*&order=newest&range=7d", "/budgets", "/budgets/new", "/keys/new", "/alerts", "/reports/TODAY", "/reports?kind=monthly&period=MONTH", "/reports?period=2099-01-01"]
 OUTSIDE = ["/login", "/reset?token=none", "/nowhere"]
 
 
@@ -178,6 +178,24 @@ def test_a_report_is_chosen_and_leads_to_its_calls(logged_in, tollgate):
     page.fill("#report-list [name=period]", f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m}")
     page.submit("#report-list footer .btn")
     assert "sandbox-large" in page.evaluate("document.querySelector('#report').innerText")
+
+
+def test_the_reconciliation_teaches_how_to_bring_numbers_in(logged_in, tollgate):
+    page = logged_in
+    page.open(f"{tollgate.url}/costs")
+    page.submit("a[href='/costs/reconciliation']")
+    assert page.path() == "/costs/reconciliation"
+    assert "No provider has stated anything" in page.text() and "tollgate reconcile --csv" in page.text()
+    assert "Fetch now" not in page.text(), "nobody has an admin key"
+    day = datetime.datetime.now(datetime.timezone.utc).date() - datetime.timedelta(days=2)
+    tollgate.reconcile(f"usage_date_utc,model,cost_usd\n{day},Claude Haiku 4.5,0.05\n")
+    page.open(f"{tollgate.url}/costs/reconciliation")
+    text = page.text()
+    assert "Drifts" in text and "−100.0 %" in text and "Claude Haiku 4.5" in text
+    page.submit("#days tbody tr a")
+    assert "day=" in page.path() and "sandbox on" in page.text()
+    page.open(f"{tollgate.url}/alerts")
+    assert "Costs drift" in page.text()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

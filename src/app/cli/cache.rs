@@ -187,12 +187,13 @@ async fn warm_at(client: &Client, file: &Path, lines: &Lines, key: Option<&str>)
             let place = line.as_u64().and_then(|line| usize::try_from(line.checked_sub(1)?).ok());
             place.and_then(|place| batch.get(place)).map(|(number, _)| *number)
         };
-        let warmed = client.post_lines(&path, text.join("\n")).await.map_err(|error| {
-            match error.downcast_ref::<Refused>().and_then(|refused| number(&refused.problem["line"])) {
-                Some(number) => anyhow!("{}:{number}: {}", file.display(), without_line(&error.to_string())),
-                None => error,
-            }
-        })?;
+        let warmed =
+            client.post_text(&path, "application/x-ndjson", text.join("\n")).await.map_err(|error| {
+                match error.downcast_ref::<Refused>().and_then(|refused| number(&refused.problem["line"])) {
+                    Some(number) => anyhow!("{}:{number}: {}", file.display(), without_line(&error.to_string())),
+                    None => error,
+                }
+            })?;
         for count in ["requests", "warmed", "hits", "notCached", "failed"] {
             sum[count] = (sum[count].as_u64().unwrap_or(0) + warmed[count].as_u64().unwrap_or(0)).into();
         }

@@ -95,10 +95,10 @@ impl Client {
         self.call(Method::DELETE, path, None).await
     }
 
-    /// Sends JSON lines whose work may take long.
-    pub(super) async fn post_lines(&self, path: &str, lines: String) -> anyhow::Result<Value> {
+    /// Sends a text of some media type, whose work may take long.
+    pub(super) async fn post_text(&self, path: &str, media: &str, text: String) -> anyhow::Result<Value> {
         let request = self.request(Method::POST, path).timeout(WORK_TIME_MAX);
-        let request = request.header("content-type", "application/x-ndjson").body(lines);
+        let request = request.header("content-type", media).body(text);
         self.read(path, self.answered(request).await?)
     }
 

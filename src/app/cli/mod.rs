@@ -14,6 +14,7 @@ mod demo;
 mod export;
 mod key;
 mod reach;
+mod reconcile;
 mod report;
 mod sandbox;
 mod serve;
@@ -118,6 +119,8 @@ enum Command {
     /// Tell what a day or a month has cost, and what stood out
     #[command(subcommand)]
     Report(report::ReportCommand),
+    /// Hold what providers say they charged against what was booked
+    Reconcile(reconcile::ReconcileArguments),
     /// Write costs or requests for other programs: CSV, JSON lines, FOCUS
     #[command(subcommand)]
     Export(export::ExportCommand),
@@ -186,6 +189,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Some(Command::Key(command)) => block_on(key::run(&shared, command)),
         Some(Command::Budget(command)) => block_on(budget::run(&shared, command)),
         Some(Command::Report(command)) => block_on(report::run(&shared, &command)),
+        Some(Command::Reconcile(arguments)) => block_on(reconcile::run(&shared, &arguments)),
         Some(Command::Export(command)) => block_on(export::run(&shared, &command)),
         Some(Command::Cache(command)) => block_on(cache::run(&shared, command)),
         Some(Command::Admin(command)) => block_on(admin::run(&shared, command)),

@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::domain::Secret;
 use crate::keys::Keys;
 use crate::ledger::Ledger;
+use crate::store::Settings;
 
 /// What a command works on.
 pub(super) enum Reach {
@@ -32,6 +33,8 @@ pub(super) enum Absent {
 pub(super) struct Folder {
     /// What is changed.
     pub(super) keys: Keys,
+    /// The file that they lie in, which holds more.
+    pub(super) settings: Settings,
     /// The settings that the next start will have.
     pub(super) config: Config,
     /// Held last: the files are closed before the folder is given back.
@@ -64,8 +67,9 @@ impl Reach {
         match claim(&config, given, absent)? {
             Claimed::Server(client) => Ok(Self::Server(client)),
             Claimed::Folder(claim) => {
-                let keys = parts::open_keys(&claim)?;
-                Ok(Self::Folder(Box::new(Folder { keys, config, claim })))
+                let settings = parts::open_settings(&claim)?;
+                let keys = parts::keys_of(&claim, settings.clone())?;
+                Ok(Self::Folder(Box::new(Folder { keys, settings, config, claim })))
             }
         }
     }

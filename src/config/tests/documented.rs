@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{accept, accept_with};
+use super::{accept, accept_with, warnings};
 use crate::config::{
     Bodies, BudgetAction, CacheScope, CommandSandbox, Config, Durability, OnDisconnect, Operation, Strategy, Timeouts,
     WorkflowKind,
@@ -31,6 +31,8 @@ timeouts = { connect = "800ms", first_token = "60s", idle = "60s", total = "10m"
 name = "openai"
 kind = "openai"
 api_keys = ["env:OPENAI_API_KEY", "env:OPENAI_API_KEY_2"]
+admin_api_key = "env:OPENAI_ADMIN_KEY"   # opens the organization's usage and cost reports
+admin_projects = ["proj_abc"]
 
 [[providers]]
 name = "local"
@@ -142,6 +144,7 @@ fn whole() -> Config {
             ("ANTHROPIC_API_KEY", "sk-canary-1"),
             ("OPENAI_API_KEY", "sk-canary-2"),
             ("OPENAI_API_KEY_2", "sk-canary-3"),
+            ("OPENAI_ADMIN_KEY", "sk-admin-canary"),
             ("WEBHOOK_SECRET", "canary-4"),
             ("GITHUB_TOKEN", "canary-5"),
             ("METRICS_TOKEN", "canary-6"),
@@ -163,6 +166,8 @@ fn every_documented_key_is_taken() {
     );
     assert_eq!(config.providers[1].api_keys.len(), 2);
     assert_eq!(config.providers[1].base_url.as_str(), "https://api.openai.com/v1");
+    assert_eq!(config.providers[1].admin_api_key.as_ref().unwrap().expose(), "sk-admin-canary");
+    assert_eq!(config.providers[1].admin_projects, ["proj_abc"]);
     assert_eq!(config.providers[0].timeouts, Timeouts::default());
     let sandbox = &config.providers[3].sandbox;
     assert_eq!((sandbox.latency, sandbox.error_rate, sandbox.hang_rate), (Duration::from_millis(50), 0.1, 1.0));
@@ -221,6 +226,26 @@ fn a_route_without_a_strategy_falls_back_in_order() {
         (Strategy::Fallback, 3, [1, 1].as_slice())
     );
     assert_eq!(config.provider(&route.deployments[1].provider).unwrap().name.as_str(), "b");
+}
+
+#[test]
+fn an_admin_key_that_is_none_by_its_looks_is_warned_of() {
+    let warned = |kind: &str, key: &'static str| {
+        let text =
+            format!("[[providers]]\nname = \"p\"\nkind = \"{kind}\"\napi_key = \"env:K\"\nadmin_api_key = \"env:A\"");
+        warnings(&accept_with(&text, &[("K", "sk-1"), ("A", key)])).join("\n")
+    };
+    assert_eq!(warned("openai", "sk-admin-canary"), "");
+    assert_eq!(warned("anthropic", "sk-ant-admin01-canary"), "");
+    for (kind, key, beginning) in
+        [("openai", "sk-proj-canary", "sk-admin-"), ("anthropic", "sk-ant-api03-canary", "sk-ant-admin")]
+    {
+        let warning = warned(kind, key);
+        assert!(warning.contains(beginning) && !warning.contains("canary"), "{warning}");
+    }
+    let unused = "[[providers]]\nname = \"p\"\nkind = \"openai\"\napi_key = \"env:K\"\nadmin_projects = [\"proj_1\"]";
+    let unused = warnings(&accept_with(unused, &[("K", "sk-1")])).join("\n");
+    assert!(unused.contains("without an admin_api_key no reports are fetched"), "{unused}");
 }
 
 #[test]

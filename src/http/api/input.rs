@@ -174,8 +174,13 @@ pub(super) fn has_body(request: &HttpRequest) -> bool {
 }
 
 fn is_json(request: &HttpRequest) -> bool {
+    media_of(request) == "application/json"
+}
+
+/// What a body was declared to be, without parameters, in lower case.
+pub(super) fn media_of(request: &HttpRequest) -> String {
     let value = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    value.split(';').next().is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
+    value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
 /// A body of lines, whatever it was declared to be.

@@ -18,6 +18,7 @@ mod input;
 mod keys;
 mod metrics;
 mod providers;
+mod reconciliation;
 mod reports;
 mod requests;
 mod routes;

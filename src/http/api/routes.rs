@@ -5,8 +5,8 @@ use actix_web::web::route;
 use super::Answer::{Json, Nothing, Text, TextOrJson};
 use super::Verb::{Delete, Get, Post, Put};
 use super::{
-    RouteSpec, Shape, admin, alerts, budgets, cache, content, costs, export, keys, metrics, providers, reports,
-    requests, status, verify, warm,
+    RouteSpec, Shape, admin, alerts, budgets, cache, content, costs, export, keys, metrics, providers, reconciliation,
+    reports, requests, status, verify, warm,
 };
 use crate::http::guard::Access;
 use crate::http::{health, openapi};
@@ -111,6 +111,25 @@ pub const ROUTES: &[RouteSpec] = &[
         parameters: reports::MONTHLY_PARAMETERS,
         answer: TextOrJson("text/markdown", "Report"),
         handler: || route().to(reports::monthly),
+        ..READ
+    },
+    RouteSpec {
+        path: "/api/reconciliation",
+        summary: "Holds what providers say they charged against what was booked, per provider, UTC day and model.",
+        parameters: reconciliation::PARAMETERS,
+        answer: Json("Reconciliation"),
+        handler: || route().to(reconciliation::show),
+        ..READ
+    },
+    RouteSpec {
+        verb: Post,
+        path: "/api/reconciliation",
+        summary: "Fetches the reports of providers with an admin key, or takes a CSV file of a provider's console as the body (text/csv), and compares.",
+        parameters: reconciliation::PARAMETERS,
+        body: Some("StatementFile"),
+        body_media: reconciliation::CSV,
+        answer: Json("Reconciliation"),
+        handler: || route().to(reconciliation::run),
         ..READ
     },
     RouteSpec {

@@ -7,6 +7,7 @@ mod cache;
 mod costs;
 mod document;
 mod keys;
+mod reconciliation;
 mod reports;
 mod requests;
 mod schema;
@@ -37,6 +38,7 @@ use crate::http::state::State;
 use crate::keys::{Keys, LoginThrottle, NewKey, SetupToken, VirtualKey};
 use crate::ledger::{Acknowledge, Attempt, CallFacts, Ledger, LedgerOptions, Outcome, Planned};
 use crate::provider::{ClientSettings, Upstream};
+use crate::reconciliation::Reconciler;
 use crate::routing::{HealthBook, Router};
 use crate::runtime::{Clock, Tasks};
 use crate::store::{OpenOptions, Settings};
@@ -158,6 +160,7 @@ impl Fixture {
             .unwrap(),
         );
         let zone = config.time_zone.clone();
+        let reconciler = Arc::new(Reconciler::open(store.clone(), &config).unwrap());
         let alerts = Arc::new(Alerts::open(store, &config.alerts, None, clock.clone(), zone).unwrap());
         let budgets = Arc::new(Budgets::new(Arc::clone(&keys), Arc::clone(&ledger)));
         let upstreams = config.providers.iter().map(|provider| Arc::new(Upstream::new(provider, None))).collect();
@@ -195,6 +198,7 @@ impl Fixture {
             budgets,
             cache,
             alerts,
+            reconciler,
             gateway,
             metrics,
             clock,

@@ -40,6 +40,9 @@ pub fn configure(routes: &mut web::ServiceConfig) {
     add("/requests", |page| page.route(get().to(pages::requests::show)));
     add("/requests/{id}", |page| page.route(get().to(pages::request::show)));
     add("/costs", |page| page.route(get().to(pages::costs::show)));
+    add("/costs/reconciliation", |page| {
+        page.route(get().to(pages::reconciliation::show)).route(web::post().to(pages::reconciliation::fetch))
+    });
     add("/cache", |page| page.route(get().to(pages::cache::show)));
     add("/cache/clear", |page| page.route(web::post().to(pages::cache::clear)));
     add("/reports", |page| page.route(get().to(pages::reports::list)));

@@ -44,6 +44,8 @@ fn every_route_is_open_to_whom_it_is_for_and_to_nobody_else() {
         GET /api/costs.focus.csv: 401 unauthenticated | 403 forbidden | 200 | 200 | 200 | 401 invalid_credential
         GET /api/reports/daily: 401 unauthenticated | 403 forbidden | 200 | 200 | 200 | 401 invalid_credential
         GET /api/reports/monthly: 401 unauthenticated | 403 forbidden | 200 | 200 | 200 | 401 invalid_credential
+        GET /api/reconciliation: 401 unauthenticated | 403 forbidden | 200 | 200 | 200 | 401 invalid_credential
+        POST /api/reconciliation: 401 unauthenticated | 403 forbidden | 415 unsupported_media_type | 415 unsupported_media_type | 403 csrf_failed | 401 invalid_credential
         GET /api/requests.jsonl: 401 unauthenticated | 403 forbidden | 200 | 200 | 200 | 401 invalid_credential
         GET /api/requests: 401 unauthenticated | 200 | 200 | 200 | 200 | 401 invalid_credential
         GET /api/requests/{id}: 401 unauthenticated | 404 not_found | 404 not_found | 404 not_found | 404 not_found | 401 invalid_credential

@@ -138,6 +138,7 @@ fn kind_badge(kind: AlertKind, threshold: Option<u8>) -> Badge {
         AlertKind::LedgerTrouble => ("Ledger stuck", Tone::Bad),
         AlertKind::LedgerRecovered => ("Ledger back", Tone::Ok),
         AlertKind::SuddenSpend => ("Sudden spending", Tone::Warn),
+        AlertKind::CostDrift => ("Costs drift", Tone::Warn),
         AlertKind::Test => ("Test", Tone::Neutral),
     };
     Badge::new(text, tone)

@@ -7,6 +7,7 @@ pub(super) mod cache;
 pub(super) mod costs;
 pub(super) mod keys;
 pub(super) mod overview;
+pub(super) mod reconciliation;
 pub(super) mod reports;
 pub(super) mod request;
 pub(super) mod requests;

@@ -5,6 +5,7 @@ mod alerts;
 mod cache;
 mod forms;
 mod live;
+mod reconciliation;
 mod views;
 
 use std::cell::RefCell;
@@ -34,6 +35,7 @@ use crate::http::State;
 use crate::keys::{Keys, LoginThrottle, NewKey, SetupToken, VirtualKey};
 use crate::ledger::{Acknowledge, Attempt, CallFacts, Ledger, LedgerOptions, Outcome, Planned};
 use crate::provider::Upstream;
+use crate::reconciliation::Reconciler;
 use crate::routing::{HealthBook, Router};
 use crate::runtime::{Clock, Tasks};
 use crate::store::{OpenOptions, Settings};
@@ -105,6 +107,7 @@ impl Fixture {
         });
         let ledger = Arc::new(ledger.unwrap());
         let zone = config.time_zone.clone();
+        let reconciler = Arc::new(Reconciler::open(store.clone(), &config).unwrap());
         let alerts = Arc::new(Alerts::open(store, &config.alerts, None, clock.clone(), zone).unwrap());
         let budgets = Arc::new(Budgets::new(Arc::clone(&keys), Arc::clone(&ledger)));
         let upstreams = config.providers.iter().map(|provider| Arc::new(Upstream::new(provider, None))).collect();
@@ -138,6 +141,7 @@ impl Fixture {
             budgets,
             cache,
             alerts,
+            reconciler,
             gateway: Arc::new(gateway),
             metrics,
             clock,
@@ -322,12 +326,13 @@ impl Browser {
 }
 
 /// Every page by GET; `{}` stands for an id.
-const PAGES: [&str; 16] = [
+const PAGES: [&str; 17] = [
     "/",
     "/welcome",
     "/requests",
     "/requests/{}",
     "/costs",
+    "/costs/reconciliation",
     "/reports",
     "/reports/2026-11-18",
     "/reports/2026-10.md",
@@ -342,9 +347,10 @@ const PAGES: [&str; 16] = [
 ];
 
 /// Every form of someone who is logged in.
-const FORMS: [&str; 9] = [
+const FORMS: [&str; 10] = [
     "/logout",
     "/prefs/theme",
+    "/costs/reconciliation",
     "/cache/clear",
     "/budgets",
     "/budgets/budget_1",

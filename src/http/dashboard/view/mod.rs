@@ -15,6 +15,7 @@ mod keys;
 mod layout;
 mod overview;
 mod parts;
+mod reconciliation;
 mod reports;
 mod request;
 mod requests;
@@ -32,6 +33,7 @@ pub use overview::{
     Attention, AttentionItem, BudgetLine, BudgetsCard, LiveUpdate, OverviewPage, ProviderLine, ProvidersCard, SpendCard,
 };
 pub use parts::{Badge, Card, Choice, Field, Kpi, Link, Notice, Phrase, RequestRow, Select, SelectOption, Tone};
+pub use reconciliation::{ChosenDay, DayRow, ModelRow, ReconciliationPage, SourceRow};
 pub use reports::{ReportLink, ReportView, ReportsPage};
 pub use request::{CostLine, CostLines, Detail, KeptText, RequestPage, TimelineStep, UsageLine};
 pub use requests::{Filters, Pager, RequestsPage};
