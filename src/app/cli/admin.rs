@@ -125,7 +125,7 @@ fn create(reach: &Reach, name: &str, now: Timestamp) -> anyhow::Result<(Value, S
     // The right to be first is ours: the folder is, and nobody serves it.
     let (setup, token) = SetupToken::new(now);
     let user = folder.keys.create_first_admin(&setup, token.expose(), name, &password, now)?;
-    Ok((json!({ "username": user.name, "role": user.role }), format!("{:?} is the first admin", user.name)))
+    Ok((json!({ "username": user.name, "role": user.role.as_str() }), format!("{:?} is the first admin", user.name)))
 }
 
 /// One line of standard input, not shown where it is typed.

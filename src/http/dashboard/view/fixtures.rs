@@ -102,6 +102,7 @@ pub(super) fn layout(kind: Kind, title: &str, current: Entry) -> Layout {
         path: "/".to_owned(),
         needs: vec![Need { entry: Entry::Budgets, count: 1, words: "1 budget is used up".to_owned(), is_alert: false }],
         events: Some("/events?topics=request,kpi"),
+        reader: Reader::Admin,
     }
 }
 
