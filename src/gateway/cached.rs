@@ -131,7 +131,8 @@ impl Call {
             betas: headers.anthropic_beta.as_deref(),
             extras: [headers.query.as_deref(), headers.sandbox.as_deref()],
         };
-        let taken = cache.fingerprint(&inbound.caller.id, inbound.caller.team.as_ref().map(TeamId::as_str), &fields).ok()?;
+        let taken =
+            cache.fingerprint(&inbound.caller.id, inbound.caller.team.as_ref().map(TeamId::as_str), &fields).ok()?;
         let question = Question { choices: envelope.choices, is_deterministic: taken.is_deterministic };
         may_use(cache.config(), question).ok().map(|()| taken.fingerprint)
     }

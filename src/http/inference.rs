@@ -286,8 +286,7 @@ pub(super) fn check_endpoint(caller: &VirtualKey, family: EndpointFamily, dialec
         return Ok(());
     }
     let kind = if dialect == Dialect::Anthropic { "permission_error" } else { "invalid_request_error" };
-    let allowed: Vec<&str> =
-        caller.allowed_endpoints.iter().flatten().map(|family| family.as_str()).collect();
+    let allowed: Vec<&str> = caller.allowed_endpoints.iter().flatten().map(|family| family.as_str()).collect();
     let message = format!(
         "this key may not call {family} endpoints, only {}: ask an admin for another key, or to change allowedEndpoints of this one",
         if allowed.is_empty() { "none".to_owned() } else { allowed.join(", ") }

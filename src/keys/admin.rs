@@ -82,7 +82,10 @@ impl Keys {
                 return Err(KeysError::SetUpAlready);
             }
             if draft.state.users.contains_key(&user_key(&user.name)) {
-                return Err(KeysError::invalid("username", "someone was let in under this name already: choose another one"));
+                return Err(KeysError::invalid(
+                    "username",
+                    "someone was let in under this name already: choose another one",
+                ));
             }
             draft.put_user(stored)?;
             Ok(())

@@ -38,7 +38,8 @@ impl Keys {
         new.check(now)?;
         let secret = Kind::VirtualKey.mint();
         let hash = self.pepper.hash(secret.expose());
-        let id = KeyId::new(&format!("key_{}", random_text(16))).expect("the id is short and has no control characters");
+        let id =
+            KeyId::new(&format!("key_{}", random_text(16))).expect("the id is short and has no control characters");
         let key = self.change(|draft| {
             if draft.state.keys.len() >= KEYS_MAX {
                 return Err(KeysError::TooMany { what: "virtual keys", max: KEYS_MAX });
@@ -167,7 +168,8 @@ impl Keys {
         overlap: Duration,
         now: Timestamp,
     ) -> Result<(Arc<VirtualKey>, Secret<String>), KeysError> {
-        let too_long = || KeysError::invalid("overlap", "give at most 30 days: make a second key where both are to stay");
+        let too_long =
+            || KeysError::invalid("overlap", "give at most 30 days: make a second key where both are to stay");
         if overlap > OVERLAP_MAX {
             return Err(too_long());
         }

@@ -256,7 +256,8 @@ impl<'t> Draft<'t> {
 
     /// Makes a team of each name that keys and budgets have from before there were teams.
     pub(super) fn make_named_teams(&mut self) -> Result<(), SettingsError> {
-        let of_keys = self.state.keys.values().filter_map(|stored| Some((stored.key.team.clone()?, stored.key.created)));
+        let of_keys =
+            self.state.keys.values().filter_map(|stored| Some((stored.key.team.clone()?, stored.key.created)));
         let of_budgets = self.state.budgets.values().filter_map(|budget| match &budget.scope {
             BudgetScope::Team(name) => Some((TeamId::new(name.as_str()).ok()?, budget.created)),
             _ => None,
@@ -457,7 +458,8 @@ mod tests {
 
     #[test]
     fn what_a_broken_row_holds_is_not_repeated() {
-        let broken = decode::<super::super::rows::UserRow>(b"\x01{\"name\":7,\"password_hash\":\"canary\"}").err().unwrap();
+        let broken =
+            decode::<super::super::rows::UserRow>(b"\x01{\"name\":7,\"password_hash\":\"canary\"}").err().unwrap();
         assert!(!broken.to_string().contains("canary") && !format!("{broken:?}").contains("canary"));
     }
 

@@ -101,11 +101,8 @@ impl Keys {
             if keys + budgets + people > 0 {
                 return Err(KeysError::TeamInUse { name: present.name.clone(), keys, budgets, people });
             }
-            let removed = Team {
-                removed_at: Some(whole_ms(now)),
-                revision: present.revision.next(),
-                ..Team::clone(&present)
-            };
+            let removed =
+                Team { removed_at: Some(whole_ms(now)), revision: present.revision.next(), ..Team::clone(&present) };
             Ok(draft.put_team(removed)?)
         })
     }
@@ -178,7 +175,11 @@ fn check_free(state: &State, field: &'static str, name: &str, own: Option<&TeamI
         None => Ok(()),
         Some(team) if team.name == name => Err(KeysError::NameTaken { what: "team", name: name.to_owned() }),
         Some(team) => {
-            let known = if team.id.as_str() == name { format!("{:?}, whose id that is", team.name) } else { format!("{:?}", team.name) };
+            let known = if team.id.as_str() == name {
+                format!("{:?}, whose id that is", team.name)
+            } else {
+                format!("{:?}", team.name)
+            };
             Err(KeysError::invalid(field, format!("there is a team {known}: did you mean that one?")))
         }
     }

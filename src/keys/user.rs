@@ -262,7 +262,8 @@ fn find(draft: &Draft<'_>, name: &str) -> Result<StoredUser, KeysError> {
 }
 
 fn checked_life(life: Duration) -> Result<SignedDuration, KeysError> {
-    let wrong = || KeysError::invalid("expiresIn", "an invitation can be used for 30 minutes to 7 days: choose between");
+    let wrong =
+        || KeysError::invalid("expiresIn", "an invitation can be used for 30 minutes to 7 days: choose between");
     if !(INVITE_LIFE_MIN..=INVITE_LIFE_MAX).contains(&life) {
         return Err(wrong());
     }

@@ -196,8 +196,10 @@ impl Ledger {
                 self.each_entry(from, until, finest.unwrap_or(Window::Hour), &mut take)?;
             }
         }
-        let begun: Vec<&Entry> =
-            running.iter().filter(|entry| (range.from..range.until).contains(&entry.time()) && is_of(entry, team)).collect();
+        let begun: Vec<&Entry> = running
+            .iter()
+            .filter(|entry| (range.from..range.until).contains(&entry.time()) && is_of(entry, team))
+            .collect();
         let held: Picodollars = begun.iter().map(|entry| entry.reserved).sum();
         let costs = groups.into_iter().zip(groupings).map(|(groups, group_by)| Costs {
             total,

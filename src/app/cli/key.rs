@@ -277,9 +277,8 @@ fn create_in(folder: &Folder, mut new: NewKey, now: Timestamp) -> anyhow::Result
 
 /// A key as the management API shows it.
 fn as_json(keys: &Keys, key: &VirtualKey, now: Timestamp) -> Value {
-    let previous = |secret: &PreviousSecret| {
-        json!({ "last4": secret.last4, "validUntil": secret.valid_until.to_string() })
-    };
+    let previous =
+        |secret: &PreviousSecret| json!({ "last4": secret.last4, "validUntil": secret.valid_until.to_string() });
     let its = BudgetScope::Key(key.id.clone());
     let budgets: Vec<Value> =
         keys.budgets().iter().filter(|budget| budget.scope == its).map(|budget| budget::as_json(budget)).collect();

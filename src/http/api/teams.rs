@@ -160,7 +160,8 @@ async fn answer(
 fn members(state: &State, team: &TeamId) -> Vec<MemberJson> {
     let users = state.keys.users();
     let its = users.iter().filter(|user| user.role.team() == Some(team));
-    its.map(|user| MemberJson { name: user.name.clone(), role: user.role.as_str(), state: user.state.as_str() }).collect()
+    its.map(|user| MemberJson { name: user.name.clone(), role: user.role.as_str(), state: user.state.as_str() })
+        .collect()
 }
 
 /// `POST /api/teams`.

@@ -81,7 +81,9 @@ fn listed<T>(
     match texts {
         [] => Ok(None),
         [word] if word == nothing => Ok(Some(None)),
-        texts => texts.iter().map(|text| read(text)).collect::<Result<_, _>>().map(|list| Some(Some(list))).map_err(Usage),
+        texts => {
+            texts.iter().map(|text| read(text)).collect::<Result<_, _>>().map(|list| Some(Some(list))).map_err(Usage)
+        }
     }
 }
 

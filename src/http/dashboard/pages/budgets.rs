@@ -11,8 +11,8 @@ use super::super::format::{Clock, MoneyColumn, money, money_whole, percent_whole
 use super::super::session::{Submission, Visitor};
 use super::super::summary::{Shared, is_used_up, tone_of, unreadable, used_percent};
 use super::super::view::{
-    BudgetForm, BudgetFormPage, BudgetList, BudgetRow, BudgetsPage, Entry, Field, KeyList, Layout, Link, Notice, SelectOption,
-    Tone,
+    BudgetForm, BudgetFormPage, BudgetList, BudgetRow, BudgetsPage, Entry, Field, KeyList, Layout, Link, Notice,
+    SelectOption, Tone,
 };
 use super::access::{failure_words, sentence};
 use super::{clock, keys, layout};

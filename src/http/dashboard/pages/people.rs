@@ -64,10 +64,7 @@ fn form(state: &State, fields: &Fields) -> PersonForm {
 }
 
 /// `GET /people`.
-pub(in super::super) async fn list(
-    visitor: Visitor,
-    shared: web::Data<Shared>,
-) -> Result<HttpResponse, PageError> {
+pub(in super::super) async fn list(visitor: Visitor, shared: web::Data<Shared>) -> Result<HttpResponse, PageError> {
     let form = form(&visitor.state, &Fields::default());
     Ok(ok(&page(&visitor, &shared, form).await?))
 }

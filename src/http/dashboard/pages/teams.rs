@@ -34,10 +34,7 @@ pub(super) fn address(team: &TeamId) -> String {
 }
 
 /// `GET /teams`; whoever sees one team begins with that.
-pub(in super::super) async fn list(
-    visitor: Visitor,
-    shared: web::Data<Shared>,
-) -> Result<HttpResponse, PageError> {
+pub(in super::super) async fn list(visitor: Visitor, shared: web::Data<Shared>) -> Result<HttpResponse, PageError> {
     if let Some(team) = visitor.team() {
         return Ok(see_other(&address(team)));
     }
@@ -79,8 +76,7 @@ fn rows(state: &State, view: &View) -> (String, Card<Vec<TeamRow>>) {
 fn team_rows(state: &State, view: &View, teams: &[Arc<Team>]) -> Result<Vec<TeamRow>, LedgerError> {
     let now = state.clock.now();
     let groups = view.costs(this_month(view, now), &[GroupBy::Team])?.groups;
-    let spent: HashMap<String, Picodollars> =
-        groups.into_iter().map(|group| (group.name, group.sums.cost)).collect();
+    let spent: HashMap<String, Picodollars> = groups.into_iter().map(|group| (group.name, group.sums.cost)).collect();
     let spent = |team: &Team| spent.get(team.id.as_str()).copied().unwrap_or_default();
     let column = MoneyColumn::of(teams.iter().map(|team| spent(team)));
     let (all_keys, users) = (state.keys.list(), state.keys.users());
@@ -136,7 +132,8 @@ pub(in super::super) async fn create(
 ) -> Result<HttpResponse, PageError> {
     let Submission { visitor, fields } = submission;
     let mut name = fields.field("name");
-    let (keys, now, wanted) = (Arc::clone(&visitor.state.keys), visitor.state.clock.now(), name.value.trim().to_owned());
+    let (keys, now, wanted) =
+        (Arc::clone(&visitor.state.keys), visitor.state.clock.now(), name.value.trim().to_owned());
     match blocking(move || keys.create_team(&wanted, now)).await? {
         Ok(team) => {
             tracing::info!("user {:?} has made the team {:?}", visitor.session.user.name, team.id.as_str());
@@ -190,9 +187,10 @@ async fn team_page(visitor: &Visitor, shared: &web::Data<Shared>, team: &Arc<Tea
         })
         .collect();
     let forms = is_admin.then(|| {
-        let live = visitor.state.keys.list().iter().any(|key| {
-            key.team.as_ref() == Some(&team.id) && key.status(visitor.state.clock.now()) == KeyStatus::Live
-        });
+        let live =
+            visitor.state.keys.list().iter().any(|key| {
+                key.team.as_ref() == Some(&team.id) && key.status(visitor.state.clock.now()) == KeyStatus::Live
+            });
         let is_used = live || !people.is_empty() || budgets.as_ref().is_ok_and(|lines| !lines.is_empty());
         let in_use = "First revoke its keys or give them another team, remove its budgets, and give its people another \
                       team.";

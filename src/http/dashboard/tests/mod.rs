@@ -5,6 +5,7 @@ mod alerts;
 mod cache;
 mod forms;
 mod live;
+mod roles;
 mod views;
 
 use std::cell::RefCell;
@@ -186,7 +187,7 @@ impl Fixture {
             id,
             key: key.id.clone(),
             key_name: key.name.as_str().into(),
-            team: key.team.as_deref().map(Arc::from),
+            team: key.team.as_ref().map(|team| team.as_str().into()),
             operation: "chat".into(),
             endpoint: Endpoint::ChatCompletions,
             requested_model: call.model.parse().unwrap(),
@@ -320,7 +321,7 @@ impl Browser {
 }
 
 /// Every page by GET; `{}` stands for an id.
-const PAGES: [&str; 16] = [
+const PAGES: [&str; 20] = [
     "/",
     "/welcome",
     "/requests",
@@ -336,11 +337,15 @@ const PAGES: [&str; 16] = [
     "/keys/new",
     "/keys/{key}",
     "/alerts",
+    "/teams",
+    "/teams/{team}",
+    "/people",
+    "/people/ada",
     "/events?topics=request",
 ];
 
 /// Every form of someone who is logged in.
-const FORMS: [&str; 9] = [
+const FORMS: [&str; 18] = [
     "/logout",
     "/prefs/theme",
     "/cache/clear",
@@ -348,7 +353,16 @@ const FORMS: [&str; 9] = [
     "/budgets/budget_1",
     "/budgets/budget_1/delete",
     "/keys",
+    "/keys/key_1",
+    "/keys/key_1/rotate",
     "/keys/key_1/revoke",
+    "/teams",
+    "/teams/research",
+    "/teams/research/delete",
+    "/people",
+    "/people/ada",
+    "/people/ada/invite",
+    "/people/ada/delete",
     "/alerts/test",
 ];
 

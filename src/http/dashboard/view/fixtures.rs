@@ -2,6 +2,7 @@
 
 mod cache;
 mod control;
+mod people;
 mod reports;
 
 use std::time::Duration;
@@ -21,6 +22,7 @@ pub(super) use cache::cache;
 pub(super) use control::{
     alerts, budget_form, budgets, key_created, key_form, key_list, key_page, login, reset, setup, welcome,
 };
+pub(super) use people::{invited, people, person, team, teams};
 pub(super) use reports::reports;
 
 /// A name that runs script where it isn't escaped.
