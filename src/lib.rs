@@ -11,7 +11,7 @@
 //!   **[`reconciliation`]**: whether what was booked is what the providers say they charged.
 //! - **4, [`gateway`]**: the life of a call: envelope, ceiling, attempts, relay, booking.
 //! - **3, [`budget`]**: which budgets bind a call, and what about them and the calls is worth an alert. **[`routing`]**: where it goes, what follows a failure, circuits.
-//! - **2, [`ledger`]**: reserve, settle, sums, proof. **[`keys`]**: virtual keys, users, sessions, budget definitions.
+//! - **2, [`ledger`]**: reserve, settle, sums, proof. **[`keys`]**: virtual keys, teams, people and roles, sessions, budget definitions.
 //!   **[`content`]**: what calls said, where that is to be kept. **[`provider`]**: how each upstream is called and what its
 //!   answers mean. **[`catalog`]**: models and prices.
 //!   **[`cache`]**: which questions are the same, their answers in memory, calls that ask the same at the same time.
@@ -48,6 +48,7 @@
 //! - Booked, unknown and held money never exceeds the limit of a budget that blocks, for any number of callers.
 //! - Sums equal rows: entries, balances and rollups change in one transaction of one writer thread.
 //! - A call that may have cost money is never booked below what it may have cost.
+//! - Whoever is of a team reads the ledger through a [`ledger::View`] of that team; what isn't told apart by teams is not for them.
 //! - No secret has a `Display` or leaves by a log, an answer or a file.
 //!
 //! # Absent on purpose

@@ -176,6 +176,30 @@ impl fmt::Display for KeyId {
     }
 }
 
+/// The id of a team: the name that it was made with. It stays when the name is changed, for entries, budgets and keys
+/// refer to it, and is never given to another team.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TeamId(Name);
+
+impl TeamId {
+    /// Checks and keeps an id.
+    pub fn new(text: &str) -> Result<Self, IdError> {
+        Name::new(text, 100).map(Self)
+    }
+
+    /// The id itself.
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+}
+
+impl fmt::Display for TeamId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(self.as_str())
+    }
+}
+
 /// The id of a budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -225,6 +249,7 @@ mod tests {
             let _ = text.parse::<RequestId>();
             let _ = text.parse::<BudgetId>();
             let _ = KeyId::new(&text);
+            let _ = TeamId::new(&text);
         }
     }
 

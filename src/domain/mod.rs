@@ -23,9 +23,10 @@ pub use address::is_public;
 pub use billing::{Billed, PriceName, Residency, ServiceTier};
 pub use budget::{BudgetAction, BudgetDefinition, BudgetError, BudgetScope, BudgetTerms};
 pub use capabilities::Capabilities;
-pub use ids::{BudgetId, IdError, KeyId, Name, RequestId, RequestIds};
+pub use ids::{BudgetId, IdError, KeyId, Name, RequestId, RequestIds, TeamId};
 pub use model::{
-    CacheOutcome, CostBasis, Deployment, Dialect, Endpoint, EntryStatus, ModelId, ProviderKind, ProviderName,
+    CacheOutcome, CostBasis, Deployment, Dialect, Endpoint, EndpointFamily, EntryStatus, ModelId, ProviderKind,
+    ProviderName,
 };
 pub use money::{MoneyError, Multiplier, Picodollars, Price};
 pub use secret::Secret;

@@ -155,7 +155,51 @@ closed_list!(
     }
 );
 
+closed_list!(
+    /// Endpoints that belong together, by the word with which a virtual key is let in to them.
+    EndpointFamily {
+        /// Chat completions.
+        Chat = "chat",
+        /// Responses.
+        Responses = "responses",
+        /// Plain completions.
+        Completions = "completions",
+        /// Embeddings.
+        Embeddings = "embeddings",
+        /// Messages, and the counting of their tokens.
+        Messages = "messages",
+        /// The list of models.
+        Models = "models",
+        /// Images.
+        Images = "images",
+        /// Speech and transcriptions.
+        Audio = "audio",
+        /// Moderations.
+        Moderations = "moderations",
+        /// Files.
+        Files = "files",
+        /// Batches, in both dialects.
+        Batches = "batches",
+    }
+);
+
 impl Endpoint {
+    /// The family that it belongs to.
+    pub const fn family(self) -> EndpointFamily {
+        match self {
+            Self::ChatCompletions => EndpointFamily::Chat,
+            Self::Responses => EndpointFamily::Responses,
+            Self::Completions => EndpointFamily::Completions,
+            Self::Embeddings => EndpointFamily::Embeddings,
+            Self::Messages | Self::CountTokens => EndpointFamily::Messages,
+            Self::Images => EndpointFamily::Images,
+            Self::Audio => EndpointFamily::Audio,
+            Self::Moderations => EndpointFamily::Moderations,
+            Self::Files => EndpointFamily::Files,
+            Self::Batches | Self::MessageBatches => EndpointFamily::Batches,
+        }
+    }
+
     /// The dialect that the path belongs to.
     pub const fn dialect(self) -> Dialect {
         match self {

@@ -10,7 +10,7 @@ use crate::cache::{
     Prompt, Question as Fields, may_store, may_use,
 };
 use crate::content::Excerpt;
-use crate::domain::{CacheOutcome, Endpoint, EntryStatus, Picodollars, TokenUsage};
+use crate::domain::{CacheOutcome, Endpoint, EntryStatus, Picodollars, TeamId, TokenUsage};
 use crate::routing::{Candidate, Plan};
 
 use super::answer::{Answer, AnswerBody, KeptAnswer};
@@ -143,7 +143,8 @@ impl Call {
             betas: headers.anthropic_beta.as_deref(),
             extras: [headers.query.as_deref(), headers.sandbox.as_deref()],
         };
-        let taken = cache.fingerprint(&inbound.caller.id, inbound.caller.team.as_deref(), &fields).ok()?;
+        let taken =
+            cache.fingerprint(&inbound.caller.id, inbound.caller.team.as_ref().map(TeamId::as_str), &fields).ok()?;
         let question = Question { choices: envelope.choices, is_deterministic: taken.is_deterministic };
         may_use(cache.config(), question).ok().map(|()| taken.fingerprint)
     }

@@ -102,7 +102,7 @@ impl Call {
             id: inbound.id,
             key: inbound.caller.id.clone(),
             key_name: inbound.caller.name.as_str().into(),
-            team: inbound.caller.team.as_deref().map(Arc::from),
+            team: inbound.caller.team.as_ref().map(|team| team.as_str().into()),
             operation: Arc::clone(&inbound.operation),
             endpoint: inbound.endpoint,
             requested_model,

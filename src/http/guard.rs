@@ -1,8 +1,9 @@
 //! Who may call what: the credential of a request, and whether it opens the route.
 //!
 //! [`authorize`] stands in front of every route of the management API and knows from the table of routes whom each is for;
-//! what the table doesn't have is for admins, so nothing is open by mistake. An admin shows a token as
-//! `Authorization: Bearer` or the session cookie; with the cookie an unsafe method also needs the session's
+//! what the table doesn't have is for admins, so nothing is open by mistake. Who is let in may still see only what is their
+//! team's: handlers ask [`Caller::view`] and [`Caller::team`], and find nothing of others. An admin shows a token as
+//! `Authorization: Bearer`, everybody shows the session cookie; with the cookie an unsafe method also needs the session's
 //! token in `x-csrf-token` and must not come from another site. A token in a header needs no such proof:
 //! no other site can make a browser send it.
 
@@ -21,7 +22,9 @@ use url::Url;
 
 use super::problem::{Code, Problem};
 use super::state::State;
+use crate::domain::TeamId;
 use crate::keys::{Role, Session, VirtualKey};
+use crate::ledger::View;
 
 /// The session cookie where the request came over HTTPS.
 pub const SESSION_COOKIE_SECURE: &str = "__Host-tollgate";
@@ -35,12 +38,30 @@ pub const CSRF_HEADER: &str = "x-csrf-token";
 pub enum Access {
     /// Everybody, without a credential.
     Open,
-    /// Admins, and virtual keys for what is their own.
-    OwnOrAdmin,
+    /// Virtual keys for their own calls; people for what they may see.
+    Own,
+    /// People, for what is their team's; admins and viewers of everything for all.
+    Team,
+    /// Admins, and members for the keys of their team.
+    TeamKeys,
+    /// Admins, and viewers of everything: what can't be told apart by teams.
+    Everything,
     /// Admins, and who has the token for metrics.
     Metrics,
     /// Admins.
     Admin,
+}
+
+impl Access {
+    /// Whether someone with a role is let in.
+    pub const fn admits_role(self, role: &Role) -> bool {
+        match (self, role) {
+            (_, Role::Admin) | (Self::Open | Self::Own | Self::Team, _) => true,
+            (Self::TeamKeys, role) => matches!(role, Role::Member(_)),
+            (Self::Everything, role) => matches!(role, Role::Viewer(None)),
+            (Self::Metrics | Self::Admin, _) => false,
+        }
+    }
 }
 
 /// Who calls.
@@ -67,11 +88,41 @@ impl Caller {
         }
     }
 
-    fn is_admin(&self) -> bool {
+    /// The team whose things alone may be shown; `None` for who sees all, and for virtual keys, which have less.
+    pub fn team(&self) -> Option<&TeamId> {
+        match self {
+            Self::Session(session) => session.user.role.team(),
+            Self::Anyone | Self::Token(_) | Self::Key(_) | Self::Scraper => None,
+        }
+    }
+
+    /// Whether what is of a team may be shown.
+    pub fn sees_team(&self, team: Option<&TeamId>) -> bool {
+        self.team().is_none_or(|own| team == Some(own))
+    }
+
+    /// The ledger, as far as the caller may see it; a virtual key's own calls have to be picked from it.
+    pub fn view(&self, state: &State) -> View {
+        View::new(&state.ledger, self.team())
+    }
+
+    /// Whether the caller may do everything.
+    pub fn is_admin(&self) -> bool {
         match self {
             Self::Token(_) => true,
             Self::Session(session) => session.user.role == Role::Admin,
             Self::Anyone | Self::Key(_) | Self::Scraper => false,
+        }
+    }
+
+    /// Whether a route for these is for the caller.
+    fn is_admitted(&self, access: Access) -> bool {
+        match self {
+            Self::Anyone => access == Access::Open,
+            Self::Token(_) => true,
+            Self::Session(session) => access.admits_role(&session.user.role),
+            Self::Key(_) => matches!(access, Access::Open | Access::Own),
+            Self::Scraper => matches!(access, Access::Open | Access::Metrics),
         }
     }
 }
@@ -131,11 +182,7 @@ fn admit(state: &State, access: Access, request: &HttpRequest) -> Result<Caller,
         return Ok(Caller::Anyone);
     }
     let caller = caller(state, access, request)?;
-    let is_admitted = match (access, &caller) {
-        (Access::Open, _) | (Access::Metrics, Caller::Scraper) | (Access::OwnOrAdmin, Caller::Key(_)) => true,
-        (Access::OwnOrAdmin | Access::Metrics | Access::Admin, _) => caller.is_admin(),
-    };
-    if !is_admitted {
+    if !caller.is_admitted(access) {
         return Err(refusal(&caller));
     }
     if let Caller::Session(session) = &caller
@@ -160,7 +207,7 @@ fn refusal(caller: &Caller) -> Problem {
         Caller::Key(_) => {
             "a virtual key may make calls and read its own requests (GET /api/requests); everything else needs an admin token: tollgate admin token create NAME"
         }
-        Caller::Session(_) => "this needs the role admin: ask an admin",
+        Caller::Session(_) => "this is not for your role: ask an admin to do it, or for another role",
         Caller::Scraper => "the token for metrics opens /metrics only; this needs an admin token",
         Caller::Anyone | Caller::Token(_) => "this needs an admin's credential",
     };

@@ -11,7 +11,7 @@ use futures_util::{StreamExt as _, stream};
 use http::{HeaderValue, Method};
 
 use crate::cache::Directives;
-use crate::domain::{Dialect, Endpoint, Name, RequestId, TraceParent};
+use crate::domain::{Dialect, Endpoint, EndpointFamily, Name, RequestId, TraceParent};
 use crate::gateway::{Answer, AnswerBody, GatewayError, Inbound, Piece, Refusal, UpstreamClient, below};
 use crate::keys::VirtualKey;
 use crate::provider::{ForwardedHeaders, Opaque};
@@ -87,6 +87,9 @@ pub(super) async fn call(
         Ok(caller) => caller,
         Err(told) => return told.response(dialect, Some(id), false),
     };
+    if let Err(told) = check_endpoint(&caller, endpoint.family(), dialect) {
+        return told.response(dialect, Some(id), false);
+    }
     let refuse = |error: GatewayError| Told::new(&error, dialect).response(dialect, Some(id), false);
     if state.draining.load(Ordering::Relaxed) {
         return refuse(GatewayError::Stopping);
@@ -276,6 +279,20 @@ pub(super) fn authenticate(state: &State, headers: &HeaderMap, dialect: Dialect)
         tracing::debug!("a virtual key was refused: {}", error.reason());
         refuse(&format!("{error}: use a virtual key that `tollgate key create` has made"))
     })
+}
+
+/// Refuses a key that was not let in to these endpoints.
+pub(super) fn check_endpoint(caller: &VirtualKey, family: EndpointFamily, dialect: Dialect) -> Result<(), Told> {
+    if caller.allows_endpoint(family) {
+        return Ok(());
+    }
+    let kind = if dialect == Dialect::Anthropic { "permission_error" } else { "invalid_request_error" };
+    let allowed: Vec<&str> = caller.allowed_endpoints.iter().flatten().map(|family| family.as_str()).collect();
+    let message = format!(
+        "this key may not call {family} endpoints, only {}: ask an admin for another key, or to change allowedEndpoints of this one",
+        if allowed.is_empty() { "none".to_owned() } else { allowed.join(", ") }
+    );
+    Err(Told::plain(403, kind, "endpoint_not_allowed", message))
 }
 
 async fn read_body(

@@ -3,12 +3,12 @@
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{Dialect, RequestId};
+use crate::domain::{Dialect, EndpointFamily, RequestId};
 use crate::routing::Candidate;
 
 use super::State;
 use super::dialect::{Told, ids};
-use super::inference::{authenticate, dialect_of};
+use super::inference::{authenticate, check_endpoint, dialect_of};
 
 /// What both dialects want as a date, and no price list has.
 const CREATED: (i64, &str) = (1_700_000_000, "2023-11-14T22:13:20Z");
@@ -110,6 +110,7 @@ fn found(id: RequestId) -> HttpResponseBuilder {
 
 fn names(request: &HttpRequest, state: &State, dialect: Dialect) -> Result<Vec<(String, Option<Candidate>)>, Told> {
     let caller = authenticate(state, request.headers(), dialect)?;
+    check_endpoint(&caller, EndpointFamily::Models, dialect)?;
     let mut names = state.gateway.router().names();
     names.retain(|(name, _)| caller.allows_model(name));
     Ok(names)

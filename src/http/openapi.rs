@@ -61,6 +61,9 @@ fn operation(route: &RouteSpec) -> Value {
     if let Some(schema) = route.body {
         operation["requestBody"] = json!({ "required": true, "content": content(route.body_media, schema) });
     }
+    if let Some(who) = role_words(route.access) {
+        operation["description"] = who.into();
+    }
     operation
 }
 
@@ -75,11 +78,23 @@ fn operation_id(route: &RouteSpec) -> String {
     id
 }
 
+/// Whom a route is for, where it is not for admins alone.
+fn role_words(access: Access) -> Option<&'static str> {
+    match access {
+        Access::Own | Access::Team => Some("For every role: members, and viewers of a team, see what is their team's."),
+        Access::TeamKeys => Some("For admins, and for members about the keys of their team."),
+        Access::Everything => Some("For admins, and for viewers who are of no team."),
+        Access::Open | Access::Metrics | Access::Admin => None,
+    }
+}
+
 fn security(access: Access) -> Value {
     match access {
         Access::Open => json!([]),
-        Access::Admin => json!([{ "adminToken": [] }, { "session": [] }]),
-        Access::OwnOrAdmin => json!([{ "adminToken": [] }, { "session": [] }, { "virtualKey": [] }]),
+        Access::Admin | Access::Everything | Access::Team | Access::TeamKeys => {
+            json!([{ "adminToken": [] }, { "session": [] }])
+        }
+        Access::Own => json!([{ "adminToken": [] }, { "session": [] }, { "virtualKey": [] }]),
         Access::Metrics => json!([{ "adminToken": [] }, { "session": [] }, { "metricsToken": [] }]),
     }
 }

@@ -81,6 +81,12 @@ codes! {
     NoAlertChannel = CONFLICT, "no_alert_channel";
     /// The first admin is there.
     SetUpAlready = CONFLICT, "set_up_already";
+    /// The team has keys, budgets or people.
+    TeamInUse = CONFLICT, "team_in_use";
+    /// Nobody else could let anybody in.
+    LastAdmin = CONFLICT, "last_admin";
+    /// Somebody else has changed it since it was read.
+    ChangedMeanwhile = PRECONDITION_FAILED, "changed_meanwhile";
     /// The body is larger than any that makes sense.
     BodyTooLarge = PAYLOAD_TOO_LARGE, "body_too_large";
     /// The body is not declared to be JSON.
@@ -236,6 +242,11 @@ impl From<KeysError> for Problem {
             KeysError::NameTaken { .. } => Self::new(Code::NameTaken, detail).with("field", "name"),
             KeysError::NotFound { .. } => Self::new(Code::NotFound, detail),
             KeysError::KeyNotLive(_) => Self::new(Code::KeyNotLive, detail),
+            KeysError::ChangedMeanwhile { .. } => Self::new(Code::ChangedMeanwhile, detail),
+            KeysError::TeamInUse { keys, budgets, people, .. } => {
+                Self::new(Code::TeamInUse, detail).with("keys", keys).with("budgets", budgets).with("people", people)
+            }
+            KeysError::LastAdmin(_) => Self::new(Code::LastAdmin, detail),
             KeysError::BudgetExists { id, .. } => {
                 Self::new(Code::BudgetExists, format!("{detail} with PUT /api/budgets/{id}"))
                     .with("budgetId", id.to_string())
@@ -345,6 +356,9 @@ mod tests {
         409 no_admin_key
         409 no_alert_channel
         409 set_up_already
+        409 team_in_use
+        409 last_admin
+        412 changed_meanwhile
         413 body_too_large
         415 unsupported_media_type
         422 invalid_file
@@ -370,6 +384,11 @@ mod tests {
         assert_eq!(code_of(KeysError::TooMany { what: "budgets", max: 1 }), "limit_reached");
         assert_eq!(code_of(KeysError::Busy), "busy");
         assert_eq!(code_of(KeysError::SetUpAlready), "set_up_already");
+        assert_eq!(code_of(KeysError::ChangedMeanwhile { what: "team" }), "changed_meanwhile");
+        assert_eq!(code_of(KeysError::LastAdmin("Ada".to_owned())), "last_admin");
+        let used = KeysError::TeamInUse { name: "research".to_owned(), keys: 2, budgets: 1, people: 0 };
+        assert!(used.to_string().contains("it has 2 live keys and 1 budget - revoke"), "{used}");
+        assert_eq!(code_of(used), "team_in_use");
         assert_eq!(code_of(KeyError::Unknown), "invalid_credential");
         assert_eq!(code_of(BudgetError::LimitNegative(Picodollars::ZERO)), "invalid_field");
         assert_eq!(code_of("budget".parse::<BudgetId>().unwrap_err()), "not_found");

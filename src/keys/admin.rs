@@ -1,10 +1,9 @@
-//! Users: the first admin by a one-time setup token, passwords, and one-time links to choose a new one.
+//! Coming in: the first admin by a one-time setup token, passwords, and one-time links to choose a new one.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use jiff::{SignedDuration, Timestamp};
-use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
@@ -12,47 +11,15 @@ use super::Keys;
 use super::credential::random_token;
 use super::error::{KeysError, LoginError, checked_text};
 use super::password::{PASSWORD_CHARS_MAX, check_password};
-use super::tables::{StoredReset, StoredUser};
+use super::rows::StoredUser;
+use super::tables::StoredReset;
+use super::user::{Role, User, UserState, is_active_admin};
 use super::virtual_key::whole_ms;
 use crate::domain::Secret;
 
 /// How long a one-time token or link can be used: enough to walk over to the browser.
 const ONE_TIME_TOKEN_LIFE: SignedDuration = SignedDuration::from_mins(30);
-const USER_NAME_CHARS_MAX: usize = 64;
-
-/// What a user may do in the dashboard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Role {
-    /// Everything.
-    Admin,
-    /// Use and see what is their own.
-    Member,
-    /// See.
-    Viewer,
-}
-
-impl Role {
-    /// The word for it.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Admin => "admin",
-            Self::Member => "member",
-            Self::Viewer => "viewer",
-        }
-    }
-}
-
-/// A person who can log in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct User {
-    /// Their name, unique whatever its case.
-    pub name: String,
-    /// What they may do.
-    pub role: Role,
-    /// When they were added.
-    pub created: Timestamp,
-}
+pub(super) const USER_NAME_CHARS_MAX: usize = 64;
 
 /// The right to become the first admin: made at each start without one, in memory only.
 #[derive(Debug)]
@@ -85,12 +52,7 @@ impl SetupToken {
 impl Keys {
     /// Whether there is no admin yet.
     pub fn setup_needed(&self) -> bool {
-        !self.state().users.values().any(|stored| stored.user.role == Role::Admin)
-    }
-
-    /// The users, by name.
-    pub fn users(&self) -> Vec<Arc<User>> {
-        self.state().users.values().map(|stored| Arc::clone(&stored.user)).collect()
+        !self.state().users.values().any(|stored| is_active_admin(&stored.user))
     }
 
     /// Makes the first admin and uses the token up; a refusal leaves it usable. Blocks for hashing and for the disk.
@@ -111,13 +73,21 @@ impl Keys {
         let name = checked_text("username", name.trim(), USER_NAME_CHARS_MAX)?;
         check_password(password, &name)?;
         let password_hash = self.passwords.hash(password)?;
-        let user = Arc::new(User { name, role: Role::Admin, created: whole_ms(now) });
+        let user = User { name, role: Role::Admin, created: whole_ms(now), state: UserState::Active };
+        let stored = StoredUser::new(user, false, Some(password_hash));
+        let user = Arc::clone(&stored.user);
         self.change(|draft| {
             // Two who hold the link at the same moment: the second one finds the first one here.
-            if !draft.state.users.is_empty() {
+            if draft.state.users.values().any(|stored| is_active_admin(&stored.user)) {
                 return Err(KeysError::SetUpAlready);
             }
-            draft.put_user(StoredUser { user: Arc::clone(&user), password_hash })?;
+            if draft.state.users.contains_key(&user_key(&user.name)) {
+                return Err(KeysError::invalid(
+                    "username",
+                    "someone was let in under this name already: choose another one",
+                ));
+            }
+            draft.put_user(stored)?;
             Ok(())
         })?;
         setup.is_used.store(true, Ordering::Release);
@@ -133,16 +103,18 @@ impl Keys {
             return Err(LoginError::Wrong);
         }
         let stored = self.state().users.get(&user_key(name)).cloned();
-        let is_right = self.passwords.verify(password, stored.as_ref().map(|stored| &stored.password_hash))?;
-        stored.filter(|_| is_right).map(|stored| stored.user).ok_or(LoginError::Wrong)
+        let hash = stored.as_ref().and_then(|stored| stored.password_hash.as_ref());
+        let is_right = self.passwords.verify(password, hash)?;
+        // Who is disabled is refused like who isn't there: their name is nobody else's business.
+        let user = stored.filter(|_| is_right).map(|stored| stored.user);
+        user.filter(|user| user.state == UserState::Active).ok_or(LoginError::Wrong)
     }
 
     /// A one-time token for a link by which the user chooses a new password, and when it ends. Blocks for the disk.
     ///
     /// It is stored, so that it can be made while no server runs. The old password stays until the link is used.
     pub fn reset_password(&self, name: &str, now: Timestamp) -> Result<(Secret<String>, Timestamp), KeysError> {
-        let text = random_token();
-        let reset = StoredReset { hash: one_time_hash(text.expose()), expires_at: whole_ms(in_one_life(now)) };
+        let (text, reset) = one_time_link(ONE_TIME_TOKEN_LIFE, now);
         let expires_at = reset.expires_at;
         self.change(|draft| {
             let key = user_key(name);
@@ -161,7 +133,8 @@ impl Keys {
         let state = self.state();
         let is_it = |reset: &StoredReset| bool::from(reset.hash.ct_eq(&hash)) && now < reset.expires_at;
         let (key, _) = state.resets.iter().find(|(_, reset)| is_it(reset))?;
-        state.users.get(key).map(|stored| Arc::clone(&stored.user))
+        let user = state.users.get(key).map(|stored| Arc::clone(&stored.user));
+        user.filter(|user| user.state != UserState::Disabled)
     }
 
     /// Sets a new password by a reset token, which is used up, and ends the user's sessions. Blocks for hashing and for
@@ -178,7 +151,10 @@ impl Keys {
                 return Err(KeysError::ResetLink);
             }
             draft.remove_reset(&key)?;
-            draft.put_user(StoredUser { user: Arc::clone(&user), password_hash })?;
+            // As they are now: they may have got another role since the link was opened.
+            let present = draft.state.users.get(&key).cloned().ok_or(KeysError::ResetLink)?;
+            let is_disabled = present.user.state == UserState::Disabled;
+            draft.put_user(StoredUser::new(User::clone(&present.user), is_disabled, Some(password_hash)))?;
             Ok(())
         })?;
         self.end_sessions_of(&user.name)?;
@@ -193,6 +169,14 @@ pub(super) fn user_key(name: &str) -> String {
 
 fn one_time_hash(text: &str) -> [u8; 32] {
     Sha256::digest(text.as_bytes()).into()
+}
+
+/// A token for a link, and what is kept of it.
+pub(super) fn one_time_link(life: SignedDuration, now: Timestamp) -> (Secret<String>, StoredReset) {
+    let text = random_token();
+    let expires_at = now.saturating_add(life).expect("a duration of days can always be added");
+    let reset = StoredReset { hash: one_time_hash(text.expose()), expires_at: whole_ms(expires_at) };
+    (text, reset)
 }
 
 fn in_one_life(now: Timestamp) -> Timestamp {

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use super::Keys;
 use super::error::KeysError;
 use super::tables::Draft;
+use super::team::{find_or_make, team_scope};
 use super::virtual_key::whole_ms;
 use crate::domain::{BudgetDefinition, BudgetId, BudgetScope, BudgetTerms, Window};
 
@@ -37,9 +38,12 @@ impl Keys {
         terms: BudgetTerms,
         now: Timestamp,
     ) -> Result<Arc<BudgetDefinition>, KeysError> {
-        self.change(|draft| match find(draft, &scope, window) {
-            Some(present) => replace(draft, &present, terms),
-            None => insert(draft, scope, window, terms, now),
+        self.change(|draft| {
+            let scope = of_team(draft, scope, now)?;
+            match find(draft, &scope, window) {
+                Some(present) => replace(draft, &present, terms),
+                None => insert(draft, scope, window, terms, now),
+            }
         })
     }
 
@@ -79,6 +83,14 @@ fn find(draft: &Draft<'_>, scope: &BudgetScope, window: Window) -> Option<Arc<Bu
     draft.state.budgets.values().find(|budget| budget.window == window && budget.scope == *scope).map(Arc::clone)
 }
 
+/// The scope by the id of its team, which is made where there is none: a budget may be there before the first key.
+fn of_team(draft: &mut Draft<'_>, scope: BudgetScope, now: Timestamp) -> Result<BudgetScope, KeysError> {
+    match scope {
+        BudgetScope::Team(name) => Ok(team_scope(&find_or_make(draft, name.as_str(), now)?)),
+        scope => Ok(scope),
+    }
+}
+
 /// Puts a new budget into a draft.
 pub(super) fn insert(
     draft: &mut Draft<'_>,
@@ -87,6 +99,7 @@ pub(super) fn insert(
     terms: BudgetTerms,
     now: Timestamp,
 ) -> Result<Arc<BudgetDefinition>, KeysError> {
+    let scope = of_team(draft, scope, now)?;
     if let Some(present) = find(draft, &scope, window) {
         return Err(KeysError::BudgetExists { scope, window, id: present.id });
     }

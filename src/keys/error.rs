@@ -74,9 +74,9 @@ pub enum KeysError {
         problem: String,
     },
     /// Two live things can't have one name.
-    #[error("there is a {what} named {name:?} already: choose another name, or revoke that one first")]
+    #[error("there is a {what} named {name:?} already: choose another name, or remove that one first")]
     NameTaken {
-        /// `virtual key` or `admin token`.
+        /// `virtual key`, `team`, `user` or `admin token`.
         what: &'static str,
         /// The name.
         name: String,
@@ -84,7 +84,7 @@ pub enum KeysError {
     /// Nothing has this id or name.
     #[error("there is no {what} {name:?}: list what there is to find the right one")]
     NotFound {
-        /// `virtual key`, `budget`, `user` or `admin token`.
+        /// `virtual key`, `team`, `budget`, `user` or `admin token`.
         what: &'static str,
         /// What was asked for.
         name: String,
@@ -102,6 +102,27 @@ pub enum KeysError {
         /// The one that is there.
         id: BudgetId,
     },
+    /// Somebody else was first.
+    #[error("this {what} was changed meanwhile by someone else: read it again, and make the change to what it is now")]
+    ChangedMeanwhile {
+        /// `virtual key` or `team`.
+        what: &'static str,
+    },
+    /// A team with keys, budgets or people can't go.
+    #[error("the team {name:?} can't be removed yet: it has {} - revoke its keys or give them another team, remove its budgets, and give its people another team first", holdings(*keys, *budgets, *people))]
+    TeamInUse {
+        /// Its name.
+        name: String,
+        /// Its live keys.
+        keys: usize,
+        /// Its own budgets.
+        budgets: usize,
+        /// Who is in it.
+        people: usize,
+    },
+    /// Without an admin nobody could let anybody in again.
+    #[error("{0:?} is the only admin who can log in: make another admin first")]
+    LastAdmin(String),
     /// A budget that can't be.
     #[error(transparent)]
     Budget(#[from] BudgetError),
@@ -117,7 +138,7 @@ pub enum KeysError {
     )]
     SetupToken,
     /// The reset link is wrong, used or too old.
-    #[error("this reset link is not valid any more: run `tollgate admin reset-password` again")]
+    #[error("this link is not valid any more: ask an admin for another one, or run `tollgate admin reset-password`")]
     ResetLink,
     /// Too many passwords are hashed at this moment.
     #[error("the server is busy with other passwords: try again in a few seconds")]
@@ -157,6 +178,9 @@ impl KeysError {
             | Self::NotFound { .. }
             | Self::KeyNotLive(_)
             | Self::BudgetExists { .. }
+            | Self::ChangedMeanwhile { .. }
+            | Self::TeamInUse { .. }
+            | Self::LastAdmin(_)
             | Self::Budget(_)
             | Self::Password(_)
             | Self::SetUpAlready
@@ -208,4 +232,19 @@ pub(super) fn checked_text(field: &'static str, text: &str, max: usize) -> Resul
         Ok(_) if text.trim() != text => Err(KeysError::invalid(field, "leave out the spaces at the ends")),
         Ok(_) => Ok(text.to_owned()),
     }
+}
+
+/// What a team has, in words: `2 live keys and 1 budget`.
+fn holdings(keys: usize, budgets: usize, people: usize) -> String {
+    let counted = |count: usize, one: &str, many: &str| match count {
+        0 => None,
+        1 => Some(format!("1 {one}")),
+        _ => Some(format!("{count} {many}")),
+    };
+    let parts = [
+        counted(keys, "live key", "live keys"),
+        counted(budgets, "budget", "budgets"),
+        counted(people, "person", "people"),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(" and ")
 }

@@ -1,4 +1,4 @@
-//! Who may come in: virtual keys, users and their sessions, admin tokens; and the budgets that bind them.
+//! Who may come in: virtual keys, teams, users and their sessions, admin tokens; and the budgets that bind them.
 //!
 //! All of it lies in the settings file and, mirrored, in memory: checking a credential never touches the disk. Memory
 //! changes only after the durable write, in one swap, so what was revoked is out from when the call returns. Secrets
@@ -12,26 +12,34 @@ mod credential;
 mod error;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
+mod issue;
 mod password;
 mod pepper;
+mod revision;
+mod rows;
 mod session;
 mod tables;
+mod team;
 mod throttle;
+mod user;
 mod virtual_key;
 
 use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
-pub use admin::{Role, SetupToken, User};
+pub use admin::SetupToken;
 pub use admin_token::{ACCEPTED_TOKEN_CHARS_MIN, AdminToken, TokenBearer};
 pub use error::{KeyError, KeysError, LoginError, OpenKeysError};
 pub use password::{PASSWORD_CHARS_MAX, PASSWORD_CHARS_MIN, PasswordProblem, check_password};
 pub use pepper::PepperError;
+pub use revision::{Expected, Revision};
 pub use session::Session;
 pub use tables::RowError;
+pub use team::Team;
 pub use throttle::{Admitted, LoginThrottle, Throttled};
-pub use virtual_key::{KeyBudget, KeyLimits, KeyStatus, NewKey, VirtualKey};
+pub use user::{Entrance, INVITE_LIFE_DEFAULT, Invitation, NewUser, Role, User, UserPatch, UserState};
+pub use virtual_key::{KeyBudget, KeyLimits, KeyPatch, KeyStatus, NewKey, PreviousSecret, VirtualKey};
 
 use crate::domain::BudgetDefinition;
 use crate::store::Settings;
@@ -63,6 +71,7 @@ impl fmt::Debug for Keys {
             .debug_struct("Keys")
             .field("settings", &self.settings)
             .field("keys", &state.keys.len())
+            .field("teams", &state.teams.len())
             .field("users", &state.users.len())
             .field("budgets", &state.budgets.len())
             .finish_non_exhaustive()
@@ -78,8 +87,9 @@ impl Keys {
             if check.is_none() {
                 tables::put_pepper_check(transaction, &pepper.check_value())?;
             }
-            let state = Draft::load(transaction)?.state;
-            Ok::<_, OpenKeysError>((pepper, state, tables::load_sessions(transaction)?))
+            let mut draft = Draft::load(transaction)?;
+            draft.make_named_teams()?;
+            Ok::<_, OpenKeysError>((pepper, draft.state, tables::load_sessions(transaction)?))
         })?;
         Ok(Self {
             settings,

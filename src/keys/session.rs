@@ -1,7 +1,7 @@
 //! Sessions of the dashboard: who is logged in, for how long, and the token that proves a form is ours.
 //!
 //! A cookie holds 260 random bits, of which only the SHA-256 is stored. A session ends 12 hours after its last use, 7 days
-//! after its beginning, at logout, or when its user gets a new password. Its last use is kept in memory and written
+//! after its beginning, at logout, or when its user gets a new password or another role. Its last use is kept in memory and written
 //! by [`Keys::flush_sessions`], so that looking at a page costs no disk write; a crash makes a session end sooner, never
 //! later. The CSRF token is an HMAC keyed with the cookie: whoever can't read the cookie can't know it, and nothing
 //! has to be stored.
@@ -15,10 +15,11 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
 use super::Keys;
-use super::admin::{User, user_key};
+use super::admin::user_key;
 use super::credential::random_token;
 use super::error::KeysError;
 use super::tables::{self, StoredSession};
+use super::user::{User, UserState};
 use super::virtual_key::whole_ms;
 use crate::domain::Secret;
 use crate::store::WriteTransaction;
@@ -219,7 +220,7 @@ impl Keys {
     }
 
     fn session_user(&self, name: &str) -> Option<Arc<User>> {
-        self.state().users.get(&user_key(name)).map(|stored| Arc::clone(&stored.user))
+        self.user(name).filter(|user| user.state == UserState::Active)
     }
 }
 

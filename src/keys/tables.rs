@@ -1,4 +1,4 @@
-//! How keys, users, tokens and budgets lie in the settings file, and the state in memory that mirrors them.
+//! How keys, teams, users, tokens and budgets lie in the settings file, and the state in memory that mirrors them.
 //!
 //! A row is a version byte and JSON: few and small, they gain optional fields without a new version, and a person can
 //! read them. Only hashes of secrets are stored. A [`Draft`] loads everything within a write transaction, and each of its
@@ -6,7 +6,7 @@
 //! when an earlier commit failed with an unknown outcome. The price is a pass over all rows per change: 0.23 s at ten
 //! thousand keys in an unoptimised build.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -15,13 +15,15 @@ use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::admin::{Role, User};
 use super::admin_token::AdminToken;
 use super::error::KeysError;
 use super::pepper::CredentialHash;
-use super::virtual_key::{KeyLimits, VirtualKey};
+use super::revision::Revision;
+use super::rows::{StoredKey, StoredUser};
+use super::team::Team;
+use super::virtual_key::VirtualKey;
 use crate::domain::{
-    BudgetAction, BudgetDefinition, BudgetId, BudgetScope, BudgetTerms, KeyId, Picodollars, Secret, Window,
+    BudgetAction, BudgetDefinition, BudgetId, BudgetScope, BudgetTerms, KeyId, Picodollars, TeamId, Window,
 };
 use crate::store::{ReadableTable as _, SettingsError, TableDefinition, WriteTransaction};
 
@@ -29,6 +31,7 @@ type Table = TableDefinition<'static, &'static str, &'static [u8]>;
 
 const KEYS: (&str, Table) = ("virtual_keys", TableDefinition::new("virtual_keys"));
 const USERS: (&str, Table) = ("users", TableDefinition::new("users"));
+const TEAMS: (&str, Table) = ("teams", TableDefinition::new("teams"));
 const RESETS: (&str, Table) = ("reset_links", TableDefinition::new("reset_links"));
 const TOKENS: (&str, Table) = ("admin_tokens", TableDefinition::new("admin_tokens"));
 const BUDGETS: (&str, Table) = ("budgets", TableDefinition::new("budgets"));
@@ -73,107 +76,17 @@ fn decode<R: DeserializeOwned>(bytes: &[u8]) -> Result<R, RowError> {
     }
 }
 
-fn instant(field: &'static str, milliseconds: i64) -> Result<Timestamp, RowError> {
+pub(super) fn instant(field: &'static str, milliseconds: i64) -> Result<Timestamp, RowError> {
     Timestamp::from_millisecond(milliseconds).map_err(|_| RowError::Value(field))
 }
 
-fn hash_text(hash: &CredentialHash) -> String {
+pub(super) fn hash_text(hash: &CredentialHash) -> String {
     STANDARD_NO_PAD.encode(hash)
 }
 
-fn parse_hash(text: &str) -> Result<CredentialHash, RowError> {
+pub(super) fn parse_hash(text: &str) -> Result<CredentialHash, RowError> {
     let bytes = STANDARD_NO_PAD.decode(text).map_err(|_| RowError::Value("hash"))?;
     bytes.try_into().map_err(|_| RowError::Value("hash"))
-}
-
-#[derive(Serialize, Deserialize)]
-struct KeyRow {
-    hash: String,
-    name: String,
-    team: Option<String>,
-    owner: Option<String>,
-    tags: BTreeMap<String, String>,
-    allowed_models: Option<Vec<String>>,
-    limits: KeyLimits,
-    created_ms: i64,
-    expires_at_ms: Option<i64>,
-    revoked_at_ms: Option<i64>,
-    last4: String,
-}
-
-/// A virtual key and the hash that it is found by.
-#[derive(Clone)]
-pub(super) struct StoredKey {
-    pub(super) key: Arc<VirtualKey>,
-    pub(super) hash: CredentialHash,
-}
-
-impl StoredKey {
-    fn to_row(&self) -> KeyRow {
-        let key = VirtualKey::clone(&self.key);
-        KeyRow {
-            hash: hash_text(&self.hash),
-            name: key.name,
-            team: key.team,
-            owner: key.owner,
-            tags: key.tags,
-            allowed_models: key.allowed_models,
-            limits: key.limits,
-            created_ms: key.created.as_millisecond(),
-            expires_at_ms: key.expires_at.map(Timestamp::as_millisecond),
-            revoked_at_ms: key.revoked_at.map(Timestamp::as_millisecond),
-            last4: key.last4,
-        }
-    }
-
-    fn from_row(id: &str, row: KeyRow) -> Result<Self, RowError> {
-        let key = VirtualKey {
-            id: KeyId::new(id).map_err(|_| RowError::Value("id"))?,
-            name: row.name,
-            team: row.team,
-            owner: row.owner,
-            tags: row.tags,
-            allowed_models: row.allowed_models,
-            limits: row.limits,
-            created: instant("created_ms", row.created_ms)?,
-            expires_at: row.expires_at_ms.map(|at| instant("expires_at_ms", at)).transpose()?,
-            revoked_at: row.revoked_at_ms.map(|at| instant("revoked_at_ms", at)).transpose()?,
-            last4: row.last4,
-        };
-        Ok(Self { key: Arc::new(key), hash: parse_hash(&row.hash)? })
-    }
-}
-
-#[derive(Serialize, Deserialize)]
-struct UserRow {
-    name: String,
-    role: Role,
-    password_hash: String,
-    created_ms: i64,
-}
-
-/// A user and the hash of their password.
-#[derive(Clone)]
-pub(super) struct StoredUser {
-    pub(super) user: Arc<User>,
-    pub(super) password_hash: Secret<String>,
-}
-
-impl StoredUser {
-    fn to_row(&self) -> UserRow {
-        UserRow {
-            name: self.user.name.clone(),
-            role: self.user.role,
-            password_hash: self.password_hash.expose().clone(),
-            created_ms: self.user.created.as_millisecond(),
-        }
-    }
-
-    fn from_row(row: UserRow) -> Result<Self, RowError> {
-        let created = instant("created_ms", row.created_ms)?;
-        let user = Arc::new(User { name: row.name, role: row.role, created });
-        Ok(Self { user, password_hash: Secret::new(row.password_hash) })
-    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -249,11 +162,21 @@ pub(super) struct StoredSession {
     pub(super) last_seen: Timestamp,
 }
 
+/// What a secret opens.
+#[derive(Clone)]
+pub(super) struct KnownSecret {
+    pub(super) key: Arc<VirtualKey>,
+    /// From when on it opens nothing: absent for a key's present secret.
+    pub(super) valid_until: Option<Timestamp>,
+}
+
 /// Everything that credentials are checked against, as the settings file holds it.
 #[derive(Default)]
 pub(super) struct State {
     pub(super) keys: BTreeMap<KeyId, StoredKey>,
-    pub(super) keys_by_hash: HashMap<CredentialHash, Arc<VirtualKey>>,
+    pub(super) keys_by_hash: HashMap<CredentialHash, KnownSecret>,
+    /// The removed ones too.
+    pub(super) teams: BTreeMap<TeamId, Arc<Team>>,
     /// By name in lower case.
     pub(super) users: BTreeMap<String, StoredUser>,
     /// By name in lower case.
@@ -269,14 +192,28 @@ pub(super) struct Draft<'t> {
     pub(super) state: State,
 }
 
+impl State {
+    /// Lets a key be found by its secrets.
+    fn learn(&mut self, stored: &StoredKey) {
+        let present = KnownSecret { key: Arc::clone(&stored.key), valid_until: None };
+        for (hash, secret) in stored.previous.iter().zip(&stored.key.previous) {
+            let known = KnownSecret { valid_until: Some(secret.valid_until), ..present.clone() };
+            self.keys_by_hash.insert(*hash, known);
+        }
+        self.keys_by_hash.insert(stored.hash, present);
+    }
+}
+
 impl<'t> Draft<'t> {
     /// Loads what the file holds.
     pub(super) fn load(transaction: &'t WriteTransaction) -> Result<Self, KeysError> {
         let mut state = State::default();
-        for (id, stored) in read(transaction, KEYS, StoredKey::from_row)? {
-            state.keys_by_hash.insert(stored.hash, Arc::clone(&stored.key));
-            let id = KeyId::new(&id).expect("the row was read with this id");
-            state.keys.insert(id, stored);
+        for (_, stored) in read(transaction, KEYS, StoredKey::from_row)? {
+            state.learn(&stored);
+            state.keys.insert(stored.key.id.clone(), stored);
+        }
+        for (_, team) in read(transaction, TEAMS, Team::from_row)? {
+            state.teams.insert(team.id.clone(), Arc::new(team));
         }
         state.users = read(transaction, USERS, |_, row| StoredUser::from_row(row))?.into_iter().collect();
         let reset = |_: &str, row: ResetRow| {
@@ -296,14 +233,44 @@ impl<'t> Draft<'t> {
         Ok(Self { transaction, state })
     }
 
-    /// Puts a key, new or changed.
+    /// Puts a key, new or changed; of its secrets, only those that it has now open it from now on.
     pub(super) fn put_key(&mut self, stored: StoredKey) -> Result<(), SettingsError> {
         put(self.transaction, KEYS.1, stored.key.id.as_str(), &encode(&stored.to_row()))?;
-        self.state.keys_by_hash.insert(stored.hash, Arc::clone(&stored.key));
-        let hash = stored.hash;
-        let before = self.state.keys.insert(stored.key.id.clone(), stored);
-        if let Some(before) = before.filter(|before| before.hash != hash) {
-            self.state.keys_by_hash.remove(&before.hash);
+        if let Some(before) = self.state.keys.get(&stored.key.id) {
+            for hash in before.previous.iter().chain([&before.hash]) {
+                self.state.keys_by_hash.remove(hash);
+            }
+        }
+        self.state.learn(&stored);
+        self.state.keys.insert(stored.key.id.clone(), stored);
+        Ok(())
+    }
+
+    /// Puts a team, new or changed.
+    pub(super) fn put_team(&mut self, team: Team) -> Result<Arc<Team>, SettingsError> {
+        put(self.transaction, TEAMS.1, team.id.as_str(), &encode(&team.to_row()))?;
+        let team = Arc::new(team);
+        self.state.teams.insert(team.id.clone(), Arc::clone(&team));
+        Ok(team)
+    }
+
+    /// Makes a team of each name that keys and budgets have from before there were teams.
+    pub(super) fn make_named_teams(&mut self) -> Result<(), SettingsError> {
+        let of_keys =
+            self.state.keys.values().filter_map(|stored| Some((stored.key.team.clone()?, stored.key.created)));
+        let of_budgets = self.state.budgets.values().filter_map(|budget| match &budget.scope {
+            BudgetScope::Team(name) => Some((TeamId::new(name.as_str()).ok()?, budget.created)),
+            _ => None,
+        });
+        let mut named: BTreeMap<TeamId, Timestamp> = BTreeMap::new();
+        for (id, created) in of_keys.chain(of_budgets) {
+            let first = named.entry(id).or_insert(created);
+            *first = created.min(*first);
+        }
+        let known: BTreeSet<TeamId> = self.state.teams.keys().cloned().collect();
+        for (id, created) in named.into_iter().filter(|(id, _)| !known.contains(id)) {
+            let name = id.as_str().to_owned();
+            self.put_team(Team { id, name, created, removed_at: None, revision: Revision::FIRST })?;
         }
         Ok(())
     }
@@ -313,6 +280,14 @@ impl<'t> Draft<'t> {
         let key = stored.user.name.to_lowercase();
         put(self.transaction, USERS.1, &key, &encode(&stored.to_row()))?;
         self.state.users.insert(key, stored);
+        Ok(())
+    }
+
+    /// Takes a user away, and their reset link.
+    pub(super) fn remove_user(&mut self, key: &str) -> Result<(), SettingsError> {
+        self.remove_reset(key)?;
+        delete(self.transaction, USERS.1, key)?;
+        self.state.users.remove(key);
         Ok(())
     }
 
@@ -449,6 +424,7 @@ mod tests {
     fn decode_as_anything(id: &str, bytes: &[u8]) {
         let _ = decode(bytes).and_then(|row| StoredKey::from_row(id, row).map(drop));
         let _ = decode(bytes).and_then(|row| StoredUser::from_row(row).map(drop));
+        let _ = decode(bytes).and_then(|row| Team::from_row(id, row).map(drop));
         let _ = decode(bytes).and_then(|row| budget_from_row(id, row).map(drop));
         let _ = decode::<ResetRow>(bytes).and_then(|row| parse_hash(&row.hash));
         let _ = decode::<TokenRow>(bytes).and_then(|row| instant("created_ms", row.created_ms));
@@ -482,7 +458,8 @@ mod tests {
 
     #[test]
     fn what_a_broken_row_holds_is_not_repeated() {
-        let broken = decode::<UserRow>(b"\x01{\"name\":7,\"password_hash\":\"canary\"}").err().unwrap();
+        let broken =
+            decode::<super::super::rows::UserRow>(b"\x01{\"name\":7,\"password_hash\":\"canary\"}").err().unwrap();
         assert!(!broken.to_string().contains("canary") && !format!("{broken:?}").contains("canary"));
     }
 

@@ -1,12 +1,13 @@
 //! The keys as callers see them, over a real settings file.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use jiff::{Timestamp, ToSpan as _};
 
 use super::*;
 use crate::domain::{
-    BudgetAction, BudgetError, BudgetId, BudgetScope, BudgetTerms, KeyId, Picodollars, Secret, Window,
+    BudgetAction, BudgetError, BudgetId, BudgetScope, BudgetTerms, EndpointFamily, KeyId, Picodollars, Secret, Window,
 };
 use crate::store::{OpenOptions, TableDefinition};
 
@@ -55,6 +56,9 @@ fn start() -> Timestamp {
 fn dollars(amount: i64) -> BudgetTerms {
     BudgetTerms::new(Picodollars::from_dollars(amount), BudgetAction::Block)
 }
+
+mod people;
+mod teams;
 
 mod virtual_keys {
     use super::*;
@@ -129,7 +133,7 @@ mod virtual_keys {
     fn a_rotated_key_keeps_its_id_and_only_its_new_secret_opens() {
         let fixture = Fixture::new();
         let (key, old) = fixture.keys.create(NewKey::named("ci"), start()).unwrap();
-        let (rotated, new) = fixture.keys.rotate(&key.id, start()).unwrap();
+        let (rotated, new) = fixture.keys.rotate(&key.id, Duration::ZERO, start()).unwrap();
         assert_eq!(rotated.id, key.id);
         assert_eq!(fixture.keys.authenticate(old.expose(), start()), Err(KeyError::Unknown));
         assert_eq!(fixture.keys.authenticate(new.expose(), start()), Ok(Arc::clone(&rotated)));
@@ -138,7 +142,135 @@ mod virtual_keys {
         assert_eq!(fixture.keys.authenticate(new.expose(), start()), Ok(rotated));
 
         fixture.keys.revoke(&key.id, start()).unwrap();
-        assert!(matches!(fixture.keys.rotate(&key.id, start()), Err(KeysError::KeyNotLive(_))));
+        assert!(matches!(fixture.keys.rotate(&key.id, Duration::ZERO, start()), Err(KeysError::KeyNotLive(_))));
+    }
+
+    #[test]
+    fn an_old_secret_goes_on_for_its_overlap_and_no_longer() {
+        let fixture = Fixture::new();
+        let (key, first) = fixture.keys.create(NewKey::named("ci"), start()).unwrap();
+        let (_, second) = fixture.keys.rotate(&key.id, Duration::from_hours(1), start()).unwrap();
+        let (rotated, third) = fixture.keys.rotate(&key.id, Duration::from_hours(24), start() + 30.minutes()).unwrap();
+        let fixture = fixture.reopened();
+        let is_open = |secret: &Secret<String>, now| match fixture.keys.authenticate(secret.expose(), now) {
+            Ok(found) => {
+                assert_eq!(found, rotated);
+                true
+            }
+            Err(error) => {
+                assert_eq!(error, KeyError::Expired);
+                false
+            }
+        };
+        // What was promised to the first holds, although a second rotation came.
+        let end = whole_ms_of(start()) + 1.hour();
+        assert!(is_open(&first, start() + 59.minutes()) && !is_open(&first, end));
+        assert!(is_open(&second, start() + 24.hours()) && !is_open(&second, start() + 25.hours()));
+        assert!(is_open(&third, start() + 25.hours()));
+        let left: Vec<&str> = rotated.valid_previous(start() + 2.hours()).map(|secret| &*secret.last4).collect();
+        assert_eq!(left, [&second.expose()[second.expose().len() - 4..]]);
+    }
+
+    fn whole_ms_of(time: Timestamp) -> Timestamp {
+        Timestamp::from_millisecond(time.as_millisecond()).unwrap()
+    }
+
+    #[test]
+    fn a_rotation_without_overlap_or_a_revocation_ends_every_secret_at_once() {
+        let fixture = Fixture::new();
+        let (key, first) = fixture.keys.create(NewKey::named("ci"), start()).unwrap();
+        let (_, second) = fixture.keys.rotate(&key.id, Duration::from_hours(1), start()).unwrap();
+        let (_, third) = fixture.keys.rotate(&key.id, Duration::ZERO, start()).unwrap();
+        for old in [&first, &second] {
+            assert_eq!(fixture.keys.authenticate(old.expose(), start()), Err(KeyError::Unknown));
+        }
+        fixture.keys.rotate(&key.id, Duration::from_hours(1), start()).unwrap();
+        fixture.keys.revoke(&key.id, start()).unwrap();
+        assert_eq!(fixture.keys.authenticate(third.expose(), start()), Err(KeyError::Revoked));
+    }
+
+    #[test]
+    fn five_old_secrets_go_on_at_most_and_none_for_more_than_thirty_days() {
+        let fixture = Fixture::new();
+        let (key, first) = fixture.keys.create(NewKey::named("ci"), start()).unwrap();
+        let mut secrets = vec![first];
+        for _ in 0..6 {
+            secrets.push(fixture.keys.rotate(&key.id, Duration::from_hours(1), start()).unwrap().1);
+        }
+        let open: Vec<bool> =
+            secrets.iter().map(|secret| fixture.keys.authenticate(secret.expose(), start()).is_ok()).collect();
+        assert_eq!(open, [false, true, true, true, true, true, true]);
+        for overlap in [Duration::from_hours(30 * 24 + 1), Duration::MAX] {
+            let refused = fixture.keys.rotate(&key.id, overlap, start());
+            assert!(matches!(refused, Err(KeysError::Invalid { field: "overlap", .. })), "{overlap:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_changed_part_by_part_and_keeps_its_secret() {
+        let fixture = Fixture::new();
+        let (key, secret) = fixture.keys.create(NewKey::named("ci"), start()).unwrap();
+        let patch = KeyPatch {
+            owner: Some(Some("Ada".to_owned())),
+            allowed_models: Some(Some(vec!["gpt-*".to_owned()])),
+            allowed_endpoints: Some(Some(vec![EndpointFamily::Chat])),
+            requests_per_minute: Some(Some(7)),
+            expires_at: Some(Some(start() + 1.hour())),
+            ..KeyPatch::default()
+        };
+        let changed = fixture.keys.change_key(&key.id, patch, &Expected::Any, start()).unwrap();
+        assert_eq!((changed.name.as_str(), changed.owner.as_deref()), ("ci", Some("Ada")));
+        assert_eq!(changed.revision, key.revision.next());
+        assert!(changed.allows_endpoint(EndpointFamily::Chat) && !changed.allows_endpoint(EndpointFamily::Images));
+        let fixture = fixture.reopened();
+        assert_eq!(fixture.keys.authenticate(secret.expose(), start()), Ok(Arc::clone(&changed)));
+
+        let back = KeyPatch {
+            owner: Some(None),
+            allowed_models: Some(None),
+            allowed_endpoints: Some(None),
+            requests_per_minute: Some(None),
+            expires_at: Some(None),
+            ..KeyPatch::default()
+        };
+        let back = fixture.keys.change_key(&key.id, back, &Expected::Any, start()).unwrap();
+        assert_eq!(*back, VirtualKey { revision: back.revision, ..VirtualKey::clone(&key) });
+        let same = fixture.keys.change_key(&key.id, KeyPatch::default(), &Expected::Any, start()).unwrap();
+        assert_eq!(same.revision, back.revision, "what changes nothing counts as none");
+    }
+
+    #[test]
+    fn of_two_who_change_the_same_key_the_second_is_told() {
+        let fixture = Fixture::new();
+        let (key, _) = fixture.keys.create(NewKey::named("ci"), start()).unwrap();
+        let owner = |name: &str| KeyPatch { owner: Some(Some(name.to_owned())), ..KeyPatch::default() };
+        let seen = Expected::OneOf(vec![key.revision]);
+        fixture.keys.change_key(&key.id, owner("Ada"), &seen, start()).unwrap();
+        let refused = fixture.keys.change_key(&key.id, owner("Bob"), &seen, start());
+        assert!(matches!(refused, Err(KeysError::ChangedMeanwhile { .. })));
+        let refused = fixture.keys.change_key(&key.id, owner("Bob"), &Expected::OneOf(Vec::new()), start());
+        assert!(matches!(refused, Err(KeysError::ChangedMeanwhile { .. })), "a tag of nobody fits nothing");
+        assert_eq!(fixture.keys.get(&key.id).unwrap().owner.as_deref(), Some("Ada"));
+    }
+
+    #[test]
+    fn a_change_is_checked_like_a_new_key_and_a_key_that_is_over_is_not_changed() {
+        let fixture = Fixture::new();
+        let (key, _) = fixture.keys.create(NewKey::named("ci"), start()).unwrap();
+        fixture.keys.create(NewKey::named("taken"), start()).unwrap();
+        let refuse = |patch: KeyPatch| fixture.keys.change_key(&key.id, patch, &Expected::Any, start()).unwrap_err();
+        let name = |name: &str| KeyPatch { name: Some(name.to_owned()), ..KeyPatch::default() };
+        assert!(matches!(refuse(name("")), KeysError::Invalid { field: "name", .. }));
+        assert!(matches!(refuse(name("taken")), KeysError::NameTaken { .. }));
+        let past = KeyPatch { expires_at: Some(Some(start())), ..KeyPatch::default() };
+        assert!(matches!(refuse(past), KeysError::Invalid { field: "expiresAt", .. }));
+        let none = KeyPatch { tokens_per_minute: Some(Some(0)), ..KeyPatch::default() };
+        assert!(matches!(refuse(none), KeysError::Invalid { field: "limits", .. }));
+        let twice = vec![EndpointFamily::Chat, EndpointFamily::Chat];
+        let twice = KeyPatch { allowed_endpoints: Some(Some(twice)), ..KeyPatch::default() };
+        assert!(matches!(refuse(twice), KeysError::Invalid { field: "allowedEndpoints", .. }));
+        fixture.keys.revoke(&key.id, start()).unwrap();
+        assert!(matches!(refuse(name("later")), KeysError::KeyNotLive(_)));
     }
 
     #[test]
@@ -234,7 +366,7 @@ mod virtual_keys {
         let id = KeyId::new("key_nobody").unwrap();
         assert!(fixture.keys.get(&id).is_none());
         assert!(matches!(fixture.keys.revoke(&id, start()), Err(KeysError::NotFound { .. })));
-        assert!(matches!(fixture.keys.rotate(&id, start()), Err(KeysError::NotFound { .. })));
+        assert!(matches!(fixture.keys.rotate(&id, Duration::ZERO, start()), Err(KeysError::NotFound { .. })));
     }
 }
 

@@ -1,30 +1,17 @@
-//! Virtual keys: what one is, how it is made, found and taken back.
-//!
-//! # Why looking one up tells nothing by its timing
-//!
-//! A presented key is never compared with a stored one. It is hashed with HMAC-SHA256 under the server's pepper, and the
-//! hash is the place to look in a hash map. How long that takes may depend on how many bytes of the hash agree with a stored
-//! one, but a caller can't choose those bytes: without the pepper, each guess lands at a place that is as good as
-//! random. So a nearly right guess looks like a wrong one. The check of the form before that, and of the checksum where
-//! nothing was found, know only what was presented. What is compared byte by byte with a stored secret (setup token, reset link, CSRF token, tokens
-//! from the settings) is compared in constant time, as hashes.
+//! Virtual keys: what one is, and what it can be made or changed to.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::Keys;
-use super::credential::{FormError, Kind, check_checksum, last4, random_text};
-use super::error::{KeyError, KeysError, checked_text};
-use super::tables::{Draft, StoredKey};
-use crate::domain::{BudgetScope, BudgetTerms, KeyId, Secret, Window};
+use super::error::{KeysError, checked_text};
+use super::revision::Revision;
+use super::team::TEAM_NAME_CHARS_MAX;
+use crate::domain::{BudgetTerms, EndpointFamily, KeyId, TeamId, Window};
 
-/// The longest name of a key, team or owner.
+/// The longest name of a key, owner or tag.
 const NAME_CHARS_MAX: usize = 100;
-/// Revoked keys included, for entries refer to them; the directory is loaded whole into memory.
-const KEYS_MAX: usize = 100_000;
 /// More tags on a key than reports can group by.
 const TAGS_MAX: usize = 32;
 /// Patterns are tried one after the other for each call.
@@ -49,16 +36,18 @@ pub struct KeyLimits {
 pub struct VirtualKey {
     /// Its id, the same after a rotation.
     pub id: KeyId,
-    /// Its name, unique among the live keys.
+    /// Its name, unique among the live keys of its team.
     pub name: String,
     /// The team that its calls count for.
-    pub team: Option<String>,
+    pub team: Option<TeamId>,
     /// The person to ask about it.
     pub owner: Option<String>,
     /// Tags that every call of it carries.
     pub tags: BTreeMap<String, String>,
     /// Patterns of the models that it may ask for, with `*` for any text; `None` is every model.
     pub allowed_models: Option<Vec<String>>,
+    /// The endpoints that it may call; `None` is all of them.
+    pub allowed_endpoints: Option<Vec<EndpointFamily>>,
     /// How much it may do.
     pub limits: KeyLimits,
     /// When it was made.
@@ -69,6 +58,19 @@ pub struct VirtualKey {
     pub revoked_at: Option<Timestamp>,
     /// The last four characters of its secret, to tell keys apart.
     pub last4: String,
+    /// Earlier secrets that were promised to work for a while longer, the latest last; their time may be over.
+    pub previous: Vec<PreviousSecret>,
+    /// Counts its changes.
+    pub revision: Revision,
+}
+
+/// An earlier secret of a key, while programs change over to the present one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PreviousSecret {
+    /// Its last four characters.
+    pub last4: String,
+    /// From when on it opens nothing.
+    pub valid_until: Timestamp,
 }
 
 /// Whether a key opens anything.
@@ -109,6 +111,16 @@ impl VirtualKey {
     pub fn allows_model(&self, model: &str) -> bool {
         self.allowed_models.as_ref().is_none_or(|patterns| patterns.iter().any(|pattern| matches(pattern, model)))
     }
+
+    /// Whether the key may call endpoints of this family.
+    pub fn allows_endpoint(&self, family: EndpointFamily) -> bool {
+        self.allowed_endpoints.as_ref().is_none_or(|allowed| allowed.contains(&family))
+    }
+
+    /// The earlier secrets that still open it.
+    pub fn valid_previous(&self, now: Timestamp) -> impl Iterator<Item = &PreviousSecret> {
+        self.previous.iter().filter(move |secret| now < secret.valid_until)
+    }
 }
 
 /// A budget that is made together with a key.
@@ -125,7 +137,7 @@ pub struct KeyBudget {
 pub struct NewKey {
     /// Its name: 1 to 100 characters, none of them a control character.
     pub name: String,
-    /// The team that its calls count for.
+    /// The team that its calls count for, by its id or name; one that there isn't is made.
     pub team: Option<String>,
     /// The person to ask about it.
     pub owner: Option<String>,
@@ -133,6 +145,8 @@ pub struct NewKey {
     pub tags: BTreeMap<String, String>,
     /// Patterns of the models that it may ask for; `None` is every model.
     pub allowed_models: Option<Vec<String>>,
+    /// The endpoints that it may call; `None` is all of them.
+    pub allowed_endpoints: Option<Vec<EndpointFamily>>,
     /// How much it may do.
     pub limits: KeyLimits,
     /// From when on it opens nothing.
@@ -147,7 +161,7 @@ impl NewKey {
         Self { name: name.to_owned(), ..Self::default() }
     }
 
-    fn check(&self, now: Timestamp) -> Result<(), KeysError> {
+    pub(super) fn check(&self, now: Timestamp) -> Result<(), KeysError> {
         checked_text("name", &self.name, NAME_CHARS_MAX)?;
         if self.name.eq_ignore_ascii_case(RESERVED_NAME) {
             return Err(KeysError::invalid("name", "the playground books under this name: choose another one"));
@@ -156,7 +170,7 @@ impl NewKey {
         if self.name.starts_with("key_") {
             return Err(KeysError::invalid("name", "ids of keys begin with key_: choose another name"));
         }
-        self.team.as_ref().map(|team| checked_text("team", team, NAME_CHARS_MAX)).transpose()?;
+        self.team.as_ref().map(|team| checked_text("team", team, TEAM_NAME_CHARS_MAX)).transpose()?;
         self.owner.as_ref().map(|owner| checked_text("owner", owner, NAME_CHARS_MAX)).transpose()?;
         if self.tags.len() > TAGS_MAX {
             return Err(KeysError::invalid("tags", format!("give at most {TAGS_MAX} tags")));
@@ -176,6 +190,10 @@ impl NewKey {
         for pattern in patterns {
             checked_text("allowedModels", pattern, PATTERN_CHARS_MAX)?;
         }
+        let endpoints = self.allowed_endpoints.as_deref().unwrap_or_default();
+        if endpoints.iter().enumerate().any(|(place, family)| endpoints[..place].contains(family)) {
+            return Err(KeysError::invalid("allowedEndpoints", "an endpoint stands twice: name each once"));
+        }
         let KeyLimits { requests_per_minute, tokens_per_minute, concurrent_requests } = self.limits;
         if [requests_per_minute, tokens_per_minute, concurrent_requests].contains(&Some(0)) {
             return Err(KeysError::invalid("limits", "a limit of 0 lets nothing pass: leave it out for no limit"));
@@ -187,118 +205,50 @@ impl NewKey {
     }
 }
 
-impl Keys {
-    /// Makes a key and its budgets; the secret is in this answer only. Blocks for the disk.
-    pub fn create(&self, new: NewKey, now: Timestamp) -> Result<(Arc<VirtualKey>, Secret<String>), KeysError> {
-        new.check(now)?;
-        let secret = Kind::VirtualKey.mint();
-        let hash = self.pepper.hash(secret.expose());
-        let key = Arc::new(VirtualKey {
-            id: KeyId::new(&format!("key_{}", random_text(16))).expect("the id is short and has no control characters"),
-            name: new.name,
-            team: new.team,
-            owner: new.owner,
-            tags: new.tags,
-            allowed_models: new.allowed_models,
-            limits: new.limits,
-            created: whole_ms(now),
-            expires_at: new.expires_at.map(whole_ms),
-            revoked_at: None,
-            last4: last4(&secret),
-        });
-        self.change(|draft| {
-            if draft.state.keys.len() >= KEYS_MAX {
-                return Err(KeysError::TooMany { what: "virtual keys", max: KEYS_MAX });
-            }
-            let is_taken =
-                |stored: &StoredKey| stored.key.name == key.name && stored.key.status(now) == KeyStatus::Live;
-            if draft.state.keys.values().any(is_taken) {
-                return Err(KeysError::NameTaken { what: "virtual key", name: key.name.clone() });
-            }
-            draft.put_key(StoredKey { key: Arc::clone(&key), hash })?;
-            for KeyBudget { window, terms } in new.budgets {
-                super::budgets::insert(draft, BudgetScope::Key(key.id.clone()), window, terms, now)?;
-            }
-            Ok(())
-        })?;
-        Ok((key, secret))
-    }
-
-    /// The key that a caller presents. Touches memory only: one keyed hash, one look-up.
-    ///
-    /// The checksum only tells why a key is not found: one that is found was copied whole.
-    pub fn authenticate(&self, presented: &str, now: Timestamp) -> Result<Arc<VirtualKey>, KeyError> {
-        Kind::VirtualKey.check_shape(presented)?;
-        let hash = self.pepper.hash(presented);
-        let found = self.state().keys_by_hash.get(&hash).map(Arc::clone);
-        let Some(key) = found else {
-            check_checksum(presented)?;
-            return Err(KeyError::Unknown);
-        };
-        match key.status(now) {
-            KeyStatus::Live => Ok(key),
-            KeyStatus::Expired => Err(KeyError::Expired),
-            KeyStatus::Revoked => Err(KeyError::Revoked),
-        }
-    }
-
-    /// Every key that was ever made, by id.
-    pub fn list(&self) -> Vec<Arc<VirtualKey>> {
-        self.state().keys.values().map(|stored| Arc::clone(&stored.key)).collect()
-    }
-
-    /// A key by its id.
-    pub fn get(&self, id: &KeyId) -> Option<Arc<VirtualKey>> {
-        self.state().keys.get(id).map(|stored| Arc::clone(&stored.key))
-    }
-
-    /// The live key of a name.
-    pub fn named(&self, name: &str, now: Timestamp) -> Option<Arc<VirtualKey>> {
-        let is_it = |key: &&Arc<VirtualKey>| key.name == name && key.status(now) == KeyStatus::Live;
-        self.state().keys.values().map(|stored| &stored.key).find(is_it).map(Arc::clone)
-    }
-
-    /// Takes a key back: it opens nothing from when this returns. Revoking it again changes nothing. Blocks for the disk.
-    pub fn revoke(&self, id: &KeyId, now: Timestamp) -> Result<Arc<VirtualKey>, KeysError> {
-        self.change(|draft| {
-            let stored = find(draft, id)?;
-            if stored.key.revoked_at.is_some() {
-                return Ok(stored.key);
-            }
-            let key = Arc::new(VirtualKey { revoked_at: Some(whole_ms(now)), ..VirtualKey::clone(&stored.key) });
-            draft.put_key(StoredKey { key: Arc::clone(&key), hash: stored.hash })?;
-            Ok(key)
-        })
-    }
-
-    /// Gives a live key a new secret; the old one opens nothing from when this returns. Blocks for the disk.
-    pub fn rotate(&self, id: &KeyId, now: Timestamp) -> Result<(Arc<VirtualKey>, Secret<String>), KeysError> {
-        let secret = Kind::VirtualKey.mint();
-        let hash = self.pepper.hash(secret.expose());
-        let key = self.change(|draft| {
-            let stored = find(draft, id)?;
-            if stored.key.status(now) != KeyStatus::Live {
-                return Err(KeysError::KeyNotLive(id.clone()));
-            }
-            let key = Arc::new(VirtualKey { last4: last4(&secret), ..VirtualKey::clone(&stored.key) });
-            draft.put_key(StoredKey { key: Arc::clone(&key), hash })?;
-            Ok(key)
-        })?;
-        Ok((key, secret))
-    }
+/// What is to be changed about a key; an absent part stays as it is, `Some(None)` takes it away.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeyPatch {
+    /// Its name.
+    pub name: Option<String>,
+    /// The team that its calls count for from now on, by its id or name; one that there isn't is made.
+    pub team: Option<Option<String>>,
+    /// The person to ask about it.
+    pub owner: Option<Option<String>>,
+    /// All of its tags.
+    pub tags: Option<BTreeMap<String, String>>,
+    /// Patterns of the models that it may ask for.
+    pub allowed_models: Option<Option<Vec<String>>>,
+    /// The endpoints that it may call.
+    pub allowed_endpoints: Option<Option<Vec<EndpointFamily>>>,
+    /// Calls in a minute.
+    pub requests_per_minute: Option<Option<u64>>,
+    /// Tokens in a minute.
+    pub tokens_per_minute: Option<Option<u64>>,
+    /// Calls at once.
+    pub concurrent_requests: Option<Option<u64>>,
+    /// From when on it opens nothing.
+    pub expires_at: Option<Option<Timestamp>>,
 }
 
-impl From<FormError> for KeyError {
-    fn from(error: FormError) -> Self {
-        match error {
-            FormError::Shape => Self::Malformed,
-            FormError::Checksum => Self::Checksum,
+impl KeyPatch {
+    /// What the key would be made as, were it made with the change.
+    pub(super) fn applied(self, key: &VirtualKey) -> NewKey {
+        NewKey {
+            name: self.name.unwrap_or_else(|| key.name.clone()),
+            team: self.team.unwrap_or_else(|| key.team.as_ref().map(ToString::to_string)),
+            owner: self.owner.unwrap_or_else(|| key.owner.clone()),
+            tags: self.tags.unwrap_or_else(|| key.tags.clone()),
+            allowed_models: self.allowed_models.unwrap_or_else(|| key.allowed_models.clone()),
+            allowed_endpoints: self.allowed_endpoints.unwrap_or_else(|| key.allowed_endpoints.clone()),
+            limits: KeyLimits {
+                requests_per_minute: self.requests_per_minute.unwrap_or(key.limits.requests_per_minute),
+                tokens_per_minute: self.tokens_per_minute.unwrap_or(key.limits.tokens_per_minute),
+                concurrent_requests: self.concurrent_requests.unwrap_or(key.limits.concurrent_requests),
+            },
+            expires_at: self.expires_at.unwrap_or(key.expires_at),
+            budgets: Vec::new(),
         }
     }
-}
-
-fn find(draft: &Draft<'_>, id: &KeyId) -> Result<StoredKey, KeysError> {
-    draft.state.keys.get(id).cloned().ok_or_else(|| KeysError::not_found("virtual key", id.as_str()))
 }
 
 /// Times are stored in milliseconds, so they are cut before, not by, the way to the disk and back.

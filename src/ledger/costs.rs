@@ -106,13 +106,23 @@ pub struct Rollup {
 impl Ledger {
     /// Sums of a range of time, grouped once or twice (`[Day, Model]` for a chart). Blocking.
     pub fn costs(&self, range: TimeRange, group_by: &[GroupBy]) -> Result<Costs, LedgerError> {
-        Ok(self.sum_up(range, &[group_by])?.pop().unwrap_or_default())
+        Ok(self.costs_of(None, range, group_by)?)
     }
 
     /// Sums of a range of time under each of several groupings, all from one look, so that they agree. Blocking.
     pub fn costs_by_each(&self, range: TimeRange, groupings: &[GroupBy]) -> Result<Vec<Costs>, LedgerError> {
         let groupings: Vec<&[GroupBy]> = groupings.iter().map(std::slice::from_ref).collect();
-        Ok(self.sum_up(range, &groupings)?)
+        Ok(self.sum_up(None, range, &groupings)?)
+    }
+
+    /// The sums of one team's calls, or of all.
+    pub(super) fn costs_of(
+        &self,
+        team: Option<&str>,
+        range: TimeRange,
+        group_by: &[GroupBy],
+    ) -> Result<Costs, redb::Error> {
+        Ok(self.sum_up(team, range, &[group_by])?.pop().unwrap_or_default())
     }
 
     /// The rollups of each local day that begins in a range of time, as they are kept, in the order of the days. Blocking.
@@ -142,7 +152,15 @@ impl Ledger {
         Ok(rollups)
     }
 
-    fn sum_up(&self, range: TimeRange, groupings: &[&[GroupBy]]) -> Result<Vec<Costs>, redb::Error> {
+    fn sum_up(
+        &self,
+        team: Option<&str>,
+        range: TimeRange,
+        groupings: &[&[GroupBy]],
+    ) -> Result<Vec<Costs>, redb::Error> {
+        // A team that never made a call has no number, and no sums.
+        let number = team.map(|team| self.names.find(team));
+        let is_wanted = |key: &CellKey| number.is_none_or(|number| number == Some(key.team));
         let mut groups: Vec<HashMap<(String, String), Cell>> = vec![HashMap::new(); groupings.len()];
         let mut total = Cell::default();
         let all = || groupings.iter().copied().flatten();
@@ -154,6 +172,9 @@ impl Ledger {
         };
         let finest = all().filter_map(by_time).min();
         let mut take = |key: &CellKey, cell: &Cell, entry: Option<&Entry>| {
+            if !is_wanted(key) {
+                return;
+            }
             total.add(cell);
             for (group_by, groups) in groupings.iter().zip(&mut groups).filter(|(group_by, _)| !group_by.is_empty()) {
                 let mut names = group_by.iter().map(|by| self.group_name(by, key, entry));
@@ -175,8 +196,10 @@ impl Ledger {
                 self.each_entry(from, until, finest.unwrap_or(Window::Hour), &mut take)?;
             }
         }
-        let begun: Vec<&Entry> =
-            running.iter().filter(|entry| (range.from..range.until).contains(&entry.time())).collect();
+        let begun: Vec<&Entry> = running
+            .iter()
+            .filter(|entry| (range.from..range.until).contains(&entry.time()) && is_of(entry, team))
+            .collect();
         let held: Picodollars = begun.iter().map(|entry| entry.reserved).sum();
         let costs = groups.into_iter().zip(groupings).map(|(groups, group_by)| Costs {
             total,
@@ -267,6 +290,11 @@ impl Ledger {
         }
         Ok(())
     }
+}
+
+/// Whether a call is of a team; of any, where none is named.
+pub(super) fn is_of(entry: &Entry, team: Option<&str>) -> bool {
+    team.is_none_or(|team| entry.facts.team.as_deref() == Some(team))
 }
 
 /// The groups in the order in which they are shown: times as they come, everything else dearest first.

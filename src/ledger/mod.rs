@@ -22,6 +22,7 @@ mod tables;
 #[cfg(test)]
 mod tests;
 mod verify;
+mod view;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -44,6 +45,7 @@ pub use query::{Counts, EntryFilter, Page};
 pub use record::{Acknowledge, Attempt, Balance, CallFacts, Charge, Entry, Outcome, Scope};
 pub use reservation::{Planned, Renewal, Reservation};
 pub use verify::{Difference, VerifyReport};
+pub use view::View;
 
 use journal::{Command, LedgerJournal};
 use names::Names;

@@ -8,7 +8,7 @@ import pytest
 
 from conftest import PASSWORD, USER
 
-PAGES = ["/?range=30d", "/welcome", "/requests", "/costs", "/costs?by=key&range=today", "/costs/reconciliation", "/cache", "/cache?pattern=*&order=newest&range=7d", "/budgets", "/budgets/new", "/keys/new", "/alerts", "/reports/TODAY", "/reports?kind=monthly&period=MONTH", "/reports?period=2099-01-01"]
+PAGES = ["/?range=30d", "/welcome", "/requests", "/costs", "/costs?by=key&range=today", "/costs/reconciliation", "/cache", "/cache?pattern=*&order=newest&range=7d", "/budgets", "/budgets/new", "/keys/new", "/teams", "/people", "/people/USER", "/alerts", "/reports/TODAY", "/reports?kind=monthly&period=MONTH", "/reports?period=2099-01-01"]
 OUTSIDE = ["/login", "/reset?token=none", "/nowhere"]
 
 
@@ -100,6 +100,58 @@ def test_a_secret_is_shown_once(logged_in, tollgate):
     page.open(f"{tollgate.url}/budgets")
     assert "browser" in page.text()
     assert secret not in page.evaluate("document.documentElement.outerHTML")
+
+
+def test_a_team_is_made_and_a_key_joins_it_and_gets_a_new_secret(logged_in, tollgate):
+    page = logged_in
+    page.open(f"{tollgate.url}/teams")
+    page.fill("#team-name", "browsers")
+    page.submit("#new-team .btn.pri")
+    assert page.path() == "/teams/browsers" and "Nobody is in this team yet" in page.text()
+    page.open(f"{tollgate.url}/budgets")
+    page.submit("#key-list a.rowlink[title=browser]")
+    page.fill("#edit-team", "browsers")
+    page.fill("#edit-owner", "Ada")
+    page.click("[name=endpoint_chat]")
+    keep(page, "key-1440-light")
+    page.submit("#key-edit .btn.pri")
+    text = page.text()
+    assert "browsers" in text and "Ada" in text and "May call" in text
+    page.submit("#key-rotate .btn")
+    secret = page.evaluate("document.querySelector('#secret').textContent")
+    assert secret.startswith("tg-") and "The old secret works for 24 h more." in page.text()
+    page.open(f"{tollgate.url}/teams/browsers")
+    assert "browser" in page.text() and secret not in page.evaluate("document.documentElement.outerHTML")
+
+
+def test_someone_comes_in_by_a_link_and_sees_their_team_alone(logged_in, tollgate):
+    page = logged_in
+    page.open(f"{tollgate.url}/people")
+    page.fill("#person-name", "mia")
+    page.evaluate("document.querySelector('#person-team').value = 'browsers'")
+    page.submit("#new-person .btn.pri")
+    link = page.evaluate("document.querySelector('#link').textContent")
+    keep(page, "invited-1440-light")
+    page.open(f"{tollgate.url}/people")
+    assert "Invited" in page.text() and link not in page.evaluate("document.documentElement.outerHTML")
+    page.submit("details.account form button")
+    page.open(link)
+    assert "Welcome to Tollgate" in page.text()
+    page.fill("#password", PASSWORD)
+    page.submit("form .btn.pri")
+    page.fill("#username", "mia")
+    page.fill("#password", PASSWORD)
+    page.submit("form .btn.pri")
+    assert page.path() == "/teams/browsers"
+    entries = page.evaluate("[...document.querySelectorAll('#nav nav a')].map((a) => a.getAttribute('href')).join(' ')")
+    assert entries == "/requests /costs /teams"
+    for width, scheme in ((390, "light"), (1440, "dark"), (1440, "light")):
+        page.size(width, scheme=scheme)
+        for path in ("/teams", "/keys/new", "/requests", "/costs"):
+            page.open(f"{tollgate.url}{path}")
+            assert not page.is_too_wide(), f"{path} at {width}"
+            keep(page, f"member-{path.strip('/').replace('/', '-')}-{width}-{scheme}")
+    page.submit("details.account form button")
 
 
 def test_a_wrong_form_says_what_is_wrong_and_puts_the_cursor_there(logged_in, tollgate):
@@ -207,7 +259,8 @@ def test_no_page_scrolls_sideways(logged_in, tollgate, width, scheme):
     key = page.evaluate("document.querySelector('#key-list a.rowlink').getAttribute('href')")
     page.size(width, scheme=scheme)
     today = datetime.datetime.now(datetime.timezone.utc)
-    for path in [*PAGES, f"/requests/{call}", key]:
+    for path in [*PAGES, f"/requests/{call}", key, "/teams/browsers"]:
+        path = path.replace("USER", USER)
         path = path.replace("TODAY", f"{today:%Y-%m-%d}").replace("MONTH", f"{today:%Y-%m}")
         page.open(f"{tollgate.url}{path}")
         assert not page.is_too_wide(), f"{path} at {width}"

@@ -1,4 +1,4 @@
-//! `tollgate admin`: the first admin, forgotten passwords, tokens for scripts.
+//! `tollgate admin`: the first admin, forgotten passwords, tokens for scripts; people and teams are in [`people`].
 
 use std::io::{BufRead as _, IsTerminal as _, Read as _};
 use std::process::{ExitCode, Stdio};
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::client::{Refused, encoded};
 use super::reach::{Absent, Folder, Reach};
-use super::{Shared, terminal};
+use super::{Shared, people, terminal};
 use crate::keys::{AdminToken, Keys, SetupToken};
 use crate::runtime::Clock;
 
@@ -47,9 +47,22 @@ Examples:
 /// The longest line that is taken for a password: it is refused, but not read for ever.
 const PASSWORD_BYTES_MAX: u64 = 4_096;
 
-/// Admins.
+/// Admins, and what they look after: people, teams, tokens for scripts.
 #[derive(Debug, Subcommand)]
 pub(super) enum AdminCommand {
+    #[command(flatten)]
+    Access(AccessCommand),
+    /// People who can log in: admins, members of a team, viewers
+    #[command(subcommand)]
+    User(people::UserCommand),
+    /// Teams
+    #[command(subcommand)]
+    Team(people::TeamCommand),
+}
+
+/// Admins, and what lets them in.
+#[derive(Debug, Subcommand)]
+pub(super) enum AccessCommand {
     /// Make the first admin; the password comes from the terminal or from standard input
     #[command(after_help = CREATE_EXAMPLES)]
     Create {
@@ -89,20 +102,27 @@ pub(super) enum TokenCommand {
 
 /// Runs one of the commands.
 pub(super) async fn run(shared: &Shared, command: AdminCommand) -> anyhow::Result<ExitCode> {
+    match command {
+        AdminCommand::Access(command) => run_access(shared, command).await,
+        AdminCommand::User(command) => people::run_user(shared, command).await,
+        AdminCommand::Team(command) => people::run_team(shared, command).await,
+    }
+}
+
+async fn run_access(shared: &Shared, command: AccessCommand) -> anyhow::Result<ExitCode> {
     let now = Clock::system().now();
     let absent = match &command {
-        AdminCommand::Create { .. } | AdminCommand::Token(TokenCommand::Create { .. }) => Absent::Made,
-        AdminCommand::ResetPassword { .. } | AdminCommand::Token(TokenCommand::List | TokenCommand::Revoke { .. }) => {
-            Absent::Told
-        }
+        AccessCommand::Create { .. } | AccessCommand::Token(TokenCommand::Create { .. }) => Absent::Made,
+        AccessCommand::ResetPassword { .. }
+        | AccessCommand::Token(TokenCommand::List | TokenCommand::Revoke { .. }) => Absent::Told,
     };
     let reach = Reach::find(shared, absent)?;
     let (made, text) = match command {
-        AdminCommand::Create { name } => create(&reach, &name, now)?,
-        AdminCommand::ResetPassword { user } => reset_password(&reach, user.as_deref(), now).await?,
-        AdminCommand::Token(TokenCommand::Create { name }) => create_token(&reach, &name, now).await?,
-        AdminCommand::Token(TokenCommand::List) => return list_tokens(shared, &reach).await,
-        AdminCommand::Token(TokenCommand::Revoke { name }) => {
+        AccessCommand::Create { name } => create(&reach, &name, now)?,
+        AccessCommand::ResetPassword { user } => reset_password(&reach, user.as_deref(), now).await?,
+        AccessCommand::Token(TokenCommand::Create { name }) => create_token(&reach, &name, now).await?,
+        AccessCommand::Token(TokenCommand::List) => return list_tokens(shared, &reach).await,
+        AccessCommand::Token(TokenCommand::Revoke { name }) => {
             match &reach {
                 Reach::Server(client) => client.delete(&format!("/api/admin/tokens/{}", encoded(&name))).await?,
                 Reach::Folder(folder) => folder.keys.revoke_admin_token(&name)?,
@@ -125,7 +145,7 @@ fn create(reach: &Reach, name: &str, now: Timestamp) -> anyhow::Result<(Value, S
     // The right to be first is ours: the folder is, and nobody serves it.
     let (setup, token) = SetupToken::new(now);
     let user = folder.keys.create_first_admin(&setup, token.expose(), name, &password, now)?;
-    Ok((json!({ "username": user.name, "role": user.role }), format!("{:?} is the first admin", user.name)))
+    Ok((json!({ "username": user.name, "role": user.role.as_str() }), format!("{:?} is the first admin", user.name)))
 }
 
 /// One line of standard input, not shown where it is typed.
@@ -197,7 +217,7 @@ async fn reset_password(reach: &Reach, user: Option<&str>, now: Timestamp) -> an
     Ok((json!({ "username": user, "link": link, "expiresAt": expires_at }), text))
 }
 
-fn base_of(folder: &Folder) -> String {
+pub(super) fn base_of(folder: &Folder) -> String {
     let public = folder.config.public_url.as_ref();
     public.map_or_else(|| format!("http://{}", folder.config.listen), ToString::to_string)
 }

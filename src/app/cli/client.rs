@@ -85,6 +85,11 @@ impl Client {
         self.call(Method::PUT, path, Some(body)).await
     }
 
+    /// Changes parts of something.
+    pub(super) async fn patch(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        self.call(Method::PATCH, path, Some(body)).await
+    }
+
     /// Takes something away.
     pub(super) async fn delete(&self, path: &str) -> anyhow::Result<()> {
         self.call(Method::DELETE, path, None).await.map(drop)

@@ -14,6 +14,7 @@ use super::reach::{Absent, Folder, Reach};
 use super::{Shared, Usage, terminal};
 use crate::domain::wording::counted;
 use crate::http::api::{Export, Shape};
+use crate::ledger::View;
 use crate::runtime::Clock;
 
 const COSTS_EXAMPLES: &str = "\
@@ -154,7 +155,7 @@ async fn from_server(client: &Client, shape: Shape, query: &str, sink: &mut Sink
 fn from_folder(folder: &Folder, shape: Shape, query: &str, sink: &mut Sink) -> anyhow::Result<()> {
     let ledger = Arc::new(folder.ledger()?);
     let now = Clock::system().now();
-    let export = Export::new(shape, query, Arc::clone(&ledger), &folder.keys, now);
+    let export = Export::new(shape, query, View::new(&ledger, None), &folder.keys, now);
     let mut export = export.map_err(|problem| Usage(problem.detail().to_owned()))?;
     while let Some(piece) = export.piece().context("the ledger can't be read to the end of the export")? {
         sink.take(piece.as_bytes())?;

@@ -1,7 +1,10 @@
 //! `tollgate key`: virtual keys.
 
+mod change;
+
 use std::collections::BTreeMap;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::anyhow;
 use clap::{Args, Subcommand};
@@ -13,18 +16,19 @@ use super::super::first_start::key_budget;
 use super::client::{Client, encoded};
 use super::reach::{Absent, Folder, Reach};
 use super::{Shared, Usage, budget, terminal};
-use crate::domain::{BudgetAction, BudgetScope, BudgetTerms, KeyId, Picodollars, Secret};
-use crate::keys::{KeyBudget, KeyLimits, Keys, NewKey, VirtualKey};
+use crate::domain::{BudgetAction, BudgetScope, BudgetTerms, EndpointFamily, KeyId, Picodollars, Secret};
+use crate::keys::{KeyBudget, KeyLimits, KeyStatus, Keys, NewKey, PreviousSecret, VirtualKey};
 use crate::runtime::Clock;
 
 const CREATE_EXAMPLES: &str = "\
 Examples:
   tollgate key create ci
   tollgate key create ci --budget day=1.00 --budget month=20 --allow-model 'gpt-4o*' --expires 90d
-  tollgate key create batch --team research --tag env=prod --budget day=5:alert --expires 2027-01-31
+  tollgate key create batch --team research --owner ada --tag env=prod --budget day=5:alert --expires 2027-01-31
+  tollgate key create search --allow-endpoint embeddings --requests-per-minute 600
   KEY=$(tollgate key create sdk --json | jq -r .key)
 
-The key itself is printed once and not kept.";
+The key itself is printed once and not kept. A team that there isn't is made.";
 
 const LIST_EXAMPLES: &str = "\
 Examples:
@@ -34,6 +38,7 @@ Examples:
 const ROTATE_EXAMPLES: &str = "\
 Examples:
   tollgate key rotate ci
+  tollgate key rotate ci --overlap 24h
 
 The id, the budgets and what was spent stay.";
 
@@ -47,15 +52,20 @@ Examples:
 pub(super) enum KeyCommand {
     /// Make a virtual key and print it, once
     Create(CreateArguments),
+    /// Change what a key may do, whose it is, and when it ends
+    Change(change::ChangeArguments),
     /// List the keys, without their secrets
     #[command(after_help = LIST_EXAMPLES)]
     List,
-    /// Give a key a new secret and print it, once; the old one opens nothing any more
+    /// Give a key a new secret and print it, once; without --overlap the old one opens nothing any more
     #[command(after_help = ROTATE_EXAMPLES)]
     Rotate {
         /// Its name, or its id
         #[arg(value_name = "NAME|ID")]
         key: String,
+        /// How long the old secret goes on, such as 24h, while programs change over; 30 days at most
+        #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+        overlap: Option<Duration>,
     },
     /// Take a key back: it opens nothing from now on
     #[command(after_help = REVOKE_EXAMPLES)]
@@ -78,12 +88,18 @@ pub(super) struct CreateArguments {
     /// A model that it may ask for, with * for any text; without this every model (can be repeated)
     #[arg(long = "allow-model", value_name = "GLOB")]
     allowed_models: Vec<String>,
+    /// Endpoints that it may call, such as chat or embeddings; without this all of them (can be repeated)
+    #[arg(long = "allow-endpoint", value_name = "FAMILY", value_parser = endpoint_of)]
+    allowed_endpoints: Vec<EndpointFamily>,
     /// When it ends: after a time such as 90d, or at the beginning of a day such as 2027-01-31
     #[arg(long, value_name = "DURATION|DATE")]
     expires: Option<String>,
-    /// The team that its calls count for
+    /// The team that its calls count for, by name or id; it is made where there is none
     #[arg(long)]
     team: Option<String>,
+    /// The person to ask about it
+    #[arg(long)]
+    owner: Option<String>,
     /// A tag that every call of it carries (can be repeated)
     #[arg(long = "tag", value_name = "NAME=VALUE", value_parser = tag_of)]
     tags: Vec<(String, String)>,
@@ -114,12 +130,20 @@ fn tag_of(text: &str) -> Result<(String, String), String> {
     Ok((name.to_owned(), value.to_owned()))
 }
 
+fn endpoint_of(text: &str) -> Result<EndpointFamily, String> {
+    EndpointFamily::from_word(text).ok_or_else(|| {
+        let all: Vec<&str> = EndpointFamily::ALL.iter().map(|family| family.as_str()).collect();
+        format!("{text:?} is no family of endpoints: choose from {}", all.join(", "))
+    })
+}
+
 /// Runs one of the commands.
 pub(super) async fn run(shared: &Shared, command: KeyCommand) -> anyhow::Result<ExitCode> {
     match command {
         KeyCommand::Create(arguments) => create(shared, arguments).await,
         KeyCommand::List => list(shared).await,
-        KeyCommand::Rotate { key } => rotate(shared, &key).await,
+        KeyCommand::Change(arguments) => change::change(shared, arguments).await,
+        KeyCommand::Rotate { key, overlap } => rotate(shared, &key, overlap.unwrap_or_default()).await,
         KeyCommand::Revoke { key } => revoke(shared, &key).await,
     }
 }
@@ -135,9 +159,10 @@ impl CreateArguments {
         Ok(NewKey {
             name: self.name,
             team: self.team,
-            owner: None,
+            owner: self.owner,
             tags: self.tags.into_iter().collect::<BTreeMap<_, _>>(),
             allowed_models: (!self.allowed_models.is_empty()).then_some(self.allowed_models),
+            allowed_endpoints: (!self.allowed_endpoints.is_empty()).then_some(self.allowed_endpoints),
             limits,
             expires_at,
             budgets: self.budgets,
@@ -188,15 +213,16 @@ fn show_secret(shared: &Shared, made: &Value) {
     }
 }
 
-async fn rotate(shared: &Shared, named: &str) -> anyhow::Result<ExitCode> {
+async fn rotate(shared: &Shared, named: &str, overlap: Duration) -> anyhow::Result<ExitCode> {
     let now = Clock::system().now();
     let renewed = match Reach::find(shared, Absent::Told)? {
         Reach::Server(client) => {
             let id = id_at(&client, named).await?;
-            client.post(&format!("/api/keys/{}/rotate", encoded(&id)), &json!({})).await?
+            let body = json!({ "overlap": humantime::format_duration(overlap).to_string() });
+            client.post(&format!("/api/keys/{}/rotate", encoded(&id)), &body).await?
         }
         Reach::Folder(folder) => {
-            let (key, secret) = folder.keys.rotate(&id_in(&folder.keys, named, now)?, now)?;
+            let (key, secret) = folder.keys.rotate(&id_in(&folder.keys, named, now)?, overlap, now)?;
             with_secret(as_json(&folder.keys, &key, now), &secret)
         }
     };
@@ -215,7 +241,9 @@ fn as_request(new: &NewKey) -> Value {
     let mut body = json!({
         "name": new.name,
         "team": new.team,
+        "owner": new.owner,
         "allowedModels": new.allowed_models,
+        "allowedEndpoints": new.allowed_endpoints,
         "limits": limits_as_json(&new.limits),
         "expiresAt": new.expires_at.map(|at| at.to_string()),
         "tags": new.tags,
@@ -249,6 +277,8 @@ fn create_in(folder: &Folder, mut new: NewKey, now: Timestamp) -> anyhow::Result
 
 /// A key as the management API shows it.
 fn as_json(keys: &Keys, key: &VirtualKey, now: Timestamp) -> Value {
+    let previous =
+        |secret: &PreviousSecret| json!({ "last4": secret.last4, "validUntil": secret.valid_until.to_string() });
     let its = BudgetScope::Key(key.id.clone());
     let budgets: Vec<Value> =
         keys.budgets().iter().filter(|budget| budget.scope == its).map(|budget| budget::as_json(budget)).collect();
@@ -256,17 +286,21 @@ fn as_json(keys: &Keys, key: &VirtualKey, now: Timestamp) -> Value {
         "id": key.id,
         "name": key.name,
         "team": key.team,
+        "teamName": key.team.as_ref().map(|team| keys.team_name(team.as_str())),
         "owner": key.owner,
         "status": key.status(now).as_str(),
         "last4": key.last4,
         "isWithoutBudget": budgets.is_empty(),
         "budgets": budgets,
         "allowedModels": key.allowed_models,
+        "allowedEndpoints": key.allowed_endpoints,
         "limits": limits_as_json(&key.limits),
         "createdAt": key.created.to_string(),
         "expiresAt": key.expires_at.map(|at| at.to_string()),
         "revokedAt": key.revoked_at.map(|at| at.to_string()),
         "tags": key.tags,
+        "previousSecrets": key.valid_previous(now).map(previous).collect::<Vec<_>>(),
+        "revision": key.revision,
     })
 }
 
@@ -288,13 +322,14 @@ async fn list(shared: &Shared) -> anyhow::Result<ExitCode> {
                 text(&key["id"]),
                 text(&key["status"]),
                 format!("…{}", text(&key["last4"])),
-                text(&key["team"]),
+                text(if key["teamName"].is_null() { &key["team"] } else { &key["teamName"] }),
+                text(&key["owner"]),
                 key["budgets"].as_array().map_or_else(String::new, |budgets| budgets_in_words(budgets)),
                 text(&key["expiresAt"]),
             ]
         };
         let rows: Vec<Vec<String>> = items.iter().map(row).collect();
-        terminal::print_table(&["NAME", "ID", "STATUS", "KEY", "TEAM", "BUDGETS", "EXPIRES"], &rows);
+        terminal::print_table(&["NAME", "ID", "STATUS", "KEY", "TEAM", "OWNER", "BUDGETS", "EXPIRES"], &rows);
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -334,19 +369,32 @@ fn unknown(named: &str) -> anyhow::Error {
     anyhow!("there is no live virtual key {named:?}: `tollgate key list` shows all")
 }
 
+fn ambiguous(named: &str) -> anyhow::Error {
+    anyhow!("keys of several teams are named {named:?}: say which one by its id, which `tollgate key list` shows")
+}
+
 /// The id of the live key of a name or id, at a server.
 pub(super) async fn id_at(client: &Client, named: &str) -> anyhow::Result<String> {
     let items = client.list("/api/keys").await?;
     let live = |key: &&Value| key["status"] != "revoked" && key["revokedAt"].is_null();
-    let by = |field: &str| items.iter().filter(live).find(|key| key[field] == named);
+    let in_force = |key: &&Value| live(key) && key["status"] != "expired";
+    let mut by_name = items.iter().filter(in_force).filter(|key| key["name"] == named);
     // A name is what people mean, even where another key has it for its id.
-    let found = by("name").or_else(|| by("id")).and_then(|key| key["id"].as_str());
-    found.map(str::to_owned).ok_or_else(|| unknown(named))
+    let found = match (by_name.next(), by_name.count()) {
+        (_, more) if more > 0 => return Err(ambiguous(named)),
+        (Some(key), _) => Some(key),
+        (None, _) => items.iter().filter(live).find(|key| key["id"] == named),
+    };
+    found.and_then(|key| key["id"].as_str()).map(str::to_owned).ok_or_else(|| unknown(named))
 }
 
 /// The same in a folder.
 pub(super) fn id_in(keys: &Keys, named: &str, now: Timestamp) -> anyhow::Result<KeyId> {
     let by_name = keys.named(named, now).map(|key| key.id.clone());
+    let live = keys.list().into_iter().filter(|key| key.status(now) == KeyStatus::Live);
+    if live.filter(|key| key.name == named).count() > 1 {
+        return Err(ambiguous(named));
+    }
     let by_id = || KeyId::new(named).ok().filter(|id| keys.get(id).is_some_and(|key| key.revoked_at.is_none()));
     by_name.or_else(by_id).ok_or_else(|| unknown(named))
 }

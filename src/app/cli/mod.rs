@@ -13,6 +13,7 @@ mod completions;
 mod demo;
 mod export;
 mod key;
+mod people;
 mod reach;
 mod reconcile;
 mod report;
@@ -127,7 +128,7 @@ enum Command {
     /// Answers that are kept: figures, taking some out, calls that fill it
     #[command(subcommand)]
     Cache(cache::CacheCommand),
-    /// Admins: the first one, forgotten passwords, tokens for scripts
+    /// Admins, people, teams, forgotten passwords, tokens for scripts
     #[command(subcommand)]
     Admin(admin::AdminCommand),
     /// Print a script that completes this program's commands

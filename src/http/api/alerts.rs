@@ -1,11 +1,9 @@
 //! `/api/alerts`: what was raised, what came of it where, and whether alerts arrive at all.
 
-use actix_web::dev::Payload;
-use actix_web::{FromRequest, HttpRequest, HttpResponse, web};
-use futures_util::future::LocalBoxFuture;
+use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 
-use super::input::{Json, PAGE_LEN_MAX, Params, has_body};
+use super::input::{MaybeJson, PAGE_LEN_MAX, Params};
 use crate::alerts::{AlertId, AlertScope, ChannelInfo, ChannelKind, Delivery, LoggedAlert, Tested};
 use crate::domain::Picodollars;
 use crate::http::guard::Caller;
@@ -128,22 +126,6 @@ pub(super) struct TestJson {
     channel: Option<String>,
 }
 
-/// A body that may be left out, because it has nothing to say.
-pub(super) struct MaybeTest(TestJson);
-
-impl FromRequest for MaybeTest {
-    type Error = Problem;
-    type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
-
-    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        if !has_body(request) {
-            return Box::pin(async { Ok(Self(TestJson::default())) });
-        }
-        let body = Json::<TestJson>::from_request(request, payload);
-        Box::pin(async move { Ok(Self(body.await?.0)) })
-    }
-}
-
 #[derive(Debug, Serialize)]
 struct TestedJson {
     channel: ChannelKind,
@@ -161,7 +143,7 @@ pub(super) async fn test(
     state: web::Data<State>,
     caller: Caller,
     request: HttpRequest,
-    body: MaybeTest,
+    body: MaybeJson<TestJson>,
 ) -> Result<HttpResponse, Problem> {
     Params::of(&request, &[])?;
     let only = body.0.channel.as_deref().map(|word| {

@@ -48,7 +48,7 @@ pub(super) struct TermsJson {
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct BudgetJson {
+pub(super) struct BudgetJson {
     id: String,
     scope: BudgetScope,
     window: &'static str,
@@ -118,7 +118,11 @@ pub(super) async fn standings(state: &State, wanted: Vec<Arc<BudgetDefinition>>)
 }
 
 /// `GET /api/budgets`: oldest first.
-pub(super) async fn list(state: web::Data<State>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+pub(super) async fn list(
+    state: web::Data<State>,
+    caller: Caller,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
     let params = Params::of(&request, PARAMETERS)?;
     let limit = params.whole("limit", 1..=PAGE_LEN_MAX, PAGE_LEN_MAX)?;
     let after = params.text("cursor").map(|cursor| {
@@ -129,6 +133,7 @@ pub(super) async fn list(state: web::Data<State>, request: HttpRequest) -> Resul
     let after = after.transpose()?;
     let all = state.keys.budgets();
     let rest = all.iter().filter(|budget| after.is_none_or(|after| budget.id > after));
+    let rest = rest.filter(|budget| is_shown(&state, &caller, &budget.scope));
     let mut page: Vec<Arc<BudgetDefinition>> = rest.take(limit + 1).map(Arc::clone).collect();
     let is_last = page.len() <= limit;
     page.truncate(limit);
@@ -140,11 +145,13 @@ pub(super) async fn list(state: web::Data<State>, request: HttpRequest) -> Resul
 /// `GET /api/budgets/{id}`.
 pub(super) async fn show(
     state: web::Data<State>,
+    caller: Caller,
     request: HttpRequest,
     id: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
     Params::of(&request, &[])?;
-    let budget = state.keys.budget(id.parse()?).ok_or_else(missing)?;
+    let budget = state.keys.budget(id.parse()?).filter(|budget| is_shown(&state, &caller, &budget.scope));
+    let budget = budget.ok_or_else(missing)?;
     Ok(HttpResponse::Ok().json(standing_of(&state, budget).await?))
 }
 
@@ -157,6 +164,7 @@ pub(super) async fn create(
 ) -> Result<HttpResponse, Problem> {
     Params::of(&request, &[])?;
     let NewBudgetJson { scope, window, limit_usd, action, downgrade_to, thresholds } = body.0;
+    let scope = state.keys.resolved(scope);
     check_scope(&state, &scope)?;
     let terms = checked_terms(&state, TermsJson { limit_usd, action, downgrade_to, thresholds })?;
     let now = state.clock.now();
@@ -225,6 +233,17 @@ pub(super) fn checked_terms(state: &State, terms: TermsJson) -> Result<BudgetTer
     // A definition is the check; whom it is over makes no difference to its terms.
     BudgetDefinition::new(BudgetId(0), BudgetScope::Everything, Window::Total, terms.clone(), Timestamp::UNIX_EPOCH)?;
     Ok(terms)
+}
+
+/// Whether a caller may see a budget: who is of a team sees those of the team and of its keys. Wider ones would tell what
+/// others have spent.
+fn is_shown(state: &State, caller: &Caller, scope: &BudgetScope) -> bool {
+    let Some(own) = caller.team() else { return true };
+    match scope {
+        BudgetScope::Team(team) => team.as_str() == own.as_str(),
+        BudgetScope::Key(id) => state.keys.get(id).is_some_and(|key| key.team.as_ref() == Some(own)),
+        _ => false,
+    }
 }
 
 /// A budget over something that isn't there would never bind anything.

@@ -1,7 +1,6 @@
 //! `/api/costs`: what was spent, in groups.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
@@ -9,10 +8,11 @@ use serde::Serialize;
 use super::blocking;
 use super::input::Params;
 use crate::domain::Picodollars;
+use crate::http::guard::Caller;
 use crate::http::problem::Problem;
 use crate::http::state::State;
 use crate::keys::Keys;
-use crate::ledger::{CostGroup, Costs, GroupBy, TimeRange};
+use crate::ledger::{CostGroup, Costs, GroupBy, TimeRange, View};
 use crate::reports::csv::Rows;
 
 /// The query parameters of sums.
@@ -48,7 +48,7 @@ struct CostsJson {
 pub(super) struct GroupJson {
     /// The group's name; empty for what has none, such as calls without a team.
     key: String,
-    /// The id behind the name, where groups are virtual keys.
+    /// The id behind the name, where groups are virtual keys or teams.
     #[serde(skip_serializing_if = "Option::is_none")]
     key_id: Option<String>,
     cost_usd: Picodollars,
@@ -62,11 +62,17 @@ pub(super) struct GroupJson {
 }
 
 /// `GET /api/costs`.
-pub(super) async fn show(state: web::Data<State>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+pub(super) async fn show(
+    state: web::Data<State>,
+    caller: Caller,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
     let params = Params::of(&request, PARAMETERS)?;
     let group_by = group_by(&params)?;
     let range = params.range(state.clock.now(), state.ledger.zone())?;
-    let costs = sums(&state, range, group_by.clone()).await?;
+    let view = caller.view(&state);
+    let names = Names::of(&state.keys, &view);
+    let costs = sums(view, range, group_by.clone()).await?;
     let total = &costs.total;
     let answer = CostsJson {
         from: range.from.to_string(),
@@ -84,7 +90,7 @@ pub(super) async fn show(state: web::Data<State>, request: HttpRequest) -> Resul
         input_tokens: total.usage.total_input(),
         cached_input_tokens: total.usage.cache_read,
         output_tokens: total.usage.total_output(),
-        groups: groups(&costs, group_by.as_ref(), &key_names(&state.keys)),
+        groups: groups(&costs, group_by.as_ref(), &names),
     };
     Ok(HttpResponse::Ok().json(answer))
 }
@@ -97,10 +103,9 @@ pub(super) fn group_by(params: &Params) -> Result<Option<GroupBy>, Problem> {
     })
 }
 
-async fn sums(state: &State, range: TimeRange, by: Option<GroupBy>) -> Result<Costs, Problem> {
+async fn sums(view: View, range: TimeRange, by: Option<GroupBy>) -> Result<Costs, Problem> {
     check_length(range, by.as_ref())?;
-    let ledger = Arc::clone(&state.ledger);
-    blocking(move || ledger.costs(range, by.as_slice())).await
+    blocking(move || view.costs(range, by.as_slice())).await
 }
 
 /// Refuses more hours or days than one answer lists.
@@ -119,17 +124,39 @@ pub(super) fn check_length(range: TimeRange, by: Option<&GroupBy>) -> Result<(),
     }
 }
 
-/// The names of virtual keys by their ids.
-pub(super) fn key_names(keys: &Keys) -> HashMap<String, String> {
-    keys.list().iter().map(|key| (key.id.to_string(), key.name.clone())).collect()
+/// The names of virtual keys and teams by their ids, as far as they may be seen.
+pub(super) struct Names {
+    keys: HashMap<String, String>,
+    teams: HashMap<String, String>,
 }
 
-/// Groups as they are answered; `names` are those of virtual keys.
-pub(super) fn groups(costs: &Costs, by: Option<&GroupBy>, names: &HashMap<String, String>) -> Vec<GroupJson> {
-    let is_key = by == Some(&GroupBy::Key);
+impl Names {
+    pub(super) fn of(keys: &Keys, view: &View) -> Self {
+        // A key that has gone to another team since has a name there that is not for everybody.
+        let mut all = keys.list();
+        all.retain(|key| view.team().is_none_or(|own| key.team.as_ref() == Some(own)));
+        Self {
+            keys: all.iter().map(|key| (key.id.to_string(), key.name.clone())).collect(),
+            teams: keys.teams().iter().map(|team| (team.id.to_string(), team.name.clone())).collect(),
+        }
+    }
+
+    /// The name of a virtual key; its id where it is not known.
+    pub(super) fn key<'a>(&'a self, id: &'a str) -> &'a str {
+        self.keys.get(id).map_or(id, String::as_str)
+    }
+}
+
+/// Groups as they are answered.
+pub(super) fn groups(costs: &Costs, by: Option<&GroupBy>, names: &Names) -> Vec<GroupJson> {
+    let named = match by {
+        Some(GroupBy::Key) => Some(&names.keys),
+        Some(GroupBy::Team) => Some(&names.teams),
+        _ => None,
+    };
     let group = |CostGroup { name, sums, .. }: &CostGroup| GroupJson {
-        key: names.get(name).filter(|_| is_key).unwrap_or(name).clone(),
-        key_id: is_key.then(|| name.clone()),
+        key: named.and_then(|names| names.get(name)).unwrap_or(name).clone(),
+        key_id: named.map(|_| name.clone()),
         cost_usd: sums.cost,
         unknown_usd: sums.unknown_cost,
         requests: sums.requests,

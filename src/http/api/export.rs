@@ -3,9 +3,6 @@
 //! Each piece is read in transactions of its own, and none is open between two pieces, so that an export of years holds
 //! nothing up and takes no more memory than one of a day.
 
-use std::collections::HashMap;
-use std::sync::Arc;
-
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
@@ -15,15 +12,16 @@ use jiff::tz::TimeZone;
 use serde::Serialize;
 
 use super::blocking;
-use super::costs::{check_length, group_by, group_rows, groups, key_names};
+use super::costs::{Names, check_length, group_by, group_rows, groups};
 use super::entry::{CSV_HEADER, EntryJson, ExportedEntry, csv_row};
 use super::input::Params;
 use super::requests::{self, FILTERS};
 use crate::domain::{RequestId, Window};
+use crate::http::guard::Caller;
 use crate::http::problem::Problem;
 use crate::http::state::State;
 use crate::keys::Keys;
-use crate::ledger::{Entry, EntryFilter, GroupBy, Ledger, LedgerError, TimeRange};
+use crate::ledger::{Entry, EntryFilter, GroupBy, LedgerError, TimeRange, View};
 use crate::reports::csv::Rows;
 use crate::reports::focus;
 
@@ -92,8 +90,8 @@ impl Shape {
 /// An export under way.
 pub struct Export {
     shape: Shape,
-    ledger: Arc<Ledger>,
-    key_names: HashMap<String, String>,
+    view: View,
+    names: Names,
     /// What is still to come; `None` when everything was given.
     rest: Option<Rest>,
     is_begun: bool,
@@ -111,11 +109,11 @@ enum Rest {
 
 impl Export {
     /// The export that a query asks for. Blocking for a moment, as the names of keys are read.
-    pub fn new(shape: Shape, query: &str, ledger: Arc<Ledger>, keys: &Keys, now: Timestamp) -> Result<Self, Problem> {
+    pub fn new(shape: Shape, query: &str, view: View, keys: &Keys, now: Timestamp) -> Result<Self, Problem> {
         let params = Params::of_query(query, shape.parameters())?;
-        let range = params.range(now, ledger.zone())?;
+        let range = params.range(now, view.zone())?;
         let rest = match (shape, group_by(&params)?) {
-            (Shape::CostsFocus, _) => Rest::Days(whole_days(range, ledger.zone())?),
+            (Shape::CostsFocus, _) => Rest::Days(whole_days(range, view.zone())?),
             (_, Some(by)) => {
                 if let Some(name) = FILTERS.iter().skip(2).find(|name| params.text(name).is_some()) {
                     let detail =
@@ -127,12 +125,12 @@ impl Export {
             }
             (_, None) => {
                 let first_of = |at: Timestamp| Some(RequestId::first_of(at.as_millisecond()));
-                let filter = requests::filter(&params, ledger.zone())?;
+                let filter = requests::filter(keys, &params, view.zone())?;
                 let filter = EntryFilter { from: first_of(range.from), until: first_of(range.until), ..filter };
                 Rest::Entries(Box::new(filter), None)
             }
         };
-        Ok(Self { shape, key_names: key_names(keys), ledger, rest: Some(rest), is_begun: false })
+        Ok(Self { shape, names: Names::of(keys, &view), view, rest: Some(rest), is_begun: false })
     }
 
     /// The next piece; `None` after the last one, which may be empty. Blocking.
@@ -140,18 +138,18 @@ impl Export {
         let Some(rest) = self.rest.take() else { return Ok(None) };
         let text = match rest {
             Rest::Entries(filter, cursor) => {
-                let page = self.ledger.entries(&filter, cursor, PAGE_LEN)?;
+                let page = self.view.entries(&filter, cursor, PAGE_LEN)?;
                 self.rest = page.next.map(|next| Rest::Entries(filter, Some(next)));
                 self.entries(&page.items)
             }
             Rest::Groups(range, by) => {
-                let costs = self.ledger.costs(range, std::slice::from_ref(&by))?;
-                let groups = groups(&costs, Some(&by), &self.key_names);
+                let costs = self.view.costs(range, std::slice::from_ref(&by))?;
+                let groups = groups(&costs, Some(&by), &self.names);
                 if self.shape == Shape::CostsCsv { group_rows(&groups) } else { lines(groups) }
             }
             Rest::Days(range) => {
                 let end = Timestamp::from_second(range.from.as_second() + DAYS_PIECE_SECONDS).unwrap_or(range.until);
-                let next = Window::Day.at(end, self.ledger.zone()).start(self.ledger.zone()).unwrap_or(range.until);
+                let next = Window::Day.at(end, self.view.zone()).start(self.view.zone()).unwrap_or(range.until);
                 let until = next.min(range.until);
                 self.rest = (until < range.until).then_some(Rest::Days(TimeRange { from: until, ..range }));
                 self.days(TimeRange { until, ..range })?
@@ -177,10 +175,9 @@ impl Export {
 
     fn days(&self, range: TimeRange) -> Result<String, LedgerError> {
         let mut rows = self.rows(focus::HEADER);
-        for rollup in self.ledger.day_rollups(range)? {
+        for rollup in self.view.day_rollups(range)? {
             let key = rollup.key.as_deref().unwrap_or_default();
-            let name = self.key_names.get(key).map_or(key, String::as_str);
-            focus::row(&mut rows, &rollup, name, self.ledger.zone());
+            focus::row(&mut rows, &rollup, self.names.key(key), self.view.zone());
         }
         Ok(rows.into_text())
     }
@@ -217,11 +214,12 @@ fn whole_days(range: TimeRange, zone: &TimeZone) -> Result<TimeRange, Problem> {
 /// `GET` of any of the exports.
 pub(super) async fn answer(
     state: web::Data<State>,
+    caller: Caller,
     request: HttpRequest,
     shape: Shape,
 ) -> Result<HttpResponse, Problem> {
-    let (ledger, now) = (Arc::clone(&state.ledger), state.clock.now());
-    let export = Export::new(shape, request.query_string(), ledger, &state.keys, now)?;
+    let (view, now) = (caller.view(&state), state.clock.now());
+    let export = Export::new(shape, request.query_string(), view, &state.keys, now)?;
     // The first piece before the status goes out, so that a broken ledger is told as such.
     let (first, export) = read(export).await?;
     let rest = stream::unfold(Some(export), |export| async move {

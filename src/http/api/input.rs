@@ -13,10 +13,12 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
 use url::form_urlencoded;
 
 use crate::domain::Window;
 use crate::http::problem::{Code, Problem};
+use crate::keys::{Expected, Revision};
 use crate::ledger::TimeRange;
 
 /// More than any body of the management API has.
@@ -146,8 +148,30 @@ pub(super) fn instant(text: &str, zone: &TimeZone) -> Option<Timestamp> {
     (2000..2100).contains(&year).then_some(instant)
 }
 
+/// A length of time, as `24h` or `30m`.
+pub(super) fn length(field: &str, text: &str) -> Result<Duration, Problem> {
+    humantime::parse_duration(text)
+        .map_err(|_| Problem::field(field, format!("{field}: {text:?} is no length of time such as 24h or 30m")))
+}
+
 /// A body that was declared and is JSON of a type.
 pub(super) struct Json<T>(pub(super) T);
+
+/// The same where the body may be left out, because it has nothing to say.
+pub(super) struct MaybeJson<T>(pub(super) T);
+
+impl<T: DeserializeOwned + Default + 'static> FromRequest for MaybeJson<T> {
+    type Error = Problem;
+    type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        if !has_body(request) {
+            return Box::pin(async { Ok(Self(T::default())) });
+        }
+        let body = Json::<T>::from_request(request, payload);
+        Box::pin(async move { Ok(Self(body.await?.0)) })
+    }
+}
 
 impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
     type Error = Problem;
@@ -165,6 +189,33 @@ impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
             serde_json::from_slice(&body).map(Self).map_err(|error| refused(&error))
         })
     }
+}
+
+/// A field that was sent, null included: told apart from one that was left out, which has its default.
+pub(super) fn sent<'de, T: Deserialize<'de>, D: Deserializer<'de>>(value: D) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(value).map(Some)
+}
+
+/// The states of a thing that its caller has seen, by the header `If-Match`; without it, any.
+///
+/// A tag that is none of ours fits no state, so the change is refused rather than made unseen.
+pub(super) fn expected(request: &HttpRequest) -> Expected {
+    let mut values = request.headers().get_all(header::IF_MATCH).peekable();
+    if values.peek().is_none() {
+        return Expected::Any;
+    }
+    let tags: Vec<&str> =
+        values.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).map(str::trim).collect();
+    if tags.contains(&"*") {
+        return Expected::Any;
+    }
+    let revision = |tag: &&str| tag.strip_prefix('"')?.strip_suffix('"')?.parse().ok();
+    Expected::OneOf(tags.iter().filter_map(revision).collect())
+}
+
+/// The header by which a later change can say what it has seen.
+pub(super) fn etag(revision: Revision) -> (header::HeaderName, String) {
+    (header::ETAG, format!("\"{revision}\""))
 }
 
 /// Whether a request has a body at all.
@@ -242,6 +293,32 @@ mod tests {
         check("2026-11-22T09:30:00 09:00", Some("2026-11-22T00:30:00Z"));
         check("2026-11-22", Some("2026-11-21T15:00:00Z"));
         check("2000-01-01", Some("1999-12-31T15:00:00Z"));
+    }
+
+    fn check_expected(headers: &[&str], is_any: bool, fits: Option<u64>) {
+        let mut request = actix_web::test::TestRequest::default();
+        for value in headers {
+            request = request.append_header(("if-match", *value));
+        }
+        let seen = match expected(&request.to_http_request()) {
+            Expected::Any => None,
+            Expected::OneOf(seen) => Some(seen),
+        };
+        assert_eq!(seen.is_none(), is_any, "{headers:?}");
+        let fits: Vec<Revision> = fits.into_iter().map(|number| number.to_string().parse().unwrap()).collect();
+        assert_eq!(seen.unwrap_or_default(), fits, "{headers:?}");
+    }
+
+    #[test]
+    fn if_match_names_what_was_seen_and_what_is_no_tag_of_ours_fits_nothing() {
+        check_expected(&[], true, None);
+        check_expected(&["*"], true, None);
+        check_expected(&["\"3\""], false, Some(3));
+        check_expected(&["\"x\", \"3\""], false, Some(3));
+        check_expected(&["\"x\"", "\"3\""], false, Some(3));
+        for tag in ["3", "W/\"3\"", "\"\"", "\"-1\"", "", "\"3"] {
+            check_expected(&[tag], false, None);
+        }
     }
 
     #[test]

@@ -1,4 +1,7 @@
-//! `/api/keys`: virtual keys, made, listed, renewed and taken back.
+//! `/api/keys`: virtual keys, made, listed, changed, renewed and taken back.
+//!
+//! A member has to do with the keys of their team alone: others are not there for them, and what would widen what a key
+//! may do beyond its making is for admins.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -9,14 +12,14 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::budgets::{TermsJson, checked_terms};
-use super::input::{INSTANT_EXPECTED, Json, PAGE_LEN_MAX, Params, instant};
+use super::input::{INSTANT_EXPECTED, Json, MaybeJson, PAGE_LEN_MAX, Params, etag, expected, instant, length, sent};
 use super::{Items, blocking};
 use crate::config::NewKeyBudget;
-use crate::domain::{BudgetDefinition, BudgetScope, BudgetTerms, KeyId, Picodollars, Secret, Window};
+use crate::domain::{BudgetDefinition, BudgetScope, BudgetTerms, EndpointFamily, KeyId, Picodollars, Secret, Window};
 use crate::http::guard::Caller;
 use crate::http::problem::{Code, Problem};
 use crate::http::state::State;
-use crate::keys::{KeyBudget, KeyLimits, NewKey, VirtualKey};
+use crate::keys::{KeyBudget, KeyLimits, KeyPatch, Keys, NewKey, PreviousSecret, Revision, VirtualKey};
 
 /// The query parameters of the list.
 pub(super) const PARAMETERS: &[&str] = &["limit", "cursor"];
@@ -35,11 +38,54 @@ pub(super) struct NewKeyJson {
     #[serde(default)]
     allowed_models: Option<Vec<String>>,
     #[serde(default)]
+    allowed_endpoints: Option<Vec<EndpointFamily>>,
+    #[serde(default)]
     limits: Option<LimitsJson>,
     #[serde(default)]
     expires_at: Option<String>,
     #[serde(default)]
     tags: Option<BTreeMap<String, String>>,
+}
+
+/// What is to be changed about a key: what is left out stays, null takes away.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct KeyPatchJson {
+    #[serde(default)]
+    name: Option<String>,
+    #[serde(default, deserialize_with = "sent")]
+    team: Option<Option<String>>,
+    #[serde(default, deserialize_with = "sent")]
+    owner: Option<Option<String>>,
+    #[serde(default, deserialize_with = "sent")]
+    allowed_models: Option<Option<Vec<String>>>,
+    #[serde(default, deserialize_with = "sent")]
+    allowed_endpoints: Option<Option<Vec<EndpointFamily>>>,
+    #[serde(default, deserialize_with = "sent")]
+    limits: Option<Option<LimitsPatchJson>>,
+    #[serde(default, deserialize_with = "sent")]
+    expires_at: Option<Option<String>>,
+    #[serde(default, deserialize_with = "sent")]
+    tags: Option<Option<BTreeMap<String, String>>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct LimitsPatchJson {
+    #[serde(default, deserialize_with = "sent")]
+    requests_per_minute: Option<Option<u64>>,
+    #[serde(default, deserialize_with = "sent")]
+    tokens_per_minute: Option<Option<u64>>,
+    #[serde(default, deserialize_with = "sent")]
+    concurrent_requests: Option<Option<u64>>,
+}
+
+/// How long the secret before goes on; left out, not at all.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct RotationJson {
+    #[serde(default)]
+    overlap: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -76,10 +122,13 @@ struct KeyJson {
     key: Option<String>,
     last4: String,
     status: &'static str,
+    /// The team's id.
     team: Option<String>,
+    team_name: Option<String>,
     owner: Option<String>,
     tags: BTreeMap<String, String>,
     allowed_models: Option<Vec<String>>,
+    allowed_endpoints: Option<Vec<EndpointFamily>>,
     limits: LimitsJson,
     budgets: Vec<KeyBudgetJson>,
     /// A key without any budget of its own spends without end, unless a wider budget stops it.
@@ -87,6 +136,17 @@ struct KeyJson {
     created_at: String,
     expires_at: Option<String>,
     revoked_at: Option<String>,
+    /// Earlier secrets that still open it.
+    previous_secrets: Vec<PreviousJson>,
+    /// What `If-Match` names, as in the header `ETag`.
+    revision: Revision,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PreviousJson {
+    last4: String,
+    valid_until: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -102,11 +162,16 @@ struct KeyBudgetJson {
 
 impl KeyJson {
     fn new(
+        keys: &Keys,
         key: &VirtualKey,
         budgets: &[Arc<BudgetDefinition>],
         secret: Option<Secret<String>>,
         now: Timestamp,
     ) -> Self {
+        let previous = |secret: &PreviousSecret| PreviousJson {
+            last4: secret.last4.clone(),
+            valid_until: secret.valid_until.to_string(),
+        };
         let KeyLimits { requests_per_minute, tokens_per_minute, concurrent_requests } = key.limits;
         let budgets: Vec<KeyBudgetJson> = budgets.iter().map(|budget| KeyBudgetJson::new(budget)).collect();
         Self {
@@ -115,16 +180,20 @@ impl KeyJson {
             key: secret.map(|secret| secret.expose().clone()),
             last4: key.last4.clone(),
             status: key.status(now).as_str(),
-            team: key.team.clone(),
+            team: key.team.as_ref().map(ToString::to_string),
+            team_name: key.team.as_ref().map(|team| keys.team_name(team.as_str())),
             owner: key.owner.clone(),
             tags: key.tags.clone(),
             allowed_models: key.allowed_models.clone(),
+            allowed_endpoints: key.allowed_endpoints.clone(),
             limits: LimitsJson { requests_per_minute, tokens_per_minute, concurrent_requests },
             is_without_budget: budgets.is_empty(),
             budgets,
             created_at: key.created.to_string(),
             expires_at: key.expires_at.map(|at| at.to_string()),
             revoked_at: key.revoked_at.map(|at| at.to_string()),
+            previous_secrets: key.valid_previous(now).map(previous).collect(),
+            revision: key.revision,
         }
     }
 
@@ -132,7 +201,7 @@ impl KeyJson {
         let scope = BudgetScope::Key(key.id.clone());
         let budgets = state.keys.budgets();
         let own: Vec<_> = budgets.iter().filter(|budget| budget.scope == scope).map(Arc::clone).collect();
-        Self::new(key, &own, secret, state.clock.now())
+        Self::new(&state.keys, key, &own, secret, state.clock.now())
     }
 }
 
@@ -150,10 +219,15 @@ impl KeyBudgetJson {
 }
 
 /// `GET /api/keys`: oldest first, the revoked ones too, for entries name them.
-pub(super) async fn list(state: web::Data<State>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+pub(super) async fn list(
+    state: web::Data<State>,
+    caller: Caller,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
     let params = Params::of(&request, PARAMETERS)?;
     let limit = params.whole("limit", 1..=PAGE_LEN_MAX, PAGE_LEN_MAX)?;
     let mut keys = state.keys.list();
+    keys.retain(|key| caller.sees_team(key.team.as_ref()));
     keys.sort_by(|a, b| (a.created, &a.id).cmp(&(b.created, &b.id)));
     // Keys are never forgotten, so the one that a cursor names is still there.
     let first = match params.text("cursor") {
@@ -176,19 +250,26 @@ pub(super) async fn list(state: web::Data<State>, request: HttpRequest) -> Resul
     }
     let now = state.clock.now();
     let own = |key: &VirtualKey| budgets.get(&key.id).map(Vec::as_slice).unwrap_or_default();
-    let items = page.iter().take(limit).map(|key| KeyJson::new(key, own(key), None, now)).collect();
+    let items = page.iter().take(limit).map(|key| KeyJson::new(&state.keys, key, own(key), None, now)).collect();
     Ok(HttpResponse::Ok().json(Items { items, next_cursor }))
 }
 
 /// `GET /api/keys/{id}`.
 pub(super) async fn show(
     state: web::Data<State>,
+    caller: Caller,
     request: HttpRequest,
     id: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
     Params::of(&request, &[])?;
-    let key = state.keys.get(&KeyId::new(&id)?).ok_or_else(missing)?;
-    Ok(HttpResponse::Ok().json(KeyJson::of(&state, &key, None)))
+    let key = found(&state, &caller, &id)?;
+    Ok(HttpResponse::Ok().insert_header(etag(key.revision)).json(KeyJson::of(&state, &key, None)))
+}
+
+/// The key of an id, where the caller may see it; another team's is as good as none.
+fn found(state: &State, caller: &Caller, id: &str) -> Result<Arc<VirtualKey>, Problem> {
+    let key = state.keys.get(&KeyId::new(id)?).filter(|key| caller.sees_team(key.team.as_ref()));
+    key.ok_or_else(missing)
 }
 
 /// `POST /api/keys`.
@@ -199,7 +280,8 @@ pub(super) async fn create(
     body: Json<NewKeyJson>,
 ) -> Result<HttpResponse, Problem> {
     Params::of(&request, &[])?;
-    let new = checked(&state, body.0)?;
+    let mut new = checked(&state, body.0)?;
+    new.team = team_for(&state, &caller, new.team)?;
     let (keys, now) = (Arc::clone(&state.keys), state.clock.now());
     let (key, secret) = blocking(move || keys.create(new, now)).await?;
     tracing::info!("{caller} made the virtual key {} ({:?})", key.id, key.name);
@@ -213,22 +295,98 @@ pub(super) async fn create(
     }
     let location = format!("/api/keys/{}", key.id);
     let answer = KeyJson::of(&state, &key, Some(secret));
-    Ok(HttpResponse::Created().insert_header((header::LOCATION, location)).json(answer))
+    let mut created = HttpResponse::Created();
+    created.insert_header((header::LOCATION, location)).insert_header(etag(key.revision));
+    Ok(created.json(answer))
 }
 
-/// `POST /api/keys/{id}/rotate`: a new secret for a live key; the old one opens nothing any more.
+/// The team of a key that someone makes: any for admins, their own for members.
+fn team_for(state: &State, caller: &Caller, asked: Option<String>) -> Result<Option<String>, Problem> {
+    let Some(own) = caller.team() else { return Ok(asked) };
+    let is_own = |asked: &String| state.keys.team(asked).is_some_and(|team| team.id == *own);
+    if asked.as_ref().is_none_or(is_own) {
+        return Ok(Some(own.to_string()));
+    }
+    Err(Problem::new(Code::Forbidden, "you make keys for your own team: leave team out").with("field", "team"))
+}
+
+/// `PATCH /api/keys/{id}`.
+pub(super) async fn change(
+    state: web::Data<State>,
+    caller: Caller,
+    request: HttpRequest,
+    id: web::Path<String>,
+    body: Json<KeyPatchJson>,
+) -> Result<HttpResponse, Problem> {
+    Params::of(&request, &[])?;
+    let id = found(&state, &caller, &id)?.id.clone();
+    if !caller.is_admin() {
+        body.0.check_for_member()?;
+    }
+    let patch = body.0.into_patch(&state)?;
+    let (keys, now, expected) = (Arc::clone(&state.keys), state.clock.now(), expected(&request));
+    let key = blocking(move || keys.change_key(&id, patch, &expected, now)).await?;
+    tracing::info!("{caller} changed the virtual key {} ({:?})", key.id, key.name);
+    Ok(HttpResponse::Ok().insert_header(etag(key.revision)).json(KeyJson::of(&state, &key, None)))
+}
+
+impl KeyPatchJson {
+    /// What an admin has set about a key is not a member's to lift.
+    fn check_for_member(&self) -> Result<(), Problem> {
+        let for_admins = [
+            ("team", self.team.is_some()),
+            ("allowedModels", self.allowed_models.is_some()),
+            ("allowedEndpoints", self.allowed_endpoints.is_some()),
+            ("limits", self.limits.is_some()),
+            ("expiresAt", self.expires_at.is_some()),
+        ];
+        match for_admins.iter().find(|(_, is_sent)| *is_sent) {
+            None => Ok(()),
+            Some((field, _)) => {
+                let detail = format!("{field} is for admins to change: ask one, or make another key for your team");
+                Err(Problem::new(Code::Forbidden, detail).with("field", *field))
+            }
+        }
+    }
+
+    fn into_patch(self, state: &State) -> Result<KeyPatch, Problem> {
+        // Null for all the limits takes each of them away.
+        let none = LimitsPatchJson {
+            requests_per_minute: Some(None),
+            tokens_per_minute: Some(None),
+            concurrent_requests: Some(None),
+        };
+        let limits = self.limits.map(|limits| limits.unwrap_or(none));
+        Ok(KeyPatch {
+            name: self.name,
+            team: self.team,
+            owner: self.owner,
+            tags: self.tags.map(Option::unwrap_or_default),
+            allowed_models: self.allowed_models,
+            allowed_endpoints: self.allowed_endpoints,
+            requests_per_minute: limits.as_ref().and_then(|limits| limits.requests_per_minute),
+            tokens_per_minute: limits.as_ref().and_then(|limits| limits.tokens_per_minute),
+            concurrent_requests: limits.as_ref().and_then(|limits| limits.concurrent_requests),
+            expires_at: self.expires_at.map(|at| at.map(|text| expiry(state, &text)).transpose()).transpose()?,
+        })
+    }
+}
+
+/// `POST /api/keys/{id}/rotate`: a new secret for a live key; the old one goes on for the overlap.
 pub(super) async fn rotate(
     state: web::Data<State>,
     caller: Caller,
     request: HttpRequest,
     id: web::Path<String>,
+    body: MaybeJson<RotationJson>,
 ) -> Result<HttpResponse, Problem> {
     Params::of(&request, &[])?;
-    let id = KeyId::new(&id)?;
+    let id = found(&state, &caller, &id)?.id.clone();
+    let overlap = body.0.overlap.as_deref().map(|text| length("overlap", text)).transpose()?.unwrap_or_default();
     let (keys, now) = (Arc::clone(&state.keys), state.clock.now());
-    let (key, secret) = blocking(move || keys.rotate(&id, now)).await?;
-    tracing::info!("{caller} gave the virtual key {} a new secret", key.id);
-    Ok(HttpResponse::Ok().json(KeyJson::of(&state, &key, Some(secret))))
+    let (key, secret) = blocking(move || keys.rotate(&id, overlap, now)).await?;
+    tracing::info!("{caller} gave the virtual key {} a new secret, with {overlap:?} of overlap", key.id);
+    Ok(HttpResponse::Ok().insert_header(etag(key.revision)).json(KeyJson::of(&state, &key, Some(secret))))
 }
 
 /// `DELETE /api/keys/{id}`: the key opens nothing any more, and stays in the list.
@@ -239,7 +397,7 @@ pub(super) async fn revoke(
     id: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
     Params::of(&request, &[])?;
-    let id = KeyId::new(&id)?;
+    let id = found(&state, &caller, &id)?.id.clone();
     let (keys, now) = (Arc::clone(&state.keys), state.clock.now());
     let key = blocking(move || keys.revoke(&id, now)).await?;
     tracing::info!("{caller} revoked the virtual key {}", key.id);
@@ -252,10 +410,7 @@ fn missing() -> Problem {
 
 /// What the body asks for, with the budget that keys without one get.
 fn checked(state: &State, body: NewKeyJson) -> Result<NewKey, Problem> {
-    let expires_at = body.expires_at.map(|text| {
-        let at = instant(&text, state.ledger.zone());
-        at.ok_or_else(|| Problem::field("expiresAt", format!("expiresAt {INSTANT_EXPECTED}")))
-    });
+    let expires_at = body.expires_at.map(|text| expiry(state, &text));
     let mut budgets = Vec::new();
     for NewKeyBudgetJson { window, limit_usd, action, downgrade_to, thresholds } in body.budgets.unwrap_or_default() {
         if budgets.iter().any(|present: &KeyBudget| present.window == window) {
@@ -275,10 +430,16 @@ fn checked(state: &State, body: NewKeyJson) -> Result<NewKey, Problem> {
         owner: body.owner,
         tags: body.tags.unwrap_or_default(),
         allowed_models: body.allowed_models,
+        allowed_endpoints: body.allowed_endpoints,
         limits: KeyLimits { requests_per_minute, tokens_per_minute, concurrent_requests },
         expires_at: expires_at.transpose()?,
         budgets,
     })
+}
+
+fn expiry(state: &State, text: &str) -> Result<Timestamp, Problem> {
+    let at = instant(text, state.ledger.zone());
+    at.ok_or_else(|| Problem::field("expiresAt", format!("expiresAt {INSTANT_EXPECTED}")))
 }
 
 fn usual_budget(state: &State, usual: &NewKeyBudget) -> Result<KeyBudget, Problem> {

@@ -23,8 +23,10 @@ mod reports;
 mod requests;
 mod routes;
 mod status;
+mod teams;
 #[cfg(test)]
 mod tests;
+mod users;
 mod verify;
 mod warm;
 
@@ -51,8 +53,10 @@ pub enum Verb {
     Get,
     /// Makes.
     Post,
-    /// Changes.
+    /// Puts on new terms.
     Put,
+    /// Changes parts.
+    Patch,
     /// Takes away.
     Delete,
 }
@@ -64,6 +68,7 @@ impl Verb {
             Self::Get => "GET",
             Self::Post => "POST",
             Self::Put => "PUT",
+            Self::Patch => "PATCH",
             Self::Delete => "DELETE",
         }
     }

@@ -1,4 +1,4 @@
-//! `/api/requests`: the calls of the ledger, for admins all of them, for a virtual key its own.
+//! `/api/requests`: the calls of the ledger: all of them, those of a team, or a virtual key's own, by who asks.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::domain::{CacheOutcome, EntryStatus, RequestId};
 use crate::http::guard::Caller;
 use crate::http::problem::{Code, Problem};
 use crate::http::state::State;
-use crate::keys::VirtualKey;
+use crate::keys::{Keys, VirtualKey};
 use crate::ledger::EntryFilter;
 
 /// What entries can be chosen by.
@@ -31,7 +31,8 @@ pub(super) async fn list(
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let params = Params::of(&request, PARAMETERS)?;
-    let mut filter = filter(&params, state.ledger.zone())?;
+    let mut filter = filter(&state.keys, &params, state.ledger.zone())?;
+    check_team(&caller, &filter)?;
     let own = caller.restricted_to();
     if let Some(key) = own {
         restrict(&mut filter, key)?;
@@ -43,9 +44,9 @@ pub(super) async fn list(
     });
     let cursor = cursor.transpose()?;
     let own = own.map(|key| key.id.clone());
-    let ledger = Arc::clone(&state.ledger);
+    let view = caller.view(&state);
     let page = blocking(move || {
-        let mut page = ledger.entries(&filter, cursor, limit)?;
+        let mut page = view.entries(&filter, cursor, limit)?;
         // A key's own is told by its id alone: the filter takes names too, and those can be given again.
         page.items.retain(|entry| own.as_ref().is_none_or(|own| entry.facts.key == *own));
         Ok::<_, crate::ledger::LedgerError>(page)
@@ -66,10 +67,10 @@ pub(super) async fn show(
     let missing =
         || Problem::new(Code::NotFound, "there is no such request: GET /api/requests lists those that there are");
     let id: RequestId = id.parse().map_err(|_| missing())?;
-    let (ledger, content) = (Arc::clone(&state.ledger), Arc::clone(&state.gateway.parts().content));
-    let is_admin = caller.restricted_to().is_none();
+    let (view, content) = (caller.view(&state), Arc::clone(&state.gateway.parts().content));
+    let is_admin = caller.is_admin();
     let (entry, kept) = blocking(move || {
-        let entry = ledger.entry(id)?;
+        let entry = view.entry(id)?;
         // A file of contents that can't be read hides no entry.
         let kept = if is_admin { content.find(id).inspect_err(|error| tracing::warn!("{error}")).ok() } else { None };
         Ok::<_, crate::ledger::LedgerError>((entry, kept.flatten()))
@@ -81,8 +82,18 @@ pub(super) async fn show(
     Ok(HttpResponse::Ok().json(EntryDetail::new(&entry, &state.gateway.router(), kept.map(Into::into))))
 }
 
-/// The entries that a query chooses.
-pub(super) fn filter(params: &Params, zone: &TimeZone) -> Result<EntryFilter, Problem> {
+/// Refuses to look for another team's calls, in the same words whether there is such a team or not.
+pub(super) fn check_team(caller: &Caller, filter: &EntryFilter) -> Result<(), Problem> {
+    match (caller.team(), filter.team.as_deref()) {
+        (Some(own), Some(asked)) if asked != own.as_str() => {
+            Err(Problem::new(Code::Forbidden, "you may see your own team's calls: leave the parameter team out"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The entries that a query chooses; a team may be named by its name too.
+pub(super) fn filter(keys: &Keys, params: &Params, zone: &TimeZone) -> Result<EntryFilter, Problem> {
     let first_of = |at: Timestamp| RequestId::first_of(at.as_millisecond());
     let from = params.instant("from", zone)?;
     let until = params.instant("to", zone)?;
@@ -101,7 +112,7 @@ pub(super) fn filter(params: &Params, zone: &TimeZone) -> Result<EntryFilter, Pr
         from: from.map(first_of),
         until: until.map(first_of),
         key: params.owned("key"),
-        team: params.owned("team"),
+        team: params.owned("team").map(|text| keys.team(&text).map_or(text, |team| team.id.to_string())),
         provider: params.owned("provider"),
         model: params.owned("model"),
         operation: params.owned("operation"),

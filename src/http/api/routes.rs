@@ -3,10 +3,10 @@
 use actix_web::web::route;
 
 use super::Answer::{Json, Nothing, Text, TextOrJson};
-use super::Verb::{Delete, Get, Post, Put};
+use super::Verb::{Delete, Get, Patch, Post, Put};
 use super::{
     RouteSpec, Shape, admin, alerts, budgets, cache, content, costs, export, keys, metrics, providers, reconciliation,
-    reports, requests, status, verify, warm,
+    reports, requests, status, teams, users, verify, warm,
 };
 use crate::http::guard::Access;
 use crate::http::{health, openapi};
@@ -53,6 +53,7 @@ pub const ROUTES: &[RouteSpec] = &[
     },
     RouteSpec {
         path: "/api/status",
+        access: Access::Everything,
         summary: "Shows the state of the server on one page.",
         answer: Json("Status"),
         handler: || route().to(status::show),
@@ -60,6 +61,7 @@ pub const ROUTES: &[RouteSpec] = &[
     },
     RouteSpec {
         path: "/api/metrics",
+        access: Access::Everything,
         summary: "Gives figures since the start, and what was spent today and this month.",
         answer: Json("Metrics"),
         handler: || route().to(metrics::show),
@@ -67,6 +69,7 @@ pub const ROUTES: &[RouteSpec] = &[
     },
     RouteSpec {
         path: "/api/costs",
+        access: Access::Team,
         summary: "Sums what was spent in a range of time, in groups if asked.",
         parameters: costs::PARAMETERS,
         answer: Json("Costs"),
@@ -75,30 +78,34 @@ pub const ROUTES: &[RouteSpec] = &[
     },
     RouteSpec {
         path: "/api/costs.csv",
+        access: Access::Team,
         summary: "Exports a row for each entry of a range of time, or for each group with groupBy.",
         parameters: export::COSTS_PARAMETERS,
         answer: Text("text/csv"),
-        handler: || route().to(|state, request| export::answer(state, request, Shape::CostsCsv)),
+        handler: || route().to(|state, caller, request| export::answer(state, caller, request, Shape::CostsCsv)),
         ..READ
     },
     RouteSpec {
         path: "/api/costs.jsonl",
+        access: Access::Team,
         summary: "Exports a line of JSON for each entry of a range of time, or for each group with groupBy.",
         parameters: export::COSTS_PARAMETERS,
         answer: Text("application/jsonl"),
-        handler: || route().to(|state, request| export::answer(state, request, Shape::CostsLines)),
+        handler: || route().to(|state, caller, request| export::answer(state, caller, request, Shape::CostsLines)),
         ..READ
     },
     RouteSpec {
         path: "/api/costs.focus.csv",
+        access: Access::Team,
         summary: "Exports the sums of each day of a range in the columns of FOCUS 1.2, the FinOps cost and usage specification.",
         parameters: export::FOCUS_PARAMETERS,
         answer: Text("text/csv"),
-        handler: || route().to(|state, request| export::answer(state, request, Shape::CostsFocus)),
+        handler: || route().to(|state, caller, request| export::answer(state, caller, request, Shape::CostsFocus)),
         ..READ
     },
     RouteSpec {
         path: "/api/reports/daily",
+        access: Access::Everything,
         summary: "Reports a day, yesterday unless told: as Markdown, or as JSON where that is accepted.",
         parameters: reports::DAILY_PARAMETERS,
         answer: TextOrJson("text/markdown", "Report"),
@@ -107,6 +114,7 @@ pub const ROUTES: &[RouteSpec] = &[
     },
     RouteSpec {
         path: "/api/reports/monthly",
+        access: Access::Everything,
         summary: "Reports a month, the last one unless told: as Markdown, or as JSON where that is accepted.",
         parameters: reports::MONTHLY_PARAMETERS,
         answer: TextOrJson("text/markdown", "Report"),
@@ -134,15 +142,16 @@ pub const ROUTES: &[RouteSpec] = &[
     },
     RouteSpec {
         path: "/api/requests.jsonl",
+        access: Access::Team,
         summary: "Exports a line of JSON for each call of a range of time, with all its attempts.",
         parameters: export::REQUESTS_PARAMETERS,
         answer: Text("application/jsonl"),
-        handler: || route().to(|state, request| export::answer(state, request, Shape::RequestsLines)),
+        handler: || route().to(|state, caller, request| export::answer(state, caller, request, Shape::RequestsLines)),
         ..READ
     },
     RouteSpec {
         path: "/api/requests",
-        access: Access::OwnOrAdmin,
+        access: Access::Own,
         summary: "Lists ended calls, newest first; with status=pending those that run. A virtual key sees its own.",
         parameters: requests::PARAMETERS,
         answer: Json("RequestList"),
@@ -151,7 +160,7 @@ pub const ROUTES: &[RouteSpec] = &[
     },
     RouteSpec {
         path: "/api/requests/{id}",
-        access: Access::OwnOrAdmin,
+        access: Access::Own,
         summary: "Shows one call with all its attempts, to admins with what is kept of it. A virtual key sees its own.",
         answer: Json("RequestDetail"),
         handler: || route().to(requests::show),
@@ -168,6 +177,7 @@ pub const ROUTES: &[RouteSpec] = &[
     },
     RouteSpec {
         path: "/api/keys",
+        access: Access::Team,
         summary: "Lists all virtual keys, oldest first, the revoked ones too.",
         parameters: keys::PARAMETERS,
         answer: Json("KeyList"),
@@ -177,6 +187,7 @@ pub const ROUTES: &[RouteSpec] = &[
     RouteSpec {
         verb: Post,
         path: "/api/keys",
+        access: Access::TeamKeys,
         summary: "Makes a virtual key and its budgets; its secret is in this answer only.",
         body: Some("NewKey"),
         status: 201,
@@ -186,14 +197,26 @@ pub const ROUTES: &[RouteSpec] = &[
     },
     RouteSpec {
         path: "/api/keys/{id}",
+        access: Access::Team,
         summary: "Shows one virtual key.",
         answer: Json("Key"),
         handler: || route().to(keys::show),
         ..READ
     },
     RouteSpec {
+        verb: Patch,
+        path: "/api/keys/{id}",
+        access: Access::TeamKeys,
+        summary: "Changes a live virtual key; parts that are left out stay as they are. Takes If-Match.",
+        body: Some("KeyPatch"),
+        answer: Json("Key"),
+        handler: || route().to(keys::change),
+        ..READ
+    },
+    RouteSpec {
         verb: Delete,
         path: "/api/keys/{id}",
+        access: Access::TeamKeys,
         summary: "Revokes a virtual key: it opens nothing any more, and stays in the list.",
         status: 204,
         handler: || route().to(keys::revoke),
@@ -202,13 +225,110 @@ pub const ROUTES: &[RouteSpec] = &[
     RouteSpec {
         verb: Post,
         path: "/api/keys/{id}/rotate",
-        summary: "Gives a virtual key a new secret, which is in this answer only; the old one opens nothing any more.",
+        access: Access::TeamKeys,
+        summary: "Gives a virtual key a new secret, which is in this answer only; the old one goes on for an overlap, if any.",
+        body: Some("Rotation"),
         answer: Json("MadeKey"),
         handler: || route().to(keys::rotate),
         ..READ
     },
     RouteSpec {
+        path: "/api/teams",
+        access: Access::Team,
+        summary: "Lists the teams, by name, with what they spent this month. A member sees their own.",
+        answer: Json("TeamList"),
+        handler: || route().to(teams::list),
+        ..READ
+    },
+    RouteSpec {
+        verb: Post,
+        path: "/api/teams",
+        summary: "Makes a team; its id is the name that it is made with.",
+        body: Some("NewTeam"),
+        status: 201,
+        answer: Json("Team"),
+        handler: || route().to(teams::create),
+        ..READ
+    },
+    RouteSpec {
+        path: "/api/teams/{id}",
+        access: Access::Team,
+        summary: "Shows one team with its people, its budgets and its keys, and what each spent this month.",
+        answer: Json("Team"),
+        handler: || route().to(teams::show),
+        ..READ
+    },
+    RouteSpec {
+        verb: Patch,
+        path: "/api/teams/{id}",
+        summary: "Gives a team another name; its id stays. Takes If-Match.",
+        body: Some("TeamPatch"),
+        answer: Json("Team"),
+        handler: || route().to(teams::change),
+        ..READ
+    },
+    RouteSpec {
+        verb: Delete,
+        path: "/api/teams/{id}",
+        summary: "Removes a team without live keys, budgets and people; its entries stay. Takes If-Match.",
+        status: 204,
+        handler: || route().to(teams::remove),
+        ..READ
+    },
+    RouteSpec {
+        path: "/api/users",
+        summary: "Lists the people who can log in, or could.",
+        answer: Json("UserList"),
+        handler: || route().to(users::list),
+        ..READ
+    },
+    RouteSpec {
+        verb: Post,
+        path: "/api/users",
+        summary: "Lets someone in, by an invitation that is in this answer only, or with a password.",
+        body: Some("NewUser"),
+        status: 201,
+        answer: Json("MadeUser"),
+        handler: || route().to(users::create),
+        ..READ
+    },
+    RouteSpec {
+        path: "/api/users/{id}",
+        summary: "Shows the user of that name.",
+        answer: Json("User"),
+        handler: || route().to(users::show),
+        ..READ
+    },
+    RouteSpec {
+        verb: Patch,
+        path: "/api/users/{id}",
+        summary: "Changes a user's role or team, keeps them out or lets them in again; their sessions end.",
+        body: Some("UserPatch"),
+        answer: Json("User"),
+        handler: || route().to(users::change),
+        ..READ
+    },
+    RouteSpec {
+        verb: Delete,
+        path: "/api/users/{id}",
+        summary: "Removes the user of that name; the last admin stays.",
+        status: 204,
+        handler: || route().to(users::remove),
+        ..READ
+    },
+    RouteSpec {
+        verb: Post,
+        path: "/api/users/{id}/invite",
+        summary: "Makes a fresh one-time link by which a user chooses a password; the one before opens nothing any more.",
+        body: Some("NewInvite"),
+        status: 201,
+        answer: Json("MadeUser"),
+        handler: || route().to(users::invite),
+        ..READ
+    },
+    RouteSpec {
         path: "/api/budgets",
+        access: Access::Team,
         summary: "Lists all budgets, oldest first, and how they stand.",
         parameters: budgets::PARAMETERS,
         answer: Json("BudgetList"),
@@ -227,6 +347,7 @@ pub const ROUTES: &[RouteSpec] = &[
     },
     RouteSpec {
         path: "/api/budgets/{id}",
+        access: Access::Team,
         summary: "Shows one budget and how it stands.",
         answer: Json("Budget"),
         handler: || route().to(budgets::show),
@@ -251,6 +372,7 @@ pub const ROUTES: &[RouteSpec] = &[
     },
     RouteSpec {
         path: "/api/cache",
+        access: Access::Everything,
         summary: "Shows what the response cache holds and has done, and its entries page by page.",
         parameters: cache::PARAMETERS,
         answer: Json("CacheList"),
@@ -279,6 +401,7 @@ pub const ROUTES: &[RouteSpec] = &[
     },
     RouteSpec {
         path: "/api/providers",
+        access: Access::Everything,
         summary: "Lists the configured providers and the state of their circuits.",
         answer: Json("ProviderList"),
         handler: || route().to(providers::list),
@@ -286,6 +409,7 @@ pub const ROUTES: &[RouteSpec] = &[
     },
     RouteSpec {
         path: "/api/alerts",
+        access: Access::Everything,
         summary: "Lists what was raised, newest first, what came of it at each receiver, and the receivers.",
         parameters: alerts::PARAMETERS,
         answer: Json("AlertList"),
@@ -345,6 +469,7 @@ pub const ROUTES: &[RouteSpec] = &[
     },
     RouteSpec {
         path: "/api/openapi.json",
+        access: Access::Team,
         summary: "Describes every path of this API.",
         answer: Json("OpenApi"),
         handler: || route().to(openapi::show),

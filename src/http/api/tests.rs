@@ -10,8 +10,10 @@ mod keys;
 mod reconciliation;
 mod reports;
 mod requests;
+mod roles;
 mod schema;
 mod server;
+mod teams;
 
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
@@ -31,11 +33,13 @@ use crate::cache::Cache;
 use crate::catalog::Catalog;
 use crate::config::Config;
 use crate::content::{Content, ContentOptions};
-use crate::domain::{CacheOutcome, CostBasis, Endpoint, EntryStatus, Picodollars, RequestId, RequestIds, TokenUsage};
+use crate::domain::{
+    CacheOutcome, CostBasis, Endpoint, EntryStatus, Picodollars, RequestId, RequestIds, Secret, TokenUsage,
+};
 use crate::gateway::{Gateway, Parts, UpstreamClient};
 use crate::http::guard::{CSRF_HEADER, SESSION_COOKIE_PLAIN};
 use crate::http::state::State;
-use crate::keys::{Keys, LoginThrottle, NewKey, SetupToken, VirtualKey};
+use crate::keys::{Entrance, Keys, LoginThrottle, NewKey, NewUser, SetupToken, VirtualKey};
 use crate::ledger::{Acknowledge, Attempt, CallFacts, Ledger, LedgerOptions, Outcome, Planned};
 use crate::provider::{ClientSettings, Upstream};
 use crate::reconciliation::Reconciler;
@@ -236,6 +240,15 @@ impl Fixture {
                 request.insert_header(("cookie", format!("{SESSION_COOKIE_PLAIN}={}", self.cookie)))
             }
         }
+    }
+
+    /// A user with a password, and their session and its token.
+    fn user(&self, name: &str, role: &str, team: Option<&str>) -> (String, String) {
+        let new = NewUser { name: name.to_owned(), role: role.to_owned(), team: team.map(ToOwned::to_owned) };
+        let entrance = Entrance::Password(Secret::new("correct horse battery".to_owned()));
+        self.state.keys.create_user(&new, &entrance, noon()).unwrap();
+        let (cookie, session) = self.state.keys.start_session(name, None, noon()).unwrap();
+        (cookie.expose().clone(), session.csrf_token.expose().clone())
     }
 
     async fn send(&self, request: TestRequest) -> Answered {

@@ -32,8 +32,10 @@ pub(super) enum PageError {
         /// Whether a part of a page asked.
         is_htmx: bool,
     },
-    /// A form without its token or from another site, or a role that may not.
+    /// A form without its token or from another site.
     Forbidden,
+    /// A page or form that is for other roles.
+    NotYours,
     /// Nothing at this address.
     NotFound,
     /// No form at all, or one that is too large.
@@ -56,6 +58,7 @@ impl fmt::Display for PageError {
             Self::LoginNeeded { .. } => "nobody is logged in",
             Self::SetupNeeded { .. } => "there is no admin yet",
             Self::Forbidden => "not allowed",
+            Self::NotYours => "not for this role",
             Self::NotFound => "no such page",
             Self::BadForm => "no form",
             Self::Failed => "the page could not be made",
@@ -68,7 +71,7 @@ impl ResponseError for PageError {
         match self {
             Self::LoginNeeded { is_htmx: true, .. } | Self::SetupNeeded { is_htmx: true } => StatusCode::UNAUTHORIZED,
             Self::LoginNeeded { .. } | Self::SetupNeeded { .. } => StatusCode::SEE_OTHER,
-            Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::Forbidden | Self::NotYours => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::BadForm => StatusCode::BAD_REQUEST,
             Self::Failed => StatusCode::INTERNAL_SERVER_ERROR,
@@ -84,6 +87,7 @@ impl ResponseError for PageError {
             }
             Self::SetupNeeded { is_htmx } => to("/setup", *is_htmx),
             Self::NotFound => not_found(Bare::default()),
+            Self::NotYours => page(self.status_code(), &ErrorPage::not_yours(Bare::default())),
             Self::Forbidden | Self::BadForm => page(self.status_code(), &ErrorPage::forbidden(Bare::default())),
             Self::Failed => page(self.status_code(), &ErrorPage::failed(Bare::default(), None)),
         }

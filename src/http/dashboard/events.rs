@@ -26,7 +26,7 @@ use super::summary::{Shared, Summary};
 use super::view::LiveUpdate;
 use crate::domain::RequestId;
 use crate::http::State;
-use crate::ledger::{Entry, EntryFilter};
+use crate::ledger::{Entry, EntryFilter, View};
 
 /// Between two batches of calls.
 const BATCH_INTERVAL: Duration = Duration::from_millis(250);
@@ -57,7 +57,9 @@ pub(super) async fn stream(visitor: Option<Visitor>, request: HttpRequest, share
         last: last.unwrap_or_else(|| RequestId::first_of(state.clock.now().as_millisecond())),
         waiting: Vec::new(),
         send_at: Instant::now(),
-        parts: has("kpi").then(|| every(interval(PARTS_INTERVAL))),
+        // The overview's parts are of everybody's calls.
+        parts: (has("kpi") && visitor.team().is_none()).then(|| every(interval(PARTS_INTERVAL))),
+        view: visitor.view,
         sent: HashMap::new(),
         comments: every(interval_at(Instant::now() + COMMENT_INTERVAL, COMMENT_INTERVAL)),
         cookie: visitor.cookie,
@@ -86,6 +88,8 @@ struct Live {
     state: web::Data<State>,
     shared: web::Data<Shared>,
     cookie: String,
+    /// What of the ledger may be told.
+    view: View,
     /// Calls as they are booked; `None` where the tab doesn't ask for them.
     entries: Option<broadcast::Receiver<Arc<Entry>>>,
     /// Whether calls were missed that the ledger has.
@@ -127,19 +131,28 @@ impl Live {
                 Woken::Entry(Ok(entry)) => self.take(entry),
                 Woken::Entry(Err(RecvError::Lagged(_))) => self.is_behind = true,
                 Woken::Entry(Err(RecvError::Closed)) => return None,
-                Woken::Batch => return Some(self.batch()),
+                Woken::Batch => {
+                    self.check_reader()?;
+                    return Some(self.batch());
+                }
                 Woken::Parts => {
+                    self.check_reader()?;
                     if let Some(bytes) = self.changed_parts().await {
                         return Some(bytes);
                     }
                 }
                 Woken::Comment => {
-                    // Who was logged out elsewhere sees nothing more.
-                    self.state.keys.session(&self.cookie, self.state.clock.now())?;
+                    self.check_reader()?;
                     return Some(Bytes::from_static(b":\n\n"));
                 }
             }
         }
+    }
+
+    /// Whether the stream may go on: who was logged out elsewhere, or has another role now, sees nothing more.
+    fn check_reader(&self) -> Option<()> {
+        let session = self.state.keys.session(&self.cookie, self.state.clock.now())?;
+        (session.user.role.team() == self.view.team()).then_some(())
     }
 
     async fn wait(&mut self) -> Woken {
@@ -167,6 +180,9 @@ impl Live {
     }
 
     fn take(&mut self, entry: Arc<Entry>) {
+        if !self.view.sees(&entry) {
+            return;
+        }
         if self.waiting.len() == ROWS_MAX {
             self.waiting.remove(0);
         }
@@ -177,8 +193,8 @@ impl Live {
     async fn catch_up(&mut self) {
         let after = RequestId::from_number(self.last.number().saturating_add(1));
         let filter = EntryFilter { from: Some(after), ..EntryFilter::default() };
-        let state = self.state.clone();
-        match blocking(move || state.ledger.entries(&filter, None, ROWS_MAX)).await {
+        let view = self.view.clone();
+        match blocking(move || view.entries(&filter, None, ROWS_MAX)).await {
             Ok(Ok(page)) => self.waiting = page.items.into_iter().rev().map(Arc::new).collect(),
             Ok(Err(error)) => tracing::warn!("missed calls could not be read for a page: {error}"),
             Err(_) => {}

@@ -2,7 +2,8 @@
 //!
 //! [`view`] holds one plain struct per page, rendered by a template folder of the same name; [`charts`] computes every
 //! position of a drawing, so that templates do no arithmetic; [`mod@format`] prints numbers, money and times; [`assets`]
-//! hands out the files under `static/`. These are pure: values in, HTML out. The rest fills them: `session` says who looks,
+//! hands out the files under `static/`. These are pure: values in, HTML out. The rest fills them: `session` says who looks
+//! and lets in whom the table here names,
 //! `pages` reads the stores for each page, `summary` is what the overview and the live `events` share. Templates
 //! escape every value; the content security policy allows no inline script and no inline style.
 
@@ -19,10 +20,45 @@ mod summary;
 mod tests;
 pub mod view;
 
+use actix_web::http::Method;
 use actix_web::middleware::from_fn;
 use actix_web::{HttpRequest, HttpResponse, Resource, Route, guard, web};
 
 use answer::with_headers;
+
+use super::guard::Access;
+
+/// Who but admins may read a page, and who may send its form; what isn't here is for admins.
+///
+/// A handler behind [`Access::Team`] shows what the visitor's own view has, and nothing else.
+const OTHERS: &[(&str, Access, Access)] = &[
+    ("/", Access::Team, Access::Admin),
+    ("/welcome", Access::Everything, Access::Admin),
+    ("/logout", Access::Admin, Access::Team),
+    ("/prefs/theme", Access::Admin, Access::Team),
+    ("/requests", Access::Team, Access::Admin),
+    ("/requests/{id}", Access::Team, Access::Admin),
+    ("/costs", Access::Team, Access::Admin),
+    ("/cache", Access::Everything, Access::Admin),
+    ("/reports", Access::Everything, Access::Admin),
+    ("/reports/{period}", Access::Everything, Access::Admin),
+    ("/budgets", Access::Everything, Access::Admin),
+    ("/teams", Access::Team, Access::Admin),
+    ("/teams/{id}", Access::Team, Access::Admin),
+    ("/keys", Access::Team, Access::TeamKeys),
+    ("/keys/new", Access::TeamKeys, Access::Admin),
+    ("/keys/{id}", Access::Team, Access::TeamKeys),
+    ("/keys/{id}/rotate", Access::Admin, Access::TeamKeys),
+    ("/keys/{id}/revoke", Access::Admin, Access::TeamKeys),
+    ("/alerts", Access::Everything, Access::Admin),
+    ("/events", Access::Team, Access::Admin),
+];
+
+/// Whom a method of a page is for, by the pattern that its address fits.
+fn page_access(pattern: Option<&str>, method: &Method) -> Access {
+    let found = OTHERS.iter().find(|(page, ..)| Some(*page) == pattern);
+    found.map_or(Access::Admin, |(_, read, send)| if method.is_safe() { *read } else { *send })
+}
 
 /// Every page, form and file of the dashboard, and the answer for what is not there at all.
 pub fn configure(routes: &mut web::ServiceConfig) {
@@ -53,8 +89,16 @@ pub fn configure(routes: &mut web::ServiceConfig) {
     add("/budgets/{id}/delete", |page| page.route(web::post().to(pages::budgets::delete)));
     add("/keys", |page| page.route(get().to(pages::keys::list)).route(web::post().to(pages::keys::create)));
     add("/keys/new", |page| page.route(get().to(pages::keys::new)));
-    add("/keys/{id}", |page| page.route(get().to(pages::keys::show)));
+    add("/keys/{id}", |page| page.route(get().to(pages::keys::show)).route(web::post().to(pages::key_change::save)));
+    add("/keys/{id}/rotate", |page| page.route(web::post().to(pages::key_change::rotate)));
     add("/keys/{id}/revoke", |page| page.route(web::post().to(pages::keys::revoke)));
+    add("/teams", |page| page.route(get().to(pages::teams::list)).route(web::post().to(pages::teams::create)));
+    add("/teams/{id}", |page| page.route(get().to(pages::teams::show)).route(web::post().to(pages::teams::rename)));
+    add("/teams/{id}/delete", |page| page.route(web::post().to(pages::teams::delete)));
+    add("/people", |page| page.route(get().to(pages::people::list)).route(web::post().to(pages::people::create)));
+    add("/people/{name}", |page| page.route(get().to(pages::people::show)).route(web::post().to(pages::people::save)));
+    add("/people/{name}/invite", |page| page.route(web::post().to(pages::people::invite)));
+    add("/people/{name}/delete", |page| page.route(web::post().to(pages::people::delete)));
     add("/alerts", |page| page.route(get().to(pages::alerts::show)));
     add("/alerts/test", |page| page.route(web::post().to(pages::alerts::test)));
     add("/events", |page| page.route(web::get().to(events::stream)));

@@ -19,11 +19,14 @@ use url::Url;
 
 use super::answer::PageError;
 use super::form::Fields;
+use super::page_access;
 use super::view::{Bare, Theme};
 use crate::config::Config;
+use crate::domain::TeamId;
 use crate::http::State;
-use crate::http::guard::{CSRF_HEADER, SESSION_COOKIE_PLAIN, SESSION_COOKIE_SECURE, check_same_site};
+use crate::http::guard::{Access, CSRF_HEADER, SESSION_COOKIE_PLAIN, SESSION_COOKIE_SECURE, check_same_site};
 use crate::keys::{Role, Session};
+use crate::ledger::View;
 
 const NONCE_SECURE: &str = "__Host-tollgate-form";
 const NONCE_PLAIN: &str = "tollgate-form";
@@ -216,9 +219,31 @@ pub(super) struct Visitor {
     pub(super) address: String,
     /// Whether a part of a page asks, not a browser for a whole one.
     pub(super) is_htmx: bool,
+    /// The ledger, as far as they may see it.
+    pub(super) view: View,
 }
 
 impl Visitor {
+    /// The team whose things alone they may see; `None` sees everything.
+    pub(super) fn team(&self) -> Option<&TeamId> {
+        self.session.user.role.team()
+    }
+
+    /// Whether they may see what is of a team.
+    pub(super) fn sees_team(&self, team: Option<&TeamId>) -> bool {
+        self.team().is_none_or(|own| team == Some(own))
+    }
+
+    /// Whether they may do everything.
+    pub(super) fn is_admin(&self) -> bool {
+        self.session.user.role == Role::Admin
+    }
+
+    /// Whether they may make, renew and take back the keys that they see.
+    pub(super) fn has_keys(&self) -> bool {
+        Access::TeamKeys.admits_role(&self.session.user.role)
+    }
+
     fn of(request: &HttpRequest) -> Result<Self, PageError> {
         let state = request.app_data::<web::Data<State>>().ok_or_else(|| PageError::failed(&"no state"))?.clone();
         let config = &state.config;
@@ -232,19 +257,20 @@ impl Visitor {
             }
             return Err(PageError::LoginNeeded { next: page_of(request, is_htmx), is_htmx });
         };
-        // Roles beside admin get their pages when there are any; until then nothing is open to them.
-        if session.user.role != Role::Admin {
-            return Err(PageError::Forbidden);
+        let access = page_access(request.match_pattern().as_deref(), request.method());
+        if !access.admits_role(&session.user.role) {
+            return Err(PageError::NotYours);
         }
         let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
         Ok(Self {
-            session,
             cookie,
             transport,
             theme: theme(request),
             path: local_path(path).to_owned(),
             address: address(config, request),
             is_htmx,
+            view: View::new(&state.ledger, session.user.role.team()),
+            session,
             state,
         })
     }

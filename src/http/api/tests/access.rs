@@ -14,6 +14,7 @@ fn request(verb: Verb, path: &str) -> TestRequest {
         Verb::Get => request.method(Method::GET),
         Verb::Post => request.method(Method::POST).set_json(json!({})),
         Verb::Put => request.method(Method::PUT).set_json(json!({})),
+        Verb::Patch => request.method(Method::PATCH).set_json(json!({})),
         Verb::Delete => request.method(Method::DELETE),
     }
 }
@@ -53,8 +54,20 @@ fn every_route_is_open_to_whom_it_is_for_and_to_nobody_else() {
         GET /api/keys: 401 unauthenticated | 403 forbidden | 200 | 200 | 200 | 401 invalid_credential
         POST /api/keys: 401 unauthenticated | 403 forbidden | 400 invalid_field | 400 invalid_field | 403 csrf_failed | 401 invalid_credential
         GET /api/keys/{id}: 401 unauthenticated | 403 forbidden | 404 not_found | 404 not_found | 404 not_found | 401 invalid_credential
+        PATCH /api/keys/{id}: 401 unauthenticated | 403 forbidden | 404 not_found | 404 not_found | 403 csrf_failed | 401 invalid_credential
         DELETE /api/keys/{id}: 401 unauthenticated | 403 forbidden | 404 not_found | 404 not_found | 403 csrf_failed | 401 invalid_credential
         POST /api/keys/{id}/rotate: 401 unauthenticated | 403 forbidden | 404 not_found | 404 not_found | 403 csrf_failed | 401 invalid_credential
+        GET /api/teams: 401 unauthenticated | 403 forbidden | 200 | 200 | 200 | 401 invalid_credential
+        POST /api/teams: 401 unauthenticated | 403 forbidden | 400 invalid_field | 400 invalid_field | 403 csrf_failed | 401 invalid_credential
+        GET /api/teams/{id}: 401 unauthenticated | 403 forbidden | 404 not_found | 404 not_found | 404 not_found | 401 invalid_credential
+        PATCH /api/teams/{id}: 401 unauthenticated | 403 forbidden | 400 invalid_field | 400 invalid_field | 403 csrf_failed | 401 invalid_credential
+        DELETE /api/teams/{id}: 401 unauthenticated | 403 forbidden | 404 not_found | 404 not_found | 403 csrf_failed | 401 invalid_credential
+        GET /api/users: 401 unauthenticated | 403 forbidden | 200 | 200 | 200 | 401 invalid_credential
+        POST /api/users: 401 unauthenticated | 403 forbidden | 400 invalid_field | 400 invalid_field | 403 csrf_failed | 401 invalid_credential
+        GET /api/users/{id}: 401 unauthenticated | 403 forbidden | 404 not_found | 404 not_found | 404 not_found | 401 invalid_credential
+        PATCH /api/users/{id}: 401 unauthenticated | 403 forbidden | 404 not_found | 404 not_found | 403 csrf_failed | 401 invalid_credential
+        DELETE /api/users/{id}: 401 unauthenticated | 403 forbidden | 404 not_found | 404 not_found | 403 csrf_failed | 401 invalid_credential
+        POST /api/users/{id}/invite: 401 unauthenticated | 403 forbidden | 404 not_found | 404 not_found | 403 csrf_failed | 401 invalid_credential
         GET /api/budgets: 401 unauthenticated | 403 forbidden | 200 | 200 | 200 | 401 invalid_credential
         POST /api/budgets: 401 unauthenticated | 403 forbidden | 400 invalid_field | 400 invalid_field | 403 csrf_failed | 401 invalid_credential
         GET /api/budgets/{id}: 401 unauthenticated | 403 forbidden | 404 not_found | 404 not_found | 404 not_found | 401 invalid_credential

@@ -39,6 +39,7 @@ fn a_key_is_made_with_all_that_it_was_to_have_and_its_secret_is_shown_once() {
         }
         insta::assert_snapshot!(serde_json::to_string_pretty(&json).unwrap(), @r##"
         {
+          "allowedEndpoints": null,
           "allowedModels": [
             "gpt-*"
           ],
@@ -76,12 +77,15 @@ fn a_key_is_made_with_all_that_it_was_to_have_and_its_secret_is_shown_once() {
           },
           "name": "build",
           "owner": "Ada",
+          "previousSecrets": [],
+          "revision": 1,
           "revokedAt": null,
           "status": "live",
           "tags": {
             "env": "prod"
           },
-          "team": "research"
+          "team": "research",
+          "teamName": "research"
         }
         "##);
     });

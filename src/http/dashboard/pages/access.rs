@@ -15,7 +15,7 @@ use super::super::session::{OpenSubmission, Submission, Transport, bare, host, l
 use super::super::view::{Field, LoginPage, ResetPage, SetupPage, Theme};
 use super::clock;
 use crate::http::State;
-use crate::keys::{KeysError, LoginError, PASSWORD_CHARS_MIN, PasswordProblem, User};
+use crate::keys::{KeysError, LoginError, PASSWORD_CHARS_MIN, PasswordProblem, User, UserState};
 
 const PLAIN_HTTP: &str = "This page came over plain HTTP from another machine, so a password could be read on its way. Use \
      HTTPS: put a reverse proxy in front and name it in trusted_proxies, or set tls. Or set plain_http_login = true.";
@@ -156,8 +156,7 @@ pub(in super::super) async fn choose_theme(submission: Submission) -> HttpRespon
 
 const SETUP_LINK: &str =
     "This link does not work: it is used, too old, or not whole. Start Tollgate again to print a fresh one.";
-const RESET_LINK: &str =
-    "This link does not work: it is used, too old, or not whole. Run tollgate admin reset-password for a fresh one.";
+const RESET_LINK: &str = "This link does not work: it is used, too old, or not whole. Ask an admin for a fresh one.";
 
 /// `GET /setup?token=`.
 pub(in super::super) async fn setup(request: HttpRequest, state: web::Data<State>) -> Result<HttpResponse, PageError> {
@@ -265,6 +264,7 @@ pub(in super::super) async fn reset(request: HttpRequest, state: web::Data<State
         bare: bare(&request),
         csrf_token: state.keys.form_token(&nonce).expose().clone(),
         token: token.to_owned(),
+        is_invited: user.as_ref().is_some_and(|user| user.state == UserState::Invited),
         user: user.map(|user| user.name.clone()),
         password: Field::default(),
         error: error.map(ToOwned::to_owned),
@@ -287,6 +287,7 @@ pub(in super::super) async fn redeem(
         bare: bare(&request),
         csrf_token: fields.text("csrf_token").to_owned(),
         token: token.clone(),
+        is_invited: user.as_ref().is_some_and(|user| user.state == UserState::Invited),
         user: user.map(|user| user.name.clone()),
         password: Field::default(),
         error: None,

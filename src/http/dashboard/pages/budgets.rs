@@ -11,8 +11,8 @@ use super::super::format::{Clock, MoneyColumn, money, money_whole, percent_whole
 use super::super::session::{Submission, Visitor};
 use super::super::summary::{Shared, is_used_up, tone_of, unreadable, used_percent};
 use super::super::view::{
-    BudgetForm, BudgetFormPage, BudgetList, BudgetRow, BudgetsPage, Entry, Field, Layout, Link, Notice, SelectOption,
-    Tone,
+    BudgetForm, BudgetFormPage, BudgetList, BudgetRow, BudgetsPage, Entry, Field, KeyList, Layout, Link, Notice,
+    SelectOption, Tone,
 };
 use super::access::{failure_words, sentence};
 use super::{clock, keys, layout};
@@ -45,7 +45,7 @@ pub(in super::super) async fn list(visitor: Visitor, shared: web::Data<Shared>) 
     Ok(ok(&BudgetsPage {
         budgets,
         budget_form: empty_form(&token),
-        keys: keys_list,
+        keys: KeyList { may_create: visitor.has_keys(), ..keys_list },
         key_form: keys::empty_form(&visitor.state, &token),
         layout,
     }))

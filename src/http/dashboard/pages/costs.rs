@@ -17,7 +17,7 @@ use super::spend::{Steps, days_back, draw, model_ranks, slot_of};
 use super::{KeyNames, clock, layout};
 use crate::domain::{Picodollars, Window};
 use crate::http::State;
-use crate::ledger::{Cell, CostGroup, Costs, GroupBy, LedgerError, TimeRange};
+use crate::ledger::{Cell, CostGroup, Costs, GroupBy, LedgerError, TimeRange, View};
 
 const RANGES: [(&str, &str); 4] = [("today", "Today"), ("7d", "7 d"), ("30d", "30 d"), ("month", "Month")];
 const GROUPINGS: [(&str, &str, GroupBy); 5] = [
@@ -119,8 +119,8 @@ pub(in super::super) async fn show(
 ) -> Result<HttpResponse, PageError> {
     let layout = layout(&visitor, &shared, "Costs", Entry::Costs).await?;
     let query = Fields::of_query(request.query_string());
-    let state = visitor.state.clone();
-    let page = blocking(move || build(&state, &query, layout)).await?;
+    let (state, view) = (visitor.state.clone(), visitor.view.clone());
+    let page = blocking(move || build(&state, &view, &query, layout)).await?;
     Ok(ok(&page))
 }
 
@@ -134,31 +134,30 @@ struct Sums {
     providers: BTreeMap<String, BTreeSet<String>>,
 }
 
-fn read(state: &State, range: &Range, steps: &Steps, by: &GroupBy) -> Result<Sums, LedgerError> {
-    let ledger = &state.ledger;
+fn read(view: &View, now: Timestamp, range: &Range, steps: &Steps, by: &GroupBy) -> Result<Sums, LedgerError> {
     let by = std::slice::from_ref(by);
-    let costs = ledger.costs(range.whole, by)?;
+    let costs = view.costs(range.whole, by)?;
     let mut providers: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     if by[0] == GroupBy::Model {
-        for group in ledger.costs(range.whole, &[GroupBy::Model, GroupBy::Provider])?.groups {
+        for group in view.costs(range.whole, &[GroupBy::Model, GroupBy::Provider])?.groups {
             providers.entry(group.name).or_default().insert(group.series);
         }
     }
     let ranks = if by[0] == GroupBy::Model {
-        model_ranks(state)?
+        model_ranks(view, now)?
     } else {
         costs.groups.iter().filter(|group| !group.sums.cost.is_zero()).map(|group| group.name.clone()).collect()
     };
     Ok(Sums {
-        before: ledger.costs(range.before, by)?,
-        over_time: ledger.costs(range.whole, &[steps.group_by(), by[0].clone()])?,
+        before: view.costs(range.before, by)?,
+        over_time: view.costs(range.whole, &[steps.group_by(), by[0].clone()])?,
         costs,
         ranks,
         providers,
     })
 }
 
-fn build(state: &State, query: &Fields, layout: Layout) -> CostsPage {
+fn build(state: &State, view: &View, query: &Fields, layout: Layout) -> CostsPage {
     let (now, zone) = (state.clock.now(), state.ledger.zone());
     let clock = clock(state);
     let range = Range::new(query, now, state);
@@ -166,12 +165,12 @@ fn build(state: &State, query: &Fields, layout: Layout) -> CostsPage {
         GROUPINGS.iter().find(|(word, ..)| *word == query.text("by")).unwrap_or(&GROUPINGS[0]);
     let window = if days_between(range.days) <= HOURLY_DAYS_MAX { Window::Hour } else { Window::Day };
     let steps = Steps::new(range.whole, window, now, zone, &clock);
-    let names = KeyNames::of(&state.keys);
+    let names = KeyNames::seen(&state.keys, view);
     let label = |name: &str| group_label(name, by, &names);
     let mut again = range.query();
     again.push(("by", (*by_word).to_owned()));
     let again = link("/costs", &again);
-    let sums = read(state, &range, &steps, by);
+    let sums = read(view, now, &range, &steps, by);
     let nothing = || Notice::empty("Nothing was spent in this time", "Choose a longer range, or make a call.", None);
     let (kpis, chart, table, changed, unpriced) = match &sums {
         Err(error) => {
@@ -181,7 +180,7 @@ fn build(state: &State, query: &Fields, layout: Layout) -> CostsPage {
             let what = format!("Spend by {by_word}");
             let chart = draw("costs", &what, &steps, &sums.over_time, &sums.ranks, label, false).ok_or_else(nothing);
             let table = table(&range, sums, by, by_label, &names).ok_or_else(nothing);
-            (kpis(&range, Some(sums)), chart, table, changed(&range, sums, label), unpriced(state, now))
+            (kpis(&range, Some(sums)), chart, table, changed(&range, sums, label), unpriced(view, now))
         }
     };
     let ranges = RANGES.iter().map(|(word, label)| Choice {
@@ -220,6 +219,7 @@ fn group_label(name: &str, by: &GroupBy, names: &KeyNames) -> String {
         (GroupBy::Team, "") => "no team".to_owned(),
         (_, "") => super::UNROUTED.to_owned(),
         (GroupBy::Key, id) => names.name(id).to_owned(),
+        (GroupBy::Team, id) => names.team(id).to_owned(),
         (_, name) => name.to_owned(),
     }
 }
@@ -410,9 +410,9 @@ fn changed(range: &Range, sums: &Sums, label: impl Fn(&str) -> String) -> Option
     Some(Phrase::default().strong(label(name)).text(text))
 }
 
-fn unpriced(state: &State, now: Timestamp) -> Option<(u64, Vec<String>)> {
-    let month = days_back(now, state.ledger.zone(), 30);
-    let costs = state.ledger.costs(month, &[GroupBy::Model]).ok()?;
+fn unpriced(view: &View, now: Timestamp) -> Option<(u64, Vec<String>)> {
+    let month = days_back(now, view.zone(), 30);
+    let costs = view.costs(month, &[GroupBy::Model]).ok()?;
     let (count, models) = unpriced_models(&costs);
     (count > 0).then(|| (count, models.into_iter().take(3).map(ToOwned::to_owned).collect()))
 }

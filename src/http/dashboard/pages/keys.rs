@@ -21,13 +21,13 @@ use super::super::view::{
 use super::access::{failure_words, sentence};
 use super::budgets::{track, typed_dollars};
 use super::spend::days_back;
-use super::{clock, layout};
+use super::{clock, key_change, layout, teams};
 use crate::budget::Standing;
 use crate::config::{BudgetAction as UsualAction, NewKeyBudget};
 use crate::domain::{BudgetAction, BudgetError, BudgetScope, BudgetTerms, KeyId, Picodollars, Window};
 use crate::http::State;
-use crate::keys::{KeyBudget, KeyLimits, KeyStatus, KeysError, NewKey, VirtualKey};
-use crate::ledger::{EntryFilter, GroupBy, LedgerError, TimeRange};
+use crate::keys::{KeyBudget, KeyLimits, KeyStatus, Keys, KeysError, NewKey, VirtualKey};
+use crate::ledger::{EntryFilter, GroupBy, LedgerError, TimeRange, View};
 
 /// Keys in the list; the API has all of them.
 const ROWS_MAX: usize = 200;
@@ -35,31 +35,44 @@ const EXPIRIES: [(&str, &str, i64); 4] =
     [("never", "Never", 0), ("30d", "In 30 days", 30), ("90d", "In 90 days", 90), ("365d", "In a year", 365)];
 const WINDOWS: [(&str, &str); 2] = [("month", "month"), ("day", "day")];
 
-/// `GET /keys`: the list stands beside the budgets.
-pub(in super::super) async fn list(_visitor: Visitor) -> HttpResponse {
-    see_other("/budgets#key-list")
+/// `GET /keys`: the list stands beside the budgets, or on the page of the only team that is seen.
+pub(in super::super) async fn list(visitor: Visitor) -> HttpResponse {
+    see_other(&format!("{}#key-list", back(&visitor).href))
+}
+
+/// Where the reader has their keys.
+pub(super) fn back(visitor: &Visitor) -> Link {
+    match visitor.team() {
+        None => Link::new("Budgets & keys", "/budgets"),
+        Some(team) => Link::new(visitor.state.keys.team_name(team.as_str()), teams::address(team)),
+    }
 }
 
 /// `GET /keys/new`.
 pub(in super::super) async fn new(visitor: Visitor, shared: web::Data<Shared>) -> Result<HttpResponse, PageError> {
     let layout = form_layout(&visitor, &shared, "Create a key").await?;
-    let form = empty_form(&visitor.state, &layout.csrf_token);
+    let own_team = own_team(&visitor);
+    let form = KeyForm { own_team, ..empty_form(&visitor.state, &layout.csrf_token) };
     Ok(ok(&KeyFormPage { layout, form }))
 }
 
-async fn form_layout(visitor: &Visitor, shared: &web::Data<Shared>, title: &str) -> Result<Layout, PageError> {
-    let crumb = Some(Link::new("Budgets & keys", "/budgets"));
-    Ok(Layout { crumb, ..layout(visitor, shared, title, Entry::Budgets).await? })
+/// The name of the only team that a visitor makes keys for.
+fn own_team(visitor: &Visitor) -> Option<String> {
+    visitor.team().map(|team| visitor.state.keys.team_name(team.as_str()))
 }
 
-/// Teams that keys or budgets name.
-fn teams(state: &State) -> Vec<String> {
-    let mut teams: BTreeSet<String> = state.keys.list().iter().filter_map(|key| key.team.clone()).collect();
-    teams.extend(state.keys.budgets().iter().filter_map(|budget| match &budget.scope {
-        BudgetScope::Team(team) => Some(team.as_str().to_owned()),
-        _ => None,
-    }));
-    teams.into_iter().take(ROWS_MAX).collect()
+pub(super) async fn form_layout(
+    visitor: &Visitor,
+    shared: &web::Data<Shared>,
+    title: &str,
+) -> Result<Layout, PageError> {
+    let entry = if visitor.team().is_some() { Entry::Teams } else { Entry::Budgets };
+    Ok(Layout { crumb: Some(back(visitor)), ..layout(visitor, shared, title, entry).await? })
+}
+
+/// The names of teams, to choose from.
+pub(super) fn team_names(state: &State) -> Vec<String> {
+    state.keys.teams().iter().take(ROWS_MAX).map(|team| team.name.clone()).collect()
 }
 
 fn expiries(current: &str) -> Vec<SelectOption> {
@@ -76,7 +89,8 @@ pub(super) fn empty_form(state: &State, csrf_token: &str) -> KeyForm {
         csrf_token: csrf_token.to_owned(),
         name: Field::default(),
         team: Field::default(),
-        teams: teams(state),
+        teams: team_names(state),
+        own_team: None,
         expiries: expiries("never"),
         limit: Field::default(),
         windows: windows("month"),
@@ -97,7 +111,8 @@ pub(in super::super) async fn create(
         csrf_token: visitor.session.csrf_token.expose().clone(),
         name: fields.field("name"),
         team: fields.field("team"),
-        teams: teams(state),
+        teams: if visitor.is_admin() { team_names(state) } else { Vec::new() },
+        own_team: own_team(&visitor),
         expiries: expiries(fields.text("expires")),
         limit: fields.field("limit_usd"),
         windows: windows(fields.text("window")),
@@ -105,7 +120,11 @@ pub(in super::super) async fn create(
         action: fields.text("action").to_owned(),
         error: None,
     };
-    if let Some(new) = checked(state, &fields, &mut form) {
+    if let Some(mut new) = checked(state, &fields, &mut form) {
+        // Whatever was sent: a member makes keys for their own team.
+        if let Some(own) = visitor.team() {
+            new.team = Some(own.to_string());
+        }
         let (keys, now) = (Arc::clone(&state.keys), state.clock.now());
         match blocking(move || keys.create(new, now)).await? {
             Ok((key, secret)) => return created(&visitor, &shared, &key, secret.expose()).await,
@@ -137,12 +156,18 @@ async fn created(
     for budget in state.keys.budgets().iter().filter(|budget| budget.scope == scope) {
         track(state, budget).await;
     }
-    let mut created =
-        KeyCreated { name: key.name.clone(), secret: secret.to_owned(), address: visitor.address.clone(), list: None };
+    let mut created = KeyCreated {
+        name: key.name.clone(),
+        secret: secret.to_owned(),
+        address: visitor.address.clone(),
+        note: None,
+        done_href: back(visitor).href,
+        list: None,
+    };
     if visitor.is_htmx {
-        let state = state.clone();
-        let list = blocking(move || key_list(&state)).await?;
-        created.list = Some(KeyList { is_update: true, ..list });
+        let (state, view) = (state.clone(), visitor.view.clone());
+        let list = blocking(move || keys_seen(&state, &view)).await?;
+        created.list = Some(KeyList { is_update: true, may_create: true, ..list });
         return Ok(ok(&created));
     }
     let layout = form_layout(visitor, shared, "Key created").await?;
@@ -213,11 +238,11 @@ fn usual_budget(usual: &NewKeyBudget) -> Result<KeyBudget, BudgetError> {
 }
 
 /// What each key has spent this month.
-fn spent_this_month(state: &State, now: Timestamp) -> Result<HashMap<String, Picodollars>, LedgerError> {
-    let zone = state.ledger.zone();
+fn spent_this_month(view: &View, now: Timestamp) -> Result<HashMap<String, Picodollars>, LedgerError> {
+    let zone = view.zone();
     let month = Window::Month.at(now, zone);
     let range = TimeRange { from: month.start(zone).unwrap_or(now), until: month.end(zone).unwrap_or(now) };
-    let groups = state.ledger.costs(range, &[GroupBy::Key])?.groups;
+    let groups = view.costs(range, &[GroupBy::Key])?.groups;
     Ok(groups.into_iter().map(|group| (group.name, group.sums.cost)).collect())
 }
 
@@ -231,17 +256,17 @@ const DAYS_MAX: i64 = 90;
 struct LastUses(HashMap<String, Moment>);
 
 impl LastUses {
-    fn read(state: &State, clock: &Clock) -> Result<Self, LedgerError> {
-        let (now, zone) = (state.clock.now(), state.ledger.zone());
+    fn read(state: &State, view: &View, clock: &Clock) -> Result<Self, LedgerError> {
+        let (now, zone) = (state.clock.now(), view.zone());
         let mut uses: HashMap<String, Moment> = HashMap::new();
-        for entry in state.ledger.entries(&EntryFilter::default(), None, LATEST_MAX)?.items {
+        for entry in view.entries(&EntryFilter::default(), None, LATEST_MAX)?.items {
             uses.entry(entry.facts.key.to_string()).or_insert_with(|| clock.ago(entry.time()));
         }
         let days = days_back(now, zone, DAYS_MAX);
         let today = zone.to_datetime(now).date();
         // Days come in order, so the last one stays.
         let mut by_day: HashMap<String, Moment> = HashMap::new();
-        for group in state.ledger.costs(days, &[GroupBy::Day, GroupBy::Key])?.groups {
+        for group in view.costs(days, &[GroupBy::Day, GroupBy::Key])?.groups {
             let Ok(date) = group.name.parse::<jiff::civil::Date>() else { continue };
             let start = zone.to_ambiguous_timestamp(date.at(0, 0, 0, 0)).compatible().unwrap_or(now);
             let text = if date == today { "today".to_owned() } else { clock.day(date) };
@@ -252,7 +277,7 @@ impl LastUses {
         }
         let first = state.keys.list().iter().map(|key| key.created).min().unwrap_or(days.from);
         if first < days.from {
-            for group in state.ledger.costs(TimeRange { from: first, until: days.from }, &[GroupBy::Key])?.groups {
+            for group in view.costs(TimeRange { from: first, until: days.from }, &[GroupBy::Key])?.groups {
                 let long_ago = Moment { text: format!("over {DAYS_MAX} days ago"), ..clock.ago(days.from) };
                 uses.entry(group.name).or_insert(long_ago);
             }
@@ -265,11 +290,17 @@ impl LastUses {
     }
 }
 
-/// The keys: those in force first, the dearest of them first. Blocking.
+/// All the keys: those in force first, the dearest of them first. Blocking.
 pub(super) fn key_list(state: &State) -> KeyList {
+    keys_seen(state, &View::new(&state.ledger, None))
+}
+
+/// The keys of whom a view sees, in the same order. Blocking.
+pub(super) fn keys_seen(state: &State, view: &View) -> KeyList {
     let now = state.clock.now();
     let clock = clock(state);
-    let keys = state.keys.list();
+    let mut keys = state.keys.list();
+    keys.retain(|key| view.team().is_none_or(|team| key.team.as_ref() == Some(team)));
     let live = keys.iter().filter(|key| key.status(now) == KeyStatus::Live).count();
     let mut summary = counted(live as u64, "key", "keys");
     if keys.len() > live {
@@ -281,19 +312,20 @@ pub(super) fn key_list(state: &State) -> KeyList {
     let rows = if keys.is_empty() {
         Err(Notice::empty("No key yet", "Programs need one to call.", Some(Link::new("Create a key", "/keys/new"))))
     } else {
-        key_rows(state, keys, now, &clock).or_else(|error| unreadable("The keys", &error, "/budgets"))
+        key_rows(state, view, keys, now, &clock).or_else(|error| unreadable("The keys", &error, "/budgets"))
     };
     let month = state.ledger.zone().to_datetime(now).strftime("%B").to_string();
-    KeyList { summary, month, rows, is_update: false }
+    KeyList { summary, month, rows, is_update: false, may_create: true }
 }
 
 fn key_rows(
     state: &State,
+    view: &View,
     mut keys: Vec<Arc<VirtualKey>>,
     now: Timestamp,
     clock: &Clock,
 ) -> Result<Vec<KeyRow>, LedgerError> {
-    let spent = spent_this_month(state, now)?;
+    let spent = spent_this_month(view, now)?;
     let spent = |key: &VirtualKey| spent.get(key.id.as_str()).copied().unwrap_or_default();
     keys.sort_by_key(|key| (key.status(now) != KeyStatus::Live, std::cmp::Reverse(spent(key)), key.created));
     keys.truncate(ROWS_MAX);
@@ -307,15 +339,16 @@ fn key_rows(
         }
     }
     let column = MoneyColumn::of(keys.iter().map(|key| spent(key)));
-    let uses = LastUses::read(state, clock)?;
+    let uses = LastUses::read(state, view, clock)?;
     let row = |key: &Arc<VirtualKey>| {
         let own = standings.get(&key.id).map(Vec::as_slice).unwrap_or_default();
-        key_row(key, own, column.cell(spent(key)), uses.of(key), now)
+        key_row(&state.keys, key, own, column.cell(spent(key)), uses.of(key), now)
     };
     Ok(keys.iter().map(row).collect())
 }
 
 fn key_row(
+    keys: &Keys,
     key: &VirtualKey,
     standings: &[Standing],
     spend: Money,
@@ -325,7 +358,7 @@ fn key_row(
     let state = key_state(key, standings, last_used.is_some(), now);
     KeyRow {
         name: key.name.clone(),
-        team: key.team.clone().unwrap_or_default(),
+        team: key.team.as_ref().map(|team| keys.team_name(team.as_str())).unwrap_or_default(),
         href: format!("/keys/{}", key.id),
         ends_in: format!("tg-…{}", key.last4),
         models: models(key),
@@ -360,9 +393,10 @@ fn key_state(key: &VirtualKey, standings: &[Standing], is_used: bool, now: Times
     }
 }
 
-fn found(state: &State, id: &str) -> Result<Arc<VirtualKey>, PageError> {
+/// The key of an id, where the visitor may see it; another team's is as good as none.
+pub(super) fn found(visitor: &Visitor, id: &str) -> Result<Arc<VirtualKey>, PageError> {
     let id = KeyId::new(id).map_err(|_| PageError::NotFound)?;
-    state.keys.get(&id).ok_or(PageError::NotFound)
+    visitor.state.keys.get(&id).filter(|key| visitor.sees_team(key.team.as_ref())).ok_or(PageError::NotFound)
 }
 
 /// `GET /keys/{id}`.
@@ -371,25 +405,29 @@ pub(in super::super) async fn show(
     shared: web::Data<Shared>,
     id: web::Path<String>,
 ) -> Result<HttpResponse, PageError> {
-    let key = found(&visitor.state, &id)?;
+    let key = found(&visitor, &id)?;
     Ok(ok(&key_page(&visitor, &shared, key, Field::default()).await?))
 }
 
-async fn key_page(
+pub(super) async fn key_page(
     visitor: &Visitor,
     shared: &web::Data<Shared>,
     key: Arc<VirtualKey>,
     confirm: Field,
 ) -> Result<KeyPage, PageError> {
     let layout = form_layout(visitor, shared, "Key").await?;
-    let (state, of) = (visitor.state.clone(), Arc::clone(&key));
-    let (details, state_badge) = blocking(move || details(&state, &of)).await?;
-    let is_live = key.status(visitor.state.clock.now()) == KeyStatus::Live;
+    let (state, view, of, is_admin) =
+        (visitor.state.clone(), visitor.view.clone(), Arc::clone(&key), visitor.is_admin());
+    let (details, state_badge) = blocking(move || details(&state, &view, &of, is_admin)).await?;
+    let is_live = key.status(visitor.state.clock.now()) == KeyStatus::Live && visitor.has_keys();
     Ok(KeyPage {
         name: key.name.clone(),
         state: state_badge,
         details,
+        back: back(visitor),
         requests_href: href("/requests", &[("range", "30d"), ("key", key.id.as_str())]),
+        edit: is_live.then(|| key_change::form_of(visitor, &key)),
+        rotate: is_live.then(|| key_change::rotate_form(&key)),
         revoke: is_live.then(|| RevokeForm {
             href: format!("/keys/{}/revoke", key.id),
             csrf_token: layout.csrf_token.clone(),
@@ -399,7 +437,7 @@ async fn key_page(
     })
 }
 
-fn details(state: &State, key: &VirtualKey) -> (Vec<Detail>, Badge) {
+fn details(state: &State, view: &View, key: &VirtualKey, is_admin: bool) -> (Vec<Detail>, Badge) {
     let (now, clock) = (state.clock.now(), clock(state));
     let mut details = Vec::new();
     let mut add = |label: &str, value: Phrase, is_code: bool| {
@@ -407,13 +445,22 @@ fn details(state: &State, key: &VirtualKey) -> (Vec<Detail>, Badge) {
     };
     add("Id", key.id.to_string().into(), true);
     add("Secret ends in", format!("tg-…{}", key.last4).into(), true);
+    for earlier in key.valid_previous(now) {
+        let left = earlier.valid_until.duration_since(now).unsigned_abs();
+        let left = duration(Duration::from_secs(left.as_secs() / 60 * 60));
+        add("Old secret", format!("tg-…{}, works for {left} more", earlier.last4).into(), false);
+    }
     if let Some(team) = &key.team {
-        add("Team", team.clone().into(), false);
+        add("Team", state.keys.team_name(team.as_str()).into(), false);
     }
     if let Some(owner) = &key.owner {
         add("Owner", owner.clone().into(), false);
     }
     add("May use", models(key).into(), false);
+    if let Some(families) = &key.allowed_endpoints {
+        let words: Vec<&str> = families.iter().map(|family| family.as_str()).collect();
+        add("May call", if words.is_empty() { "nothing".to_owned() } else { words.join(", ") }.into(), false);
+    }
     let per_minute =
         |limit: Option<u64>, what: &str| limit.map(|limit| format!("{} {what} a minute", count_exact(limit)));
     let KeyLimits { requests_per_minute, tokens_per_minute, concurrent_requests } = key.limits;
@@ -428,7 +475,7 @@ fn details(state: &State, key: &VirtualKey) -> (Vec<Detail>, Badge) {
         add("Tag", format!("{name}={value}").into(), true);
     }
     let month = state.ledger.zone().to_datetime(now).strftime("%B").to_string();
-    let spent = spent_this_month(state, now).map(|spent| spent.get(key.id.as_str()).copied().unwrap_or_default());
+    let spent = spent_this_month(view, now).map(|spent| spent.get(key.id.as_str()).copied().unwrap_or_default());
     let spent = spent.map_or_else(|_| "could not be read".to_owned(), money);
     add(&format!("Spent in {month}"), spent.into(), false);
     let scope = BudgetScope::Key(key.id.clone());
@@ -449,10 +496,11 @@ fn details(state: &State, key: &VirtualKey) -> (Vec<Detail>, Badge) {
                 words
             }
         };
-        add("Budget", Phrase::default().link(words, href), false);
+        add("Budget", if is_admin { Phrase::default().link(words, href) } else { words.into() }, false);
     }
     if standings.is_empty() {
-        add("Budget", Phrase::new("none of its own. ").link("Set one", "/budgets/new"), false);
+        let none = Phrase::new("none of its own. ");
+        add("Budget", if is_admin { none.link("Set one", "/budgets/new") } else { none }, false);
     }
     add("Made", clock.ago(key.created).text.into(), false);
     if let Some(at) = key.expires_at {
@@ -467,7 +515,7 @@ fn details(state: &State, key: &VirtualKey) -> (Vec<Detail>, Badge) {
     if let Some(at) = key.revoked_at {
         add("Revoked", clock.ago(at).text.into(), false);
     }
-    let used = LastUses::read(state, &clock).map(|uses| uses.of(key));
+    let used = LastUses::read(state, view, &clock).map(|uses| uses.of(key));
     let is_used = !matches!(used, Ok(None));
     let words = match used {
         Err(_) => "could not be read".to_owned(),
@@ -486,7 +534,7 @@ pub(in super::super) async fn revoke(
     id: web::Path<String>,
 ) -> Result<HttpResponse, PageError> {
     let Submission { visitor, fields } = submission;
-    let key = found(&visitor.state, &id)?;
+    let key = found(&visitor, &id)?;
     if fields.text("confirm").trim() != key.name {
         let error = Some("This is not the key’s name. Nothing was changed.".to_owned());
         let confirm = Field { value: fields.text("confirm").to_owned(), error };
@@ -496,7 +544,7 @@ pub(in super::super) async fn revoke(
     match blocking(move || keys.revoke(&id, now)).await? {
         Ok(key) => {
             tracing::info!("user {:?} has revoked the virtual key {}", visitor.session.user.name, key.id);
-            Ok(done("/budgets", visitor.is_htmx))
+            Ok(done(&back(&visitor).href, visitor.is_htmx))
         }
         Err(KeysError::NotFound { .. }) => Err(PageError::NotFound),
         Err(error) => Err(PageError::failed(&error)),

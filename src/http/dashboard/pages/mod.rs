@@ -5,14 +5,17 @@ pub(super) mod alerts;
 pub(super) mod budgets;
 pub(super) mod cache;
 pub(super) mod costs;
+pub(super) mod key_change;
 pub(super) mod keys;
 pub(super) mod overview;
+pub(super) mod people;
 pub(super) mod reconciliation;
 pub(super) mod reports;
 pub(super) mod request;
 pub(super) mod requests;
 pub(super) mod row;
 mod spend;
+pub(super) mod teams;
 pub(super) mod welcome;
 
 use std::collections::HashMap;
@@ -23,9 +26,10 @@ use super::answer::PageError;
 use super::format::{Clock, uptime};
 use super::session::Visitor;
 use super::summary::Shared;
-use super::view::{Entry, Layout};
+use super::view::{Entry, Layout, Reader};
 use crate::http::State;
-use crate::keys::Keys;
+use crate::keys::{Keys, Role};
+use crate::ledger::View;
 
 /// The name of the group of calls that never reached a provider: refused, or answered by the cache.
 const UNROUTED: &str = "no provider asked";
@@ -37,7 +41,11 @@ async fn layout(
     title: &str,
     current: Entry,
 ) -> Result<Layout, PageError> {
-    let summary = shared.recent(&visitor.state).await?;
+    // What needs a person is counted over all teams, and so not told to who sees one.
+    let needs = match visitor.team() {
+        None => shared.recent(&visitor.state).await?.needs.clone(),
+        Some(_) => Vec::new(),
+    };
     Ok(Layout {
         title: title.to_owned(),
         crumb: None,
@@ -48,8 +56,13 @@ async fn layout(
         version: visitor.state.version.to_owned(),
         uptime: uptime(visitor.state.started.elapsed()),
         path: visitor.path.clone(),
-        needs: summary.needs.clone(),
+        needs,
         events: None,
+        reader: match &visitor.session.user.role {
+            Role::Admin => Reader::Admin,
+            Role::Viewer(None) => Reader::OfAll,
+            Role::Member(_) | Role::Viewer(Some(_)) => Reader::OfTeam,
+        },
     })
 }
 
@@ -58,15 +71,28 @@ fn clock(state: &State) -> Clock {
     Clock::new(state.clock.now(), state.ledger.zone().clone())
 }
 
-/// The names of keys by their ids: what is summed is known by id.
-struct KeyNames(HashMap<String, String>);
+/// The names of keys and teams by their ids: what is summed is known by id.
+struct KeyNames {
+    keys: HashMap<String, String>,
+    teams: HashMap<String, String>,
+}
 
 impl KeyNames {
-    fn of(keys: &Keys) -> Self {
-        Self(keys.list().iter().map(|key| (key.id.to_string(), key.name.clone())).collect())
+    /// The names of the keys that a reader may see.
+    fn seen(keys: &Keys, view: &View) -> Self {
+        let mut all = keys.list();
+        all.retain(|key| view.team().is_none_or(|own| key.team.as_ref() == Some(own)));
+        Self {
+            keys: all.iter().map(|key| (key.id.to_string(), key.name.clone())).collect(),
+            teams: keys.teams().iter().map(|team| (team.id.to_string(), team.name.clone())).collect(),
+        }
     }
 
     fn name<'a>(&'a self, id: &'a str) -> &'a str {
-        self.0.get(id).map_or(id, String::as_str)
+        self.keys.get(id).map_or(id, String::as_str)
+    }
+
+    fn team<'a>(&'a self, id: &'a str) -> &'a str {
+        self.teams.get(id).map_or(id, String::as_str)
     }
 }

@@ -15,7 +15,7 @@ use super::spend::{Steps, days_back, draw, model_ranks};
 use super::{clock, layout};
 use crate::domain::Window;
 use crate::http::State;
-use crate::ledger::{EntryFilter, LedgerError, TimeRange};
+use crate::ledger::{EntryFilter, LedgerError, TimeRange, View};
 
 /// Calls in the list.
 const LATEST: usize = 8;
@@ -35,6 +35,10 @@ pub(in super::super) async fn show(
     request: HttpRequest,
     shared: web::Data<Shared>,
 ) -> Result<HttpResponse, PageError> {
+    // Its tiles are of everybody's calls: who sees one team begins with that.
+    if let Some(team) = visitor.team() {
+        return Ok(see_other(&super::teams::address(team)));
+    }
     let query = Fields::of_query(request.query_string());
     if query.is_empty() && request.cookie(GUIDE_SEEN).as_ref().map(Cookie::value) != Some("seen") {
         let state = visitor.state.clone();
@@ -118,7 +122,7 @@ fn spend(state: &State, range: &str) -> Result<(String, Option<super::super::cha
     let clock = clock(state);
     let steps = Steps::new(range, window, now, zone, &clock);
     let costs = state.ledger.costs(range, &[steps.group_by(), crate::ledger::GroupBy::Model])?;
-    let ranks = model_ranks(state)?;
+    let ranks = model_ranks(&View::new(&state.ledger, None), now)?;
     let label = |name: &str| if name.is_empty() { super::UNROUTED.to_owned() } else { name.to_owned() };
     Ok((money(costs.total.cost), draw("spend", "Spend by model", &steps, &costs, &ranks, label, true)))
 }

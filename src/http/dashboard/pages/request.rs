@@ -33,11 +33,11 @@ pub(in super::super) async fn show(
         crumb: Some(Link::new("Requests", "/requests")),
         ..layout(&visitor, &shared, "Request", Place::Requests).await?
     };
-    let state = visitor.state.clone();
-    let page = blocking(move || match state.ledger.entry(id) {
+    let (state, view, is_admin) = (visitor.state.clone(), visitor.view.clone(), visitor.is_admin());
+    let page = blocking(move || match view.entry(id) {
         Ok(None) => Err(PageError::NotFound),
         Ok(Some(entry)) => {
-            let contents = contents(&state, id);
+            let contents = if is_admin { contents(&state, id) } else { Vec::new() };
             Ok(RequestPage { contents, ..build(&state, &entry, layout) })
         }
         Err(error) => Ok(unread(id, layout, &error)),

@@ -18,7 +18,7 @@ use super::spend::{Steps, draw_requests};
 use super::{KeyNames, clock, layout};
 use crate::domain::{CacheOutcome, EntryStatus, Picodollars, RequestId, Window};
 use crate::http::State;
-use crate::ledger::{Cell, EntryFilter, GroupBy, LedgerError, TimeRange};
+use crate::ledger::{Cell, EntryFilter, GroupBy, LedgerError, TimeRange, View};
 
 /// Calls of one page.
 const PAGE_LEN: usize = 50;
@@ -111,8 +111,8 @@ pub(in super::super) async fn show(
 ) -> Result<HttpResponse, PageError> {
     let layout = layout(&visitor, &shared, "Requests", Entry::Requests).await?;
     let asked = Asked::new(request.query_string());
-    let state = visitor.state.clone();
-    let page = blocking(move || build(&state, &asked, layout)).await?;
+    let (state, view) = (visitor.state.clone(), visitor.view.clone());
+    let page = blocking(move || build(&state, &view, &asked, layout)).await?;
     Ok(ok(&page))
 }
 
@@ -133,7 +133,7 @@ enum Count {
     AtLeast(u64),
 }
 
-fn build(state: &State, asked: &Asked, layout: Layout) -> RequestsPage {
+fn build(state: &State, view: &View, asked: &Asked, layout: Layout) -> RequestsPage {
     let now = state.clock.now();
     let (range, _, length) = RANGES[asked.range];
     let from = now - length;
@@ -142,7 +142,7 @@ fn build(state: &State, asked: &Asked, layout: Layout) -> RequestsPage {
         "24h" => "Requests per hour",
         _ => "Requests per day",
     };
-    let found = find(state, asked, from);
+    let found = find(state, view, asked, from);
     let again = asked.href(range, &[]);
     let (heading, summary, chart, rows, pager) = match found {
         Err(error) => {
@@ -164,7 +164,7 @@ fn build(state: &State, asked: &Asked, layout: Layout) -> RequestsPage {
     };
     RequestsPage {
         layout,
-        filters: filters(state, asked, range, from),
+        filters: filters(state, view, asked, range, from),
         chart_title: title.to_owned(),
         chart,
         heading,
@@ -189,11 +189,11 @@ fn filled(asked: &Asked, range: &str, rows: Vec<RequestRow>) -> Card<Vec<Request
     Err(Notice::empty("No requests in this time", "Nobody called in it.", Some(wider)))
 }
 
-fn find(state: &State, asked: &Asked, from: Timestamp) -> Result<Found, LedgerError> {
+fn find(state: &State, view: &View, asked: &Asked, from: Timestamp) -> Result<Found, LedgerError> {
     let clock = clock(state);
-    let (now, zone) = (state.clock.now(), state.ledger.zone());
+    let (now, zone) = (state.clock.now(), view.zone());
     let filter = asked.filter(from);
-    let page = state.ledger.entries(&filter, asked.cursor, PAGE_LEN)?;
+    let page = view.entries(&filter, asked.cursor, PAGE_LEN)?;
     // Calls that run are listed whenever they began; the range is the reader's all the same.
     let in_range = |entry: &&crate::ledger::Entry| entry.time() >= from;
     let rows = page.items.iter().filter(in_range).map(|entry| row(entry, &clock, List::Log)).collect();
@@ -206,11 +206,11 @@ fn find(state: &State, asked: &Asked, from: Timestamp) -> Result<Found, LedgerEr
         Steps::new(TimeRange { from: first, until: last }, window, now, zone, &clock)
     };
     if !asked.is_narrowed() && is_long {
-        let sums = state.ledger.costs(whole, &[])?.total;
+        let sums = view.costs(whole, &[])?.total;
         let steps = steps();
         let (columns, places) = steps.columns();
         let mut cells = vec![Cell::default(); columns.len()];
-        for group in state.ledger.costs(steps.range, &[steps.group_by()])?.groups {
+        for group in view.costs(steps.range, &[steps.group_by()])?.groups {
             if let Some(&place) = places.get(group.name.as_str()) {
                 cells[place].add(&group.sums);
             }
@@ -225,7 +225,7 @@ fn find(state: &State, asked: &Asked, from: Timestamp) -> Result<Found, LedgerEr
             chart: draw_requests(steps.step(), sentence, columns, &cells),
         });
     }
-    let all = state.ledger.entries(&filter, None, COUNTED_MAX)?;
+    let all = view.entries(&filter, None, COUNTED_MAX)?;
     let all_items = || all.items.iter().filter(in_range);
     let count = all_items().count() as u64;
     let usage = all_items().fold(crate::domain::TokenUsage::default(), |sum, entry| sum + entry.usage());
@@ -323,7 +323,7 @@ fn pager(asked: &Asked, range: &str, found: &Found) -> Pager {
     Pager { text, newer, older }
 }
 
-fn filters(state: &State, asked: &Asked, range: &str, from: Timestamp) -> Filters {
+fn filters(state: &State, view: &View, asked: &Asked, range: &str, from: Timestamp) -> Filters {
     let current = |name: &str| asked.given(name).unwrap_or_default().to_owned();
     let mut selects = vec![words(
         &current("status"),
@@ -332,16 +332,16 @@ fn filters(state: &State, asked: &Asked, range: &str, from: Timestamp) -> Filter
         "Any status",
         &EntryStatus::ALL.iter().map(|status| status.as_str()).collect::<Vec<_>>(),
     )];
-    let names = KeyNames::of(&state.keys);
+    let names = KeyNames::seen(&state.keys, view);
     for (name, label, any, by) in [
         ("model", "Model", "Any model", GroupBy::Model),
         ("provider", "Provider", "Any provider", GroupBy::Provider),
         ("key", "Key", "Any key", GroupBy::Key),
         ("operation", "Operation", "Any operation", GroupBy::Operation),
     ] {
-        let whole = super::spend::days_back(state.clock.now(), state.ledger.zone(), 31);
+        let whole = super::spend::days_back(state.clock.now(), view.zone(), 31);
         // Without them the list can still be read; it says itself what is wrong with the ledger.
-        let groups = state.ledger.costs(whole, std::slice::from_ref(&by)).map(|costs| costs.groups).unwrap_or_default();
+        let groups = view.costs(whole, std::slice::from_ref(&by)).map(|costs| costs.groups).unwrap_or_default();
         let mut options: Vec<(String, String)> = groups
             .into_iter()
             .filter(|group| !group.name.is_empty())

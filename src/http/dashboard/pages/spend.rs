@@ -8,8 +8,7 @@ use jiff::tz::TimeZone;
 use super::super::charts::{Bars, Chart, Column, SERIES_MAX, Series, Slot};
 use super::super::format::{Clock, money};
 use crate::domain::{Picodollars, Window};
-use crate::http::State;
-use crate::ledger::{Cell, Costs, GroupBy, LedgerError, TimeRange};
+use crate::ledger::{Cell, Costs, GroupBy, LedgerError, TimeRange, View};
 
 /// More columns than these can't be told apart.
 const COLUMNS_MAX: usize = 400;
@@ -79,10 +78,9 @@ impl Steps {
 }
 
 /// The models of the last thirty days, dearest first: their ranks are their colours on every page.
-pub(super) fn model_ranks(state: &State) -> Result<Vec<String>, LedgerError> {
-    let (now, zone) = (state.clock.now(), state.ledger.zone());
-    let range = days_back(now, zone, 30);
-    let costs = state.ledger.costs(range, &[GroupBy::Model])?;
+pub(super) fn model_ranks(view: &View, now: Timestamp) -> Result<Vec<String>, LedgerError> {
+    let range = days_back(now, view.zone(), 30);
+    let costs = view.costs(range, &[GroupBy::Model])?;
     Ok(costs.groups.into_iter().map(|group| group.name).filter(|name| !name.is_empty()).collect())
 }
 

@@ -6,6 +6,7 @@ mod cache;
 mod forms;
 mod live;
 mod reconciliation;
+mod roles;
 mod views;
 
 use std::cell::RefCell;
@@ -191,7 +192,7 @@ impl Fixture {
             id,
             key: key.id.clone(),
             key_name: key.name.as_str().into(),
-            team: key.team.as_deref().map(Arc::from),
+            team: key.team.as_ref().map(|team| team.as_str().into()),
             operation: "chat".into(),
             endpoint: Endpoint::ChatCompletions,
             requested_model: call.model.parse().unwrap(),
@@ -326,7 +327,7 @@ impl Browser {
 }
 
 /// Every page by GET; `{}` stands for an id.
-const PAGES: [&str; 17] = [
+const PAGES: [&str; 21] = [
     "/",
     "/welcome",
     "/requests",
@@ -343,11 +344,15 @@ const PAGES: [&str; 17] = [
     "/keys/new",
     "/keys/{key}",
     "/alerts",
+    "/teams",
+    "/teams/{team}",
+    "/people",
+    "/people/ada",
     "/events?topics=request",
 ];
 
 /// Every form of someone who is logged in.
-const FORMS: [&str; 10] = [
+const FORMS: [&str; 19] = [
     "/logout",
     "/prefs/theme",
     "/costs/reconciliation",
@@ -356,7 +361,16 @@ const FORMS: [&str; 10] = [
     "/budgets/budget_1",
     "/budgets/budget_1/delete",
     "/keys",
+    "/keys/key_1",
+    "/keys/key_1/rotate",
     "/keys/key_1/revoke",
+    "/teams",
+    "/teams/research",
+    "/teams/research/delete",
+    "/people",
+    "/people/ada",
+    "/people/ada/invite",
+    "/people/ada/delete",
     "/alerts/test",
 ];
 

@@ -57,6 +57,8 @@ pub struct ResetPage {
     pub token: String,
     /// Whose password it is; `None` where the link does not work, and then there is no form.
     pub user: Option<String>,
+    /// True where they have no password yet: somebody has invited them.
+    pub is_invited: bool,
     /// The password; its value is never sent back.
     pub password: Field,
     /// What is wrong as a whole: the link was used, or is too old.

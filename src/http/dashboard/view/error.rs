@@ -51,6 +51,18 @@ impl ErrorPage {
         }
     }
 
+    /// It is for other roles.
+    pub fn not_yours(bare: Bare) -> Self {
+        Self {
+            bare,
+            status: 403,
+            what: "This is not for your role".to_owned(),
+            still_true: "Nothing was changed. Ask an admin to do it, or for another role.".to_owned(),
+            action: Link::new("Go back to your pages", "/"),
+            request_id: None,
+        }
+    }
+
     /// The server could not do it.
     pub fn failed(bare: Bare, request_id: Option<String>) -> Self {
         Self {

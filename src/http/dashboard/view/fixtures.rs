@@ -2,6 +2,7 @@
 
 mod cache;
 mod control;
+mod people;
 mod reconciliation;
 mod reports;
 
@@ -22,6 +23,7 @@ pub(super) use cache::cache;
 pub(super) use control::{
     alerts, budget_form, budgets, key_created, key_form, key_list, key_page, login, reset, setup, welcome,
 };
+pub(super) use people::{invited, people, person, team, teams};
 pub(super) use reconciliation::reconciliation;
 pub(super) use reports::reports;
 
@@ -104,6 +106,7 @@ pub(super) fn layout(kind: Kind, title: &str, current: Entry) -> Layout {
         path: "/".to_owned(),
         needs: vec![Need { entry: Entry::Budgets, count: 1, words: "1 budget is used up".to_owned(), is_alert: false }],
         events: Some("/events?topics=request,kpi"),
+        reader: Reader::Admin,
     }
 }
 

@@ -5,7 +5,7 @@ use askama::filters::HtmlSafe;
 
 use super::super::format::{Moment, Money};
 use super::layout::Layout;
-use super::parts::{Badge, Card, Field, SelectOption};
+use super::parts::{Badge, Card, Field, Link, SelectOption};
 use super::request::Detail;
 
 /// Fills `#key-list`.
@@ -20,6 +20,8 @@ pub struct KeyList {
     pub rows: Card<Vec<KeyRow>>,
     /// True where it replaces the one on the page.
     pub is_update: bool,
+    /// True where the reader may make keys.
+    pub may_create: bool,
 }
 
 /// Its template escapes every value.
@@ -60,6 +62,8 @@ pub struct KeyForm {
     pub team: Field,
     /// Teams that there are, to choose from.
     pub teams: Vec<String>,
+    /// The only team that the reader makes keys for.
+    pub own_team: Option<String>,
     /// never, 30d, 90d, 365d.
     pub expiries: Vec<SelectOption>,
     /// Dollars; empty for none.
@@ -97,6 +101,10 @@ pub struct KeyCreated {
     pub secret: String,
     /// The running address, without a path.
     pub address: String,
+    /// How long the secret before goes on, where there was one.
+    pub note: Option<String>,
+    /// Where to go on.
+    pub done_href: String,
     /// The list with the new key, replaced on the way.
     pub list: Option<KeyList>,
 }
@@ -126,10 +134,67 @@ pub struct KeyPage {
     pub state: Badge,
     /// What it may do, and what it did.
     pub details: Vec<Detail>,
+    /// Where its list is.
+    pub back: Link,
     /// Its requests.
     pub requests_href: String,
+    /// What of it the reader may change; `None` where nothing is, or its end has come.
+    pub edit: Option<KeyEditForm>,
+    /// A new secret for it.
+    pub rotate: Option<RotateForm>,
     /// The end of it; `None` where that has come.
     pub revoke: Option<RevokeForm>,
+}
+
+/// What of a key can be changed.
+#[derive(Clone, Debug)]
+pub struct KeyEditForm {
+    /// Where it is sent.
+    pub href: String,
+    /// Which state of the key the form was made from.
+    pub revision: String,
+    /// Its name.
+    pub name: Field,
+    /// The person to ask about it.
+    pub owner: Field,
+    /// `env=prod, app=web`.
+    pub tags: Field,
+    /// What only admins change.
+    pub limits: Option<KeyLimitsForm>,
+    /// What is wrong as a whole.
+    pub error: Option<String>,
+}
+
+/// What a key may do, and until when.
+#[derive(Clone, Debug)]
+pub struct KeyLimitsForm {
+    /// Its team; empty for none.
+    pub team: Field,
+    /// Teams that there are, to choose from.
+    pub teams: Vec<String>,
+    /// A date; empty for never.
+    pub expires: Field,
+    /// Patterns, one a line; empty for every model.
+    pub models: Field,
+    /// The families of endpoints, chosen or not.
+    pub endpoints: Vec<SelectOption>,
+    /// Requests per minute; empty for no limit.
+    pub requests: Field,
+    /// Tokens per minute; empty for no limit.
+    pub tokens: Field,
+    /// Calls at once; empty for no limit.
+    pub concurrent: Field,
+}
+
+/// A new secret, and how long the old one goes on.
+#[derive(Clone, Debug)]
+pub struct RotateForm {
+    /// Where it is sent.
+    pub href: String,
+    /// none, 1h, 24h, 7d.
+    pub overlaps: Vec<SelectOption>,
+    /// What is wrong.
+    pub error: Option<String>,
 }
 
 /// What cannot be undone asks for the name.

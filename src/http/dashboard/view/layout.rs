@@ -56,6 +56,10 @@ pub enum Entry {
     Cache,
     /// Budgets and virtual keys.
     Budgets,
+    /// Teams, with their keys, budgets and people.
+    Teams,
+    /// Who can log in.
+    People,
     /// Who is told what.
     Alerts,
     /// Days and months in words.
@@ -101,12 +105,19 @@ pub const NAVIGATION: &[NavigationGroup] = &[
             entry(Entry::Cache, "/cache", "Cache", "cache"),
         ],
     },
-    NavigationGroup { title: "Control", entries: &[entry(Entry::Budgets, "/budgets", "Budgets & keys", "key")] },
+    NavigationGroup {
+        title: "Control",
+        entries: &[
+            entry(Entry::Budgets, "/budgets", "Budgets & keys", "key"),
+            entry(Entry::Teams, "/teams", "Teams", "team"),
+        ],
+    },
     NavigationGroup { title: "Work", entries: &[entry(Entry::Reports, "/reports", "Reports", "report")] },
     NavigationGroup {
         title: "System",
         entries: &[
             entry(Entry::Alerts, "/alerts", "Alerts", "bell"),
+            entry(Entry::People, "/people", "People", "user"),
             entry(Entry::Welcome, "/welcome", "Get started", "plug"),
         ],
     },
@@ -123,6 +134,17 @@ pub struct Need {
     pub words: String,
     /// True where something is failing now.
     pub is_alert: bool,
+}
+
+/// How much of the dashboard its reader gets to see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reader {
+    /// All of it.
+    Admin,
+    /// All but what only admins do.
+    OfAll,
+    /// What is told apart by teams.
+    OfTeam,
 }
 
 /// The shell of a page: everything around its content.
@@ -150,12 +172,33 @@ pub struct Layout {
     pub needs: Vec<Need>,
     /// The event stream of the page, such as `/events?topics=request,kpi`.
     pub events: Option<&'static str>,
+    /// Who reads it.
+    pub reader: Reader,
 }
 
 impl Layout {
     /// The groups of the navigation.
     pub const fn navigation(&self) -> &'static [NavigationGroup] {
         NAVIGATION
+    }
+
+    /// True where the reader may open what an entry leads to.
+    pub fn leads_to(&self, entry: &NavigationEntry) -> bool {
+        match self.reader {
+            Reader::Admin => true,
+            Reader::OfAll => entry.entry != Entry::People,
+            Reader::OfTeam => matches!(entry.entry, Entry::Teams | Entry::Requests | Entry::Costs),
+        }
+    }
+
+    /// True where a group has anything for the reader.
+    pub fn has_any(&self, group: &NavigationGroup) -> bool {
+        group.entries.iter().any(|entry| self.leads_to(entry))
+    }
+
+    /// True for who may change things.
+    pub fn is_admin(&self) -> bool {
+        self.reader == Reader::Admin
     }
 
     /// The address of an asset, with its version.

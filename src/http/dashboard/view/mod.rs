@@ -15,10 +15,12 @@ mod keys;
 mod layout;
 mod overview;
 mod parts;
+mod people;
 mod reconciliation;
 mod reports;
 mod request;
 mod requests;
+mod teams;
 mod welcome;
 
 pub use access::{LoginPage, ResetPage, SetupPage};
@@ -27,16 +29,21 @@ pub use budgets::{BudgetForm, BudgetFormPage, BudgetList, BudgetRow, BudgetsPage
 pub use cache::{CachePage, CacheRow, Invalidation, InvalidationPreview};
 pub use costs::{CostRow, CostTable, CostsPage};
 pub use error::ErrorPage;
-pub use keys::{KeyCreated, KeyCreatedPage, KeyForm, KeyFormPage, KeyList, KeyPage, KeyRow, RevokeForm};
-pub use layout::{Bare, Entry, Layout, NAVIGATION, Need, Theme};
+pub use keys::{
+    KeyCreated, KeyCreatedPage, KeyEditForm, KeyForm, KeyFormPage, KeyLimitsForm, KeyList, KeyPage, KeyRow, RevokeForm,
+    RotateForm,
+};
+pub use layout::{Bare, Entry, Layout, NAVIGATION, Need, Reader, Theme};
 pub use overview::{
     Attention, AttentionItem, BudgetLine, BudgetsCard, LiveUpdate, OverviewPage, ProviderLine, ProvidersCard, SpendCard,
 };
 pub use parts::{Badge, Card, Choice, Field, Kpi, Link, Notice, Phrase, RequestRow, Select, SelectOption, Tone};
+pub use people::{InvitedPage, PeoplePage, PersonForm, PersonPage, PersonRow};
 pub use reconciliation::{ChosenDay, DayRow, ModelRow, ReconciliationPage, SourceRow};
 pub use reports::{ReportLink, ReportView, ReportsPage};
 pub use request::{CostLine, CostLines, Detail, KeptText, RequestPage, TimelineStep, UsageLine};
 pub use requests::{Filters, Pager, RequestsPage};
+pub use teams::{PersonLine, TeamBudgetLine, TeamForms, TeamPage, TeamRow, TeamsPage};
 pub use welcome::{FirstCall, FirstCallFacts, ProviderState, WelcomePage};
 
 #[cfg(test)]

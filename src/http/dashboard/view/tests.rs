@@ -18,6 +18,11 @@ fn rendered(kind: Kind) -> Vec<(String, String)> {
     add("request", &fixtures::request(kind));
     add("budgets", &fixtures::budgets(kind));
     add("key", &fixtures::key_page(kind));
+    add("teams", &fixtures::teams(kind));
+    add("team", &fixtures::team(kind));
+    add("people", &fixtures::people(kind));
+    add("person", &fixtures::person(kind));
+    add("invited", &fixtures::invited(kind));
     add("alerts", &fixtures::alerts(kind));
     add("welcome", &fixtures::welcome(kind));
     add("login", &fixtures::login(kind));
@@ -125,7 +130,7 @@ fn attribute<'a>(tag: &'a str, name: &str) -> Option<&'a str> {
 #[expect(clippy::disallowed_methods, reason = "a test may be told where to write")]
 fn every_page_renders_and_can_be_looked_at() {
     let files: Vec<(String, String)> = Kind::ALL.into_iter().flat_map(rendered).collect();
-    assert_eq!(files.len(), 72);
+    assert_eq!(files.len(), 92);
     let Ok(folder) = std::env::var("TOLLGATE_RENDER_DIR") else { return };
     for (name, html) in files {
         std::fs::write(format!("{folder}/{name}.html"), html).unwrap();
@@ -253,6 +258,10 @@ fn wrong_fields_are_marked_and_tied_to_their_reason() {
         "setup-failed",
         "reset-failed",
         "key-failed",
+        "teams-failed",
+        "team-failed",
+        "people-failed",
+        "person-failed",
         "cache-failed",
     ] {
         let files = rendered(Kind::Failed);
