@@ -46,6 +46,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("toml", &["config"]),
     ("argon2", &["keys"]),
     ("moka", &["cache"]),
+    ("saphyr_parser", &["app"]),
 ];
 
 /// Module names that say nothing.

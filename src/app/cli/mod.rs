@@ -12,6 +12,7 @@ mod client;
 mod completions;
 mod demo;
 mod export;
+mod import;
 mod key;
 mod reach;
 mod report;
@@ -121,6 +122,9 @@ enum Command {
     /// Write costs or requests for other programs: CSV, JSON lines, FOCUS
     #[command(subcommand)]
     Export(export::ExportCommand),
+    /// Come from another gateway, with its settings
+    #[command(subcommand)]
+    Import(import::ImportCommand),
     /// Answers that are kept: figures, taking some out, calls that fill it
     #[command(subcommand)]
     Cache(cache::CacheCommand),
@@ -187,6 +191,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Some(Command::Budget(command)) => block_on(budget::run(&shared, command)),
         Some(Command::Report(command)) => block_on(report::run(&shared, &command)),
         Some(Command::Export(command)) => block_on(export::run(&shared, &command)),
+        Some(Command::Import(command)) => block_on(import::run(&shared, command)),
         Some(Command::Cache(command)) => block_on(cache::run(&shared, command)),
         Some(Command::Admin(command)) => block_on(admin::run(&shared, command)),
         Some(Command::Completions(arguments)) => {

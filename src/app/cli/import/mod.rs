@@ -1,0 +1,23 @@
+//! `tollgate import`: coming from another gateway, with its settings and with what was spent there.
+
+mod litellm;
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+
+use super::Shared;
+
+/// Coming from another gateway.
+#[derive(Debug, Subcommand)]
+pub(super) enum ImportCommand {
+    /// Write a tollgate.toml from the settings of a LiteLLM proxy, and tell what can't be taken over
+    Litellm(litellm::LitellmArguments),
+}
+
+/// Runs one of the commands.
+pub(super) async fn run(shared: &Shared, command: ImportCommand) -> anyhow::Result<ExitCode> {
+    match command {
+        ImportCommand::Litellm(arguments) => litellm::run(shared, &arguments).await,
+    }
+}
