@@ -2,7 +2,7 @@
 //!
 //! The only layer that reads the environment, the file of settings and the signals of the process. [`folder`] makes
 //! sure that a data folder has one owner, [`parts`] builds what is kept in it, [`serve`] runs the server over it,
-//! [`litellm`] reads the settings of another gateway, and [`cli`] is what people type. Errors are told to a person here, so they may be any.
+//! [`litellm`] reads the settings of another gateway, [`spend`] what was spent there, and [`cli`] is what people type. Errors are told to a person here, so they may be any.
 
 mod alert_watch;
 pub mod cli;
@@ -15,6 +15,7 @@ mod price_file;
 mod retention;
 mod serve;
 pub mod settings;
+mod spend;
 
 /// An error and its causes in one line, each said once: some errors repeat theirs.
 fn with_causes(error: &anyhow::Error) -> String {

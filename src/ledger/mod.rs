@@ -13,6 +13,7 @@ mod extremes;
 mod inspect;
 mod journal;
 mod names;
+mod past;
 mod query;
 mod record;
 mod reservation;
@@ -38,6 +39,7 @@ pub use costs::{CostGroup, Costs, GroupBy, Rollup, TimeRange};
 
 pub use extremes::Extremes;
 pub use inspect::Inspection;
+pub use past::{PastCall, TakenIn};
 pub use query::{Counts, EntryFilter, Page};
 pub use record::{Acknowledge, Attempt, Balance, CallFacts, Charge, Entry, Outcome, Scope};
 pub use reservation::{Planned, Renewal, Reservation};

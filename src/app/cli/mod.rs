@@ -122,7 +122,7 @@ enum Command {
     /// Write costs or requests for other programs: CSV, JSON lines, FOCUS
     #[command(subcommand)]
     Export(export::ExportCommand),
-    /// Come from another gateway, with its settings
+    /// Come from another gateway, with its settings and with what was spent there
     #[command(subcommand)]
     Import(import::ImportCommand),
     /// Answers that are kept: figures, taking some out, calls that fill it

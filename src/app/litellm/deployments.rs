@@ -273,6 +273,8 @@ impl Deployments {
         };
         longest(&mut provider.timeout_ms, timeout, "timeout");
         longest(&mut provider.stream_timeout_ms, stream, "stream_timeout");
+        provider.has_plain_timeout |= timeout.is_none();
+        provider.has_plain_stream_timeout |= stream.is_none();
         if let Some(calls) = calls.filter(|calls| *calls > 0) {
             notes.changed(
                 params.at("max_parallel_requests"),

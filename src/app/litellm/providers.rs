@@ -89,6 +89,9 @@ pub(super) struct Provider {
     pub(super) catalog: Option<String>,
     pub(super) timeout_ms: Option<u64>,
     pub(super) stream_timeout_ms: Option<u64>,
+    /// Whether some of its models have no limit of their own, so that the one of all calls holds for them.
+    pub(super) has_plain_timeout: bool,
+    pub(super) has_plain_stream_timeout: bool,
     pub(super) concurrent_requests: Option<u32>,
     /// What identifies it: two deployments with the same are at one provider.
     identity: Identity,
@@ -215,6 +218,8 @@ impl Providers {
             catalog,
             timeout_ms: None,
             stream_timeout_ms: None,
+            has_plain_timeout: false,
+            has_plain_stream_timeout: false,
             concurrent_requests: None,
             identity,
         });

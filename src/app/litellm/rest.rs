@@ -97,14 +97,20 @@ pub(super) fn variables_of<'v>(
     })
 }
 
-/// Time limits of all calls are each provider's here, where it has none of its own.
+/// Time limits belong to providers here: the longest of its models holds, and for a model without one the limit of all calls.
 pub(super) fn read_timeouts(router: &Table<'_>, litellm: &Table<'_>, providers: &mut Providers, notes: &mut Notes) {
     let library = milliseconds(litellm, "request_timeout", notes);
     let all = milliseconds(router, "timeout", notes).or(library);
     let stream = milliseconds(router, "stream_timeout", notes);
     for provider in providers.iter_mut() {
-        provider.timeout_ms = provider.timeout_ms.or(all);
-        provider.stream_timeout_ms = provider.stream_timeout_ms.or(stream);
+        // Without a limit for all calls, our own default stands for those that have none.
+        let longest = |own: Option<u64>, has_plain: bool, all: Option<u64>| match all {
+            _ if !has_plain => own,
+            Some(all) => Some(own.map_or(all, |own| own.max(all))),
+            None => None,
+        };
+        provider.timeout_ms = longest(provider.timeout_ms, provider.has_plain_timeout, all);
+        provider.stream_timeout_ms = longest(provider.stream_timeout_ms, provider.has_plain_stream_timeout, stream);
     }
 }
 

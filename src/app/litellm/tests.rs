@@ -193,6 +193,20 @@ slack_webhook_url = "env:SLACK_WEBHOOK_URL"
 }
 
 #[test]
+fn a_time_limit_of_one_model_does_not_cut_the_others_short() {
+    let text = |more: &str| {
+        format!(
+            "model_list:\n- model_name: a\n  litellm_params: {{model: openai/gpt-4o, timeout: 30, stream_timeout: 5}}\n- model_name: b\n  litellm_params: {{model: openai/gpt-5}}\n{more}"
+        )
+    };
+    assert!(!written(&taken(&text(""))).contains("timeouts"));
+    let all = written(&taken(&text("litellm_settings: {request_timeout: 300}")));
+    assert!(all.contains("timeouts = { total = \"5m\" }"), "{all}");
+    let shorter = written(&taken(&text("router_settings: {timeout: 10, stream_timeout: 9}")));
+    assert!(shorter.contains("timeouts = { first_token = \"9s\", total = \"30s\" }"), "{shorter}");
+}
+
+#[test]
 fn wildcards_become_providers_of_their_prefix() {
     let takeover = taken(
         "\
