@@ -12,6 +12,7 @@ mod litellm;
 mod local_token;
 mod parts;
 mod price_file;
+mod report_schedule;
 mod retention;
 mod serve;
 pub mod settings;
