@@ -17,6 +17,7 @@ mod retention;
 mod serve;
 pub mod settings;
 mod spend;
+mod traces;
 
 /// An error and its causes in one line, each said once: some errors repeat theirs.
 fn with_causes(error: &anyhow::Error) -> String {

@@ -140,8 +140,7 @@ impl Watch {
             if attempt.basis == CostBasis::Unpriced {
                 insert(&mut noted.unpriced, &attempt.deployment);
             }
-            // One without a status was not made here: a call of the past says nothing about a provider's health.
-            if attempt.error.is_none() && attempt.status != 0 {
+            if attempt.error.is_none() {
                 insert(&mut noted.answering, &attempt.deployment.provider);
             }
         }

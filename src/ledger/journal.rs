@@ -105,6 +105,8 @@ struct Work {
     replies: Vec<(Reply, Option<Picodollars>)>,
     /// Calls of the past: what is there already is only known in the transaction.
     past: Vec<TakeIn>,
+    /// How many of `ended` were made here, where others follow: those are news to nobody who follows calls as they are booked.
+    live_len: Option<usize>,
     /// Who waits for calls of the past, and what is to be told.
     taken_in: Vec<(oneshot::Sender<Result<TakenIn, LedgerError>>, TakenIn)>,
     /// The highest number of a name that the batch writes.
@@ -423,7 +425,8 @@ impl Journal for LedgerJournal {
             let _ = reply.send(Ok(taken));
         }
         if self.settled.receiver_count() > 0 {
-            for (entry, _) in work.ended {
+            let live_len = work.live_len.unwrap_or(work.ended.len());
+            for (entry, _) in work.ended.into_iter().take(live_len) {
                 let _ = self.settled.send(Arc::new(entry));
             }
         }

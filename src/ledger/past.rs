@@ -1,7 +1,8 @@
 //! Calls that were made and booked elsewhere, taken in at their own time, so that budgets and reports go on.
 //!
 //! An id stands for one such call: what is in the ledger already is left as it is, so that the same history can be handed in
-//! again. Whether it is there is looked up in the transaction that books it.
+//! again. Whether it is there is looked up in the transaction that books it. They are told to nobody who follows calls as
+//! they are booked: a provider that answered last month is not up because of it.
 
 use std::sync::Arc;
 
@@ -100,6 +101,7 @@ fn entry(call: PastCall) -> Entry {
             kept_from: None,
             client_request_id: call.foreign_id,
             tags: call.tags,
+            trace: None,
         },
         status: call.status,
         error: None,

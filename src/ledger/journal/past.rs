@@ -18,6 +18,7 @@ impl LedgerJournal {
         }
         let entries = transaction.open_table(ENTRIES)?;
         let mut booked: HashSet<RequestId> = self.work.ended.iter().map(|(entry, _)| entry.facts.id).collect();
+        self.work.live_len = Some(self.work.ended.len());
         let mut told = Vec::new();
         for TakeIn { entries: past, reply } in std::mem::take(&mut self.work.past) {
             let mut taken = TakenIn::default();

@@ -40,9 +40,11 @@ async fn a_call_of_the_past_is_booked_once_into_the_windows_of_its_time() {
     for kind in Window::ALL {
         ledger.track(Scope::everything(), window(kind, START_MS)).await.unwrap();
     }
+    let mut live = ledger.subscribe();
     let calls = vec![past(1, START_MS - 2 * DAY_MS, 100), past(2, START_MS - 60_000, 10), past(3, START_MS, 1)];
     let taken = ledger.take_in(calls.clone()).await.unwrap();
     assert_eq!(taken, TakenIn { booked: 3, known: 0 });
+    assert!(live.try_recv().is_err(), "the past is no news");
     let taken = ledger.take_in(calls.clone()).await.unwrap();
     assert_eq!(taken, TakenIn { booked: 0, known: 3 });
     // One call twice in one body is one call.
