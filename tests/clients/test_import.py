@@ -189,7 +189,7 @@ def admin(server, path, method="GET", body=None):
 def command(server, *arguments, code=0):
     done = server.command(*arguments)
     assert done.returncode == code, f"{arguments}: {done.returncode} {done.stdout}{done.stderr}"
-    return done.stdout + done.stderr
+    return done.stderr if code else done.stdout
 
 
 def call(server, key):
