@@ -51,6 +51,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("argon2", &["keys"]),
     ("moka", &["cache"]),
     ("redis", &["shared"]),
+    ("saphyr_parser", &["app"]),
 ];
 
 /// Module names that say nothing.

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::{IdError, Picodollars, WindowId};
 
+/// The longest report: it has some lines more than an alert, and a chat message holds it.
+const REPORT_CHARS_MAX: usize = 1_500;
 /// The longest sentence: it has to fit into a chat message with room for what escaping adds.
 const TEXT_CHARS_MAX: usize = 900;
 
@@ -48,6 +50,10 @@ kinds! {
     SuddenSpend = "sudden_spend";
     /// What a provider charged for a day is not what was booked.
     CostDrift = "cost_drift";
+    /// What a day has cost.
+    DailyReport = "daily_report";
+    /// What a month has cost.
+    MonthlyReport = "monthly_report";
     /// Somebody wants to know whether alerts arrive.
     Test = "test";
 }
@@ -91,6 +97,14 @@ impl NewAlert {
     /// An alert without sums.
     pub fn new(kind: AlertKind, scope: AlertScope, window: Option<WindowId>, text: &str) -> Self {
         Self { kind, scope, window, threshold_percent: None, spent: None, limit: None, text: plain(text) }
+    }
+
+    /// A report of a period, which may have several lines and is told once.
+    pub fn report(kind: AlertKind, window: WindowId, text: &str) -> Self {
+        let lines: Vec<String> = text.lines().map(plain).collect();
+        let text = lines.join("\n").chars().take(REPORT_CHARS_MAX).collect();
+        let scope = AlertScope::new("everything", None);
+        Self { kind, scope, window: Some(window), threshold_percent: None, spent: None, limit: None, text }
     }
 
     /// What is the same alert: kind, scope, threshold and window. None for what is told each time.
@@ -179,6 +193,16 @@ mod tests {
         let hostile = NewAlert::new(AlertKind::Test, scope(), None, "a\nb\u{202e}c\u{0}d\u{200b}e");
         assert_eq!(hostile.text, "a b c d e");
         assert_eq!(NewAlert::new(AlertKind::Test, scope(), None, &"é".repeat(5_000)).text.chars().count(), 900);
+    }
+
+    #[test]
+    fn a_report_keeps_its_lines_and_nothing_else_that_is_invisible() {
+        let window = WindowId { window: Window::Day, number: 7 };
+        let report = |text: &str| NewAlert::report(AlertKind::DailyReport, window, text);
+        assert_eq!(report("a\tb\r\n- c\u{202e}d\n").text, "a b\n- c d");
+        assert_eq!(report(&"é\n".repeat(5_000)).text.chars().count(), 1_500);
+        assert_eq!(report("a").once_key(), report("b").once_key());
+        assert_ne!(report("a").once_key(), NewAlert::report(AlertKind::MonthlyReport, window, "a").once_key());
     }
 
     #[test]

@@ -132,8 +132,13 @@ impl Alerts {
         let mut outbox = self.outbox();
         for alert in alerts {
             let (kind, text) = (alert.kind.as_str(), alert.text.clone());
+            let is_news = !matches!(alert.kind, AlertKind::DailyReport | AlertKind::MonthlyReport);
             if outbox.take(alert, &kinds, now).is_some() {
-                tracing::warn!("alert {kind}: {text}");
+                if is_news {
+                    tracing::warn!("alert {kind}: {text}");
+                } else {
+                    tracing::info!("{kind} raised");
+                }
             }
         }
         outbox.forget_old(now, &self.zone);

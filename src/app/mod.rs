@@ -1,21 +1,24 @@
 //! Building every part from the settings, running them, stopping them in order; and the command line.
 //!
 //! The only layer that reads the environment, the file of settings and the signals of the process. [`folder`] makes
-//! sure that a data folder has one owner, [`parts`] builds what is kept in it, [`serve`] runs the server over it, and
-//! [`cli`] is what people type. Errors are told to a person here, so they may be any.
+//! sure that a data folder has one owner, [`parts`] builds what is kept in it, [`serve`] runs the server over it,
+//! [`litellm`] reads the settings of another gateway, [`spend`] what was spent there, and [`cli`] is what people type. Errors are told to a person here, so they may be any.
 
 mod alert_watch;
 pub mod cli;
 mod first_start;
 mod folder;
+mod litellm;
 mod local_token;
 mod parts;
 mod price_file;
 mod reconcile_daily;
+mod report_schedule;
 mod retention;
 mod serve;
 pub mod settings;
 mod shared_news;
+mod spend;
 mod traces;
 
 /// An error and its causes in one line, each said once: some errors repeat theirs.

@@ -15,7 +15,7 @@ use super::first_start::FirstStart;
 use super::folder::DataFolder;
 use super::local_token::LocalTokenFile;
 use super::parts::Parts;
-use super::{price_file, reconcile_daily, retention, shared_news, traces};
+use super::{price_file, reconcile_daily, report_schedule, retention, shared_news, traces};
 use crate::config::Config;
 use crate::domain::RequestId;
 use crate::http;
@@ -140,6 +140,7 @@ impl Server {
         alert_watch::start(&parts);
         shared_news::follow(&parts);
         reconcile_daily::start(&parts);
+        report_schedule::start(&parts);
         traces::start(&parts, state.version)?;
         let ended = serve_and_stop(serving, listening, &state, &parts, &mut asked_to_stop).await?;
         if ended == Ended::AtOnce {

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use http::HeaderName;
+use jiff::civil::Time;
 use url::{Host, Url};
 
 use super::defaults;
@@ -25,6 +26,10 @@ pub struct AlertsConfig {
     pub webhook_secret: Option<Secret<String>>,
     /// Hosts that may be called although they lie in a private network: receivers of one's own.
     pub private_hosts: Vec<Host>,
+    /// When the report of the day before goes to them, in the team's zone.
+    pub daily_report: Option<Time>,
+    /// When, on the first day of a month, the report of the month before does.
+    pub monthly_report: Option<Time>,
     /// Percents of a budget at which somebody is told, rising: of budgets that name none of their own.
     pub thresholds: Vec<u8>,
 }
@@ -56,9 +61,40 @@ pub(super) fn read_alerts(root: &mut Section<'_>) -> AlertsConfig {
                 "alerts to it are not signed, so the receiver can't tell who sent them; set webhook_secret",
             );
         }
+        let daily_report = alerts.parsed("daily_report", time_of_day);
+        let monthly_report = alerts.parsed("monthly_report", time_of_day);
+        let has_receiver =
+            ["slack_webhook_url", "discord_webhook_url", "webhook_url"].iter().any(|key| alerts.is_set(key));
+        for key in ["daily_report", "monthly_report"] {
+            if alerts.is_set(key) && !has_receiver {
+                alerts.warning_at(
+                    key,
+                    "nobody gets the report; set slack_webhook_url, discord_webhook_url or webhook_url",
+                );
+            }
+        }
         let thresholds = read_thresholds(alerts);
-        AlertsConfig { slack_webhook_url, discord_webhook_url, webhook_url, webhook_secret, private_hosts, thresholds }
+        AlertsConfig {
+            slack_webhook_url,
+            discord_webhook_url,
+            webhook_url,
+            webhook_secret,
+            private_hosts,
+            daily_report,
+            monthly_report,
+            thresholds,
+        }
     })
+}
+
+/// A time of the day, in hours and minutes.
+fn time_of_day(text: &str) -> Result<Time, String> {
+    let parts = text.split_once(':').filter(|(hours, minutes)| {
+        let two_digits = |part: &str| part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_digit());
+        two_digits(hours) && two_digits(minutes)
+    });
+    let time = parts.and_then(|(hours, minutes)| Time::new(hours.parse().ok()?, minutes.parse().ok()?, 0, 0).ok());
+    time.ok_or_else(|| format!("{} is no time of the day; write it as \"09:00\", from 00:00 to 23:59", quoted(text)))
 }
 
 /// An address that alerts are sent to. What a name leads to is checked at each connection; what is an address already, here.

@@ -8,6 +8,7 @@ mod billing;
 mod budget;
 mod capabilities;
 pub mod chat;
+mod decimal;
 mod ids;
 pub mod json;
 mod model;
@@ -23,6 +24,7 @@ pub use address::is_public;
 pub use billing::{Billed, PriceName, Residency, ServiceTier};
 pub use budget::{BudgetAction, BudgetDefinition, BudgetError, BudgetScope, BudgetTerms};
 pub use capabilities::Capabilities;
+pub use decimal::{Decimal, DecimalError, Rounded};
 pub use ids::{BudgetId, IdError, KeyId, Name, RequestId, RequestIds, TeamId};
 pub use model::{
     CacheOutcome, CostBasis, Deployment, Dialect, Endpoint, EndpointFamily, EntryStatus, ModelId, ProviderKind,

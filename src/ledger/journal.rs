@@ -1,5 +1,6 @@
 //! The writer's side of the ledger: the only place where money is held, booked and given back.
 
+mod past;
 mod rows;
 
 use std::collections::{HashMap, HashSet};
@@ -17,6 +18,7 @@ use super::LedgerError;
 use super::balances::{Balances, Standing};
 use super::cells::{Cell, CellKey};
 use super::names::{Names, OTHER};
+use super::past::{TakeIn, TakenIn};
 use super::record::{Acknowledge, Attempt, Balance, CallFacts, Charge, Entry, Outcome, Scope};
 use super::tables::{ENTRIES, NAMES, PENDING, decode_entry, read_names};
 
@@ -32,6 +34,8 @@ pub(super) enum Command {
     Reserve(Box<Reserve>),
     /// Books a call.
     Settle(Box<Settle>),
+    /// Books calls of the past.
+    TakeIn(Box<TakeIn>),
     /// Begins to keep the sum of a scope in the window of an instant, for a budget.
     Track { scope: Scope, window: WindowId, reply: Reply },
 }
@@ -99,6 +103,12 @@ struct Work {
     /// Sums to take in.
     tracked: Vec<(Scope, WindowId)>,
     replies: Vec<(Reply, Option<Picodollars>)>,
+    /// Calls of the past: what is there already is only known in the transaction.
+    past: Vec<TakeIn>,
+    /// How many of `ended` were made here, where others follow: those are news to nobody who follows calls as they are booked.
+    live_len: Option<usize>,
+    /// Who waits for calls of the past, and what is to be told.
+    taken_in: Vec<(oneshot::Sender<Result<TakenIn, LedgerError>>, TakenIn)>,
     /// The highest number of a name that the batch writes.
     names_until: u32,
 }
@@ -154,6 +164,7 @@ impl LedgerJournal {
         match command {
             Command::Reserve(reserve) => self.reserve(*reserve),
             Command::Settle(settle) => self.settle(*settle),
+            Command::TakeIn(past) => self.work.past.push(*past),
             Command::Track { scope, window, reply } => {
                 if let Standing::Known(_) = self.balances.standing(&scope, window) {
                     let _ = reply.send(Ok(None));
@@ -389,12 +400,13 @@ impl Journal for LedgerJournal {
         for command in batch.drain(..) {
             self.decide_one(command);
         }
-        let Work { touched, ended, tracked, .. } = &self.work;
-        !(touched.is_empty() && ended.is_empty() && tracked.is_empty())
+        let Work { touched, ended, tracked, past, .. } = &self.work;
+        !(touched.is_empty() && ended.is_empty() && tracked.is_empty() && past.is_empty())
     }
 
     fn write(&mut self, transaction: &WriteTransaction) -> Result<(), redb::Error> {
         self.write_pending(transaction)?;
+        self.write_past(transaction)?;
         if !self.work.ended.is_empty() {
             self.write_ended(transaction)?;
         }
@@ -409,8 +421,12 @@ impl Journal for LedgerJournal {
         for (reply, remaining) in work.replies {
             let _ = reply.send(Ok(remaining));
         }
+        for (reply, taken) in work.taken_in {
+            let _ = reply.send(Ok(taken));
+        }
         if self.settled.receiver_count() > 0 {
-            for (entry, _) in work.ended {
+            let live_len = work.live_len.unwrap_or(work.ended.len());
+            for (entry, _) in work.ended.into_iter().take(live_len) {
                 let _ = self.settled.send(Arc::new(entry));
             }
         }
@@ -423,6 +439,10 @@ impl Journal for LedgerJournal {
         let work = std::mem::take(&mut self.work);
         let deferred = std::mem::take(&mut self.deferred).into_iter().map(|reserve| reserve.reply);
         for reply in work.replies.into_iter().map(|(reply, _)| reply).chain(deferred) {
+            let _ = reply.send(Err(LedgerError::Unwritable { detail: Arc::clone(&error.detail) }));
+        }
+        let taken_in = work.taken_in.into_iter().map(|(reply, _)| reply);
+        for reply in work.past.into_iter().map(|past| past.reply).chain(taken_in) {
             let _ = reply.send(Err(LedgerError::Unwritable { detail: Arc::clone(&error.detail) }));
         }
         // Who was told that a call has begun may go on with it.
@@ -438,6 +458,7 @@ impl Journal for LedgerJournal {
                 // What was paid for is booked later, whatever the caller has to be told now.
                 Command::Settle(settle) => self.settle(*settle),
                 Command::Reserve(reserve) => self.work.replies.push((reserve.reply, None)),
+                Command::TakeIn(past) => self.work.past.push(*past),
                 Command::Track { reply, .. } => self.work.replies.push((reply, None)),
             }
         }
@@ -498,7 +519,8 @@ impl Journal for LedgerJournal {
 
     fn is_awaited(&self) -> bool {
         // A reservation that waits for its sums gets them with the write.
-        !(self.work.replies.is_empty() && self.deferred.is_empty())
+        let Work { replies, past, taken_in, .. } = &self.work;
+        !(replies.is_empty() && past.is_empty() && taken_in.is_empty() && self.deferred.is_empty())
     }
 
     fn has_more(&self) -> bool {

@@ -3,7 +3,7 @@
 //! [`Report::of`] reads one [`Period`] from the rollups, with one bounded look at the entries for single calls that stand
 //! out. The rest is pure: [`Report::document`] says it in words and tables, which [`markdown`] and the dashboard write out
 //! alike; [`json`] is the same for programs; [`Report::summary`] is a few lines for a chat channel. [`focus`] and [`csv`]
-//! write rows. Outcomes of workflows have no place here yet: there are no workflows.
+//! write rows. [`due`] says which report is to be sent when. Outcomes of workflows have no place here yet: there are no workflows.
 
 pub mod csv;
 mod document;
@@ -12,6 +12,7 @@ mod gather;
 pub mod json;
 pub mod markdown;
 mod period;
+mod schedule;
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +25,7 @@ use crate::ledger::{Cell, Extremes};
 
 pub use document::{Block, Document, Line, Section, Span, Table};
 pub use period::{Kind, Period, PeriodError};
+pub use schedule::due;
 
 /// What is told of one period.
 #[derive(Clone, Debug)]

@@ -257,3 +257,47 @@ base_url = "BASE"
         {"kind": "deployment", "id": "own/sandbox-small"}
     ]
     assert receivers["discord"].taken[0]["allowed_mentions"] == {"parse": []}
+
+
+def clock(offset_minutes):
+    """A time of the day in UTC, so many minutes from now."""
+    moment = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(minutes=offset_minutes)
+    return f"{moment:%H:%M}"
+
+
+def test_a_daily_report_that_is_due_is_sent_once_also_over_restarts(start, receivers):
+    not_at_midnight()
+    wanted = f'private_hosts = ["127.0.0.1"]\ndaily_report = "{clock(-1)}"'
+    server = start(settings(receivers, wanted))
+    webhook = receivers["webhook"]
+    yesterday = datetime.datetime.now(datetime.timezone.utc).date() - datetime.timedelta(days=1)
+    if clock(-1) > clock(0):
+        yesterday -= datetime.timedelta(days=1)
+    wait_for(lambda: webhook.of_type("daily_report"), "the report", SECONDS_MAX)
+    report = webhook.of_type("daily_report")[0]
+    assert f"{yesterday.day} {yesterday:%b %Y}" in report["text"].splitlines()[0], report
+    assert (report["scope"], report["window"], report["spentUsd"]) == ({"kind": "everything", "id": None}, "day", "0")
+    for name in ("slack", "discord"):
+        wait_for(lambda: receivers[name].taken, f"the report at {name}", SECONDS_MAX)
+        assert receivers[name].refused == []
+    for end in (server.stop, server.kill):
+        end()
+        server.start()
+        settle(webhook)
+        assert len(webhook.of_type("daily_report")) == 1
+    logged = [item for item in admin(server, "/api/alerts")["items"] if item["type"] == "daily_report"]
+    assert len(logged) == 1 and {delivery["state"] for delivery in logged[0]["deliveries"]} == {"delivered"}
+    assert webhook.of_type("monthly_report") == []
+
+
+def test_a_report_that_is_not_due_waits(start, receivers):
+    not_at_midnight()
+    # Not due today: the one that was due yesterday at that time is, and it is about the day before it.
+    server = start(settings(receivers, f'private_hosts = ["127.0.0.1"]\ndaily_report = "{clock(30)}"'))
+    webhook = receivers["webhook"]
+    wait_for(lambda: webhook.of_type("daily_report"), "the report of the day before yesterday", SECONDS_MAX)
+    before = datetime.datetime.now(datetime.timezone.utc).date() - datetime.timedelta(days=2)
+    if clock(30) >= "00:30":
+        assert f"{before.day} {before:%b %Y}" in webhook.of_type("daily_report")[0]["text"].splitlines()[0]
+    settle(webhook)
+    assert len(webhook.of_type("daily_report")) == 1

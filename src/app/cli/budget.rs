@@ -105,16 +105,8 @@ async fn set(shared: &Shared, arguments: &SetArguments) -> anyhow::Result<ExitCo
     // Checked before anything is asked for; a key's name stands in for its id.
     BudgetScope::new(kind, name).map_err(|error| Usage(error.to_string()))?;
     let terms = terms(arguments)?;
-    let set = match Reach::find(shared, Absent::Made)? {
-        Reach::Server(client) => {
-            let id = match (kind, name) {
-                ("key", Some(name)) => Some(key::id_at(&client, name).await?),
-                (_, name) => name.map(str::to_owned),
-            };
-            set_at(&client, &json!({ "kind": kind, "id": id }), arguments.window, &terms).await?
-        }
-        Reach::Folder(folder) => set_in(&folder, kind, name, arguments.window, terms)?,
-    };
+    let reach = Reach::find(shared, Absent::Made)?;
+    let set = set_on(&reach, (kind, name), arguments.window, terms).await?;
     if shared.json {
         terminal::print(&set.to_string());
     } else {
@@ -129,6 +121,25 @@ async fn set(shared: &Shared, arguments: &SetArguments) -> anyhow::Result<ExitCo
         ));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Sets the budget of a scope, given by its kind and name, where the command works.
+pub(super) async fn set_on(
+    reach: &Reach,
+    (kind, name): (&str, Option<&str>),
+    window: Window,
+    terms: BudgetTerms,
+) -> anyhow::Result<Value> {
+    match reach {
+        Reach::Server(client) => {
+            let id = match (kind, name) {
+                ("key", Some(name)) => Some(key::id_at(client, name).await?),
+                (_, name) => name.map(str::to_owned),
+            };
+            set_at(client, &json!({ "kind": kind, "id": id }), window, &terms).await
+        }
+        Reach::Folder(folder) => set_in(folder, kind, name, window, terms),
+    }
 }
 
 fn terms(arguments: &SetArguments) -> Result<BudgetTerms, Usage> {

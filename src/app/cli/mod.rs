@@ -12,6 +12,7 @@ mod client;
 mod completions;
 mod demo;
 mod export;
+mod import;
 mod key;
 mod people;
 mod reach;
@@ -125,6 +126,9 @@ enum Command {
     /// Write costs or requests for other programs: CSV, JSON lines, FOCUS
     #[command(subcommand)]
     Export(export::ExportCommand),
+    /// Come from another gateway, with its settings and with what was spent there
+    #[command(subcommand)]
+    Import(import::ImportCommand),
     /// Answers that are kept: figures, taking some out, calls that fill it
     #[command(subcommand)]
     Cache(cache::CacheCommand),
@@ -192,6 +196,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Some(Command::Report(command)) => block_on(report::run(&shared, &command)),
         Some(Command::Reconcile(arguments)) => block_on(reconcile::run(&shared, &arguments)),
         Some(Command::Export(command)) => block_on(export::run(&shared, &command)),
+        Some(Command::Import(command)) => block_on(import::run(&shared, command)),
         Some(Command::Cache(command)) => block_on(cache::run(&shared, command)),
         Some(Command::Admin(command)) => block_on(admin::run(&shared, command)),
         Some(Command::Completions(arguments)) => {

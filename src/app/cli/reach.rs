@@ -49,6 +49,11 @@ impl Folder {
             let folder = self.claim.path().display();
             bail!("there is no ledger in {folder}: name the data folder with --data-dir");
         }
+        self.made_ledger()
+    }
+
+    /// The ledger of the folder, made where there is none.
+    pub(super) fn made_ledger(&self) -> anyhow::Result<Ledger> {
         parts::open_ledger(&self.claim, &self.config)
     }
 }

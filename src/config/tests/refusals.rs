@@ -174,6 +174,18 @@ fn numbers_that_are_negative_or_huge_are_refused() {
 }
 
 #[test]
+fn a_time_of_the_day_needs_its_form() {
+    for wrong in ["9:00", "24:00", "09:60", "09:00:00", "9am", "0900", "+9:00"] {
+        check(
+            &format!("[alerts]\nwebhook_url = \"https://a.example/\"\ndaily_report = \"{wrong}\""),
+            &[&format!(
+                "alerts.daily_report: \"{wrong}\" is no time of the day; write it as \"09:00\", from 00:00 to 23:59"
+            )],
+        );
+    }
+}
+
+#[test]
 fn durations_sizes_and_money_need_their_form() {
     check(
         "[cache]\nttl = \"0\"",

@@ -14,6 +14,7 @@ mod entry;
 mod export;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
+mod imports;
 mod input;
 mod keys;
 mod metrics;
@@ -43,6 +44,7 @@ use super::guard::{Access, authorize, not_found};
 use super::problem::{Code, Problem};
 
 pub use export::{Export, Shape};
+pub use imports::{IMPORTED_KEY_PREFIX, PAST_LINES_MAX, PastCallJson, PastError, TakenInJson, book_past};
 pub use routes::ROUTES;
 pub use verify::VerifyJson;
 

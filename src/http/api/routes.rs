@@ -5,8 +5,8 @@ use actix_web::web::route;
 use super::Answer::{Json, Nothing, Text, TextOrJson};
 use super::Verb::{Delete, Get, Patch, Post, Put};
 use super::{
-    RouteSpec, Shape, admin, alerts, budgets, cache, content, costs, export, keys, metrics, providers, reconciliation,
-    reports, requests, status, teams, users, verify, warm,
+    RouteSpec, Shape, admin, alerts, budgets, cache, content, costs, export, imports, keys, metrics, providers,
+    reconciliation, reports, requests, status, teams, users, verify, warm,
 };
 use crate::http::guard::Access;
 use crate::http::{health, openapi};
@@ -397,6 +397,16 @@ pub const ROUTES: &[RouteSpec] = &[
         body_media: warm::JSON_LINES,
         answer: Json("Warmed"),
         handler: || route().to(warm::warm),
+        ..READ
+    },
+    RouteSpec {
+        verb: Post,
+        path: "/api/imports/spend",
+        summary: "Books calls that another gateway made, one a line, at their own time; a call that is booked already stays as it is.",
+        body: Some("PastCallLines"),
+        body_media: warm::JSON_LINES,
+        answer: Json("TakenIn"),
+        handler: || route().to(imports::spend),
         ..READ
     },
     RouteSpec {

@@ -6,6 +6,7 @@ mod budgets;
 mod cache;
 mod costs;
 mod document;
+mod imports;
 mod keys;
 mod reconciliation;
 mod reports;

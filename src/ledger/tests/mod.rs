@@ -4,6 +4,7 @@ mod budgets;
 mod calls;
 mod faults;
 mod inspection;
+mod past;
 mod sums;
 
 use std::sync::Arc;

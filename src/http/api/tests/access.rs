@@ -76,6 +76,7 @@ fn every_route_is_open_to_whom_it_is_for_and_to_nobody_else() {
         GET /api/cache: 401 unauthenticated | 403 forbidden | 200 | 200 | 200 | 401 invalid_credential
         DELETE /api/cache: 401 unauthenticated | 403 forbidden | 400 invalid_parameter | 400 invalid_parameter | 403 csrf_failed | 401 invalid_credential
         POST /api/cache/warm: 401 unauthenticated | 403 forbidden | 400 invalid_field | 400 invalid_field | 403 csrf_failed | 401 invalid_credential
+        POST /api/imports/spend: 401 unauthenticated | 403 forbidden | 400 invalid_field | 400 invalid_field | 403 csrf_failed | 401 invalid_credential
         GET /api/providers: 401 unauthenticated | 403 forbidden | 200 | 200 | 200 | 401 invalid_credential
         GET /api/alerts: 401 unauthenticated | 403 forbidden | 200 | 200 | 200 | 401 invalid_credential
         POST /api/alerts/test: 401 unauthenticated | 403 forbidden | 409 no_alert_channel | 409 no_alert_channel | 403 csrf_failed | 401 invalid_credential

@@ -139,6 +139,8 @@ fn kind_badge(kind: AlertKind, threshold: Option<u8>) -> Badge {
         AlertKind::LedgerRecovered => ("Ledger back", Tone::Ok),
         AlertKind::SuddenSpend => ("Sudden spending", Tone::Warn),
         AlertKind::CostDrift => ("Costs drift", Tone::Warn),
+        AlertKind::DailyReport => ("Daily report", Tone::Neutral),
+        AlertKind::MonthlyReport => ("Monthly report", Tone::Neutral),
         AlertKind::Test => ("Test", Tone::Neutral),
     };
     Badge::new(text, tone)

@@ -1,0 +1,215 @@
+//! `tollgate import litellm`: settings of a LiteLLM proxy in, a `tollgate.toml` and a list of what is left to do out.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::super::super::litellm::{self, Budget, Fate, Note, SourceError, Takeover};
+use super::super::super::settings::FILE_NAME;
+use super::super::reach::{Absent, Reach};
+use super::super::{Shared, Usage, budget, terminal};
+use crate::config::{self, Config, Sources};
+use crate::domain::wording::counted;
+use crate::domain::{BudgetAction, BudgetTerms};
+
+const EXAMPLES: &str = "\
+Examples:
+  tollgate import litellm config.yaml                  writes tollgate.toml, tells what is left to do
+  tollgate import litellm config.yaml --out -          prints it instead
+  tollgate import litellm config.yaml --apply          makes the budgets too, at the running server or in the data folder
+  tollgate import litellm config.yaml --json | jq '.leftOut[] | {path, reason, wayOut}'
+
+Models become providers and routes, fallbacks and weights stay, prices are taken where the file has some. Keys of providers
+stay in their variables: os.environ/NAME becomes env:NAME, and a key that stands in the file is not copied. What was spent so
+far is booked by tollgate import spend.";
+
+/// Arguments of `import litellm`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(in crate::app::cli) struct LitellmArguments {
+    /// The proxy's configuration
+    #[arg(value_name = "CONFIG.yaml")]
+    file: PathBuf,
+    /// The file to write, which must not be there yet; - prints it
+    #[arg(long, value_name = "FILE", default_value = FILE_NAME)]
+    out: PathBuf,
+    /// Make the budgets as well, instead of printing the commands that do
+    #[arg(long)]
+    apply: bool,
+}
+
+/// Runs the command.
+pub(super) async fn run(shared: &Shared, arguments: &LitellmArguments) -> anyhow::Result<ExitCode> {
+    let takeover = litellm::of_file(&arguments.file, &variable).map_err(|error| match error {
+        SourceError::Unreadable { .. } => anyhow::Error::from(error),
+        wrong => Usage(wrong.to_string()).into(),
+    })?;
+    let is_printed = arguments.out == Path::new("-");
+    if !is_printed && arguments.out.exists() {
+        let shown = arguments.out.display();
+        return Err(
+            Usage(format!("{shown} is there already: name another file with --out, or print with --out -")).into()
+        );
+    }
+    let text = litellm::text_of(&takeover);
+    let checked = check(&text, &takeover)?;
+    if !is_printed {
+        write_new(&arguments.out, &text)?;
+    }
+    let applied = if arguments.apply { apply(shared, &takeover.budgets).await? } else { Vec::new() };
+    let done = Done { arguments, takeover: &takeover, text: &text, checked: &checked, is_printed, applied };
+    if shared.json {
+        terminal::print(&done.json().to_string());
+    } else {
+        if is_printed {
+            terminal::print(&text);
+        }
+        terminal::tell(&done.told());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The value of a variable of this process.
+fn variable(name: &str) -> Option<String> {
+    #[expect(clippy::disallowed_methods, reason = "this layer reads the environment")]
+    std::env::var(name).ok().filter(|value| !value.trim().is_empty())
+}
+
+/// Checks the text as `check-config` does. What its variables hold is not asked for: they belong to the machine that serves.
+fn check(text: &str, takeover: &Takeover) -> anyhow::Result<Config> {
+    let stand_in = |name: &&str| {
+        let value = if name.ends_with("_URL") { "https://hooks.example.com/stand-in" } else { "stand-in" };
+        ((*name).to_owned(), value.to_owned())
+    };
+    let environment = takeover.variables().iter().map(stand_in).collect();
+    let sources = Sources { file: Some((FILE_NAME.into(), text.to_owned())), environment, ..Sources::none() };
+    config::load(&sources)
+        .context("what was taken over can't be used as it is, so nothing was written; please report this")
+}
+
+/// Writes a file that only its owner can read, and that wasn't there.
+fn write_new(path: &Path, text: &str) -> anyhow::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let opened = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    let written = opened.and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()));
+    written.with_context(|| format!("{} can't be written", path.display()))
+}
+
+/// Makes the budgets.
+async fn apply(shared: &Shared, budgets: &[Budget]) -> anyhow::Result<Vec<Value>> {
+    if budgets.is_empty() {
+        return Ok(Vec::new());
+    }
+    let reach = Reach::find(shared, Absent::Made)?;
+    let mut made = Vec::new();
+    for wanted in budgets {
+        let terms = BudgetTerms::new(wanted.limit, BudgetAction::Block);
+        made.push(budget::set_on(&reach, (wanted.kind, wanted.name.as_deref()), wanted.window, terms).await?);
+    }
+    Ok(made)
+}
+
+/// What was done, to be told.
+struct Done<'d> {
+    arguments: &'d LitellmArguments,
+    takeover: &'d Takeover,
+    text: &'d str,
+    checked: &'d Config,
+    is_printed: bool,
+    applied: Vec<Value>,
+}
+
+impl Done<'_> {
+    fn notes(&self, fate: Fate) -> impl Iterator<Item = &Note> {
+        self.takeover.notes.iter().filter(move |note| note.fate == fate)
+    }
+
+    fn unset(&self) -> Vec<&str> {
+        self.takeover.variables().into_iter().filter(|name| variable(name).is_none()).collect()
+    }
+
+    fn json(&self) -> Value {
+        let note = |note: &Note| json!({ "path": note.path, "line": note.line, "reason": note.reason, "wayOut": note.way_out });
+        let notes = |fate| self.notes(fate).map(note).collect::<Vec<_>>();
+        let budget = |budget: &Budget| {
+            json!({
+                "scope": budget.scope(), "window": budget.window.as_str(), "limitUsd": budget.limit,
+                "command": budget.command(), "made": !self.applied.is_empty(),
+            })
+        };
+        let unset = self.unset();
+        let variable = |name: &&str| json!({ "name": name, "isSet": !unset.contains(name) });
+        json!({
+            "out": (!self.is_printed).then(|| self.arguments.out.display().to_string()),
+            "settings": self.is_printed.then_some(self.text),
+            "providers": self.takeover.providers(),
+            "routes": self.takeover.routes(),
+            "prices": self.takeover.prices_len(),
+            "budgets": self.takeover.budgets.iter().map(budget).collect::<Vec<_>>(),
+            "variables": self.takeover.variables().iter().map(variable).collect::<Vec<_>>(),
+            "leftOut": notes(Fate::LeftOut),
+            "changed": notes(Fate::Changed),
+            "needless": self.notes(Fate::Needless).map(|note| note.path.as_str()).collect::<Vec<_>>(),
+            "warnings": self.checked.warnings.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        })
+    }
+
+    fn told(&self) -> String {
+        let mut lines = Vec::new();
+        let (providers, routes) = (self.takeover.providers().len(), self.takeover.routes().len());
+        let taken = format!(
+            "{}, {}, {}",
+            counted(providers as u64, "provider", "providers"),
+            counted(routes as u64, "route", "routes"),
+            counted(self.takeover.prices_len() as u64, "price", "prices"),
+        );
+        lines.push(if self.is_printed { taken } else { format!("{}: {taken}", self.arguments.out.display()) });
+        let unset = self.unset();
+        if !unset.is_empty() {
+            lines.push(format!("\nto be set before the start, in the environment or in .env: {}", unset.join(", ")));
+        }
+        self.tell_budgets(&mut lines);
+        for (fate, heading) in [(Fate::LeftOut, "could not be taken over"), (Fate::Changed, "not quite the same here")]
+        {
+            let notes: Vec<&Note> = self.notes(fate).collect();
+            if notes.is_empty() {
+                continue;
+            }
+            lines.push(format!("\n{heading}:"));
+            for note in notes {
+                let line = if note.line > 0 { format!(" (line {})", note.line) } else { String::new() };
+                lines.push(format!("  {}{line}: {}\n    {}", plain(&note.path), note.reason, note.way_out));
+            }
+        }
+        let needless: Vec<String> = self.notes(Fate::Needless).map(|note| plain(&note.path)).collect();
+        if !needless.is_empty() {
+            lines.push(format!("\nnot needed here: {}", needless.join(", ")));
+        }
+        for warning in &self.checked.warnings {
+            lines.push(format!("\nwarning: {warning}"));
+        }
+        lines.join("\n")
+    }
+
+    fn tell_budgets(&self, lines: &mut Vec<String>) {
+        let budgets = &self.takeover.budgets;
+        if budgets.is_empty() {
+            return;
+        }
+        if self.arguments.apply {
+            lines.push(format!("{} made", counted(budgets.len() as u64, "budget", "budgets")));
+        } else {
+            lines.push("\nbudgets are kept in the data folder; these commands, or --apply, make them:".to_owned());
+            lines.extend(budgets.iter().map(|budget| format!("  {}", budget.command())));
+        }
+    }
+}
+
+/// A path for people: control characters of a hostile file stay out of the terminal.
+fn plain(path: &str) -> String {
+    path.chars().map(|character| if character.is_control() { '?' } else { character }).collect()
+}
