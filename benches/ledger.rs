@@ -38,7 +38,7 @@ fn main() {
         let (busy, elapsed) = (processor_time().saturating_sub(busy), started.elapsed());
         let micros = busy.as_secs_f64() * 1e6 / f64::from(calls);
         println!("{callers:7}  {:7.0}  {micros:.1} µs", f64::from(calls) / elapsed.as_secs_f64());
-        assert!(ledger.verify().unwrap().differences.is_empty());
+        assert!(ledger.verify(None, |_| {}).unwrap().differences.is_empty());
     }
 }
 
@@ -118,6 +118,7 @@ fn outcome(at: usize) -> Outcome {
         time_to_first_token_ms: Some(400),
         raw_usage: Some(raw.into()),
         upstream_request_id: Some("req_011CSHoEeqs5C35K2UUqR7Fy".into()),
+        rating: None,
     };
     Outcome {
         status: EntryStatus::Settled,

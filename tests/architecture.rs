@@ -13,6 +13,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("operations", 5),
     ("workflow", 5),
     ("reports", 5),
+    ("rerate", 5),
     ("gateway", 4),
     ("budget", 3),
     ("routing", 3),

@@ -73,6 +73,8 @@ codes! {
     LimitReached = CONFLICT, "limit_reached";
     /// The response cache is off.
     CacheOff = CONFLICT, "cache_off";
+    /// The cost of the entry is known, not known yet, or an adjustment itself.
+    NotAdjustable = CONFLICT, "not_adjustable";
     /// No receiver of alerts is configured, or not the one that was meant.
     NoAlertChannel = CONFLICT, "no_alert_channel";
     /// The first admin is there.
@@ -151,6 +153,11 @@ impl Problem {
         &self.detail
     }
 
+    /// A member beside the usual ones, where it is a text.
+    pub fn member(&self, name: &str) -> Option<&str> {
+        self.members.get(name).and_then(Value::as_str)
+    }
+
     /// What went wrong.
     pub const fn code(&self) -> Code {
         self.code
@@ -217,6 +224,7 @@ impl From<LedgerError> for Problem {
                     "the ledger can't be read or written at the moment: look at the disk and the log of the server; GET /health tells when it works again",
                 )
             }
+            LedgerError::TooManyAdjustments { .. } => Self::new(Code::LimitReached, error.to_string()),
             LedgerError::OverBudget { .. } | LedgerError::NoSuchCall { .. } => Self::internal(&error),
         }
     }
@@ -312,6 +320,7 @@ mod tests {
         409 key_not_live
         409 limit_reached
         409 cache_off
+        409 not_adjustable
         409 no_alert_channel
         409 set_up_already
         413 body_too_large

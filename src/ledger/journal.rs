@@ -14,8 +14,10 @@ use crate::domain::{CostBasis, EntryStatus, Picodollars, RequestId, Window, Wind
 use crate::store::{CommitError, Journal};
 
 use super::LedgerError;
+use super::adjustments::{Adjust, Outcomes};
 use super::balances::{Balances, Standing};
 use super::cells::{Cell, CellKey};
+use super::chain::{CHAINS, Chains};
 use super::names::{Names, OTHER};
 use super::record::{Acknowledge, Attempt, Balance, CallFacts, Charge, Entry, Outcome, Scope};
 use super::tables::{ENTRIES, NAMES, PENDING, decode_entry, read_names};
@@ -34,6 +36,8 @@ pub(super) enum Command {
     Settle(Box<Settle>),
     /// Begins to keep the sum of a scope in the window of an instant, for a budget.
     Track { scope: Scope, window: WindowId, reply: Reply },
+    /// Books what calls cost more or less than was booked.
+    Adjust(Box<Adjust>),
 }
 
 /// A reservation to make: the first of a call, or the next one after an attempt that failed.
@@ -73,6 +77,7 @@ pub(super) struct LedgerJournal {
     /// Sums that budgets are held against; only what is here is kept up to date in the file.
     balances: Balances,
     cells: HashMap<CellKey, Cell>,
+    chains: Chains,
     /// True until the file's first load: what is pending then has lost its process.
     is_first_load: bool,
     /// Calls that ended but whose write failed; they go first when the file can be written again.
@@ -98,6 +103,9 @@ struct Work {
     begun: Vec<RequestId>,
     /// Sums to take in.
     tracked: Vec<(Scope, WindowId)>,
+    /// Calls to adjust, and those whose adjustments are in the transaction.
+    to_adjust: Vec<Adjust>,
+    adjusted: Vec<(Adjust, Outcomes)>,
     replies: Vec<(Reply, Option<Picodollars>)>,
     /// The highest number of a name that the batch writes.
     names_until: u32,
@@ -124,6 +132,7 @@ impl LedgerJournal {
             pending: HashMap::new(),
             balances: Balances::default(),
             cells: HashMap::new(),
+            chains: Chains::default(),
             is_first_load: true,
             backlog: Vec::new(),
             deferred: Vec::new(),
@@ -162,6 +171,7 @@ impl LedgerJournal {
                     self.work.replies.push((reply, None));
                 }
             }
+            Command::Adjust(adjust) => self.work.to_adjust.push(*adjust),
         }
     }
 
@@ -347,6 +357,7 @@ fn begin(facts: CallFacts) -> Entry {
         latency_ms: 0,
         time_to_first_token_ms: None,
         saved: Picodollars::ZERO,
+        adjustment: None,
     }
 }
 
@@ -389,17 +400,18 @@ impl Journal for LedgerJournal {
         for command in batch.drain(..) {
             self.decide_one(command);
         }
-        let Work { touched, ended, tracked, .. } = &self.work;
-        !(touched.is_empty() && ended.is_empty() && tracked.is_empty())
+        let Work { touched, ended, tracked, to_adjust, .. } = &self.work;
+        !(touched.is_empty() && ended.is_empty() && tracked.is_empty() && to_adjust.is_empty())
     }
 
     fn write(&mut self, transaction: &WriteTransaction) -> Result<(), redb::Error> {
         self.write_pending(transaction)?;
-        if !self.work.ended.is_empty() {
+        if !(self.work.ended.is_empty() && self.work.to_adjust.is_empty()) {
             self.write_ended(transaction)?;
         }
         self.write_balances(transaction)?;
-        self.write_names(transaction)
+        self.write_names(transaction)?;
+        self.write_chains(transaction)
     }
 
     fn committed(&mut self) {
@@ -408,6 +420,9 @@ impl Journal for LedgerJournal {
         self.balances.committed();
         for (reply, remaining) in work.replies {
             let _ = reply.send(Ok(remaining));
+        }
+        for (adjust, outcomes) in work.adjusted {
+            let _ = adjust.reply.send(Ok(outcomes));
         }
         if self.settled.receiver_count() > 0 {
             for (entry, _) in work.ended {
@@ -425,6 +440,11 @@ impl Journal for LedgerJournal {
         for reply in work.replies.into_iter().map(|(reply, _)| reply).chain(deferred) {
             let _ = reply.send(Err(LedgerError::Unwritable { detail: Arc::clone(&error.detail) }));
         }
+        let adjusted = work.adjusted.into_iter().map(|(adjust, _)| adjust);
+        for adjust in work.to_adjust.into_iter().chain(adjusted) {
+            // Whoever adjusts may do so again: what was booked all the same makes no difference twice.
+            let _ = adjust.reply.send(Err(LedgerError::Unwritable { detail: Arc::clone(&error.detail) }));
+        }
         // Who was told that a call has begun may go on with it.
         if self.acknowledge == Acknowledge::Durable {
             self.disowned.extend(work.begun);
@@ -439,6 +459,7 @@ impl Journal for LedgerJournal {
                 Command::Settle(settle) => self.settle(*settle),
                 Command::Reserve(reserve) => self.work.replies.push((reserve.reply, None)),
                 Command::Track { reply, .. } => self.work.replies.push((reply, None)),
+                Command::Adjust(adjust) => self.work.to_adjust.push(*adjust),
             }
         }
         self.failed(error);
@@ -449,6 +470,7 @@ impl Journal for LedgerJournal {
         let reading = database.begin_read()?;
         let names = read_names(&reading.open_table(NAMES)?)?;
         self.names.load(names);
+        let chains = Chains::load(&reading.open_table(CHAINS)?)?;
         let mut stored = HashMap::new();
         for row in reading.open_table(PENDING)?.iter()? {
             let (id, value) = row?;
@@ -492,13 +514,14 @@ impl Journal for LedgerJournal {
         self.pending = pending;
         self.balances = balances;
         self.cells.clear();
+        self.chains = chains;
         self.work = Work { touched, ..Work::default() };
         Ok(())
     }
 
     fn is_awaited(&self) -> bool {
         // A reservation that waits for its sums gets them with the write.
-        !(self.work.replies.is_empty() && self.deferred.is_empty())
+        !(self.work.replies.is_empty() && self.deferred.is_empty() && self.work.to_adjust.is_empty())
     }
 
     fn has_more(&self) -> bool {

@@ -14,7 +14,7 @@ use crate::http::guard::Caller;
 use crate::http::problem::{Code, Problem};
 use crate::http::state::State;
 use crate::keys::VirtualKey;
-use crate::ledger::EntryFilter;
+use crate::ledger::{Adjusted, EntryFilter};
 
 /// What entries can be chosen by.
 pub(super) const FILTERS: [&str; 11] =
@@ -68,17 +68,18 @@ pub(super) async fn show(
     let id: RequestId = id.parse().map_err(|_| missing())?;
     let (ledger, content) = (Arc::clone(&state.ledger), Arc::clone(&state.gateway.parts().content));
     let is_admin = caller.restricted_to().is_none();
-    let (entry, kept) = blocking(move || {
-        let entry = ledger.entry(id)?;
+    let (call, kept) = blocking(move || {
+        let call = ledger.call(id)?;
         // A file of contents that can't be read hides no entry.
         let kept = if is_admin { content.find(id).inspect_err(|error| tracing::warn!("{error}")).ok() } else { None };
-        Ok::<_, crate::ledger::LedgerError>((entry, kept.flatten()))
+        Ok::<_, crate::ledger::LedgerError>((call, kept.flatten()))
     })
     .await?;
     // Another's is as good as none: its very being is not told.
-    let is_shown = |entry: &crate::ledger::Entry| caller.restricted_to().is_none_or(|own| entry.facts.key == own.id);
-    let entry = entry.filter(is_shown).ok_or_else(missing)?;
-    Ok(HttpResponse::Ok().json(EntryDetail::new(&entry, &state.gateway.router(), kept.map(Into::into))))
+    let is_shown = |call: &Adjusted| caller.restricted_to().is_none_or(|own| call.entry.facts.key == own.id);
+    let call = call.filter(is_shown).ok_or_else(missing)?;
+    let detail = EntryDetail::new(&call, &state.gateway.router(), kept.map(Into::into), is_admin);
+    Ok(HttpResponse::Ok().json(detail))
 }
 
 /// The entries that a query chooses.

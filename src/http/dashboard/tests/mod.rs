@@ -219,6 +219,7 @@ impl Fixture {
             time_to_first_token_ms: error.is_none().then_some(300),
             raw_usage: Some("{\"prompt_tokens\":1000}".into()),
             upstream_request_id: None,
+            rating: None,
         };
         let outcome = Outcome {
             status: if error.is_some() && cost.is_zero() { EntryStatus::Failed } else { EntryStatus::Settled },
@@ -340,10 +341,11 @@ const PAGES: [&str; 16] = [
 ];
 
 /// Every form of someone who is logged in.
-const FORMS: [&str; 9] = [
+const FORMS: [&str; 10] = [
     "/logout",
     "/prefs/theme",
     "/cache/clear",
+    "/requests/req_00000000000000000000000001/adjust",
     "/budgets",
     "/budgets/budget_1",
     "/budgets/budget_1/delete",
