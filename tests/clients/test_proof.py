@@ -158,8 +158,9 @@ def test_an_unknown_call_gets_its_true_cost_after_a_crash(server):
     assert done.returncode == 1 and "there is no call" in done.stderr
     server.start()
     assert total(server) == 0
-    (shown,) = [server.admin(f"/api/requests/{lost['id']}")]
-    assert [one["by"] for one in shown["adjustments"]] == ['admin token "TOLLGATE_ADMIN_TOKEN"'] * 2 + ["command line"]
+    shown = server.admin(f"/api/requests/{lost['id']}")
+    tokens = ['admin token "TOLLGATE_ADMIN_TOKEN"', 'admin token "local-token"']
+    assert [one["by"] for one in shown["adjustments"]] == [*tokens, "command line"]
 
 
 CORRECTED = """
@@ -182,12 +183,12 @@ def test_history_is_seen_at_corrected_prices_and_the_difference_booked_once(serv
     server.start()
     plain = call(server, key, "plain", "usage:in=1000,read=200,out=500")
     priority = call(server, key, "priority", "tier:priority usage:in=100,out=50", fields={"service_tier": "priority"})
-    claude = call(server, key, "claude", "usage:in=1000,out=500", dialect="anthropic", stream=True)
+    claude = call(server, key, "claude", "usage:in=1000,out=400", dialect="anthropic", stream=True)
     unpriced = call(server, key, "unpriced", "usage:in=40,out=20", model="compat/nobodys-model")
     was = {
         "plain": 1000 * 150_000 + 200 * 75_000 + 500 * 600_000,
         "priority": 100 * 250_000 + 50 * 1_000_000,
-        "claude": 1000 * 1_000_000 + 500 * 5_000_000,
+        "claude": 1000 * 1_000_000 + 400 * 5_000_000,
         "unpriced": 0,
     }
     rows = {"plain": plain, "priority": priority, "claude": claude, "unpriced": unpriced}
@@ -197,7 +198,7 @@ def test_history_is_seen_at_corrected_prices_and_the_difference_booked_once(serv
     would_be = {
         "plain": 1000 * 150_000 + 200 * 75_000 + 500 * 700_000,
         "priority": was["priority"],
-        "claude": 1000 * 2_000_000 + 500 * 6_000_000,
+        "claude": 1000 * 2_000_000 + 400 * 6_000_000,
         "unpriced": 40 * 1_000_000 + 20 * 3_000_000,
     }
     day = ["--from", plain["time"][:10]]

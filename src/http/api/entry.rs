@@ -233,7 +233,19 @@ struct AttemptJson {
     latency_ms: u32,
     time_to_first_token_ms: Option<u32>,
     upstream_request_id: Option<String>,
+    /// What decided over its price; null where nothing was priced, and in entries from before it was kept.
+    billed: Option<BilledJson>,
     raw_usage: Option<Box<RawValue>>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct BilledJson {
+    /// The model that answered.
+    model: String,
+    service_tier: &'static str,
+    residency: &'static str,
+    fast: bool,
 }
 
 /// The buckets, none of which is part of another but reasoning, which is part of the output.
@@ -299,6 +311,12 @@ impl AttemptJson {
             latency_ms: attempt.latency_ms,
             time_to_first_token_ms: attempt.time_to_first_token_ms,
             upstream_request_id: attempt.upstream_request_id.as_deref().map(ToOwned::to_owned),
+            billed: attempt.rating.as_ref().map(|rating| BilledJson {
+                model: rating.model.as_ref().unwrap_or(model).to_string(),
+                service_tier: rating.tier.as_str(),
+                residency: rating.residency.as_str(),
+                fast: rating.fast,
+            }),
             // Kept as it came, which was JSON; what has been cut is left out.
             raw_usage: attempt.raw_usage.as_deref().and_then(|raw| RawValue::from_string(raw.to_owned()).ok()),
         }
