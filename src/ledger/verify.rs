@@ -125,7 +125,7 @@ impl Ledger {
             }
         }
         let (heads, chain_faults) = chains.end(&reading)?;
-        Ok(VerifyReport { heads, chain_faults, ..comparison.end(&reading)? })
+        Ok(VerifyReport { chain_faults, heads, ..comparison.end(&reading)? })
     }
 }
 

@@ -226,7 +226,7 @@ impl Rerating {
             }
             None => self.told_by_cost(upstream, attempt, at),
         };
-        let (provider, list) = self.list(upstream, attempt);
+        let (provider, list) = list(upstream, attempt);
         let Some((facts, found_basis)) = self.prices.find(provider, list, asked, answered) else {
             return Some(Err(Left::NoPrice));
         };
@@ -247,12 +247,6 @@ impl Rerating {
 
     fn upstream(&self, name: &ProviderName) -> Option<&Upstream> {
         self.upstreams.iter().find(|upstream| upstream.name() == name).map(|upstream| &**upstream)
-    }
-
-    /// The provider and the list of its prices: one that is not configured any more has the list of its name.
-    fn list<'a>(&self, upstream: Option<&'a Upstream>, attempt: &'a Attempt) -> (&'a ProviderName, &'a str) {
-        let provider = &attempt.deployment.provider;
-        (provider, upstream.map_or(provider.as_str(), Upstream::catalog))
     }
 
     /// What decided over the price of an attempt that didn't keep it: what the usage itself says, or what reproduces the
@@ -285,7 +279,7 @@ impl Rerating {
         if attempt.basis == CostBasis::Unpriced {
             return (asked, plain, false);
         }
-        let (provider, list) = self.list(upstream, attempt);
+        let (provider, list) = list(upstream, attempt);
         let Some(facts) = self.prices.in_force(provider, list, asked) else { return (asked, plain, false) };
         let reproduces = |billed: &Billed| facts.prices.cost(&attempt.usage, billed).cost == attempt.cost;
         if reproduces(&plain) {
@@ -298,4 +292,10 @@ impl Rerating {
             _ => (asked, plain, false),
         }
     }
+}
+
+/// The provider and the list of its prices: one that is not configured any more has the list of its name.
+fn list<'a>(upstream: Option<&'a Upstream>, attempt: &'a Attempt) -> (&'a ProviderName, &'a str) {
+    let provider = &attempt.deployment.provider;
+    (provider, upstream.map_or(provider.as_str(), Upstream::catalog))
 }

@@ -112,9 +112,9 @@ fn attempt(deployment: &str, cost: &str, basis: CostBasis) -> Attempt {
     }
 }
 
-fn rated(tier: ServiceTier, model: Option<&str>) -> Option<Rating> {
+fn rated(tier: ServiceTier, model: Option<&str>) -> Rating {
     let model = model.map(|model| model.parse().unwrap());
-    Some(Rating { model, tier, residency: Residency::Anywhere, fast: false })
+    Rating { model, tier, residency: Residency::Anywhere, fast: false }
 }
 
 /// Books one attempt and compares what it would have cost: an amount with its basis, a reason, or nothing at all.
@@ -144,7 +144,7 @@ async fn check(unix_ms: i64, attempt: Attempt, text: &str, expected: Option<Resu
 #[tokio::test]
 async fn what_decided_over_the_price_then_decides_again() {
     use CostBasis::{Estimated, Exact};
-    let with = |rating, cost| Attempt { rating, ..attempt("acme/m", cost, Exact) };
+    let with = |rating, cost| Attempt { rating: Some(rating), ..attempt("acme/m", cost, Exact) };
     check(START_MS, with(rated(ServiceTier::Default, None), "0.0014"), CORRECTED, Some(Ok(("0.004", Exact)))).await;
     check(START_MS, with(rated(ServiceTier::Priority, None), "0.0028"), CORRECTED, Some(Ok(("0.008", Exact)))).await;
     check(START_MS, with(rated(ServiceTier::Default, Some("m-2")), "0.0014"), CORRECTED, Some(Ok(("0.012", Exact))))
@@ -155,7 +155,8 @@ async fn what_decided_over_the_price_then_decides_again() {
     let estimated = Attempt { basis: Estimated, ..with(rated(ServiceTier::Default, None), "0.0014") };
     check(START_MS, estimated, CORRECTED, Some(Ok(("0.004", Estimated)))).await;
     // Noon and night.
-    let night = || Attempt { rating: rated(ServiceTier::Default, None), ..attempt("acme/night", "0.0014", Exact) };
+    let night =
+        || Attempt { rating: Some(rated(ServiceTier::Default, None)), ..attempt("acme/night", "0.0014", Exact) };
     check(START_MS, night(), CORRECTED, Some(Ok(("0.004", Exact)))).await;
     check(START_MS + 14 * 3_600_000, night(), CORRECTED, Some(Ok(("0.0012", Exact)))).await;
 }
@@ -179,7 +180,7 @@ async fn what_had_no_price_gets_one_and_the_rest_is_told_with_its_reason() {
     use CostBasis::{Estimated, Exact, Reserved, Unpriced};
     let unpriced = |deployment| attempt(deployment, "0", Unpriced);
     check(START_MS, unpriced("acme/new"), CORRECTED, Some(Ok(("0.004", Estimated)))).await;
-    let rated = Attempt { rating: rated(ServiceTier::Default, None), ..unpriced("acme/new") };
+    let rated = Attempt { rating: Some(rated(ServiceTier::Default, None)), ..unpriced("acme/new") };
     check(START_MS, rated.clone(), CORRECTED, Some(Ok(("0.004", Exact)))).await;
     check(START_MS, Attempt { raw_usage: None, ..rated }, CORRECTED, Some(Ok(("0.004", Estimated)))).await;
     check(START_MS, unpriced("acme/nobody-knows"), CORRECTED, Some(Err(Left::NoPrice))).await;
@@ -198,7 +199,7 @@ async fn prices_in_the_words_of_the_settings_come_before_those_in_force() {
     check(START_MS, attempt("acme/m", "0.0014", Exact), toml, Some(Ok(("0.004", Exact)))).await;
     // Single prices correct the list's: the tiers stay.
     let input = "[prices.\"acme/m\"]\noutput = \"7\"\n";
-    let priority = Attempt { rating: rated(ServiceTier::Priority, None), ..attempt("acme/m", "0.0028", Exact) };
+    let priority = Attempt { rating: Some(rated(ServiceTier::Priority, None)), ..attempt("acme/m", "0.0028", Exact) };
     check(START_MS, attempt("acme/m", "0.0014", Exact), input, Some(Ok(("0.0024", Exact)))).await;
     check(START_MS, priority, input, Some(Ok(("0.0028", Exact)))).await;
     // What the file doesn't have costs what it costs.

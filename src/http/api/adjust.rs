@@ -55,17 +55,16 @@ pub(in crate::http) async fn adjust_call(
     if call.entry.status == EntryStatus::Pending {
         return Err(Problem::new(Code::NotAdjustable, format!("{id} is still running: it has no cost yet")));
     }
-    let (cause, wanted) = call.by_hand(cost, by, reason, state.clock.now()).map_err(refused)?;
+    let (cause, wanted) = call.by_hand(cost, by, reason, state.clock.now()).map_err(|reason| refused(&reason))?;
     for outcome in state.ledger.adjust(cause, vec![(id, wanted)]).await? {
-        match outcome? {
-            Some(entry) => tracing::info!("{by} adjusted {id} by {} USD: {reason:?}", entry.cost()),
-            None => tracing::debug!("{id} costs {cost} USD already"),
+        if let Some(entry) = outcome? {
+            tracing::info!("{by} adjusted {id} by {} USD: {reason:?}", entry.cost());
         }
     }
     read().await?.ok_or_else(missing)
 }
 
-fn refused(reason: NotAdjustable) -> Problem {
+fn refused(reason: &NotAdjustable) -> Problem {
     let detail = reason.to_string();
     match reason {
         NotAdjustable::IsAdjustment { .. } | NotAdjustable::Exact { .. } => Problem::new(Code::NotAdjustable, detail),

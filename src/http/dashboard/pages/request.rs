@@ -167,7 +167,7 @@ fn build(state: &State, call: &Adjusted, layout: Layout) -> RequestPage {
         layout,
         id: entry.facts.id.to_string(),
         badges,
-        error: error(entry),
+        error: error(call),
         kpis: kpis(call),
         timeline_range: timeline_range(entry, state, &clock),
         timeline: Ok(timeline(entry)),
@@ -182,12 +182,13 @@ fn build(state: &State, call: &Adjusted, layout: Layout) -> RequestPage {
     }
 }
 
-fn error(entry: &Entry) -> Option<Notice> {
+fn error(call: &Adjusted) -> Option<Notice> {
+    let entry = &call.entry;
     let code = entry.error.as_deref()?;
-    let owed = if entry.cost().is_zero() {
+    let owed = if call.cost().is_zero() {
         "Nothing is owed.".to_owned()
     } else {
-        format!("{} is owed for what was used.", money(entry.cost()))
+        format!("{} is owed for what was used.", money(call.cost()))
     };
     let tried = match entry.attempts.len() {
         0 => "No provider was asked.".to_owned(),
@@ -443,7 +444,9 @@ fn cost_note(entry: &Entry) -> Option<String> {
         CostBasis::Reserved => {
             Some("Never below its true cost; an admin may set it right once that is known.".to_owned())
         }
-        CostBasis::Unpriced => Some("Counted as $0.00. Set a price in tollgate.toml and rate it again.".to_owned()),
+        CostBasis::Unpriced => {
+            Some("Counted as $0.00. Set a price in tollgate.toml and run tollgate re-rate.".to_owned())
+        }
     }
 }
 
