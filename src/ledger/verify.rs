@@ -67,7 +67,7 @@ impl Ledger {
     /// Replays every entry, folds its day's chain and compares all balances and rollups. Blocking.
     ///
     /// Heads that were kept before have to be those of the first so many entries of their days. One read transaction is
-    /// held throughout, because only rows and sums of the same instant can be compared: about three seconds a million
+    /// held throughout, because only rows and sums of the same instant can be compared: some seconds a million
     /// entries, in which the file can't reuse pages and grows by what is written meanwhile. Where the file has to be
     /// opened again meanwhile, the verification fails. `progress` is told now and then how many entries have been read.
     pub fn verify(&self, expected: Option<&Heads>, progress: impl FnMut(u64)) -> Result<VerifyReport, LedgerError> {
