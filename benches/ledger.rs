@@ -38,7 +38,10 @@ fn main() {
         let (busy, elapsed) = (processor_time().saturating_sub(busy), started.elapsed());
         let micros = busy.as_secs_f64() * 1e6 / f64::from(calls);
         println!("{callers:7}  {:7.0}  {micros:.1} µs", f64::from(calls) / elapsed.as_secs_f64());
-        assert!(ledger.verify().unwrap().differences.is_empty());
+        let started = Instant::now();
+        let report = ledger.verify(None, |_| {}).unwrap();
+        assert!(report.is_sound());
+        println!("         verified: {} entries in {:.2} s", report.entries, started.elapsed().as_secs_f64());
     }
 }
 
@@ -119,6 +122,7 @@ fn outcome(at: usize) -> Outcome {
         time_to_first_token_ms: Some(400),
         raw_usage: Some(raw.into()),
         upstream_request_id: Some("req_011CSHoEeqs5C35K2UUqR7Fy".into()),
+        rating: None,
     };
     Outcome {
         status: EntryStatus::Settled,

@@ -54,6 +54,7 @@ fn outcome(number: u64) -> Outcome {
                 .into(),
         ),
         upstream_request_id: Some("req_011CSHoEeqs5C35K2UUqR7Fy".into()),
+        rating: None,
     };
     Outcome {
         status: EntryStatus::Settled,

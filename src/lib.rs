@@ -9,6 +9,7 @@
 //! - **6, [`http`]**: the route table, both dialects' endpoints and errors, the management API, the dashboard.
 //! - **5, [`reports`]**: what people read of the ledger: a day or a month in words, rows for other programs.
 //!   **[`reconciliation`]**: whether what was booked is what the providers say they charged.
+//!   **[`rerate`]**: what history would have cost at other prices.
 //! - **4, [`gateway`]**: the life of a call: envelope, ceiling, attempts, relay, booking.
 //! - **3, [`budget`]**: which budgets bind a call, and what about them and the calls is worth an alert. **[`routing`]**: where it goes, what follows a failure, circuits.
 //! - **2, [`ledger`]**: reserve, settle, sums, proof. **[`keys`]**: virtual keys, teams, people and roles, sessions, budget definitions.
@@ -74,6 +75,7 @@ pub mod ledger;
 pub mod provider;
 pub mod reconciliation;
 pub mod reports;
+pub mod rerate;
 pub mod routing;
 pub mod runtime;
 pub mod shared;

@@ -14,6 +14,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("workflow", 5),
     ("reports", 5),
     ("reconciliation", 5),
+    ("rerate", 5),
     ("gateway", 4),
     ("budget", 3),
     ("routing", 3),

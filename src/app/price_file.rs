@@ -12,10 +12,10 @@ use notify::{RecursiveMode, Watcher as _};
 use tokio::sync::mpsc;
 
 use super::with_causes;
-use crate::catalog::{Catalog, PriceOverride};
+use crate::catalog::Catalog;
 use crate::config::Config;
-use crate::domain::PriceName;
 use crate::gateway::Gateway;
+use crate::rerate::named;
 use crate::routing::Router;
 use crate::runtime::Tasks;
 
@@ -30,27 +30,13 @@ pub(crate) fn catalog(config: &Config) -> anyhow::Result<Catalog> {
     if let Some(path) = &config.catalog_file {
         catalog = catalog.merged(read(path)?);
     }
-    Ok(catalog.with_overrides(overrides(config)))
+    Ok(catalog.with_overrides(named(&config.prices)))
 }
 
 fn read(path: &Path) -> anyhow::Result<Catalog> {
     let shown = path.display();
     let text = std::fs::read_to_string(path).with_context(|| format!("catalog.file: {shown} can't be read"))?;
     Catalog::parse(&text).with_context(|| format!("catalog.file: {shown}"))
-}
-
-fn overrides(config: &Config) -> Vec<PriceOverride> {
-    let named = |prices: &crate::config::PriceOverride| PriceOverride {
-        pattern: prices.pattern.clone(),
-        prices: prices
-            .prices
-            .iter()
-            .map(|(word, price)| {
-                (PriceName::from_word(word).expect("the settings know no other kinds of tokens"), *price)
-            })
-            .collect(),
-    };
-    config.prices.iter().map(named).collect()
 }
 
 /// Reads the file again whenever it changes, until the process stops. Without a file there is nothing to do.

@@ -210,12 +210,12 @@ fn refuse_connections(listening: TcpListener) {
 fn inspect_the_ledger(parts: &Parts) {
     let (ledger, now, stopping) = (Arc::clone(&parts.ledger), parts.clock.now(), parts.tasks.stopping().clone());
     std::thread::spawn(move || {
-        let today = RequestId::first_of(now.as_millisecond());
-        match ledger.inspect(today, || !stopping.is_cancelled()) {
+        let yesterday = RequestId::first_of((now - jiff::SignedDuration::from_hours(24)).as_millisecond());
+        match ledger.inspect(yesterday, || !stopping.is_cancelled()) {
             Inspection::Sound { rows } => tracing::debug!("the ledger's {rows} rows can all be read"),
             Inspection::Unfinished => tracing::debug!("the ledger was not read to its end"),
             Inspection::Differs { differences } => tracing::error!(
-                "{differences} of the ledger's sums are not what its entries say: run `tollgate verify` for which"
+                "the ledger since yesterday is wrong in {differences} places: run `tollgate verify` for which"
             ),
             Inspection::Damaged { detail } => tracing::error!("calls are refused from now on: {detail}"),
         }

@@ -79,6 +79,15 @@ impl Catalog {
         self
     }
 
+    /// This catalogue with some prices before all others, however close those come.
+    #[must_use]
+    pub fn with_first_overrides(mut self, overrides: Vec<PriceOverride>) -> Self {
+        let others = std::mem::take(&mut self.overrides);
+        self = self.with_overrides(overrides);
+        self.overrides.extend(others);
+        self
+    }
+
     /// What is known of a model at a configured provider that has the prices of a list.
     ///
     /// The operator's prices first, the closest pattern of them, then id or alias in the list. `None` is a model

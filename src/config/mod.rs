@@ -211,6 +211,18 @@ pub fn load(sources: &Sources<'_>) -> Result<Config, Problems> {
     }
 }
 
+/// Reads a file that has prices alone, `[prices."provider/model"]` sections, or tells of every problem at once.
+pub fn read_prices(path: &Path, text: &str) -> Result<Vec<PriceOverride>, Problems> {
+    let document = parse(path, text).map_err(Problems::new)?;
+    let sources = Sources::none();
+    let context = Context::new(&sources);
+    let mut root = Section::root(&context, &document);
+    let prices = prices::read(&mut root);
+    root.finish();
+    let (problems, _) = context.into_notes();
+    if problems.is_empty() { Ok(prices) } else { Err(Problems::new(problems)) }
+}
+
 /// Parses the file, or tells of each place where it is no TOML.
 fn parse<'t>(path: &Path, text: &'t str) -> Result<DeTable<'t>, Vec<Problem>> {
     let shown_path = path.display();

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use crate::catalog::Catalog;
 use crate::domain::{Billed, CostBasis, Picodollars, ProviderKind, Residency, TokenUsage, estimate_tokens};
-use crate::ledger::Attempt;
+use crate::ledger::{Attempt, Rating};
 use crate::provider::openai::usage::residency_of_host;
 use crate::provider::usage::ReportedUsage;
 use crate::provider::{Owed, Progress, ProviderError, Whole};
@@ -57,6 +57,8 @@ pub(super) struct Bill {
     pub(super) cost: Picodollars,
     pub(super) basis: CostBasis,
     pub(super) raw: Option<Arc<str>>,
+    /// What decided over the price; absent where nothing was used.
+    pub(super) rating: Option<Rating>,
 }
 
 /// Works out what an attempt cost: exactly from a complete usage, else from the larger of what was told and counted.
@@ -80,13 +82,20 @@ pub(super) fn bill(catalog: &Catalog, candidate: &Candidate, evidence: &Evidence
     let raw = evidence.reported.as_ref().map(|reported| Arc::from(&*reported.raw));
     let asked = candidate.deployment.model.as_str();
     let answered = evidence.model.unwrap_or(asked);
+    let rating = Some(Rating {
+        // A name that can't be one has no price either.
+        model: (answered != asked).then(|| answered.parse().ok()).flatten(),
+        tier: billed.tier,
+        residency: billed.residency,
+        fast: billed.fast,
+    });
     let found = catalog.find_answered(candidate.upstream.name(), candidate.upstream.catalog(), asked, answered);
     match found {
         Some((facts, found_basis)) => {
             let costing = facts.prices.cost(&usage, &billed);
-            Bill { usage, cost: costing.cost, basis: basis.and(costing.basis).and(found_basis), raw }
+            Bill { usage, cost: costing.cost, basis: basis.and(costing.basis).and(found_basis), raw, rating }
         }
-        None => Bill { usage, cost: Picodollars::ZERO, basis: CostBasis::Unpriced, raw },
+        None => Bill { usage, cost: Picodollars::ZERO, basis: CostBasis::Unpriced, raw, rating },
     }
 }
 
@@ -112,6 +121,7 @@ impl AttemptEnd {
         attempt.cost = bill.cost;
         attempt.basis = bill.basis;
         attempt.raw_usage = bill.raw;
+        attempt.rating = bill.rating;
         attempt
     }
 
@@ -121,8 +131,13 @@ impl AttemptEnd {
         match (error.owed(), came) {
             (Owed::WhatCame, Some(bill)) => self.billed(bill, status, Some(error)),
             (Owed::Nothing, _) => {
-                let nothing =
-                    Bill { usage: TokenUsage::default(), cost: Picodollars::ZERO, basis: CostBasis::Exact, raw: None };
+                let nothing = Bill {
+                    usage: TokenUsage::default(),
+                    cost: Picodollars::ZERO,
+                    basis: CostBasis::Exact,
+                    raw: None,
+                    rating: None,
+                };
                 self.billed(nothing, status, Some(error))
             }
             (Owed::Perhaps | Owed::WhatCame, _) => {

@@ -49,7 +49,7 @@ impl Call {
     /// The bill of an answer without a usage.
     pub(super) fn bill_unread(&self) -> Bill {
         let basis = if self.reads_only() { CostBasis::Exact } else { CostBasis::Unpriced };
-        Bill { usage: TokenUsage::default(), cost: Picodollars::ZERO, basis, raw: None }
+        Bill { usage: TokenUsage::default(), cost: Picodollars::ZERO, basis, raw: None, rating: None }
     }
 }
 

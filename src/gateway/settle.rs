@@ -152,7 +152,7 @@ impl Call {
             LedgerError::Unwritable { detail } | LedgerError::Unreadable { detail } => {
                 GatewayError::LedgerUnavailable { detail: detail.to_string() }
             }
-            LedgerError::NoSuchCall { .. } => GatewayError::Internal,
+            LedgerError::NoSuchCall { .. } | LedgerError::TooManyAdjustments { .. } => GatewayError::Internal,
         }
     }
 }

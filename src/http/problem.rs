@@ -77,6 +77,8 @@ codes! {
     CacheOff = CONFLICT, "cache_off";
     /// No provider, or not the one that was meant, has an admin key.
     NoAdminKey = CONFLICT, "no_admin_key";
+    /// The cost of the entry is known, not known yet, or an adjustment itself.
+    NotAdjustable = CONFLICT, "not_adjustable";
     /// No receiver of alerts is configured, or not the one that was meant.
     NoAlertChannel = CONFLICT, "no_alert_channel";
     /// The first admin is there.
@@ -163,6 +165,11 @@ impl Problem {
         &self.detail
     }
 
+    /// A member beside the usual ones, where it is a text.
+    pub fn member(&self, name: &str) -> Option<&str> {
+        self.members.get(name).and_then(Value::as_str)
+    }
+
     /// What went wrong.
     pub const fn code(&self) -> Code {
         self.code
@@ -229,6 +236,7 @@ impl From<LedgerError> for Problem {
                     "the ledger can't be read or written at the moment: look at the disk and the log of the server; GET /health tells when it works again",
                 )
             }
+            LedgerError::TooManyAdjustments { .. } => Self::new(Code::LimitReached, error.to_string()),
             LedgerError::OverBudget { .. } | LedgerError::NoSuchCall { .. } => Self::internal(&error),
         }
     }
@@ -354,6 +362,7 @@ mod tests {
         409 limit_reached
         409 cache_off
         409 no_admin_key
+        409 not_adjustable
         409 no_alert_channel
         409 set_up_already
         409 team_in_use

@@ -129,28 +129,34 @@ pub(super) fn contribute(cells: &mut HashMap<CellKey, Cell>, entry: &Entry, name
             cells.entry(CellKey { window, team, key, provider, model, operation }).or_default().add(cell);
         }
     };
-    // The call itself counts where its last attempt went, or where the answer that the cache gave had come from.
-    let whole = Cell {
-        requests: 1,
-        failed: u64::from(entry.status == EntryStatus::Failed || entry.error.is_some()),
-        unknown: u64::from(is_unknown),
-        cache_hits: u64::from(matches!(entry.facts.cache, CacheOutcome::Hit | CacheOutcome::Semantic)),
-        saved: entry.saved,
-        ..Cell::default()
-    };
+    // The call itself counts where its last attempt went, or where the answer that the cache gave had come from; a
+    // adjustment is no call, and adds its amounts alone.
+    let whole = if entry.adjustment.is_some() { Cell::default() } else { whole_call(entry) };
     let mut attempts = entry.attempts.iter().zip(&names.deployments).peekable();
-    if attempts.peek().is_none() {
+    if attempts.peek().is_none() && entry.adjustment.is_none() {
         add(names.kept_from, &whole);
     }
     while let Some((attempt, &deployment)) = attempts.next() {
         let mut cell = if attempts.peek().is_none() { whole } else { Cell::default() };
         cell.cost = attempt.cost;
         cell.usage = attempt.usage;
-        cell.unpriced = u64::from(attempt.basis == CostBasis::Unpriced);
+        cell.unpriced = u64::from(attempt.basis == CostBasis::Unpriced && entry.adjustment.is_none());
         if is_unknown {
             cell.unknown_cost = attempt.cost;
         }
         add(deployment, &cell);
+    }
+}
+
+/// What an entry counts as, whatever its attempts came to.
+fn whole_call(entry: &Entry) -> Cell {
+    Cell {
+        requests: 1,
+        failed: u64::from(entry.status == EntryStatus::Failed || entry.error.is_some()),
+        unknown: u64::from(entry.status == EntryStatus::Unknown),
+        cache_hits: u64::from(matches!(entry.facts.cache, CacheOutcome::Hit | CacheOutcome::Semantic)),
+        saved: entry.saved,
+        ..Cell::default()
     }
 }
 

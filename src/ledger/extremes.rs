@@ -115,6 +115,9 @@ impl Ledger {
             let gist = decode_gist(value.value())?;
             rows += 1;
             last = Some(RequestId::from_number(id.value()));
+            if gist.is_adjustment {
+                continue;
+            }
             if !gist.cost.is_zero() {
                 look.dearest.offer(gist.cost.get(), id.value());
             }

@@ -2,8 +2,8 @@
 //!
 //! A file is checked page by page when it is opened, but for large ones, which would keep a start waiting. Here every row
 //! of such a file is read soon after. What can't be read is trouble from then on: calls are refused, as they would have
-//! been by a refused start. A digit that has changed in silence shows in the sums instead: those of today are compared
-//! here, and `tollgate verify` compares all.
+//! been by a refused start. A digit that has changed in silence shows in the chains and the sums instead: those of the last
+//! day are looked at here, and `tollgate verify` looks at all.
 
 use std::ops::Bound::{Excluded, Unbounded};
 
@@ -17,14 +17,14 @@ use super::tables::{CELLS, ENTRIES, decode_cell, decode_entry};
 /// What an inspection came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Inspection {
-    /// Every row can be read, and today's sums are what the entries say.
+    /// Every row can be read, and the day's sums are what the entries say.
     Sound {
         /// How many rows there are.
         rows: u64,
     },
-    /// Every row can be read, but so many of today's sums are not what the entries say.
+    /// Every row can be read, but so many of the day's sums are not what the entries say, or entries not what was booked.
     Differs {
-        /// Sums that differ.
+        /// Sums that differ, and faults of the chains.
         differences: usize,
     },
     /// It was ended early, or the file was being opened again.
@@ -37,13 +37,14 @@ pub enum Inspection {
 }
 
 impl Ledger {
-    /// Reads every row, some thousands at a time, and then compares the sums of the day that an id was made in. Blocking.
+    /// Reads every row, some thousands at a time, and then proves the days since an id was made. Blocking.
     ///
     /// Ends early where `is_wanted` says so.
-    pub fn inspect(&self, today: RequestId, is_wanted: impl Fn() -> bool) -> Inspection {
+    pub fn inspect(&self, since: RequestId, is_wanted: impl Fn() -> bool) -> Inspection {
         let looked = self.guarded(|| {
             let Some(rows) = self.read_every_row(&is_wanted)? else { return Ok(None) };
-            Ok(Some((rows, self.compare_since(today)?.differences.len())))
+            let report = self.compare_since(since)?;
+            Ok(Some((rows, report.differences.len() + report.chain_faults.len())))
         });
         match looked {
             Ok(Some((rows, 0))) => Inspection::Sound { rows },

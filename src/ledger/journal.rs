@@ -15,8 +15,10 @@ use crate::domain::{CostBasis, EntryStatus, Picodollars, RequestId, Window, Wind
 use crate::store::{CommitError, Journal};
 
 use super::LedgerError;
+use super::adjustments::{Adjust, Outcomes};
 use super::balances::{Balances, Standing};
 use super::cells::{Cell, CellKey};
+use super::chain::{CHAINS, Chains};
 use super::names::{Names, OTHER};
 use super::past::{TakeIn, TakenIn};
 use super::record::{Acknowledge, Attempt, Balance, CallFacts, Charge, Entry, Outcome, Scope};
@@ -38,6 +40,8 @@ pub(super) enum Command {
     TakeIn(Box<TakeIn>),
     /// Begins to keep the sum of a scope in the window of an instant, for a budget.
     Track { scope: Scope, window: WindowId, reply: Reply },
+    /// Books what calls cost more or less than was booked.
+    Adjust(Box<Adjust>),
 }
 
 /// A reservation to make: the first of a call, or the next one after an attempt that failed.
@@ -77,6 +81,7 @@ pub(super) struct LedgerJournal {
     /// Sums that budgets are held against; only what is here is kept up to date in the file.
     balances: Balances,
     cells: HashMap<CellKey, Cell>,
+    chains: Chains,
     /// True until the file's first load: what is pending then has lost its process.
     is_first_load: bool,
     /// Calls that ended but whose write failed; they go first when the file can be written again.
@@ -102,6 +107,9 @@ struct Work {
     begun: Vec<RequestId>,
     /// Sums to take in.
     tracked: Vec<(Scope, WindowId)>,
+    /// Calls to adjust, and those whose adjustments are in the transaction.
+    to_adjust: Vec<Adjust>,
+    adjusted: Vec<(Adjust, Outcomes)>,
     replies: Vec<(Reply, Option<Picodollars>)>,
     /// Calls of the past: what is there already is only known in the transaction.
     past: Vec<TakeIn>,
@@ -134,6 +142,7 @@ impl LedgerJournal {
             pending: HashMap::new(),
             balances: Balances::default(),
             cells: HashMap::new(),
+            chains: Chains::default(),
             is_first_load: true,
             backlog: Vec::new(),
             deferred: Vec::new(),
@@ -173,6 +182,7 @@ impl LedgerJournal {
                     self.work.replies.push((reply, None));
                 }
             }
+            Command::Adjust(adjust) => self.work.to_adjust.push(*adjust),
         }
     }
 
@@ -358,6 +368,7 @@ fn begin(facts: CallFacts) -> Entry {
         latency_ms: 0,
         time_to_first_token_ms: None,
         saved: Picodollars::ZERO,
+        adjustment: None,
     }
 }
 
@@ -400,18 +411,20 @@ impl Journal for LedgerJournal {
         for command in batch.drain(..) {
             self.decide_one(command);
         }
-        let Work { touched, ended, tracked, past, .. } = &self.work;
-        !(touched.is_empty() && ended.is_empty() && tracked.is_empty() && past.is_empty())
+        let Work { touched, ended, tracked, past, to_adjust, .. } = &self.work;
+        let is_asked = !(past.is_empty() && to_adjust.is_empty());
+        is_asked || !(touched.is_empty() && ended.is_empty() && tracked.is_empty())
     }
 
     fn write(&mut self, transaction: &WriteTransaction) -> Result<(), redb::Error> {
         self.write_pending(transaction)?;
         self.write_past(transaction)?;
-        if !self.work.ended.is_empty() {
+        if !(self.work.ended.is_empty() && self.work.to_adjust.is_empty()) {
             self.write_ended(transaction)?;
         }
         self.write_balances(transaction)?;
-        self.write_names(transaction)
+        self.write_names(transaction)?;
+        self.write_chains(transaction)
     }
 
     fn committed(&mut self) {
@@ -423,6 +436,9 @@ impl Journal for LedgerJournal {
         }
         for (reply, taken) in work.taken_in {
             let _ = reply.send(Ok(taken));
+        }
+        for (adjust, outcomes) in work.adjusted {
+            let _ = adjust.reply.send(Ok(outcomes));
         }
         if self.settled.receiver_count() > 0 {
             let live_len = work.live_len.unwrap_or(work.ended.len());
@@ -445,6 +461,11 @@ impl Journal for LedgerJournal {
         for reply in work.past.into_iter().map(|past| past.reply).chain(taken_in) {
             let _ = reply.send(Err(LedgerError::Unwritable { detail: Arc::clone(&error.detail) }));
         }
+        let adjusted = work.adjusted.into_iter().map(|(adjust, _)| adjust);
+        for adjust in work.to_adjust.into_iter().chain(adjusted) {
+            // Whoever adjusts may do so again: what was booked all the same makes no difference twice.
+            let _ = adjust.reply.send(Err(LedgerError::Unwritable { detail: Arc::clone(&error.detail) }));
+        }
         // Who was told that a call has begun may go on with it.
         if self.acknowledge == Acknowledge::Durable {
             self.disowned.extend(work.begun);
@@ -460,6 +481,7 @@ impl Journal for LedgerJournal {
                 Command::Reserve(reserve) => self.work.replies.push((reserve.reply, None)),
                 Command::TakeIn(past) => self.work.past.push(*past),
                 Command::Track { reply, .. } => self.work.replies.push((reply, None)),
+                Command::Adjust(adjust) => self.work.to_adjust.push(*adjust),
             }
         }
         self.failed(error);
@@ -470,6 +492,7 @@ impl Journal for LedgerJournal {
         let reading = database.begin_read()?;
         let names = read_names(&reading.open_table(NAMES)?)?;
         self.names.load(names);
+        let chains = Chains::load(&reading.open_table(CHAINS)?)?;
         let mut stored = HashMap::new();
         for row in reading.open_table(PENDING)?.iter()? {
             let (id, value) = row?;
@@ -513,14 +536,16 @@ impl Journal for LedgerJournal {
         self.pending = pending;
         self.balances = balances;
         self.cells.clear();
+        self.chains = chains;
         self.work = Work { touched, ..Work::default() };
         Ok(())
     }
 
     fn is_awaited(&self) -> bool {
         // A reservation that waits for its sums gets them with the write.
-        let Work { replies, past, taken_in, .. } = &self.work;
-        !(replies.is_empty() && past.is_empty() && taken_in.is_empty() && self.deferred.is_empty())
+        let Work { replies, past, taken_in, to_adjust, .. } = &self.work;
+        let is_asked = !(past.is_empty() && taken_in.is_empty() && to_adjust.is_empty());
+        is_asked || !(replies.is_empty() && self.deferred.is_empty())
     }
 
     fn has_more(&self) -> bool {

@@ -6,8 +6,10 @@
 //! at the next start, charged at what was held for it. What budgets there are and which apply is not known here: charges come in with a
 //! reservation.
 
+mod adjustments;
 mod balances;
 mod cells;
+mod chain;
 mod costs;
 mod doubts;
 mod extremes;
@@ -36,7 +38,9 @@ use tokio::sync::{broadcast, oneshot, watch};
 use crate::domain::{BudgetId, Picodollars, RequestId, WindowId};
 use crate::store::{OnPanic, OpenError, OpenOptions, SubmitError, Writer, WriterOptions, guard};
 
+pub use adjustments::{ADJUSTMENTS_MAX, Adjusted, Cause, NotAdjustable, Outcomes, Wanted};
 pub use cells::Cell;
+pub use chain::{ChainDay, ChainFault, Digest, Fault, Head, Heads};
 pub use costs::{CostGroup, Costs, GroupBy, Rollup, TimeRange};
 
 pub use doubts::Doubts;
@@ -44,7 +48,9 @@ pub use extremes::Extremes;
 pub use inspect::Inspection;
 pub use past::{PastCall, TakenIn};
 pub use query::{Counts, EntryFilter, Page};
-pub use record::{Acknowledge, Attempt, Balance, CallFacts, Charge, Entry, Outcome, Scope};
+pub use record::{
+    Acknowledge, Adjustment, AdjustmentKind, Attempt, Balance, CallFacts, Charge, Entry, Outcome, Rating, Scope,
+};
 pub use reservation::{Planned, Renewal, Reservation};
 pub use verify::{Difference, VerifyReport};
 pub use view::View;
@@ -116,9 +122,15 @@ pub enum LedgerError {
         /// What the disk or the database says.
         detail: Arc<str>,
     },
-    /// The call is not running.
-    #[error("{id} is not running")]
+    /// The call is not running, or where it is to be adjusted, has not ended.
+    #[error("{id} is no call that this can be done to")]
     NoSuchCall {
+        /// The call that was meant.
+        id: RequestId,
+    },
+    /// The call has been adjusted as often as calls can be.
+    #[error("{id} has been adjusted {ADJUSTMENTS_MAX} times, and no call can be more often")]
+    TooManyAdjustments {
         /// The call that was meant.
         id: RequestId,
     },
@@ -194,7 +206,7 @@ impl Ledger {
         &self.zone
     }
 
-    /// Entries from now on, as they are booked.
+    /// Calls from now on, as they are booked; adjustments are not among them.
     pub fn subscribe(&self) -> broadcast::Receiver<Arc<Entry>> {
         self.settled.subscribe()
     }
@@ -224,28 +236,36 @@ impl Ledger {
     }
 }
 
-/// Makes the tables of a new file, and sums everything anew where the time zone has changed. Returns the file's format
+/// Makes the tables of a new file, chains what an older one has, and sums everything anew where the time zone has
+/// changed. Returns the file's format
 /// where it is a later one, and leaves such a file as it is.
 fn prepare(database: &Database, zone: &TimeZone) -> Result<Option<String>, redb::Error> {
+    use chain::CHAINS;
     use tables::{BALANCES, CELLS, ENTRIES, FORMAT, META, NAMES, PENDING};
     let transaction = database.begin_write()?;
     let zone_name = zone.iana_name().map_or_else(|| format!("{zone:?}"), ToOwned::to_owned);
-    let has_moved = {
+    let (has_moved, is_unchained) = {
         let mut meta = transaction.open_table(META)?;
         let format = meta.get("format")?.map(|format| format.value().to_owned());
-        match format.as_deref().map(str::parse::<u32>) {
-            None => drop(meta.insert("format", FORMAT.to_string().as_str())?),
-            Some(Ok(format)) if format <= FORMAT => {}
+        let is_unchained = match format.as_deref().map(str::parse::<u32>) {
+            None => false,
+            Some(Ok(format)) if format <= FORMAT => format < 2,
             Some(_) => return Ok(format),
-        }
+        };
+        meta.insert("format", FORMAT.to_string().as_str())?;
         let before = meta.insert("time_zone", zone_name.as_str())?.map(|name| name.value().to_owned());
-        before.is_some_and(|before| before != zone_name)
+        (before.is_some_and(|before| before != zone_name), is_unchained)
     };
     transaction.open_table(PENDING)?;
     transaction.open_table(ENTRIES)?;
     transaction.open_table(CELLS)?;
     transaction.open_table(BALANCES)?;
     transaction.open_table(NAMES)?;
+    transaction.open_table(CHAINS)?;
+    if is_unchained {
+        tracing::info!("the ledger's entries are chained day by day from now on; those it has are taken in");
+        chain::take_over(&transaction)?;
+    }
     if has_moved {
         tracing::info!("the time zone has changed to {zone_name}: sums and rollups are taken anew");
         verify::rebuild(&transaction, zone)?;

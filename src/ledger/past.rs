@@ -85,6 +85,7 @@ fn entry(call: PastCall) -> Entry {
         time_to_first_token_ms: None,
         raw_usage: None,
         upstream_request_id: None,
+        rating: None,
         deployment: call.deployment,
     };
     Entry {
@@ -107,6 +108,7 @@ fn entry(call: PastCall) -> Entry {
         error: None,
         http_status: 0,
         attempts: vec![attempt],
+        adjustment: None,
         reserved: Picodollars::ZERO,
         latency_ms: call.latency_ms,
         time_to_first_token_ms: None,

@@ -68,6 +68,7 @@ impl EntryFilter {
             && self.text.as_deref().is_none_or(|text| {
                 let found = |value: &str| value.contains(text);
                 found(&facts.id.to_string())
+                    || entry.adjustment.as_ref().is_some_and(|adjustment| found(&adjustment.of.to_string()))
                     || facts.client_request_id.as_deref().is_some_and(found)
                     || found(facts.requested_model.as_str())
                     || entry.model().is_some_and(|model| found(model.as_str()))
@@ -109,7 +110,7 @@ impl Ledger {
         Ok(self.find(id)?)
     }
 
-    fn find(&self, id: RequestId) -> Result<Option<Entry>, redb::Error> {
+    pub(super) fn find(&self, id: RequestId) -> Result<Option<Entry>, redb::Error> {
         let reading = self.read()?;
         for table in [ENTRIES, PENDING] {
             if let Some(row) = reading.open_table(table)?.get(id.number())? {

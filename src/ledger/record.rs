@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{
-    BudgetId, CacheOutcome, CostBasis, Deployment, Endpoint, EntryStatus, KeyId, ModelId, Picodollars, ProviderName,
-    RequestId, TokenUsage, TraceParent, WindowId,
+    Billed, BudgetId, CacheOutcome, CostBasis, Deployment, Endpoint, EntryStatus, KeyId, ModelId, Picodollars,
+    ProviderName, RequestId, Residency, ServiceTier, TokenUsage, TraceParent, WindowId,
 };
 
 /// What is known of a call before its first attempt, and doesn't change any more.
@@ -66,6 +66,63 @@ pub struct Attempt {
     pub raw_usage: Option<Arc<str>>,
     /// The provider's own id of the request.
     pub upstream_request_id: Option<Arc<str>>,
+    /// What decided over its price, so that it can be priced again; absent where nothing was priced, and in entries from
+    /// before it was kept.
+    pub rating: Option<Rating>,
+}
+
+/// What decided over the price of an attempt, beside its usage and the time of its call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rating {
+    /// The model that answered, where it is not the one that was asked for.
+    pub model: Option<ModelId>,
+    /// The service tier that was billed.
+    pub tier: ServiceTier,
+    /// Where it was computed.
+    pub residency: Residency,
+    /// Whether the provider's fast mode was billed.
+    pub fast: bool,
+}
+
+impl Rating {
+    /// The same for the price list, at the time of the call.
+    pub fn billed(&self, at: Timestamp) -> Billed {
+        Billed { tier: self.tier, residency: self.residency, fast: self.fast, at }
+    }
+}
+
+/// Why an entry adjusts another: entries never change, so what one costs more or less is an entry of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Adjustment {
+    /// The entry that is adjusted.
+    pub of: RequestId,
+    /// What brought it about.
+    pub kind: AdjustmentKind,
+    /// When it was made: the entry itself belongs to the time of the call.
+    pub made: Timestamp,
+    /// Who made it.
+    pub by: Arc<str>,
+    /// Why, in their words.
+    pub reason: Arc<str>,
+}
+
+/// What brought an adjustment about. New ones go to the end: stored rows keep the place in this list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AdjustmentKind {
+    /// Somebody knew better.
+    ByHand,
+    /// The prices were wrong.
+    Rerated,
+}
+
+impl AdjustmentKind {
+    /// The word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ByHand => "by_hand",
+            Self::Rerated => "re_rated",
+        }
+    }
 }
 
 /// A sum that a reservation must fit under.
@@ -163,6 +220,9 @@ pub struct Entry {
     pub time_to_first_token_ms: Option<u32>,
     /// What a cache hit would have cost.
     pub saved: Picodollars,
+    /// What it adjusts, where it is no call but an adjustment: its attempts are then those of the call, each with what
+    /// it costs more or less.
+    pub adjustment: Option<Adjustment>,
 }
 
 impl Entry {

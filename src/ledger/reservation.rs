@@ -40,6 +40,7 @@ impl Planned {
             time_to_first_token_ms: None,
             raw_usage: None,
             upstream_request_id: None,
+            rating: None,
         }
     }
 }

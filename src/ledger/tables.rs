@@ -6,17 +6,17 @@ use redb::{ReadableTable, TableDefinition};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{
-    CacheOutcome, CostBasis, Deployment, Endpoint, EntryStatus, KeyId, Picodollars, RequestId, TokenUsage, Window,
-    WindowId,
+    CacheOutcome, CostBasis, Deployment, Endpoint, EntryStatus, KeyId, Picodollars, RequestId, Residency, ServiceTier,
+    TokenUsage, Window, WindowId,
 };
 
 use super::cells::{CELL_KEY_LEN, Cell, CellNames};
 use super::names::{NONE, Names};
-use super::record::{Attempt, CallFacts, Entry, Scope};
+use super::record::{Adjustment, AdjustmentKind, Attempt, CallFacts, Entry, Rating, Scope};
 
 /// Calls that run: request id → [`StoredEntry`].
 pub(super) const PENDING: TableDefinition<u128, &[u8]> = TableDefinition::new("pending");
-/// Calls that ended: request id → [`StoredEntry`].
+/// Calls that ended: request id → [`StoredEntry`], then its place in the chain of its day.
 pub(super) const ENTRIES: TableDefinition<u128, &[u8]> = TableDefinition::new("entry");
 /// Rollups.
 pub(super) const CELLS: TableDefinition<[u8; CELL_KEY_LEN], &[u8]> = TableDefinition::new("cell");
@@ -27,10 +27,12 @@ pub(super) const NAMES: TableDefinition<u32, &str> = TableDefinition::new("name"
 /// Facts about the file itself: `format`, `time_zone`, `instance`.
 pub(super) const META: TableDefinition<&str, &str> = TableDefinition::new("meta");
 
-/// The version of everything below; a file with a newer one is refused.
-pub(super) const FORMAT: u32 = 1;
+/// The version of everything below; a file with a newer one is refused. 2: entries are chained.
+pub(super) const FORMAT: u32 = 2;
 /// The first byte of each stored value.
 const VERSION: u8 = 1;
+/// The first byte of entries since they are chained and keep a [`StoredRest`].
+const ENTRY_VERSION: u8 = 2;
 
 /// Why a stored value can't be read.
 #[derive(Debug, thiserror::Error)]
@@ -46,13 +48,13 @@ impl From<DecodeError> for redb::Error {
     }
 }
 
-fn encode<T: Serialize>(value: &T, mut bytes: Vec<u8>) -> Vec<u8> {
+pub(super) fn encode<T: Serialize>(value: &T, mut bytes: Vec<u8>) -> Vec<u8> {
     bytes.clear();
     bytes.push(VERSION);
     postcard::to_extend(value, bytes).expect("these types always have a stored form")
 }
 
-fn decode<'a, T: Deserialize<'a>>(what: &'static str, bytes: &'a [u8]) -> Result<T, DecodeError> {
+pub(super) fn decode<'a, T: Deserialize<'a>>(what: &'static str, bytes: &'a [u8]) -> Result<T, DecodeError> {
     match bytes {
         [VERSION, rest @ ..] => {
             postcard::from_bytes(rest).map_err(|error| DecodeError { what, detail: error.to_string() })
@@ -103,6 +105,50 @@ struct StoredEntry<'a> {
     saved: Picodollars,
     /// Provider and model of a kept answer.
     kept_from: (u32, u32),
+}
+
+/// What entries keep since version 2, behind the rest.
+#[derive(Default, Serialize, Deserialize)]
+struct StoredRest<'a> {
+    /// As many as there are attempts, or none.
+    ratings: Vec<Option<StoredRating>>,
+    #[serde(borrow)]
+    adjustment: Option<StoredAdjustment<'a>>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredRating {
+    /// [`NONE`] where the model that was asked for has answered.
+    model: u32,
+    tier: ServiceTier,
+    residency: Residency,
+    fast: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredAdjustment<'a> {
+    of: u128,
+    kind: AdjustmentKind,
+    unix_ms: i64,
+    by: &'a str,
+    reason: &'a str,
+}
+
+/// Whether a row ends with its place in a chain.
+pub(super) fn is_chained(row: &[u8]) -> bool {
+    row.first() != Some(&VERSION)
+}
+
+fn decode_stored(bytes: &[u8]) -> Result<(StoredEntry<'_>, StoredRest<'_>), DecodeError> {
+    const WHAT: &str = "entry";
+    let failed = |error: postcard::Error| DecodeError { what: WHAT, detail: error.to_string() };
+    match bytes {
+        [ENTRY_VERSION, rest @ ..] => {
+            let (stored, rest) = postcard::take_from_bytes(rest).map_err(failed)?;
+            Ok((stored, postcard::take_from_bytes(rest).map_err(failed)?.0))
+        }
+        _ => Ok((decode(WHAT, bytes)?, StoredRest::default())),
+    }
 }
 
 fn intern(names: &Names, name: Option<&str>) -> u32 {
@@ -161,13 +207,34 @@ pub(super) fn encode_entry(entry: &Entry, names: &Names, bytes: &mut Vec<u8>) ->
         deployments: stored.attempts.iter().map(|attempt| (attempt.provider, attempt.model)).collect(),
         kept_from: stored.kept_from,
     };
-    *bytes = encode(&stored, std::mem::take(bytes));
+    let ratings = entry.attempts.iter().map(|attempt| {
+        attempt.rating.as_ref().map(|rating| StoredRating {
+            model: intern(names, rating.model.as_ref().map(crate::domain::ModelId::as_str)),
+            tier: rating.tier,
+            residency: rating.residency,
+            fast: rating.fast,
+        })
+    });
+    let adjustment = entry.adjustment.as_ref().map(|adjustment| StoredAdjustment {
+        of: adjustment.of.number(),
+        kind: adjustment.kind,
+        unix_ms: adjustment.made.as_millisecond(),
+        by: &adjustment.by,
+        reason: &adjustment.reason,
+    });
+    let rest = StoredRest { ratings: ratings.collect(), adjustment };
+    bytes.clear();
+    bytes.push(ENTRY_VERSION);
+    *bytes = postcard::to_extend(&stored, std::mem::take(bytes))
+        .and_then(|bytes| postcard::to_extend(&rest, bytes))
+        .expect("these types always have a stored form");
     cell_names
 }
 
 /// The numbers of an entry's key, by id and by name, without reading the rest: they come first.
 pub(super) fn decode_key(bytes: &[u8]) -> Option<(u32, u32)> {
-    bytes.strip_prefix(&[VERSION]).and_then(|rest| postcard::take_from_bytes(rest).ok()).map(|(key, _)| key)
+    let rest = bytes.strip_prefix(&[ENTRY_VERSION]).or_else(|| bytes.strip_prefix(&[VERSION]));
+    rest.and_then(|rest| postcard::take_from_bytes(rest).ok()).map(|(key, _)| key)
 }
 
 /// As much of an entry as a look at very many of them needs.
@@ -176,13 +243,15 @@ pub(super) struct Gist {
     pub(super) latency_ms: u32,
     /// The number of its error's code; [`NONE`] where it has none.
     pub(super) error: u32,
+    /// Whether it is no call, but adjusts one.
+    pub(super) is_adjustment: bool,
 }
 
 /// The gist of an entry, several times as fast as the whole: no name is looked up.
 pub(super) fn decode_gist(bytes: &[u8]) -> Result<Gist, DecodeError> {
-    let stored: StoredEntry = decode("entry", bytes)?;
+    let (stored, rest) = decode_stored(bytes)?;
     let cost = stored.attempts.iter().map(|attempt| attempt.cost).sum();
-    Ok(Gist { cost, latency_ms: stored.latency_ms, error: stored.error })
+    Ok(Gist { cost, latency_ms: stored.latency_ms, error: stored.error, is_adjustment: rest.adjustment.is_some() })
 }
 
 /// The numbers that the cells of an entry are found by, for an entry that the file has.
@@ -208,13 +277,18 @@ pub(super) fn cell_names(entry: &Entry, names: &Names) -> CellNames {
 /// An entry from its stored form.
 pub(super) fn decode_entry(id: u128, bytes: &[u8], names: &Names) -> Result<Entry, DecodeError> {
     const WHAT: &str = "entry";
-    let stored: StoredEntry = decode(WHAT, bytes)?;
+    let (stored, rest) = decode_stored(bytes)?;
     let missing =
         || DecodeError { what: WHAT, detail: "it names something that is not in the list of names".to_owned() };
     let name = |number| names.name(number).ok_or_else(missing);
     let parse = |detail: crate::domain::IdError| DecodeError { what: WHAT, detail: detail.to_string() };
     let mut attempts = Vec::with_capacity(stored.attempts.len());
+    let mut ratings = rest.ratings.into_iter();
     for attempt in stored.attempts {
+        let rating = ratings.next().flatten().map(|rating| {
+            let model = names.name(rating.model).map(|model| model.parse()).transpose().map_err(parse)?;
+            Ok::<_, DecodeError>(Rating { model, tier: rating.tier, residency: rating.residency, fast: rating.fast })
+        });
         attempts.push(Attempt {
             deployment: Deployment {
                 provider: name(attempt.provider)?.parse().map_err(parse)?,
@@ -230,6 +304,7 @@ pub(super) fn decode_entry(id: u128, bytes: &[u8], names: &Names) -> Result<Entr
             time_to_first_token_ms: attempt.time_to_first_token_ms,
             raw_usage: attempt.raw_usage.map(Arc::from),
             upstream_request_id: attempt.upstream_request_id.map(Arc::from),
+            rating: rating.transpose()?,
         });
     }
     let kept_from = match stored.kept_from {
@@ -254,6 +329,13 @@ pub(super) fn decode_entry(id: u128, bytes: &[u8], names: &Names) -> Result<Entr
         trace: None,
         tags: stored.tags.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
     };
+    let adjustment = rest.adjustment.map(|stored| Adjustment {
+        of: RequestId::from_number(stored.of),
+        kind: stored.kind,
+        made: jiff::Timestamp::from_millisecond(stored.unix_ms).unwrap_or_default(),
+        by: stored.by.into(),
+        reason: stored.reason.into(),
+    });
     Ok(Entry {
         facts,
         status: stored.status,
@@ -264,6 +346,7 @@ pub(super) fn decode_entry(id: u128, bytes: &[u8], names: &Names) -> Result<Entr
         latency_ms: stored.latency_ms,
         time_to_first_token_ms: stored.time_to_first_token_ms,
         saved: stored.saved,
+        adjustment,
     })
 }
 
@@ -347,18 +430,54 @@ pub(super) mod tests {
                 time_to_first_token_ms: Some(7),
                 raw_usage: Some("{}".into()),
                 upstream_request_id: None,
+                rating: None,
             }],
             reserved: Picodollars::ZERO,
             latency_ms: 21,
             time_to_first_token_ms: Some(8),
             saved: Picodollars::ZERO,
+            adjustment: None,
         }
+    }
+
+    /// A row as it was before entries were chained.
+    pub(in crate::ledger) fn as_version_1(row: &[u8]) -> Vec<u8> {
+        let (_, rest): (StoredEntry<'_>, _) = postcard::take_from_bytes(&row[1..]).unwrap();
+        let mut old = row[..row.len() - rest.len()].to_vec();
+        old[0] = VERSION;
+        old
+    }
+
+    #[test]
+    fn an_entry_of_before_the_chains_can_still_be_read() {
+        let names = Names::default();
+        let entry = entry(7, 155_400_000);
+        let mut bytes = Vec::new();
+        encode_entry(&entry, &names, &mut bytes);
+        let old = as_version_1(&bytes);
+        assert!(is_chained(&bytes) && !is_chained(&old));
+        assert_eq!(decode_entry(7, &old, &names).unwrap(), entry);
+        assert_eq!(decode_key(&old), decode_key(&bytes));
+        assert_eq!(decode_gist(&old).unwrap().cost, entry.cost());
     }
 
     #[test]
     fn an_entry_survives_storage() {
         let names = Names::default();
-        let entry = entry(7, 155_400_000);
+        let mut entry = entry(7, 155_400_000);
+        entry.attempts[0].rating = Some(Rating {
+            model: Some("gpt-5-2025-08-07".parse().unwrap()),
+            tier: ServiceTier::Priority,
+            residency: Residency::Eu,
+            fast: true,
+        });
+        entry.adjustment = Some(Adjustment {
+            of: RequestId::from_number(3),
+            kind: AdjustmentKind::ByHand,
+            made: jiff::Timestamp::from_millisecond(1_795_348_800_123).unwrap(),
+            by: "ada".into(),
+            reason: "the invoice says so".into(),
+        });
         let mut bytes = Vec::new();
         encode_entry(&entry, &names, &mut bytes);
         assert_eq!(decode_entry(7, &bytes, &names).unwrap(), entry);

@@ -1,4 +1,4 @@
-//! Proving the sums: everything taken anew from the entries and compared.
+//! Proving the ledger: that its entries are those that were booked, and that every sum is what they come to.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -9,14 +9,18 @@ use crate::domain::{EntryStatus, Picodollars, RequestId, Window, WindowId};
 
 use super::balances::ScopeIndex;
 use super::cells::{Cell, CellKey};
+use super::chain::{self, ChainCheck, ChainFault, Heads};
 use super::names::Names;
 use super::record::{Entry, Scope};
 use super::sums::{add, add_to_cells, entries_between, first_id};
 use super::tables::{
-    BALANCES, CELLS, ENTRIES, NAMES, PENDING, StoredBalance, balance_key, decode_balance, decode_cell, encode_balance,
-    encode_cell, read_names,
+    BALANCES, CELLS, ENTRIES, NAMES, PENDING, StoredBalance, balance_key, decode_balance, decode_cell, decode_entry,
+    encode_balance, encode_cell, read_names,
 };
 use super::{Ledger, LedgerError};
+
+/// Entries between two words of how far a verification is.
+const ENTRIES_A_STEP: u64 = 50_000;
 
 /// What a verification found.
 #[derive(Clone, Debug, Default)]
@@ -35,6 +39,17 @@ pub struct VerifyReport {
     pub balances: u64,
     /// Sums that are not what the entries say.
     pub differences: Vec<Difference>,
+    /// Where the entries themselves are not what was booked.
+    pub chain_faults: Vec<ChainFault>,
+    /// The heads of the chains that were looked at.
+    pub heads: Heads,
+}
+
+impl VerifyReport {
+    /// Whether nothing is wrong.
+    pub fn is_sound(&self) -> bool {
+        self.differences.is_empty() && self.chain_faults.is_empty()
+    }
 }
 
 /// One sum that is not what the entries say.
@@ -49,34 +64,56 @@ pub struct Difference {
 }
 
 impl Ledger {
-    /// Replays every entry and compares all balances and rollups. Blocking.
+    /// Replays every entry, folds its day's chain and compares all balances and rollups. Blocking.
     ///
-    /// One read transaction is held throughout, because only rows and sums of the same instant can be compared: about two
-    /// seconds a million entries, in which the file can't reuse pages and grows by what is written meanwhile. Where the file
-    /// has to be opened again meanwhile, the verification fails.
-    pub fn verify(&self) -> Result<VerifyReport, LedgerError> {
-        Ok(self.compare(None)?)
+    /// Heads that were kept before have to be those of the first so many entries of their days. One read transaction is
+    /// held throughout, because only rows and sums of the same instant can be compared: some seconds a million
+    /// entries, in which the file can't reuse pages and grows by what is written meanwhile. Where the file has to be
+    /// opened again meanwhile, the verification fails. `progress` is told now and then how many entries have been read.
+    pub fn verify(&self, expected: Option<&Heads>, progress: impl FnMut(u64)) -> Result<VerifyReport, LedgerError> {
+        Ok(self.compare(None, expected, progress)?)
     }
 
     /// The same for whole local days, from the one that an id was made in: what a start can afford to look at.
     ///
-    /// Compares the hours and days since then, and the balances whose window began since.
+    /// Compares the hours and days since then, the balances whose window began since, and the chains from the UTC day on
+    /// that the first of them began in.
     pub fn verify_since(&self, since: RequestId) -> Result<VerifyReport, LedgerError> {
         Ok(self.compare_since(since)?)
     }
 
     pub(super) fn compare_since(&self, since: RequestId) -> Result<VerifyReport, redb::Error> {
         let instant = jiff::Timestamp::from_millisecond(since.unix_ms()).unwrap_or_default();
-        self.compare(Some(Window::Day.at(instant, &self.zone)))
+        self.compare(Some(Window::Day.at(instant, &self.zone)), None, |_| {})
     }
 
-    fn compare(&self, since: Option<WindowId>) -> Result<VerifyReport, redb::Error> {
+    fn compare(
+        &self,
+        since: Option<WindowId>,
+        expected: Option<&Heads>,
+        mut progress: impl FnMut(u64),
+    ) -> Result<VerifyReport, redb::Error> {
         let reading = self.read()?;
         let mut comparison = Comparison::begin(&reading, &self.zone, since)?;
         let entries = reading.open_table(ENTRIES)?;
         let from = since.map_or(RequestId::from_number(0), |day| first_id(day, &self.zone));
-        for entry in entries_between(&entries, &self.names, from, None)? {
-            comparison.take(&entry?, &self.names);
+        let chained_from = chain::first_of_its_day(from);
+        let mut chains = ChainCheck::begin(&reading, chained_from, expected)?;
+        for row in entries.range(chained_from.number()..)? {
+            let (id, row) = row?;
+            let id = RequestId::from_number(id.value());
+            chains.take(id, row.value());
+            if id < from {
+                continue;
+            }
+            // What can't be read is told, and shows in the sums as well.
+            match decode_entry(id.number(), row.value(), &self.names) {
+                Ok(entry) => comparison.take(&entry, &self.names),
+                Err(_) => chains.unreadable(id),
+            }
+            if comparison.report.entries.is_multiple_of(ENTRIES_A_STEP) {
+                progress(comparison.report.entries);
+            }
         }
         let pending = reading.open_table(PENDING)?;
         for row in pending.iter()? {
@@ -87,7 +124,8 @@ impl Ledger {
                 comparison.differ(format!("{id} runs and has ended"), Picodollars::ZERO, Picodollars::ZERO);
             }
         }
-        comparison.end(&reading)
+        let (heads, chain_faults) = chains.end(&reading)?;
+        Ok(VerifyReport { chain_faults, heads, ..comparison.end(&reading)? })
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use jiff::tz::TimeZone;
 
 use super::costs::is_of;
-use super::{Costs, Entry, EntryFilter, GroupBy, Ledger, LedgerError, Page, Rollup, TimeRange};
+use super::{Adjusted, Costs, Entry, EntryFilter, GroupBy, Ledger, LedgerError, Page, Rollup, TimeRange};
 use crate::domain::{RequestId, TeamId};
 
 /// The ledger, as far as one reader may see it.
@@ -46,6 +46,11 @@ impl View {
     /// One entry, ended or running; what may not be seen is not there. Blocking.
     pub fn entry(&self, id: RequestId) -> Result<Option<Entry>, LedgerError> {
         Ok(self.ledger.entry(id)?.filter(|entry| self.sees(entry)))
+    }
+
+    /// The same with what adjusts it; an adjustment is seen by whoever sees its call. Blocking.
+    pub fn call(&self, id: RequestId) -> Result<Option<Adjusted>, LedgerError> {
+        Ok(self.ledger.call(id)?.filter(|call| self.sees(&call.entry)))
     }
 
     /// Entries that a filter takes, newest first, from a cursor on. Blocking: seconds at most.

@@ -100,6 +100,18 @@ impl Client {
         self.call(Method::DELETE, path, None).await
     }
 
+    /// Asks for something that takes long to find out.
+    pub(super) async fn get_work(&self, path: &str) -> anyhow::Result<Value> {
+        let request = self.request(Method::GET, path).timeout(WORK_TIME_MAX);
+        self.read(path, self.answered(request).await?)
+    }
+
+    /// Makes something that takes long.
+    pub(super) async fn post_work(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        let request = self.request(Method::POST, path).timeout(WORK_TIME_MAX).json(body);
+        self.read(path, self.answered(request).await?)
+    }
+
     /// Sends a text of some media type, whose work may take long.
     pub(super) async fn post_text(&self, path: &str, media: &str, text: String) -> anyhow::Result<Value> {
         let request = self.request(Method::POST, path).timeout(WORK_TIME_MAX);

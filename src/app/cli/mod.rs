@@ -4,6 +4,7 @@
 //! settings included. Commands that manage a server work on the one that runs, or on the data folder when none does,
 //! never on both ([`reach`]).
 
+mod adjust;
 mod admin;
 mod budget;
 mod cache;
@@ -18,6 +19,7 @@ mod people;
 mod reach;
 mod reconcile;
 mod report;
+mod rerate;
 mod sandbox;
 mod serve;
 mod terminal;
@@ -109,9 +111,12 @@ enum Command {
     Sandbox(sandbox::SandboxArguments),
     /// Tell everything that is wrong with the settings
     CheckConfig(check_config::CheckConfigArguments),
-    /// Prove the ledger: every sum is what the entries come to
-    #[command(after_help = verify::EXAMPLES)]
-    Verify,
+    /// Prove the ledger: every entry is what was booked, and every sum what they come to
+    Verify(verify::VerifyArguments),
+    /// Tell what history would have cost at other prices, and book the difference
+    ReRate(rerate::RerateArguments),
+    /// Tell what a call of unknown cost has cost in truth
+    Adjust(adjust::AdjustArguments),
     /// Make, list and take back virtual keys
     #[command(subcommand)]
     Key(key::KeyCommand),
@@ -190,7 +195,9 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Some(Command::Demo(arguments)) => demo::run(&shared, &arguments),
         Some(Command::Sandbox(arguments)) => sandbox::run(&arguments),
         Some(Command::CheckConfig(arguments)) => Ok(check_config::run(&shared, &arguments)),
-        Some(Command::Verify) => verify::run(&shared),
+        Some(Command::Verify(arguments)) => verify::run(&shared, &arguments),
+        Some(Command::ReRate(arguments)) => block_on(rerate::run(&shared, &arguments)),
+        Some(Command::Adjust(arguments)) => block_on(adjust::run(&shared, &arguments)),
         Some(Command::Key(command)) => block_on(key::run(&shared, command)),
         Some(Command::Budget(command)) => block_on(budget::run(&shared, command)),
         Some(Command::Report(command)) => block_on(report::run(&shared, &command)),

@@ -98,7 +98,8 @@ pub(super) fn print_table(headings: &[&str], rows: &[Vec<String>]) {
     print(&table(headings, rows));
 }
 
-fn table(headings: &[&str], rows: &[Vec<String>]) -> String {
+/// Rows under headings, as they are printed.
+pub(super) fn table(headings: &[&str], rows: &[Vec<String>]) -> String {
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
         cells.chain([headings[column].chars().count()]).max().unwrap_or(0)

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use super::content::ContentJson;
 use crate::domain::{Billed, CostBasis, Deployment, EntryStatus, Picodollars, TokenUsage};
-use crate::ledger::{Attempt, Entry};
+use crate::ledger::{Adjusted, Attempt, Entry};
 use crate::reports::csv::Rows;
 use crate::routing::Router;
 
@@ -39,9 +39,23 @@ pub(super) fn csv_row(rows: &mut Rows, entry: &Entry) {
         .text(entry.basis().as_str())
         .number(Some(entry.latency_ms))
         .number(entry.time_to_first_token_ms)
-        .number(Some(entry.attempts.len()))
-        .text(entry.error.as_deref().unwrap_or_default())
+        .number(Some(attempt_count(entry)))
+        .text(&csv_error(entry))
         .end();
+}
+
+/// Why an entry failed; of an adjustment, which can't, the call that it adjusts: the columns are fixed, and it has the
+/// client's id of that call in its own.
+fn csv_error(entry: &Entry) -> String {
+    match &entry.adjustment {
+        Some(adjustment) => format!("adjusts {}", adjustment.of),
+        None => entry.error.as_deref().unwrap_or_default().to_owned(),
+    }
+}
+
+/// How many attempts an entry stands for: an adjustment for none.
+fn attempt_count(entry: &Entry) -> usize {
+    if entry.adjustment.is_some() { 0 } else { entry.attempts.len() }
 }
 
 /// What an entry cost: nothing yet while it runs, for until then its attempts stand at what is held for them.
@@ -86,6 +100,8 @@ pub(super) struct EntryJson {
     latency_ms: u32,
     time_to_first_token_ms: Option<u32>,
     attempt_count: usize,
+    /// The call that it adjusts, where it is no call itself: its cost is what that one costs more or less.
+    adjusts: Option<String>,
 }
 
 impl EntryJson {
@@ -121,8 +137,25 @@ impl EntryJson {
             saved_usd: entry.saved,
             latency_ms: entry.latency_ms,
             time_to_first_token_ms: entry.time_to_first_token_ms,
-            attempt_count: entry.attempts.len(),
+            attempt_count: attempt_count(entry),
+            adjusts: entry.adjustment.as_ref().map(|adjustment| adjustment.of.to_string()),
         }
+    }
+}
+
+impl AdjustmentJson {
+    /// Of an entry that is an adjustment.
+    fn new(entry: &Entry, is_for_admins: bool) -> Option<Self> {
+        let adjustment = entry.adjustment.as_ref()?;
+        Some(Self {
+            id: entry.facts.id.to_string(),
+            kind: adjustment.kind.as_str(),
+            made_at: adjustment.made.to_string(),
+            amount_usd: entry.cost(),
+            cost_basis: entry.basis().as_str(),
+            by: is_for_admins.then(|| adjustment.by.to_string()),
+            reason: adjustment.reason.to_string(),
+        })
     }
 }
 
@@ -132,11 +165,15 @@ pub(super) struct ExportedEntry {
     #[serde(flatten)]
     entry: EntryJson,
     attempts: Vec<AttemptJson>,
+    /// Why it adjusts another, where it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    adjustment: Option<AdjustmentJson>,
 }
 
 impl ExportedEntry {
     pub(super) fn new(entry: &Entry) -> Self {
-        Self { entry: EntryJson::new(entry), attempts: entry.attempts.iter().map(AttemptJson::new).collect() }
+        let attempts = entry.attempts.iter().map(AttemptJson::new).collect();
+        Self { entry: EntryJson::new(entry), attempts, adjustment: AdjustmentJson::new(entry, true) }
     }
 }
 
@@ -147,8 +184,29 @@ pub(super) struct EntryDetail {
     #[serde(flatten)]
     entry: EntryJson,
     attempts: Vec<PricedAttempt>,
+    /// What it costs after all adjustments; null where there are none.
+    adjusted_cost_usd: Option<Picodollars>,
+    adjustments: Vec<AdjustmentJson>,
     /// What is kept of it; null for everybody but admins.
     content: Option<ContentJson>,
+}
+
+/// What a call costs more or less than was booked.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct AdjustmentJson {
+    /// The entry of its own that it is.
+    id: String,
+    /// `by_hand` or `re_rated`.
+    kind: &'static str,
+    /// When it was made: it counts at the time of the call.
+    made_at: String,
+    /// More, or less where it is negative.
+    amount_usd: Picodollars,
+    cost_basis: &'static str,
+    /// Null for everybody but admins.
+    by: Option<String>,
+    reason: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -175,7 +233,19 @@ struct AttemptJson {
     latency_ms: u32,
     time_to_first_token_ms: Option<u32>,
     upstream_request_id: Option<String>,
+    /// What decided over its price; null where nothing was priced, and in entries from before it was kept.
+    billed: Option<BilledJson>,
     raw_usage: Option<Box<RawValue>>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct BilledJson {
+    /// The model that answered.
+    model: String,
+    service_tier: &'static str,
+    residency: &'static str,
+    fast: bool,
 }
 
 /// The buckets, none of which is part of another but reasoning, which is part of the output.
@@ -207,13 +277,22 @@ struct LineJson {
 }
 
 impl EntryDetail {
-    /// The whole entry; `router` knows today's prices.
-    pub(super) fn new(entry: &Entry, router: &Router, content: Option<ContentJson>) -> Self {
+    /// The whole entry; `router` knows today's prices, and admins see more than keys.
+    pub(super) fn new(call: &Adjusted, router: &Router, content: Option<ContentJson>, is_for_admins: bool) -> Self {
+        let entry = &call.entry;
+        let adjustments: Vec<AdjustmentJson> =
+            call.adjustments.iter().filter_map(|one| AdjustmentJson::new(one, is_for_admins)).collect();
         let attempts = entry.attempts.iter().map(|attempt| PricedAttempt {
             attempt: AttemptJson::new(attempt),
             cost_lines: cost_lines(attempt, entry, router),
         });
-        Self { entry: EntryJson::new(entry), attempts: attempts.collect(), content }
+        Self {
+            entry: EntryJson::new(entry),
+            attempts: attempts.collect(),
+            adjusted_cost_usd: (!adjustments.is_empty()).then(|| call.cost()),
+            adjustments,
+            content,
+        }
     }
 }
 
@@ -232,13 +311,19 @@ impl AttemptJson {
             latency_ms: attempt.latency_ms,
             time_to_first_token_ms: attempt.time_to_first_token_ms,
             upstream_request_id: attempt.upstream_request_id.as_deref().map(ToOwned::to_owned),
+            billed: attempt.rating.as_ref().map(|rating| BilledJson {
+                model: rating.model.as_ref().unwrap_or(model).to_string(),
+                service_tier: rating.tier.as_str(),
+                residency: rating.residency.as_str(),
+                fast: rating.fast,
+            }),
             // Kept as it came, which was JSON; what has been cut is left out.
             raw_usage: attempt.raw_usage.as_deref().and_then(|raw| RawValue::from_string(raw.to_owned()).ok()),
         }
     }
 }
 
-/// The bill of an attempt at the plain prices of today: only where it comes to what was booked, to the picodollar.
+/// The bill of an attempt at the prices of today: only where it comes to what was booked, to the picodollar.
 fn cost_lines(attempt: &Attempt, entry: &Entry, router: &Router) -> Option<Vec<LineJson>> {
     if !matches!(attempt.basis, CostBasis::Exact | CostBasis::Estimated) || attempt.usage.is_empty() {
         return None;
@@ -246,7 +331,9 @@ fn cost_lines(attempt: &Attempt, entry: &Entry, router: &Router) -> Option<Vec<L
     let Deployment { provider, model } = &attempt.deployment;
     let upstream = router.upstreams().iter().find(|upstream| upstream.name() == provider)?;
     let facts = router.catalog().find(provider, upstream.catalog(), model.as_str())?;
-    let lines = facts.prices.lines(&attempt.usage, &Billed::plainly(entry.time()));
+    let plainly = Billed::plainly(entry.time());
+    let billed = attempt.rating.as_ref().map_or(plainly, |rating| rating.billed(entry.time()));
+    let lines = facts.prices.lines(&attempt.usage, &billed);
     let sum: Picodollars = lines.iter().map(|line| line.cost).sum();
     let line = |line: crate::catalog::CostLine| LineJson {
         bucket: line.bucket,

@@ -136,7 +136,7 @@ pub(super) const INSTANT_EXPECTED: &str =
     "has to be a time such as 2026-11-22T09:30:00Z, or a date such as 2026-11-22, between the years 2000 and 2100";
 
 /// A time of RFC 3339, or the first instant of a date in the zone.
-pub(super) fn instant(text: &str, zone: &TimeZone) -> Option<Timestamp> {
+pub fn instant(text: &str, zone: &TimeZone) -> Option<Timestamp> {
     let instant = if text.len() == "2026-11-22".len() {
         let date: Date = text.parse().ok()?;
         zone.to_ambiguous_timestamp(date.at(0, 0, 0, 0)).compatible().ok()?

@@ -4,6 +4,7 @@
 //! made from it, and a path under `/api` that it lacks is refused. Handlers read parameters, ask the layers below on a
 //! blocking task, and write what they answer; they decide nothing about money.
 
+mod adjust;
 mod admin;
 mod alerts;
 mod budgets;
@@ -22,6 +23,7 @@ mod providers;
 mod reconciliation;
 mod reports;
 mod requests;
+mod rerate;
 mod routes;
 mod status;
 mod teams;
@@ -43,8 +45,11 @@ use serde::Serialize;
 use super::guard::{Access, authorize, not_found};
 use super::problem::{Code, Problem};
 
+pub(super) use adjust::adjust_call;
 pub use export::{Export, Shape};
 pub use imports::{IMPORTED_KEY_PREFIX, PAST_LINES_MAX, PastCallJson, PastError, TakenInJson, book_past};
+pub use input::instant;
+pub use rerate::RerateJson;
 pub use routes::ROUTES;
 pub use verify::VerifyJson;
 

@@ -14,7 +14,7 @@ use crate::http::guard::Caller;
 use crate::http::problem::{Code, Problem};
 use crate::http::state::State;
 use crate::keys::{Keys, VirtualKey};
-use crate::ledger::EntryFilter;
+use crate::ledger::{Adjusted, EntryFilter};
 
 /// What entries can be chosen by.
 pub(super) const FILTERS: [&str; 11] =
@@ -69,17 +69,18 @@ pub(super) async fn show(
     let id: RequestId = id.parse().map_err(|_| missing())?;
     let (view, content) = (caller.view(&state), Arc::clone(&state.gateway.parts().content));
     let is_admin = caller.is_admin();
-    let (entry, kept) = blocking(move || {
-        let entry = view.entry(id)?;
+    let (call, kept) = blocking(move || {
+        let call = view.call(id)?;
         // A file of contents that can't be read hides no entry.
         let kept = if is_admin { content.find(id).inspect_err(|error| tracing::warn!("{error}")).ok() } else { None };
-        Ok::<_, crate::ledger::LedgerError>((entry, kept.flatten()))
+        Ok::<_, crate::ledger::LedgerError>((call, kept.flatten()))
     })
     .await?;
     // Another's is as good as none: its very being is not told.
-    let is_shown = |entry: &crate::ledger::Entry| caller.restricted_to().is_none_or(|own| entry.facts.key == own.id);
-    let entry = entry.filter(is_shown).ok_or_else(missing)?;
-    Ok(HttpResponse::Ok().json(EntryDetail::new(&entry, &state.gateway.router(), kept.map(Into::into))))
+    let is_shown = |call: &Adjusted| caller.restricted_to().is_none_or(|own| call.entry.facts.key == own.id);
+    let call = call.filter(is_shown).ok_or_else(missing)?;
+    let detail = EntryDetail::new(&call, &state.gateway.router(), kept.map(Into::into), is_admin);
+    Ok(HttpResponse::Ok().json(detail))
 }
 
 /// Refuses to look for another team's calls, in the same words whether there is such a team or not.

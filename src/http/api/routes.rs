@@ -5,8 +5,8 @@ use actix_web::web::route;
 use super::Answer::{Json, Nothing, Text, TextOrJson};
 use super::Verb::{Delete, Get, Patch, Post, Put};
 use super::{
-    RouteSpec, Shape, admin, alerts, budgets, cache, content, costs, export, imports, keys, metrics, providers,
-    reconciliation, reports, requests, status, teams, users, verify, warm,
+    RouteSpec, Shape, adjust, admin, alerts, budgets, cache, content, costs, export, imports, keys, metrics, providers,
+    reconciliation, reports, requests, rerate, status, teams, users, verify, warm,
 };
 use crate::http::guard::Access;
 use crate::http::{health, openapi};
@@ -164,6 +164,15 @@ pub const ROUTES: &[RouteSpec] = &[
         summary: "Shows one call with all its attempts, to admins with what is kept of it. A virtual key sees its own.",
         answer: Json("RequestDetail"),
         handler: || route().to(requests::show),
+        ..READ
+    },
+    RouteSpec {
+        verb: Post,
+        path: "/api/requests/{id}/adjust",
+        summary: "Books what a call of unknown cost has cost in truth: an entry of its own, at the time of the call.",
+        body: Some("Adjust"),
+        answer: Json("RequestDetail"),
+        handler: || route().to(adjust::adjust),
         ..READ
     },
     RouteSpec {
@@ -471,10 +480,29 @@ pub const ROUTES: &[RouteSpec] = &[
         ..READ
     },
     RouteSpec {
+        verb: Post,
+        path: "/api/re-rate",
+        summary: "Tells, page by page, what calls would have cost at other prices; with book, books the difference.",
+        body: Some("ReRate"),
+        answer: Json("ReRated"),
+        handler: || route().to(rerate::rerate),
+        ..READ
+    },
+    RouteSpec {
         path: "/api/verify",
-        summary: "Replays every entry of the ledger and compares every sum that is kept, while calls go on.",
+        summary: "Proves the ledger while calls go on: each entry is what was booked, and each sum what they come to.",
+        parameters: verify::PARAMETERS,
         answer: Json("Verification"),
         handler: || route().to(verify::show),
+        ..READ
+    },
+    RouteSpec {
+        verb: Post,
+        path: "/api/verify",
+        summary: "The same, and that the entries under heads that were kept before are still what they were.",
+        body: Some("Expectation"),
+        answer: Json("Verification"),
+        handler: || route().to(verify::prove_kept),
         ..READ
     },
     RouteSpec {

@@ -1,6 +1,7 @@
 //! The management API over HTTP, as callers see it, on real stores in a temporary folder.
 
 mod access;
+mod adjustments;
 mod alerts;
 mod budgets;
 mod cache;

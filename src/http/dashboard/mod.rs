@@ -75,6 +75,7 @@ pub fn configure(routes: &mut web::ServiceConfig) {
     add("/prefs/theme", |page| page.route(web::post().to(pages::access::choose_theme)));
     add("/requests", |page| page.route(get().to(pages::requests::show)));
     add("/requests/{id}", |page| page.route(get().to(pages::request::show)));
+    add("/requests/{id}/adjust", |page| page.route(web::post().to(pages::request::adjust)));
     add("/costs", |page| page.route(get().to(pages::costs::show)));
     add("/costs/reconciliation", |page| {
         page.route(get().to(pages::reconciliation::show)).route(web::post().to(pages::reconciliation::fetch))

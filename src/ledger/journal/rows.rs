@@ -3,12 +3,14 @@
 use std::collections::{HashMap, HashSet};
 
 use jiff::tz::TimeZone;
-use redb::{ReadTransaction, ReadableTable as _, WriteTransaction};
+use redb::{ReadTransaction, ReadableTable as _, Table, WriteTransaction};
 
 use crate::domain::{Picodollars, RequestId, Window, WindowId};
 
+use super::super::adjustments::{self, Adjust, Outcomes};
 use super::super::balances::{Balances, Standing};
 use super::super::cells::{Cell, CellKey, contribute};
+use super::super::chain::CHAINS;
 use super::super::record::{Balance, Entry, Scope};
 use super::super::sums;
 use super::super::tables::{
@@ -34,14 +36,23 @@ impl LedgerJournal {
     pub(super) fn write_ended(&mut self, transaction: &WriteTransaction) -> Result<(), redb::Error> {
         let mut changed: HashMap<CellKey, Cell> = HashMap::new();
         let mut entries = transaction.open_table(ENTRIES)?;
-        for (entry, windows) in &self.work.ended {
-            let names = encode_entry(entry, &self.names, &mut self.buffer);
-            let number = entry.facts.id.number();
-            if entries.insert(number, self.buffer.as_slice())?.is_some() {
-                // The batch fails, and what was booked before is left out when it is tried again.
-                return Err(redb::Error::Corrupted(format!("{} is in the ledger already", entry.facts.id)));
+        let chains = transaction.open_table(CHAINS)?;
+        let ended = std::mem::take(&mut self.work.ended);
+        let mut write = |(entry, windows)| self.write_entry(entry, windows, &mut entries, &chains, &mut changed);
+        let written = ended.iter().try_for_each(|(entry, windows)| write((entry, windows)));
+        // What a failure leaves is booked later.
+        self.work.ended = ended;
+        written?;
+        let mut to_adjust = std::mem::take(&mut self.work.to_adjust).into_iter();
+        while let Some(adjust) = to_adjust.next() {
+            match self.write_adjustments(transaction, &adjust, &mut entries, &chains, &mut changed) {
+                Ok(outcomes) => self.work.adjusted.push((adjust, outcomes)),
+                Err(error) => {
+                    self.work.to_adjust.push(adjust);
+                    self.work.to_adjust.extend(to_adjust);
+                    return Err(error);
+                }
             }
-            contribute(&mut changed, entry, &names, windows);
         }
         let mut cells = transaction.open_table(CELLS)?;
         for (key, change) in changed {
@@ -55,6 +66,46 @@ impl LedgerJournal {
             cell.add(&change);
             cells.insert(key.to_bytes(), encode_cell(cell).as_slice())?;
         }
+        Ok(())
+    }
+
+    fn write_adjustments(
+        &mut self,
+        transaction: &WriteTransaction,
+        adjust: &Adjust,
+        entries: &mut Table<'_, u128, &'static [u8]>,
+        chains: &Table<'_, u32, &'static [u8]>,
+        changed: &mut HashMap<CellKey, Cell>,
+    ) -> Result<Outcomes, redb::Error> {
+        let mut outcomes = Vec::with_capacity(adjust.calls.len());
+        for call in &adjust.calls {
+            let outcome = adjustments::work_out(transaction, entries, &self.names, &adjust.cause, call)?;
+            if let Ok(Some(entry)) = &outcome {
+                let windows = self.windows(entry);
+                self.balances.book(entry, &windows);
+                self.write_entry(entry, &[windows[0], windows[1], windows[3]], entries, chains, changed)?;
+            }
+            outcomes.push(outcome);
+        }
+        Ok(outcomes)
+    }
+
+    /// Puts an entry in its place and in the chain of its day, and adds what it changes to the cells of its windows.
+    fn write_entry(
+        &mut self,
+        entry: &Entry,
+        windows: &[WindowId; 3],
+        entries: &mut Table<'_, u128, &'static [u8]>,
+        chains: &Table<'_, u32, &'static [u8]>,
+        changed: &mut HashMap<CellKey, Cell>,
+    ) -> Result<(), redb::Error> {
+        let names = encode_entry(entry, &self.names, &mut self.buffer);
+        self.chains.seal(entry.facts.id, &mut self.buffer, chains)?;
+        if entries.insert(entry.facts.id.number(), self.buffer.as_slice())?.is_some() {
+            // The batch fails, and what was booked before is left out when it is tried again.
+            return Err(redb::Error::Corrupted(format!("{} is in the ledger already", entry.facts.id)));
+        }
+        contribute(changed, entry, &names, windows);
         Ok(())
     }
 
@@ -115,9 +166,18 @@ impl LedgerJournal {
         if let Some((last, _)) = new.last() {
             self.work.names_until = *last;
             let mut table = transaction.open_table(NAMES)?;
+            let chains = transaction.open_table(CHAINS)?;
             for (number, name) in &new {
                 table.insert(number, &**name)?;
+                self.chains.add_name(*number, name, &chains)?;
             }
+        }
+        Ok(())
+    }
+
+    pub(super) fn write_chains(&mut self, transaction: &WriteTransaction) -> Result<(), redb::Error> {
+        if self.chains.have_moved() {
+            self.chains.write(&mut transaction.open_table(CHAINS)?)?;
         }
         Ok(())
     }

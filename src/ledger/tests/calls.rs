@@ -311,7 +311,11 @@ async fn a_file_of_a_newer_format_is_refused_and_left_as_it_is() {
     {
         let database = disk.open().unwrap();
         let transaction = database.begin_write().unwrap();
-        transaction.open_table(tables::META).unwrap().insert("format", "2").unwrap();
+        transaction
+            .open_table(tables::META)
+            .unwrap()
+            .insert("format", (tables::FORMAT + 1).to_string().as_str())
+            .unwrap();
         transaction.commit().unwrap();
     }
     let before = disk.after_power_cut(1);
@@ -323,7 +327,7 @@ async fn a_file_of_a_newer_format_is_refused_and_left_as_it_is() {
         Acknowledge::Durable,
         SIZES,
     );
-    assert!(matches!(opened.err().unwrap(), OpenError::Newer { known: 1, .. }));
+    assert!(matches!(opened.err().unwrap(), OpenError::Newer { known: tables::FORMAT, .. }));
     for disk in [disk, before] {
         let database = disk.open().unwrap();
         let reading = redb::ReadableDatabase::begin_read(&database).unwrap();

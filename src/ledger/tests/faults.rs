@@ -93,7 +93,7 @@ async fn recovered(ledger: &Ledger, told: &mut Told) {
 
 /// Every call is in as its caller was told, and nothing else is.
 fn check_told(ledger: &Ledger, told: &Told, context: &str) {
-    let report = ledger.verify().unwrap();
+    let report = ledger.verify(None, |_| {}).unwrap();
     assert_eq!(report.differences, [], "{context}");
     assert_eq!(report.running, 0, "{context}");
     for (&number, costs) in &told.reserved {
@@ -237,7 +237,7 @@ fn a_power_cut_takes_gathered_calls_whole_or_not_at_all() {
         disk.fail(from, u64::MAX);
         run(make_calls(&ledger, 0..CALLS, &mut Told::default()));
         let ledger = open(&disk.after_power_cut(from));
-        let report = ledger.verify().unwrap();
+        let report = ledger.verify(None, |_| {}).unwrap();
         assert_eq!((report.differences, report.running), (vec![], 0), "{context}");
     }
 }
@@ -254,7 +254,7 @@ fn after_a_power_cut_everything_acknowledged_is_there_and_no_sum_is_wrong() {
             let mut told = Told::default();
             run(make_calls(&ledger, 0..CALLS, &mut told));
             let ledger = open(&disk.after_power_cut(from * 31 + seed));
-            let report = ledger.verify().unwrap();
+            let report = ledger.verify(None, |_| {}).unwrap();
             assert_eq!(report.differences, [], "{context}");
             assert_eq!(report.running, 0, "{context}");
             for (number, costs) in &told.reserved {

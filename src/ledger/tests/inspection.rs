@@ -17,14 +17,6 @@ fn fill(ledger: &Ledger, calls: std::ops::Range<u64>) {
     });
 }
 
-/// Writes into a table of the file behind the ledger's back.
-fn with_file(disk: &Disk, change: impl FnOnce(&redb::WriteTransaction)) {
-    let database = disk.open().unwrap();
-    let transaction = database.begin_write().unwrap();
-    change(&transaction);
-    transaction.commit().unwrap();
-}
-
 fn today() -> RequestId {
     RequestId::first_of(START_MS)
 }

@@ -1,7 +1,9 @@
 //! What must hold of the ledger: calls, budgets, sums, faults.
 
+mod adjustments;
 mod budgets;
 mod calls;
+mod chains;
 mod faults;
 mod inspection;
 mod past;
@@ -100,6 +102,7 @@ fn attempt(deployment: &str, cost: i128) -> Attempt {
         time_to_first_token_ms: None,
         raw_usage: Some("{}".into()),
         upstream_request_id: None,
+        rating: None,
     }
 }
 
@@ -124,9 +127,17 @@ fn balance(ledger: &Ledger, scope: &Scope, window: Window) -> (i128, i128, i128)
     (balance.spent.get(), balance.unknown.get(), balance.held.get())
 }
 
+/// Writes into the file behind the ledger's back.
+fn with_file(disk: &Disk, change: impl FnOnce(&redb::WriteTransaction)) {
+    let database = disk.open().unwrap();
+    let transaction = database.begin_write().unwrap();
+    change(&transaction);
+    transaction.commit().unwrap();
+}
+
 fn check_clean(ledger: &Ledger) {
-    let report = ledger.verify().unwrap();
-    assert_eq!(report.differences, []);
+    let report = ledger.verify(None, |_| {}).unwrap();
+    assert_eq!((&*report.differences, &*report.chain_faults), (&[][..], &[][..]));
     assert_eq!(ledger.counts().unwrap().entries, report.entries);
     assert_eq!(ledger.counts().unwrap().total.cost, report.total);
 }

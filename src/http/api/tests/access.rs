@@ -50,6 +50,7 @@ fn every_route_is_open_to_whom_it_is_for_and_to_nobody_else() {
         GET /api/requests.jsonl: 401 unauthenticated | 403 forbidden | 200 | 200 | 200 | 401 invalid_credential
         GET /api/requests: 401 unauthenticated | 200 | 200 | 200 | 200 | 401 invalid_credential
         GET /api/requests/{id}: 401 unauthenticated | 404 not_found | 404 not_found | 404 not_found | 404 not_found | 401 invalid_credential
+        POST /api/requests/{id}/adjust: 401 unauthenticated | 403 forbidden | 400 invalid_field | 400 invalid_field | 403 csrf_failed | 401 invalid_credential
         DELETE /api/content: 401 unauthenticated | 403 forbidden | 400 invalid_parameter | 400 invalid_parameter | 403 csrf_failed | 401 invalid_credential
         GET /api/keys: 401 unauthenticated | 403 forbidden | 200 | 200 | 200 | 401 invalid_credential
         POST /api/keys: 401 unauthenticated | 403 forbidden | 400 invalid_field | 400 invalid_field | 403 csrf_failed | 401 invalid_credential
@@ -84,7 +85,9 @@ fn every_route_is_open_to_whom_it_is_for_and_to_nobody_else() {
         POST /api/admin/tokens: 401 unauthenticated | 403 forbidden | 400 invalid_field | 400 invalid_field | 403 csrf_failed | 401 invalid_credential
         DELETE /api/admin/tokens/{id}: 401 unauthenticated | 403 forbidden | 404 not_found | 404 not_found | 403 csrf_failed | 401 invalid_credential
         POST /api/admin/password-resets: 401 unauthenticated | 403 forbidden | 201 | 201 | 403 csrf_failed | 401 invalid_credential
+        POST /api/re-rate: 401 unauthenticated | 403 forbidden | 400 invalid_field | 400 invalid_field | 403 csrf_failed | 401 invalid_credential
         GET /api/verify: 401 unauthenticated | 403 forbidden | 200 | 200 | 200 | 401 invalid_credential
+        POST /api/verify: 401 unauthenticated | 403 forbidden | 400 invalid_field | 400 invalid_field | 403 csrf_failed | 401 invalid_credential
         GET /api/openapi.json: 401 unauthenticated | 403 forbidden | 200 | 200 | 200 | 401 invalid_credential
         "##);
     });

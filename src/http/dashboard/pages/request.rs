@@ -5,44 +5,113 @@ use std::time::Duration;
 use actix_web::{HttpResponse, web};
 use jiff::{SignedDuration, Timestamp};
 
-use super::super::answer::{PageError, blocking, ok};
+use super::super::answer::{PageError, blocking, done, ok, see_other, unprocessable};
 use super::super::charts::{Phase, TimeBar};
 use super::super::format::{Clock, count_exact, counted, duration, money, percent, share, tokens};
-use super::super::session::Visitor;
+use super::super::session::{Submission, Visitor};
 use super::super::summary::{Shared, unreadable};
 use super::super::view::{
-    Badge, Card, CostLines, Detail, Entry as Place, KeptText, Kpi, Layout, Link, Notice, Phrase, RequestPage,
-    TimelineStep, Tone, UsageLine,
+    AdjustForm, AdjustmentLine, Badge, Card, CostLines, Detail, Entry as Place, Field, KeptText, Kpi, Layout, Link,
+    Notice, Phrase, RequestPage, TimelineStep, Tone, UsageLine,
 };
+use super::access::sentence;
 use super::row::{cost, error_words, notes, status};
 use super::{clock, layout};
 use crate::content::{BODY_BYTES_MAX, Excerpt};
 use crate::domain::{Billed, CacheOutcome, CostBasis, EntryStatus, Picodollars, Price, RequestId};
 use crate::http::State;
-use crate::ledger::{Attempt, Entry};
+use crate::http::api::adjust_call;
+use crate::http::problem::Code;
+use crate::ledger::{Adjusted, Attempt, Entry};
 use crate::routing::Router;
 
-/// Shows one call.
+/// Shows one call. An adjustment has no page of its own: it stands on that of its call.
 pub(in super::super) async fn show(
     visitor: Visitor,
     shared: web::Data<Shared>,
     id: web::Path<String>,
 ) -> Result<HttpResponse, PageError> {
     let id: RequestId = id.parse().map_err(|_| PageError::NotFound)?;
+    match page(&visitor, &shared, id).await? {
+        Found::Page(page) => Ok(ok(&*page)),
+        Found::AdjustmentOf(of) => Ok(see_other(&format!("/requests/{of}"))),
+    }
+}
+
+/// What stands under an id.
+enum Found {
+    Page(Box<RequestPage>),
+    AdjustmentOf(RequestId),
+}
+
+async fn page(visitor: &Visitor, shared: &web::Data<Shared>, id: RequestId) -> Result<Found, PageError> {
     let layout = Layout {
         crumb: Some(Link::new("Requests", "/requests")),
-        ..layout(&visitor, &shared, "Request", Place::Requests).await?
+        ..layout(visitor, shared, "Request", Place::Requests).await?
     };
     let (state, view, is_admin) = (visitor.state.clone(), visitor.view.clone(), visitor.is_admin());
-    let page = blocking(move || match view.entry(id) {
+    let page = blocking(move || match view.call(id) {
         Ok(None) => Err(PageError::NotFound),
-        Ok(Some(entry)) => {
+        Ok(Some(call)) => {
+            if let Some(adjustment) = &call.entry.adjustment {
+                return Ok(Found::AdjustmentOf(adjustment.of));
+            }
             let contents = if is_admin { contents(&state, id) } else { Vec::new() };
-            Ok(RequestPage { contents, ..build(&state, &entry, layout) })
+            Ok(Found::Page(Box::new(RequestPage { contents, ..build(&state, &call, layout) })))
         }
-        Err(error) => Ok(unread(id, layout, &error)),
+        Err(error) => Ok(Found::Page(Box::new(unread(id, layout, &error)))),
     });
-    Ok(ok(&page.await??))
+    page.await?
+}
+
+/// `POST /requests/{id}/adjust`: what a call whose end nobody saw has cost in truth.
+pub(in super::super) async fn adjust(
+    submission: Submission,
+    shared: web::Data<Shared>,
+    id: web::Path<String>,
+) -> Result<HttpResponse, PageError> {
+    let Submission { visitor, fields } = submission;
+    let id: RequestId = id.parse().map_err(|_| PageError::NotFound)?;
+    let mut form = adjust_form(id);
+    (form.cost, form.reason) = (fields.field("cost_usd"), fields.field("reason"));
+    let cost = fields.text("cost_usd").trim().trim_start_matches('$').parse::<Picodollars>();
+    match cost {
+        Err(_) => form.cost.error = Some("Write dollars, such as 0.0123.".to_owned()),
+        Ok(cost) => {
+            let by = format!("user {:?}", visitor.session.user.name);
+            match adjust_call(&visitor.state, id, cost, &by, fields.text("reason")).await {
+                Ok(_) => return Ok(done(&format!("/requests/{id}"), visitor.is_htmx)),
+                Err(problem) if problem.code() == Code::NotFound => return Err(PageError::NotFound),
+                Err(problem) => match problem.member("field") {
+                    Some("reason") => form.reason.error = Some("Say how you know it, in one line.".to_owned()),
+                    Some("costUsd") => form.cost.error = Some("A cost can’t be negative.".to_owned()),
+                    _ => form.error = Some(sentence(problem.detail())),
+                },
+            }
+        }
+    }
+    match page(&visitor, &shared, id).await? {
+        Found::Page(page) => Ok(unprocessable(&RequestPage { adjust_form: Some(form), ..*page })),
+        Found::AdjustmentOf(of) => Ok(see_other(&format!("/requests/{of}"))),
+    }
+}
+
+fn adjust_form(id: RequestId) -> AdjustForm {
+    let empty = || Field { value: String::new(), error: None };
+    AdjustForm { href: format!("/requests/{id}/adjust"), cost: empty(), reason: empty(), error: None }
+}
+
+fn adjustment_lines(call: &Adjusted, clock: &Clock) -> Vec<AdjustmentLine> {
+    let line = |entry: &Entry| {
+        let adjustment = entry.adjustment.as_ref()?;
+        Some(AdjustmentLine {
+            by: format!("{}, {}", error_words(adjustment.kind.as_str()), adjustment.by),
+            time: clock.time_or_day(adjustment.made).text,
+            reason: adjustment.reason.to_string(),
+            amount: money(entry.cost()),
+        })
+    };
+    call.adjustments.iter().filter_map(line).collect()
 }
 
 fn unread(id: RequestId, layout: Layout, error: &crate::ledger::LedgerError) -> RequestPage {
@@ -57,6 +126,8 @@ fn unread(id: RequestId, layout: Layout, error: &crate::ledger::LedgerError) -> 
         timeline: unreadable("The call", error, &href),
         cost: unreadable("The cost", error, &href),
         cost_note: None,
+        adjustments: Vec::new(),
+        adjust_form: None,
         usage: Vec::new(),
         raw_usage: None,
         contents: Vec::new(),
@@ -82,7 +153,8 @@ fn ms(length: u32) -> Duration {
     Duration::from_millis(length.into())
 }
 
-fn build(state: &State, entry: &Entry, layout: Layout) -> RequestPage {
+fn build(state: &State, call: &Adjusted, layout: Layout) -> RequestPage {
+    let entry = &call.entry;
     let clock = clock(state);
     let router = state.gateway.router();
     let mut badges = vec![status(entry)];
@@ -95,12 +167,14 @@ fn build(state: &State, entry: &Entry, layout: Layout) -> RequestPage {
         layout,
         id: entry.facts.id.to_string(),
         badges,
-        error: error(entry),
-        kpis: kpis(entry),
+        error: error(call),
+        kpis: kpis(call),
         timeline_range: timeline_range(entry, state, &clock),
         timeline: Ok(timeline(entry)),
         cost: cost_lines(entry, &router),
         cost_note: cost_note(entry),
+        adjustments: adjustment_lines(call, &clock),
+        adjust_form: (entry.status == EntryStatus::Unknown).then(|| adjust_form(entry.facts.id)),
         usage: usage(entry),
         raw_usage: (!raw.is_empty()).then(|| raw.join("\n")),
         contents: Vec::new(),
@@ -108,12 +182,13 @@ fn build(state: &State, entry: &Entry, layout: Layout) -> RequestPage {
     }
 }
 
-fn error(entry: &Entry) -> Option<Notice> {
+fn error(call: &Adjusted) -> Option<Notice> {
+    let entry = &call.entry;
     let code = entry.error.as_deref()?;
-    let owed = if entry.cost().is_zero() {
+    let owed = if call.cost().is_zero() {
         "Nothing is owed.".to_owned()
     } else {
-        format!("{} is owed for what was used.", money(entry.cost()))
+        format!("{} is owed for what was used.", money(call.cost()))
     };
     let tried = match entry.attempts.len() {
         0 => "No provider was asked.".to_owned(),
@@ -127,7 +202,8 @@ fn error(entry: &Entry) -> Option<Notice> {
     })
 }
 
-fn kpis(entry: &Entry) -> Vec<Kpi> {
+fn kpis(call: &Adjusted) -> Vec<Kpi> {
+    let entry = &call.entry;
     let usage = entry.usage();
     let (input, output) = (usage.total_input(), usage.total_output());
     let basis = match entry.basis() {
@@ -137,8 +213,13 @@ fn kpis(entry: &Entry) -> Vec<Kpi> {
         CostBasis::Reserved => "charged at its reservation",
         CostBasis::Unpriced => "no price is known",
     };
-    let mut price = Kpi::new("call-cost", "Cost", Some(money(cost(entry))), basis);
-    price.exact = Some(format!("${}", cost(entry)));
+    let (amount, basis) = if call.adjustments.is_empty() {
+        (cost(entry), basis.to_owned())
+    } else {
+        (call.cost(), format!("adjusted from {}", money(cost(entry))))
+    };
+    let mut price = Kpi::new("call-cost", "Cost", Some(money(amount)), basis);
+    price.exact = Some(format!("${amount}"));
     let is_over = entry.status != EntryStatus::Pending;
     let took = duration(ms(entry.latency_ms));
     let first = entry.time_to_first_token_ms.map(|first| duration(ms(first)));
@@ -292,7 +373,7 @@ fn bucket_words(bucket: &str) -> String {
 /// A line's name, its tokens, their price, and what it cost.
 type Line = (String, u64, Option<Price>, Picodollars);
 
-/// The bill of an attempt at the plain prices of today, where that comes to what was booked, to the picodollar.
+/// The bill of an attempt at the prices of today, where that comes to what was booked, to the picodollar.
 fn priced(attempt: &Attempt, entry: &Entry, router: &Router) -> Option<Vec<Line>> {
     if !matches!(attempt.basis, CostBasis::Exact | CostBasis::Estimated) || attempt.usage.is_empty() {
         return None;
@@ -300,7 +381,9 @@ fn priced(attempt: &Attempt, entry: &Entry, router: &Router) -> Option<Vec<Line>
     let (provider, model) = (&attempt.deployment.provider, &attempt.deployment.model);
     let upstream = router.upstreams().iter().find(|upstream| upstream.name() == provider)?;
     let facts = router.catalog().find(provider, upstream.catalog(), model.as_str())?;
-    let lines = facts.prices.lines(&attempt.usage, &Billed::plainly(entry.time()));
+    let plainly = Billed::plainly(entry.time());
+    let billed = attempt.rating.as_ref().map_or(plainly, |rating| rating.billed(entry.time()));
+    let lines = facts.prices.lines(&attempt.usage, &billed);
     let sum: Picodollars = lines.iter().map(|line| line.cost).sum();
     // A price per million would mislead beside a number of searches or a surcharge.
     let price = |line: &crate::catalog::CostLine| {
@@ -361,7 +444,9 @@ fn cost_note(entry: &Entry) -> Option<String> {
         CostBasis::Reserved => {
             Some("Never below its true cost; an admin may set it right once that is known.".to_owned())
         }
-        CostBasis::Unpriced => Some("Counted as $0.00. Set a price in tollgate.toml and rate it again.".to_owned()),
+        CostBasis::Unpriced => {
+            Some("Counted as $0.00. Set a price in tollgate.toml and run tollgate re-rate.".to_owned())
+        }
     }
 }
 

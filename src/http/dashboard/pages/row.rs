@@ -49,6 +49,7 @@ pub(super) fn cost(entry: &Entry) -> Picodollars {
 /// How a call ended.
 pub(super) fn status(entry: &Entry) -> Badge {
     match (entry.status, entry.http_status) {
+        _ if entry.adjustment.is_some() => Badge::new("Adjustment", Tone::Neutral),
         (EntryStatus::Pending, _) => Badge::new("Running", Tone::Accent),
         (EntryStatus::Unknown, 0) => Badge::new("Unknown", Tone::Warn),
         // The client had gone before there was anything to tell it.
@@ -59,6 +60,9 @@ pub(super) fn status(entry: &Entry) -> Badge {
 
 /// What was special about a call, the most telling first.
 pub(super) fn notes(entry: &Entry) -> Vec<Badge> {
+    if let Some(adjustment) = &entry.adjustment {
+        return vec![Badge::new(error_words(adjustment.kind.as_str()), Tone::Neutral)];
+    }
     let mut notes = Vec::new();
     if let Some(error) = &entry.error {
         let tone = if entry.http_status >= 500 { Tone::Bad } else { Tone::Warn };

@@ -236,3 +236,53 @@ fn a_budget_that_cannot_be_is_refused_with_its_reason() {
         assert!(again.status == 422 && again.body.contains("There is a budget for this"), "{}", again.body);
     });
 }
+
+#[test]
+fn a_call_whose_end_nobody_saw_gets_its_cost_by_a_form() {
+    run(async {
+        let (fixture, browser) = Fixture::with_admin(SETTINGS);
+        let key = fixture.key("web-app");
+        let known = fixture.call(&key, Call::USUAL).await;
+        let mut facts = fixture.state.ledger.entry(known).unwrap().unwrap().facts;
+        facts.id = RequestId::from_number(known.number() + 1_000);
+        let id = facts.id;
+        let planned = Planned {
+            deployment: "sandbox/sandbox-small".parse().unwrap(),
+            ceiling: Picodollars::from_dollars(3),
+            charges: Vec::new(),
+            watched: Vec::new(),
+            started_ms: 2,
+        };
+        drop(fixture.state.ledger.reserve(facts, planned).await.unwrap());
+        let path = format!("/requests/{id}/adjust");
+        while browser.get(&format!("/requests/{id}")).await.body.contains("The call is running") {
+            tokio::task::yield_now().await;
+        }
+        assert!(browser.get(&format!("/requests/{id}")).await.body.contains("Adjust the cost"));
+        assert!(!browser.get(&format!("/requests/{known}")).await.body.contains("Adjust the cost"));
+        for (cost, reason, words) in [
+            ("", "the invoice", "Write dollars"),
+            ("much", "the invoice", "Write dollars"),
+            ("-1", "the invoice", "can’t be negative"),
+            ("1", "  ", "Say how you know it"),
+        ] {
+            let answer = browser.post(&path, &[("cost_usd", cost), ("reason", reason)]).await;
+            assert_eq!(answer.status, 422, "{cost}");
+            assert!(answer.body.contains(words), "{cost} {reason:?}: {}", answer.body);
+        }
+        let refused = browser.post(&format!("/requests/{known}/adjust"), &[("cost_usd", "1"), ("reason", "x")]).await;
+        assert!(refused.status == 422 && refused.body.contains("exact"), "{}", refused.body);
+        let done = browser.post(&path, &[("cost_usd", "$1.25"), ("reason", "<b>the invoice</b>")]).await;
+        assert_eq!((done.status, done.location()), (303, format!("/requests/{id}").as_str()));
+        let page = browser.get(&format!("/requests/{id}")).await.body;
+        for expected in ["$1.25", "adjusted from $3.00", "−$1.75", "By hand, user", "&#60;b&#62;the invoice"] {
+            assert!(page.contains(expected), "{expected}: {page}");
+        }
+        // An adjustment stands on the page of its call, and in the list beside it.
+        let call = fixture.state.ledger.call(id).unwrap().unwrap();
+        let adjustment = call.adjustments[0].facts.id;
+        assert_eq!(browser.get(&format!("/requests/{adjustment}")).await.location(), format!("/requests/{id}"));
+        let list = browser.get("/requests?range=7d").await.body;
+        assert!(list.contains("Adjustment") && list.contains("By hand"), "{list}");
+    });
+}

@@ -226,6 +226,7 @@ impl Fixture {
             time_to_first_token_ms: error.is_none().then_some(300),
             raw_usage: Some("{\"prompt_tokens\":1000}".into()),
             upstream_request_id: None,
+            rating: None,
         };
         let outcome = Outcome {
             status: if error.is_some() && cost.is_zero() { EntryStatus::Failed } else { EntryStatus::Settled },
@@ -352,11 +353,12 @@ const PAGES: [&str; 21] = [
 ];
 
 /// Every form of someone who is logged in.
-const FORMS: [&str; 19] = [
+const FORMS: [&str; 20] = [
     "/logout",
     "/prefs/theme",
     "/costs/reconciliation",
     "/cache/clear",
+    "/requests/req_00000000000000000000000001/adjust",
     "/budgets",
     "/budgets/budget_1",
     "/budgets/budget_1/delete",

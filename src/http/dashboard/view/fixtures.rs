@@ -664,6 +664,21 @@ pub(super) fn request(kind: Kind) -> RequestPage {
         ),
         cost: kind.card(lines, "cost"),
         cost_note: Some("Price list of 12 Nov 2026. Failed attempt 1: no charge.".to_owned()),
+        adjustments: vec![AdjustmentLine {
+            by: kind.name("By hand, user \"ada\""),
+            time: "2 min ago".to_owned(),
+            reason: kind.name("the provider’s invoice of November"),
+            amount: money(dollars("-0.0021")),
+        }],
+        adjust_form: Some(AdjustForm {
+            href: "/requests/req_00kf8q2m9x7k3f00000000000e/adjust".to_owned(),
+            cost: Field {
+                value: kind.name("12"),
+                error: (kind == Kind::Failed).then(|| "Write dollars, such as 0.0123.".to_owned()),
+            },
+            reason: Field { value: kind.name("the invoice"), error: None },
+            error: None,
+        }),
         usage: vec![
             usage("Input, not cached", "1,228", false),
             usage("Input, read from provider cache", "3,584", false),

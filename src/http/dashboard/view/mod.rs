@@ -41,7 +41,9 @@ pub use parts::{Badge, Card, Choice, Field, Kpi, Link, Notice, Phrase, RequestRo
 pub use people::{InvitedPage, PeoplePage, PersonForm, PersonPage, PersonRow};
 pub use reconciliation::{ChosenDay, DayRow, ModelRow, ReconciliationPage, SourceRow};
 pub use reports::{ReportLink, ReportView, ReportsPage};
-pub use request::{CostLine, CostLines, Detail, KeptText, RequestPage, TimelineStep, UsageLine};
+pub use request::{
+    AdjustForm, AdjustmentLine, CostLine, CostLines, Detail, KeptText, RequestPage, TimelineStep, UsageLine,
+};
 pub use requests::{Filters, Pager, RequestsPage};
 pub use teams::{PersonLine, TeamBudgetLine, TeamForms, TeamPage, TeamRow, TeamsPage};
 pub use welcome::{FirstCall, FirstCallFacts, ProviderState, WelcomePage};

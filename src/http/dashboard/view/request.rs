@@ -5,7 +5,7 @@ use askama::Template;
 use super::super::charts::TimeBar;
 use super::super::format::{count_exact, money_lines, price_per_million};
 use super::layout::Layout;
-use super::parts::{Badge, Card, Kpi, Notice, Phrase, Tone};
+use super::parts::{Badge, Card, Field, Kpi, Notice, Phrase, Tone};
 use crate::domain::{Picodollars, Price};
 
 /// The page.
@@ -30,6 +30,10 @@ pub struct RequestPage {
     pub cost: Card<CostLines>,
     /// Where the prices come from, and what was free.
     pub cost_note: Option<String>,
+    /// What it costs more or less than was booked, oldest first.
+    pub adjustments: Vec<AdjustmentLine>,
+    /// The form of another, where nobody has seen the call's end.
+    pub adjust_form: Option<AdjustForm>,
     /// The tokens in disjoint buckets; those with none are left out.
     pub usage: Vec<UsageLine>,
     /// The provider's own words about the usage, as JSON.
@@ -38,6 +42,32 @@ pub struct RequestPage {
     pub contents: Vec<KeptText>,
     /// Names and ids.
     pub details: Vec<Detail>,
+}
+
+/// What a call costs more or less.
+#[derive(Clone, Debug)]
+pub struct AdjustmentLine {
+    /// `By hand, user "ada"`.
+    pub by: String,
+    /// When it was made.
+    pub time: String,
+    /// Why.
+    pub reason: String,
+    /// How much.
+    pub amount: String,
+}
+
+/// The form of what a call has cost in truth.
+#[derive(Clone, Debug)]
+pub struct AdjustForm {
+    /// Where it goes.
+    pub href: String,
+    /// The amount in dollars.
+    pub cost: Field,
+    /// How it is known.
+    pub reason: Field,
+    /// What went wrong beside the fields.
+    pub error: Option<String>,
 }
 
 /// A body that is kept.
