@@ -83,7 +83,12 @@ impl Budgets {
         self.applying(facts, deployment, now, |action| *action == BudgetAction::Block)
     }
 
-    /// The other budgets that a call at a deployment counts for: what is left under them is told.
+    /// The budgets that send a call at a deployment elsewhere at their limit, oldest first.
+    pub fn turning(&self, facts: &CallFacts, deployment: &Deployment, now: Timestamp) -> Vec<Charge> {
+        self.applying(facts, deployment, now, |action| matches!(action, BudgetAction::Downgrade { .. }))
+    }
+
+    /// All budgets that a call at a deployment counts for and that don't block it: what is left under them is told.
     pub fn watched(&self, facts: &CallFacts, deployment: &Deployment, now: Timestamp) -> Vec<Charge> {
         self.applying(facts, deployment, now, |action| *action != BudgetAction::Block)
     }

@@ -217,7 +217,9 @@ impl From<LedgerError> for Problem {
                     "the ledger can't be read or written at the moment: look at the disk and the log of the server; GET /health tells when it works again",
                 )
             }
-            LedgerError::OverBudget { .. } | LedgerError::NoSuchCall { .. } => Self::internal(&error),
+            LedgerError::OverBudget { .. } | LedgerError::Turned { .. } | LedgerError::NoSuchCall { .. } => {
+                Self::internal(&error)
+            }
         }
     }
 }

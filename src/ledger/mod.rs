@@ -21,6 +21,7 @@ mod tables;
 #[cfg(test)]
 mod tests;
 mod verify;
+mod worst_case;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -42,6 +43,7 @@ pub use query::{Counts, EntryFilter, Page};
 pub use record::{Acknowledge, Attempt, Balance, CallFacts, Charge, Entry, Outcome, Scope};
 pub use reservation::{Planned, Renewal, Reservation};
 pub use verify::{Difference, VerifyReport};
+pub use worst_case::WorstCase;
 
 use journal::{Command, LedgerJournal};
 use names::Names;
@@ -85,6 +87,22 @@ pub enum LedgerError {
         spent = balance.spent, held = balance.held, window = window.window)]
     OverBudget {
         /// The budget that refuses.
+        budget: BudgetId,
+        /// The window that the call falls into.
+        window: WindowId,
+        /// The budget's limit.
+        limit: Picodollars,
+        /// How the sum stands.
+        balance: Balance,
+        /// What the call may cost under this budget, with the lowest cap that its output may have.
+        asked: Picodollars,
+        /// When so much of what is held should have come back that it fits; absent where that wouldn't help.
+        settles_in: Option<Duration>,
+    },
+    /// The call has no room under a budget that sends it elsewhere then.
+    #[error("{budget} has no room for the call in this {}, which goes elsewhere", window.window)]
+    Turned {
+        /// The budget.
         budget: BudgetId,
         /// The window that the call falls into.
         window: WindowId,

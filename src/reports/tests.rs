@@ -11,7 +11,7 @@ use crate::domain::{
     Window,
 };
 use crate::keys::{Keys, NewKey, VirtualKey};
-use crate::ledger::{Acknowledge, Attempt, CallFacts, Entry, Ledger, LedgerOptions, Outcome, Planned};
+use crate::ledger::{Acknowledge, Attempt, CallFacts, Entry, Ledger, LedgerOptions, Outcome, Planned, WorstCase};
 use crate::store::{OpenOptions, Settings};
 
 /// Thursday afternoon.
@@ -93,7 +93,8 @@ impl Fixture {
         let cost: Picodollars = call.cost.parse().unwrap();
         let planned = Planned {
             deployment: call.deployment.parse().unwrap(),
-            ceiling: cost,
+            worst_case: WorstCase::fixed(cost),
+            turning: Vec::new(),
             charges: Vec::new(),
             watched: Vec::new(),
             started_ms: 2,

@@ -6,7 +6,7 @@ use super::*;
 use crate::config::Config;
 use crate::domain::{BudgetAction, BudgetTerms, CacheOutcome, Endpoint, EntryStatus, RequestIds};
 use crate::keys::{NewKey, VirtualKey};
-use crate::ledger::{Acknowledge, Attempt, CallFacts, LedgerOptions, Outcome, Planned};
+use crate::ledger::{Acknowledge, Attempt, CallFacts, LedgerOptions, Outcome, Planned, WorstCase};
 use crate::runtime::Clock;
 use crate::store::{OpenOptions, Settings};
 
@@ -78,7 +78,15 @@ impl Fixture {
             tags: Vec::new(),
         };
         let ceiling = cost.parse().unwrap();
-        let planned = Planned { deployment, ceiling, charges: Vec::new(), watched: Vec::new(), started_ms: 0 };
+        let worst_case = WorstCase::fixed(ceiling);
+        let planned = Planned {
+            deployment,
+            worst_case,
+            charges: Vec::new(),
+            turning: Vec::new(),
+            watched: Vec::new(),
+            started_ms: 0,
+        };
         let mut settled = self.ledger.subscribe();
         let reservation = self.ledger.reserve(facts, planned).await.unwrap();
         let last = Attempt { status: 200, cost: ceiling, basis, ..reservation.worst_case() };

@@ -5,6 +5,7 @@ mod calls;
 mod faults;
 mod inspection;
 mod sums;
+mod waiting;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -82,7 +83,8 @@ fn planned(ceiling: i128, charges: Vec<Charge>) -> Planned {
 
 fn planned_for(deployment: &str, ceiling: i128, charges: Vec<Charge>) -> Planned {
     let deployment: Deployment = deployment.parse().unwrap();
-    Planned { deployment, ceiling: Picodollars::new(ceiling), charges, watched: Vec::new(), started_ms: 0 }
+    let worst_case = WorstCase::fixed(Picodollars::new(ceiling));
+    Planned { deployment, worst_case, charges, turning: Vec::new(), watched: Vec::new(), started_ms: 0 }
 }
 
 fn attempt(deployment: &str, cost: i128) -> Attempt {

@@ -60,7 +60,8 @@ fn what_is_held_is_told_apart_from_what_is_spent() {
         fixture.post("/api/budgets", &overall("month", "2", "block")).await;
         let planned = Planned {
             deployment: "sandbox/sandbox-small".parse().unwrap(),
-            ceiling: "0.5".parse().unwrap(),
+            worst_case: WorstCase::fixed("0.5".parse().unwrap()),
+            turning: Vec::new(),
             charges: Vec::new(),
             watched: Vec::new(),
             started_ms: 0,
