@@ -7,8 +7,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::domain::{BudgetId, Deployment};
-use crate::ledger::{CallFacts, Charge, LedgerError};
+use crate::domain::BudgetId;
+use crate::ledger::{Charge, LedgerError};
 use crate::routing::Plan;
 use crate::telemetry::names;
 
@@ -31,13 +31,11 @@ impl Turns {
 }
 
 impl Call {
-    /// The budgets that may still send the call elsewhere. What is not read can't be asked of another model.
-    pub(super) fn turning(&self, facts: &CallFacts, deployment: &Deployment) -> Vec<Charge> {
+    /// Of the budgets that send calls elsewhere those that may still do so. What is not read can't be asked of another model.
+    pub(super) fn turning(&self, mut turning: Vec<Charge>) -> Vec<Charge> {
         if self.inbound.endpoint.is_opaque() {
-            return Vec::new();
+            turning.clear();
         }
-        let parts = self.gateway.parts();
-        let mut turning = parts.budgets.turning(facts, deployment, parts.clock.now());
         turning.retain(|charge| !self.turns.budgets.contains(&charge.budget));
         turning
     }

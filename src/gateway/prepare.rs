@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use crate::budget::Applying;
 use crate::dialect::{Frame, Untranslatable};
 use crate::domain::chat::{ChatRequest, Reasoning};
 use crate::domain::{BudgetScope, Endpoint};
@@ -56,8 +57,7 @@ impl Call {
         let Asked { envelope, facts, .. } = asked;
         let parts = self.gateway.parts();
         let now = parts.clock.now();
-        let charges = parts.budgets.charges(facts, &candidate.deployment, now);
-        let watched = parts.budgets.watched(facts, &candidate.deployment, now);
+        let Applying { charges, turning, watched } = parts.budgets.applying(facts, &candidate.deployment, now);
         let bound = |body_len| {
             ceiling(envelope, body_len, candidate.facts.as_deref(), !charges.is_empty())
                 .map_err(|reason| self.no_bound(reason, candidate, &charges))
@@ -76,7 +76,7 @@ impl Call {
             deployment: candidate.deployment.clone(),
             worst_case,
             charges,
-            turning: self.turning(facts, &candidate.deployment),
+            turning: self.turning(turning),
             watched,
             started_ms: millis(self.inbound.arrived.elapsed()),
         };

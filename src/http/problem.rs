@@ -67,6 +67,8 @@ codes! {
     NameTaken = CONFLICT, "name_taken";
     /// The scope and window have a budget.
     BudgetExists = CONFLICT, "budget_exists";
+    /// Somebody else has changed the budget meanwhile.
+    BudgetChanged = CONFLICT, "budget_changed";
     /// The key is revoked or expired.
     KeyNotLive = CONFLICT, "key_not_live";
     /// As many are kept as may be.
@@ -235,6 +237,10 @@ impl From<KeysError> for Problem {
             KeysError::BudgetExists { id, .. } => {
                 Self::new(Code::BudgetExists, format!("{detail} with PUT /api/budgets/{id}"))
                     .with("budgetId", id.to_string())
+            }
+            KeysError::BudgetChanged { id, revision, .. } => {
+                Self::new(Code::BudgetChanged, format!("{detail}; GET /api/budgets/{id} shows it"))
+                    .with("revision", revision)
             }
             KeysError::Budget(error) => error.into(),
             KeysError::Password(_) => Self::field("password", detail),

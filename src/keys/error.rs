@@ -102,6 +102,18 @@ pub enum KeysError {
         /// The one that is there.
         id: BudgetId,
     },
+    /// Somebody else has changed the budget meanwhile.
+    #[error(
+        "{id} was changed meanwhile: revision {revision} stands, and you have seen {seen}: look at it again, then change it"
+    )]
+    BudgetChanged {
+        /// The budget.
+        id: BudgetId,
+        /// What the caller has seen.
+        seen: u32,
+        /// What stands.
+        revision: u32,
+    },
     /// A budget that can't be.
     #[error(transparent)]
     Budget(#[from] BudgetError),
@@ -157,6 +169,7 @@ impl KeysError {
             | Self::NotFound { .. }
             | Self::KeyNotLive(_)
             | Self::BudgetExists { .. }
+            | Self::BudgetChanged { .. }
             | Self::Budget(_)
             | Self::Password(_)
             | Self::SetUpAlready

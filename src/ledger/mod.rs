@@ -19,7 +19,7 @@ mod reservation;
 mod sums;
 mod tables;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod verify;
 mod worst_case;
 

@@ -43,6 +43,11 @@ fn open_sized(disk: &Disk, zone: TimeZone, acknowledge: Acknowledge, sizes: Writ
     Ledger::start(&Disk::options(), disk.open().unwrap(), move || reopened.open(), zone, acknowledge, sizes).unwrap()
 }
 
+/// A ledger over a disk that may fail.
+pub(crate) fn open_on(disk: &Disk, zone: TimeZone) -> Ledger {
+    open_with(disk, zone, Acknowledge::Durable)
+}
+
 fn open(disk: &Disk) -> Ledger {
     open_with(disk, TimeZone::UTC, Acknowledge::Durable)
 }

@@ -32,6 +32,7 @@ fn a_budget_counts_what_was_spent_before_it_was_made() {
           "percentUsed": 3.0,
           "remainingUsd": "1.164",
           "resetsAt": "2026-11-22T15:00:00Z",
+          "revision": 1,
           "scope": {
             "id": null,
             "kind": "everything"
