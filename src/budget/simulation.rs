@@ -58,6 +58,26 @@ impl Dice {
 
 type Reserving = Pin<Box<dyn Future<Output = Result<Reservation, LedgerError>>>>;
 
+/// What has happened: a simulation in which one of these doesn't shows nothing.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tally {
+    begun: u32,
+    clipped: u32,
+    waited: u32,
+    let_go: u32,
+    turned: u32,
+    refused: u32,
+    unwritable: u32,
+    crashed: u32,
+}
+
+impl Tally {
+    fn counts(&self) -> [u32; 8] {
+        let Self { begun, clipped, waited, let_go, turned, refused, unwritable, crashed } = *self;
+        [begun, clipped, waited, let_go, turned, refused, unwritable, crashed]
+    }
+}
+
 /// A call that waits for others, and how to end its wait.
 struct Waiting {
     facts: CallFacts,
@@ -82,6 +102,7 @@ struct World {
     entries: broadcast::Receiver<Arc<Entry>>,
     running: Vec<(CallFacts, Reservation)>,
     waiting: Vec<Waiting>,
+    tally: Tally,
 }
 
 impl World {
@@ -122,6 +143,7 @@ impl World {
             entries,
             running: Vec::new(),
             waiting: Vec::new(),
+            tally: Tally::default(),
         }
     }
 
@@ -182,6 +204,7 @@ impl World {
         let mut planned = self.planned(&facts);
         if let Err(LedgerError::Turned { .. }) = self.begin(&facts, planned.clone()).await {
             // Sent elsewhere, and not asked again.
+            self.tally.turned += 1;
             planned.turning.clear();
             let _ = self.begin(&facts, planned).await;
         }
@@ -189,7 +212,7 @@ impl World {
 
     async fn begin(&mut self, facts: &CallFacts, planned: Planned) -> Result<(), LedgerError> {
         let (over, is_over) = oneshot::channel();
-        let (ledger, its) = (Arc::clone(&self.ledger), facts.clone());
+        let (ledger, its, wanted) = (Arc::clone(&self.ledger), facts.clone(), planned.worst_case.asked());
         let mut reserving: Reserving =
             Box::pin(async move { ledger.reserve_until(its, planned, async { drop(is_over.await) }).await });
         let mut polled = poll!(&mut reserving);
@@ -198,9 +221,20 @@ impl World {
             polled = poll!(&mut reserving);
         }
         match polled {
-            Poll::Pending => self.waiting.push(Waiting { facts: facts.clone(), reserving, over: Some(over) }),
-            Poll::Ready(Ok(reservation)) => self.running.push((facts.clone(), reservation)),
-            Poll::Ready(Err(error)) => return Err(error),
+            Poll::Pending => {
+                self.tally.waited += 1;
+                self.waiting.push(Waiting { facts: facts.clone(), reserving, over: Some(over) });
+            }
+            Poll::Ready(Ok(reservation)) => {
+                self.tally.begun += 1;
+                self.tally.clipped += u32::from(reservation.output_cap() < wanted);
+                self.running.push((facts.clone(), reservation));
+            }
+            Poll::Ready(Err(error)) => {
+                self.tally.refused += u32::from(matches!(error, LedgerError::OverBudget { .. }));
+                self.tally.unwritable += u32::from(matches!(error, LedgerError::Unwritable { .. }));
+                return Err(error);
+            }
         }
         Ok(())
     }
@@ -247,6 +281,7 @@ impl World {
     }
 
     async fn crash(&mut self) {
+        self.tally.crashed += 1;
         self.waiting.clear();
         // A disk that fails while the file is opened is another story: the start is refused.
         self.disk.fail(1, 0);
@@ -298,7 +333,10 @@ impl World {
         for mut waiting in std::mem::take(&mut self.waiting) {
             match poll!(&mut waiting.reserving) {
                 Poll::Pending => self.waiting.push(waiting),
-                Poll::Ready(Ok(reservation)) => self.running.push((waiting.facts, reservation)),
+                Poll::Ready(Ok(reservation)) => {
+                    self.tally.let_go += 1;
+                    self.running.push((waiting.facts, reservation));
+                }
                 Poll::Ready(Err(_)) => {}
             }
         }
@@ -421,7 +459,7 @@ fn watch(
     (Watch::new(Arc::clone(budgets), Arc::clone(keys), Arc::clone(ledger), Arc::clone(&alerts)), alerts)
 }
 
-async fn simulate(seed: u64) {
+async fn simulate(seed: u64) -> Tally {
     let mut world = World::new(seed).await;
     for step in 1..=STEPS {
         world.step().await;
@@ -431,6 +469,7 @@ async fn simulate(seed: u64) {
         }
     }
     world.end().await;
+    world.tally
 }
 
 #[test]
@@ -439,13 +478,18 @@ fn no_traffic_no_fault_and_no_crash_takes_a_budget_over_its_limit() {
     let is_deep = std::env::var("DEEP_TESTS").is_ok_and(|deep| deep == "1");
     let seeds = given.map_or(0..if is_deep { SEEDS_DEEP } else { SEEDS }, |seed: u64| seed..seed + 1);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let mut sums = [0; 8];
     for seed in seeds {
         let run = std::panic::AssertUnwindSafe(|| runtime.block_on(simulate(seed)));
-        if let Err(panic) = std::panic::catch_unwind(run) {
-            eprintln!("the simulation fails with SIMULATION_SEED={seed}");
-            std::panic::resume_unwind(panic);
+        match std::panic::catch_unwind(run) {
+            Ok(tally) => sums.iter_mut().zip(tally.counts()).for_each(|(sum, count)| *sum += count),
+            Err(panic) => {
+                eprintln!("the simulation fails with SIMULATION_SEED={seed}");
+                std::panic::resume_unwind(panic);
+            }
         }
     }
+    assert!(given.is_some() || !sums.contains(&0), "something never happened: {sums:?}");
 }
 
 /// A year of calls, one every few hours, in a zone: every call is summed in exactly one window of each kind, over both changes of

@@ -317,6 +317,7 @@ mod tests {
         408 body_timeout
         409 name_taken
         409 budget_exists
+        409 budget_changed
         409 key_not_live
         409 limit_reached
         409 cache_off

@@ -12,7 +12,7 @@ use crate::domain::{Picodollars, RequestId, WindowId};
 
 use super::super::LedgerError;
 use super::super::balances::Standing;
-use super::super::record::{Acknowledge, Balance, Charge, Entry, Scope};
+use super::super::record::{Acknowledge, Attempt, Balance, Charge, Entry, Scope};
 use super::{Granted, LedgerJournal, Reply, Reserve, begin};
 
 /// Calls that may wait for others to settle: beyond, one is refused at once. Each is looked at again after every batch that
@@ -80,6 +80,15 @@ impl Waiting {
     fn settles_in(&self, needed: Picodollars, held: Picodollars) -> Duration {
         let holding = self.holding.unwrap_or(HOLDING_TIME_GUESSED);
         holding.mul_f64((needed.percent_of(held) / 100.0).clamp(0.0, 1.0))
+    }
+}
+
+/// Whether an attempt is charged under a scope that its call belongs to; a call may have gone to several providers.
+fn is_of(attempt: &Attempt, scope: &Scope) -> bool {
+    match scope.parts() {
+        ("provider", provider) => attempt.deployment.provider.as_str() == provider,
+        ("model", model) => attempt.deployment.model.as_str() == model,
+        _ => true,
     }
 }
 
@@ -208,7 +217,8 @@ impl LedgerJournal {
         for charge in &reserve.turning {
             let window = windows[charge.window.window as usize];
             let balance = self.known(&charge.scope, window);
-            let asked = asked + ended(&charge.scope);
+            let own = if is_of(&reserve.next, &charge.scope) { asked } else { Picodollars::ZERO };
+            let asked = own + ended(&charge.scope);
             if asked > charge.limit.saturating_sub(balance.spent).saturating_sub(balance.held) {
                 let (budget, limit) = (charge.budget, charge.limit);
                 return Verdict::Never(LedgerError::Turned { budget, window, limit, balance, asked });
@@ -221,10 +231,13 @@ impl LedgerJournal {
             let window = windows[charge.window.window as usize];
             let balance = self.known(&charge.scope, window);
             let ended = ended(&charge.scope);
-            let least = reserve.worst_case.least() + ended;
             let unspent = charge.limit.saturating_sub(balance.spent);
             let free = unspent.saturating_sub(balance.held);
-            room = room.min(free.saturating_sub(ended));
+            let mut least = ended;
+            if is_of(&reserve.next, &charge.scope) {
+                least += reserve.worst_case.least();
+                room = room.min(free.saturating_sub(ended));
+            }
             if least <= free {
                 continue;
             }
