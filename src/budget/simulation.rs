@@ -183,6 +183,7 @@ impl World {
             cache: CacheOutcome::Miss,
             kept_from: None,
             client_request_id: None,
+            trace: None,
             tags: vec![("env".into(), self.dice.pick(&["prod", "test"]).into())],
         }
     }
@@ -521,6 +522,7 @@ async fn check_year(zone_name: &str, start: &str) {
             cache: CacheOutcome::Bypass,
             kept_from: None,
             client_request_id: None,
+            trace: None,
             tags: Vec::new(),
         };
         let last = Attempt { cost: Picodollars::new(count), basis: CostBasis::Exact, ..attempt() };

@@ -117,6 +117,7 @@ impl Call {
             cache: CacheOutcome::Bypass,
             kept_from: None,
             client_request_id: inbound.client_request_id.clone(),
+            trace: inbound.trace,
             tags: inbound.tags.clone(),
         })
     }

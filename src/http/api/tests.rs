@@ -277,6 +277,7 @@ impl Fixture {
             cache: CacheOutcome::Bypass,
             kept_from: None,
             client_request_id: None,
+            trace: None,
             tags: Vec::new(),
         }
     }

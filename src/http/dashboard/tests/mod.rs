@@ -194,6 +194,7 @@ impl Fixture {
             cache: CacheOutcome::Bypass,
             kept_from: None,
             client_request_id: None,
+            trace: None,
             tags: Vec::new(),
         };
         let deployment: crate::domain::Deployment = format!("{}/{}", call.provider, call.model).parse().unwrap();
