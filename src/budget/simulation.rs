@@ -162,7 +162,11 @@ impl World {
                 let minutes = i64::try_from(self.dice.roll(40)).unwrap();
                 self.clock.set(self.clock.now() + jiff::SignedDuration::from_mins(minutes));
             }
-            16 => self.disk.fail(1 + self.dice.roll(6), 1 + self.dice.roll(3)),
+            16 => {
+                self.disk.fail(1 + self.dice.roll(6), 1 + self.dice.roll(3));
+                self.arrive().await;
+                self.settle().await;
+            }
             17 if self.dice.roll(3) == 0 => self.crash().await,
             _ => self.look(),
         }
@@ -250,7 +254,8 @@ impl World {
         let cost = self.cost_of(&reservation);
         let last = Attempt { status: 200, cost, basis: CostBasis::Exact, ..reservation.worst_case() };
         // Where the disk fails, it is booked when that is over.
-        let _ = reservation.settle(outcome(last)).await;
+        let settled = reservation.settle(outcome(last)).await;
+        self.tally.unwritable += u32::from(settled.is_err());
     }
 
     fn cost_of(&mut self, reservation: &Reservation) -> Picodollars {
@@ -474,6 +479,7 @@ async fn simulate(seed: u64) -> Tally {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, clippy::print_stderr, reason = "how much is tried is chosen outside, and a seed is told there")]
 fn no_traffic_no_fault_and_no_crash_takes_a_budget_over_its_limit() {
     let given = std::env::var("SIMULATION_SEED").ok().and_then(|seed| seed.parse().ok());
     let is_deep = std::env::var("DEEP_TESTS").is_ok_and(|deep| deep == "1");

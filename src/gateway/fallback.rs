@@ -190,6 +190,8 @@ impl Call {
         let (is_bound, wanted) = (!planned.charges.is_empty(), planned.worst_case.asked());
         let gateway = Arc::clone(&self.gateway);
         let ledger = &gateway.parts().ledger;
+        let is_first = fallen.is_none();
+        let owes_before = fallen.as_ref().is_some_and(|fallen| !fallen.ended.cost.is_zero());
         let reservation = match fallen {
             None => {
                 let reserved = if is_bound {
@@ -224,14 +226,15 @@ impl Call {
                 }
             }
         };
-        if is_bound && !self.has_client() {
-            return Err(self.withdraw(facts, reservation, GatewayError::ClientLeft).await);
+        // It may have left while it waited.
+        if is_bound && is_first && !self.has_client() {
+            return Err(self.withdraw(facts, reservation, GatewayError::ClientLeft, owes_before).await);
         }
         self.clipped = Some(reservation.output_cap()).filter(|cap| *cap < wanted);
         if self.clipped.is_some() {
             outgoing = match self.outgoing(asked, candidate, self.clipped) {
                 Ok(clipped) => clipped,
-                Err(error) => return Err(self.withdraw(facts, reservation, error).await),
+                Err(error) => return Err(self.withdraw(facts, reservation, error, owes_before).await),
             };
         }
         Ok(Reserved::Held(Box::new(reservation), outgoing))

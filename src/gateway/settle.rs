@@ -141,17 +141,20 @@ impl Call {
         until_reset.map_or(settles_in, |until| settles_in.min(until)).max(RETRY_AFTER_MIN)
     }
 
-    /// Books a call that is given up although money was held for it: nothing was sent.
+    /// Books a call that is given up although money was held for its next attempt, for which nothing was sent; the attempt
+    /// before may owe something.
     pub(super) async fn withdraw(
         &self,
         facts: &CallFacts,
         reservation: Reservation,
         error: GatewayError,
+        owes_before: bool,
     ) -> GatewayError {
         self.remember_failure(&error);
         let fault = error.fault(self.inbound.endpoint.dialect());
+        let status = if owes_before { EntryStatus::Settled } else { EntryStatus::Failed };
         let last = Some(reservation.nothing_sent());
-        let outcome = self.booked(EntryStatus::Failed, Some(fault.code), fault.status, last, None);
+        let outcome = self.booked(status, Some(fault.code), fault.status, last, None);
         match self.settle(facts, reservation, outcome).await {
             Ok(()) => error,
             Err(unbooked) => unbooked,
