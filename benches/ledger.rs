@@ -13,7 +13,9 @@ use tollgate::domain::{
     BudgetId, CacheOutcome, CostBasis, Endpoint, EntryStatus, KeyId, Picodollars, RequestId, RequestIds, TokenUsage,
     Window,
 };
-use tollgate::ledger::{Acknowledge, Attempt, CallFacts, Charge, Ledger, LedgerOptions, Outcome, Planned, Scope};
+use tollgate::ledger::{
+    Acknowledge, Attempt, CallFacts, Charge, Ledger, LedgerOptions, Outcome, Planned, Scope, WorstCase,
+};
 
 const KEYS: usize = 20;
 const MODELS: [&str; 3] = ["openai/gpt-5", "anthropic/claude-sonnet-4-5", "local/qwen"];
@@ -96,7 +98,8 @@ fn planned(at: usize) -> Planned {
     let key = Scope::of("key", &format!("key_{}", at % KEYS));
     Planned {
         deployment: MODELS[at % MODELS.len()].parse().unwrap(),
-        ceiling: Picodollars::new(50_000_000_000),
+        worst_case: WorstCase::fixed(Picodollars::new(50_000_000_000)),
+        turning: Vec::new(),
         charges: vec![
             charge(1, Scope::everything(), Window::Month),
             charge(2, Scope::of("team", "platform"), Window::Week),

@@ -19,7 +19,7 @@
 //!   **[`alerts`]**: told once, delivered to Slack, Discord and webhooks, with a durable outbox and the one client for such addresses.
 //!   **[`statements`]**: the providers' own usage and cost reports, fetched or from a file, and kept by day.
 //! - **1, [`dialect`]**: chat completions, messages and responses as they stand on the wire, each to and from the one neutral
-//!   form of [`domain::chat`]; only calls whose client and provider differ go through it. **[`config`]**: raw text to checked settings. **[`store`]**: the redb files. **[`runtime`]**: tracked tasks, the clock.
+//!   form of [`domain::chat`]; only calls whose client and provider differ go through it. **[`config`]**: raw text to checked settings. **[`store`]**: the redb files. **[`runtime`]**: tracked tasks, the clock and its guard against wrong settings.
 //!   **[`telemetry`]**: names, counters, logs, traces. **[`shared`]**: the Redis that instances share, asked within 50 ms or done without.
 //! - **0, [`domain`]**: money, tokens, names, windows of time. No I/O, no async.
 //!
@@ -32,6 +32,10 @@
 //! [`ledger::Reservation`]. Bytes pass through as they came; a decoder watches them for content, usage and the end. The
 //! answer is committed to a deployment with its first content, and its last piece leaves only when the call is booked
 //! durably.
+//!
+//! Where budgets that block apply, the ledger's writer also decides how long the answer may get: a reservation brings its worst case
+//! as a line in the cap on output ([`ledger::WorstCase`]), and the cap that was granted is written into the body. Who is kept
+//! back by others alone waits there for them to settle. A budget that downgrades turns the call to another route's plan.
 //!
 //! Before the attempts the [`cache`] is asked, and calls that ask the same join each other. A candidate that speaks another
 //! shape than the client is sent a translation ([`dialect`]), and its answer comes back through the same; a candidate that speaks

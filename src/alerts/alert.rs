@@ -46,6 +46,8 @@ kinds! {
     LedgerTrouble = "ledger_trouble";
     /// They can be again.
     LedgerRecovered = "ledger_recovered";
+    /// The machine's clock was set so far that it isn't believed.
+    ClockWrong = "clock_wrong";
     /// A key spends a multiple of its usual.
     SuddenSpend = "sudden_spend";
     /// What a provider charged for a day is not what was booked.
@@ -61,7 +63,7 @@ kinds! {
 /// Whom or what an alert is about, in the words of the management API: `{"kind":"key","id":"key_…"}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AlertScope {
-    /// The kind: those of budgets, and `deployment` and `ledger`.
+    /// The kind: those of budgets, and `deployment`, `ledger` and `clock`.
     pub kind: String,
     /// Which one; none where there is only one.
     pub id: Option<String>,

@@ -62,8 +62,10 @@ fn look_now_and_then(parts: &Parts, watch: Arc<Watch>) {
             let (watch, configured, now) = (Arc::clone(&watch), Arc::clone(&configured), clock.now());
             let failing = gateway.router().health().failing();
             let trouble = trouble.borrow().clone();
+            let leap = clock.leap();
             let looked = tokio::task::spawn_blocking(move || {
                 watch.look_at_ledger(trouble.as_deref(), now);
+                watch.look_at_clock(leap, now);
                 watch.look_at_providers(&failing, &configured, now);
                 if is_all_due {
                     watch.look_at_all(now);

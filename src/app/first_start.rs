@@ -28,10 +28,11 @@ impl FirstStart {
         &mut self,
         keys: &Keys,
         budget: Option<&NewKeyBudget>,
+        thresholds: &[u8],
         now: Timestamp,
     ) -> Result<(), KeysError> {
         if keys.list().is_empty() {
-            let budgets = budget.map(key_budget).transpose()?.into_iter().collect();
+            let budgets = budget.map(|budget| key_budget(budget, thresholds)).transpose()?.into_iter().collect();
             let (_, secret) = keys.create(NewKey { budgets, ..NewKey::named(FIRST_KEY_NAME) }, now)?;
             self.key = Some(secret);
         }
@@ -66,14 +67,15 @@ pub(crate) fn setup_link(address: &str, token: &Secret<String>) -> String {
     format!("{}/setup?token={}", address.trim_end_matches('/'), token.expose())
 }
 
-/// The budget that the settings give to new keys.
-pub(crate) fn key_budget(budget: &NewKeyBudget) -> Result<KeyBudget, BudgetError> {
+/// The budget that the settings give to new keys, with the thresholds that they give to budgets.
+pub(crate) fn key_budget(budget: &NewKeyBudget, thresholds: &[u8]) -> Result<KeyBudget, BudgetError> {
     let action = match budget.action {
         ConfigAction::Block => BudgetAction::Block,
         ConfigAction::Alert => BudgetAction::Alert,
         ConfigAction::Downgrade => BudgetAction::new("downgrade", budget.downgrade_to.as_deref())?,
     };
-    Ok(KeyBudget { window: budget.window, terms: BudgetTerms::new(budget.limit, action) })
+    let terms = BudgetTerms { limit: budget.limit, action, thresholds: thresholds.to_vec() };
+    Ok(KeyBudget { window: budget.window, terms })
 }
 
 #[cfg(test)]
@@ -96,7 +98,7 @@ mod tests {
         let (_folder, keys) = keys();
         let token = Some(Secret::new("setup-token".to_owned()));
         let mut first = FirstStart { setup_token: token, ..FirstStart::default() };
-        first.make_key(&keys, None, NOW).unwrap();
+        first.make_key(&keys, None, &[], NOW).unwrap();
         let text = first.text("http://127.0.0.1:8000/").unwrap();
         assert!(text.contains("    http://127.0.0.1:8000/setup?token=setup-token\n"), "{text}");
         let key = text.lines().map(str::trim).find(|line| line.starts_with("tg-")).unwrap();
@@ -108,7 +110,7 @@ mod tests {
         let (_folder, keys) = keys();
         keys.create(NewKey::named("sdk"), NOW).unwrap();
         let mut first = FirstStart::default();
-        first.make_key(&keys, None, NOW).unwrap();
+        first.make_key(&keys, None, &[], NOW).unwrap();
         assert_eq!(keys.list().len(), 1);
         assert_eq!(first.text("http://127.0.0.1:8000"), None);
     }
@@ -119,7 +121,9 @@ mod tests {
         let config = Config::from_toml(
             "[limits]\nnew_key_budget = { window = \"day\", limit_usd = \"1.50\", action = \"block\" }\n",
         );
-        FirstStart::default().make_key(&keys, config.unwrap().limits.new_key_budget.as_ref(), NOW).unwrap();
+        let config = config.unwrap();
+        FirstStart::default().make_key(&keys, config.limits.new_key_budget.as_ref(), &[60, 90], NOW).unwrap();
+        assert_eq!(keys.budgets()[0].thresholds, [60, 90]);
         assert_eq!(keys.budgets()[0].limit.to_string(), "1.5");
     }
 
@@ -127,7 +131,7 @@ mod tests {
     fn secrets_are_not_in_the_debug_form() {
         let (_folder, keys) = keys();
         let mut first = FirstStart::default();
-        first.make_key(&keys, None, NOW).unwrap();
+        first.make_key(&keys, None, &[], NOW).unwrap();
         assert!(!format!("{first:?}").contains("tg-"));
     }
 }

@@ -59,7 +59,7 @@ pub(crate) struct Server {
 impl Server {
     /// Builds everything, listens, and tells others on this machine where.
     pub(crate) async fn start(config: Config, mut folder: DataFolder, version: &'static str) -> anyhow::Result<Self> {
-        let parts = Parts::build(config, &folder, Clock::system()).await?;
+        let parts = Parts::build(config, &folder, Clock::guarded()).await?;
         let config = Arc::clone(&parts.config);
         if parts.keys.setup_needed() && !config.listen.ip().is_loopback() {
             bail!(refusal_of_public_listen(config.listen));
@@ -121,7 +121,12 @@ impl Server {
     /// What is to be told to whoever started it; makes the first virtual key where there has never been one.
     pub(crate) fn first_start(&mut self) -> anyhow::Result<&FirstStart> {
         let Parts { keys, config, clock, .. } = &self.parts;
-        self.first_start.make_key(keys, config.limits.new_key_budget.as_ref(), clock.now())?;
+        self.first_start.make_key(
+            keys,
+            config.limits.new_key_budget.as_ref(),
+            &config.alerts.thresholds,
+            clock.now(),
+        )?;
         Ok(&self.first_start)
     }
 

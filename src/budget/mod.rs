@@ -7,6 +7,8 @@
 mod alarm;
 mod outlook;
 mod rate;
+#[cfg(test)]
+mod simulation;
 mod watch;
 mod wording;
 
@@ -32,6 +34,17 @@ pub struct Budgets {
     ledger: Arc<Ledger>,
     /// What has refused calls and was not looked at yet: one for each budget at most.
     refusals: Mutex<Refusals>,
+}
+
+/// The budgets that a call counts for.
+#[derive(Clone, Debug, Default)]
+pub struct Applying {
+    /// Those that may refuse it.
+    pub charges: Vec<Charge>,
+    /// Those that send it elsewhere at their limit, oldest first.
+    pub turning: Vec<Charge>,
+    /// All that don't refuse it: what is left under them is told.
+    pub watched: Vec<Charge>,
 }
 
 /// How a budget stands in its present window.
@@ -78,34 +91,26 @@ impl Budgets {
         self.ledger.zone()
     }
 
-    /// The charges of a call at a deployment: one for each budget that may refuse it.
-    pub fn charges(&self, facts: &CallFacts, deployment: &Deployment, now: Timestamp) -> Vec<Charge> {
-        self.applying(facts, deployment, now, |action| *action == BudgetAction::Block)
-    }
-
-    /// The other budgets that a call at a deployment counts for: what is left under them is told.
-    pub fn watched(&self, facts: &CallFacts, deployment: &Deployment, now: Timestamp) -> Vec<Charge> {
-        self.applying(facts, deployment, now, |action| *action != BudgetAction::Block)
-    }
-
-    fn applying(
-        &self,
-        facts: &CallFacts,
-        deployment: &Deployment,
-        now: Timestamp,
-        is_meant: impl Fn(&BudgetAction) -> bool,
-    ) -> Vec<Charge> {
-        let budgets = self.keys.budgets();
-        let applying =
-            budgets.iter().filter(|budget| is_meant(&budget.action) && binds(&budget.scope, facts, deployment));
-        applying
-            .map(|budget| Charge {
+    /// The budgets that a call at a deployment counts for, by what they do to it.
+    pub fn applying(&self, facts: &CallFacts, deployment: &Deployment, now: Timestamp) -> Applying {
+        let mut applying = Applying::default();
+        for budget in self.keys.budgets().iter().filter(|budget| binds(&budget.scope, facts, deployment)) {
+            let charge = Charge {
                 budget: budget.id,
                 scope: scope_of(&budget.scope),
                 window: budget.window.at(now, self.zone()),
                 limit: budget.limit,
-            })
-            .collect()
+            };
+            match budget.action {
+                BudgetAction::Block => applying.charges.push(charge),
+                BudgetAction::Alert => applying.watched.push(charge),
+                BudgetAction::Downgrade { .. } => {
+                    applying.turning.push(charge.clone());
+                    applying.watched.push(charge);
+                }
+            }
+        }
+        applying
     }
 
     /// How a budget stands now. Blocking: reads the file.

@@ -18,6 +18,7 @@ use crate::domain::{
 };
 use crate::keys::Keys;
 use crate::ledger::{Entry, GroupBy, Ledger, LedgerError, TimeRange};
+use crate::runtime::Leap;
 
 /// How far back a key's usual hour is looked for.
 const USUAL_DAYS: i64 = 7;
@@ -232,6 +233,23 @@ impl Watch {
         }
     }
 
+    /// Tells of a clock that was set so far that windows don't follow it: once an hour while it is so.
+    pub fn look_at_clock(&self, leap: Option<Leap>, now: Timestamp) {
+        let text = match leap {
+            None => return,
+            Some(Leap::Forward(by)) => format!(
+                "The machine's clock was set forward by {}. Budgets stay in their windows until it has shown that for a minute.",
+                span(by)
+            ),
+            Some(Leap::Back(by)) => format!(
+                "The machine's clock was set back by {}. Budgets stay in their windows and time stands still until it has caught up. If it is right now, restart Tollgate.",
+                span(by)
+            ),
+        };
+        let window = Some(Window::Hour.at(now, self.ledger.zone()));
+        self.raise(vec![NewAlert::new(AlertKind::ClockWrong, AlertScope::new("clock", None), window, &text)]);
+    }
+
     fn raise(&self, mut raised: Vec<NewAlert>) {
         raised.retain(|alert| !self.alerts.is_told(alert));
         if !raised.is_empty() {
@@ -302,6 +320,15 @@ impl Watch {
             hours.entry(group.series).or_default().push(group.sums.cost);
         }
         Ok(Usual { hour, hours })
+    }
+}
+
+/// Milliseconds as people say them.
+fn span(milliseconds: i64) -> String {
+    match milliseconds / 60_000 {
+        0 => format!("{} s", milliseconds / 1_000),
+        minutes @ 1..120 => format!("{minutes} min"),
+        minutes => format!("{} h", minutes / 60),
     }
 }
 

@@ -270,6 +270,8 @@ pub struct BudgetDefinition {
     pub thresholds: Vec<u8>,
     /// When it was made.
     pub created: Timestamp,
+    /// How often its terms were set: who changes it says which ones they have seen.
+    pub revision: u32,
 }
 
 impl BudgetDefinition {
@@ -283,12 +285,13 @@ impl BudgetDefinition {
     ) -> Result<Self, BudgetError> {
         terms.check()?;
         let BudgetTerms { limit, action, thresholds } = terms;
-        Ok(Self { id, scope, window, limit, action, thresholds, created })
+        Ok(Self { id, scope, window, limit, action, thresholds, created, revision: 1 })
     }
 
     /// The same budget on other terms.
     pub fn with_terms(&self, terms: BudgetTerms) -> Result<Self, BudgetError> {
-        Self::new(self.id, self.scope.clone(), self.window, terms, self.created)
+        let revision = self.revision.saturating_add(1);
+        Self::new(self.id, self.scope.clone(), self.window, terms, self.created).map(|new| Self { revision, ..new })
     }
 
     /// Its terms, to change some and keep the rest.

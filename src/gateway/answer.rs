@@ -94,6 +94,10 @@ pub struct Answer {
     pub upstream_request_id: Option<Arc<str>>,
     /// Whether the answer is an estimate of the gateway's own.
     pub estimated: bool,
+    /// The cap on output tokens that a budget lowered the call's to.
+    pub clipped: Option<u64>,
+    /// The route that a budget sent the call to at its limit.
+    pub downgraded: Option<Arc<str>>,
     /// What of the request the provider's dialect could not use, and was left out.
     pub dropped: Vec<&'static str>,
     /// The answer itself.

@@ -199,6 +199,8 @@ impl Call {
             kept: Some(kept),
             upstream_request_id: None,
             estimated: false,
+            clipped: None,
+            downgraded: None,
             dropped: Vec::new(),
             body: AnswerBody::Whole { bytes: body, content_type, cost: Some(Picodollars::ZERO) },
         });

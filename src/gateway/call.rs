@@ -17,6 +17,7 @@ use super::Gateway;
 use super::answer::{Inbound, Outcome, Refusal, UpstreamClient};
 use super::attempt::Begun;
 use super::cached::Looked;
+use super::downgrade::Turns;
 use super::envelope::Envelope;
 use super::error::GatewayError;
 use super::prepare::Asked;
@@ -31,6 +32,10 @@ pub(super) struct Call {
     pub(super) head: Option<oneshot::Sender<Outcome>>,
     pub(super) attempts: u32,
     pub(super) last: Option<Deployment>,
+    /// The budgets that have sent it elsewhere.
+    pub(super) turns: Turns,
+    /// The cap that its output was lowered to for the attempt that runs, where a budget made it so.
+    pub(super) clipped: Option<u64>,
     /// What the client is told, where that may be kept.
     pub(super) told: OnceLock<Excerpt>,
     /// Its place under the limits of its key, until it has ended.
@@ -70,7 +75,9 @@ impl Call {
             Looked::Apart => None,
         };
         asked.conversation = self.conversation(&body, &plan);
-        let committed = self.attempt_in_order(&asked, &plan).await?;
+        let committed = self.attempt_in_order(&mut asked, plan).await?;
+        // The answer of another route is none to the question that was asked.
+        let keep = keep.filter(|_| self.turns.route().is_none());
         match committed.begun {
             Begun::Whole(_) => self.answer_whole(&asked, committed, keep).await,
             Begun::Stream(_) => self.answer_stream(&asked, committed, keep).await,
@@ -78,7 +85,7 @@ impl Call {
     }
 
     /// The request without a dialect, where a candidate speaks another than the client.
-    fn conversation(&self, body: &[u8], plan: &Plan) -> Option<Result<ChatRequest, Untranslatable>> {
+    pub(super) fn conversation(&self, body: &[u8], plan: &Plan) -> Option<Result<ChatRequest, Untranslatable>> {
         let endpoint = self.inbound.endpoint;
         let is_other = |candidate: &Candidate| candidate.upstream.provider().asked_at(endpoint) != Some(endpoint);
         let version = self.inbound.headers.anthropic_version.as_deref();

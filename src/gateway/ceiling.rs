@@ -2,11 +2,14 @@
 
 use crate::catalog::{ModelFacts, Reach};
 use crate::domain::{Picodollars, ServiceTier};
+use crate::ledger::WorstCase;
 
 use super::envelope::{Effect, Envelope};
 
 /// The cap on output for a caller under a `block` budget that names none.
 const OUTPUT_CAP_DEFAULT: u64 = 4_096;
+/// Below so many output tokens no cap is lowered: what would come is of little use.
+const CLIPPED_OUTPUT_MIN: u64 = 256;
 /// Output tokens of a model whose limit is not known, for a reservation that no budget depends on.
 const OUTPUT_UNKNOWN: u64 = 32_768;
 /// Tokens of one image: the largest that a provider documents is 8 tiles of gpt-4o-mini (2,833 + 8 × 5,667).
@@ -16,10 +19,13 @@ const IMAGE_TOKENS_MAX: u64 = 48_169;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Ceiling {
     /// The most that it can cost; nothing where the model has no price.
-    pub(super) cost: Picodollars,
+    pub(super) worst_case: WorstCase,
     /// The cap to write into the request, for the bound to hold.
     pub(super) output_cap: Option<u64>,
 }
+
+/// Nothing has to be paid.
+const FREE: Ceiling = Ceiling { worst_case: WorstCase::fixed(Picodollars::ZERO), output_cap: None };
 
 /// Why there is no bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,17 +47,13 @@ pub(super) fn ceiling(
     binding: bool,
 ) -> Result<Ceiling, NoBound> {
     if envelope.effect == Effect::Free {
-        return Ok(Ceiling { cost: Picodollars::ZERO, output_cap: None });
+        return Ok(FREE);
     }
     let Some(facts) = facts else {
-        return if binding {
-            Err(NoBound::Unpriced)
-        } else {
-            Ok(Ceiling { cost: Picodollars::ZERO, output_cap: None })
-        };
+        return if binding { Err(NoBound::Unpriced) } else { Ok(FREE) };
     };
     if facts.prices.is_free() && facts.prices.web_search().is_none() {
-        return Ok(Ceiling { cost: Picodollars::ZERO, output_cap: None });
+        return Ok(FREE);
     }
     let extras = envelope.extras;
     if binding && (extras.unbounded_tool || (extras.searches > 0 && facts.prices.web_search().is_none())) {
@@ -79,9 +81,21 @@ pub(super) fn ceiling(
     let asked = envelope.service_tier.as_deref().filter(|tier| *tier != "auto").map(ServiceTier::from_word);
     let reach =
         Reach { tier: Some(asked.unwrap_or(ServiceTier::Priority)), residency: None, fast: Some(envelope.fast) };
-    let output = output.saturating_mul(readings);
-    let cost = facts.prices.ceiling_within(reach, input, output, envelope.choices, extras.searches);
-    Ok(Ceiling { cost, output_cap })
+    let cost = |output| facts.prices.ceiling_within(reach, input, output, envelope.choices, extras.searches);
+    if !binding {
+        let worst_case = WorstCase::fixed(cost(output.saturating_mul(readings)));
+        return Ok(Ceiling { worst_case, output_cap });
+    }
+    let fixed = cost(0);
+    let one = (cost(1) - fixed).get().saturating_mul(i128::from(readings));
+    let worst_case = WorstCase::line(fixed, Picodollars::new(one), output, floor(envelope, output));
+    Ok(Ceiling { worst_case, output_cap })
+}
+
+/// How far a budget may lower the cap on output of a call that asks for so much.
+fn floor(envelope: &Envelope<'_>, asked: u64) -> u64 {
+    let thinking = envelope.thinking.map_or(0, |thinking| thinking.saturating_add(1));
+    CLIPPED_OUTPUT_MIN.max(asked.div_ceil(4)).max(thinking)
 }
 
 /// An upper bound of the text tokens of a request: a byte-level tokenizer makes at most one of each byte.
@@ -101,7 +115,7 @@ mod tests {
         let facts = Catalog::builtin().find(&ProviderName::new("openai").unwrap(), "openai", "gpt-4o-mini");
         let envelope = Envelope::parse(body.as_bytes(), Endpoint::ChatCompletions).unwrap();
         let bound = ceiling(&envelope, body.len(), facts.as_deref(), binding);
-        let bound = bound.map(|bound| (bound.cost.to_string(), bound.output_cap));
+        let bound = bound.map(|bound| (bound.worst_case.cost().to_string(), bound.output_cap));
         assert_eq!(bound, expected.map(|(cost, cap)| (cost.to_owned(), cap)));
     }
 
@@ -121,11 +135,30 @@ mod tests {
     }
 
     #[test]
+    fn a_cap_gives_way_to_a_quarter_and_stays_above_what_thinking_takes() {
+        let check = |body: &str, floor: u64| {
+            let facts = Catalog::builtin().find(&ProviderName::new("openai").unwrap(), "openai", "gpt-4o-mini");
+            let envelope = Envelope::parse(body.as_bytes(), Endpoint::Messages).unwrap();
+            let worst_case = ceiling(&envelope, 0, facts.as_deref(), true).unwrap().worst_case;
+            assert_eq!(worst_case.least(), worst_case.at(floor), "{body}");
+            // In gateway calls that no budget binds there is nothing to lower.
+            let free = ceiling(&envelope, 0, facts.as_deref(), false).unwrap().worst_case;
+            assert_eq!(free.least(), free.cost());
+        };
+        check(r#"{"model":"a"}"#, 1_024);
+        check(r#"{"model":"a","max_tokens":4001}"#, 1_001);
+        check(r#"{"model":"a","max_tokens":600}"#, 256);
+        check(r#"{"model":"a","max_tokens":100}"#, 100);
+        check(r#"{"model":"a","max_tokens":4000,"thinking":{"type":"enabled","budget_tokens":3000}}"#, 3_001);
+        check(r#"{"model":"a","max_tokens":2000,"thinking":{"type":"enabled","budget_tokens":3000}}"#, 2_000);
+    }
+
+    #[test]
     fn what_has_no_bound_is_refused_under_a_budget() {
         check(r#"{"model":"a","web_search_options":{}}"#, true, Err(NoBound::Tool));
         let envelope = Envelope::parse(br#"{"model":"a"}"#, Endpoint::ChatCompletions).unwrap();
         assert_eq!(ceiling(&envelope, 13, None, true), Err(NoBound::Unpriced));
-        assert_eq!(ceiling(&envelope, 13, None, false).map(|bound| bound.cost), Ok(Picodollars::ZERO));
+        assert_eq!(ceiling(&envelope, 13, None, false).map(|bound| bound.worst_case.cost()), Ok(Picodollars::ZERO));
     }
 
     #[test]

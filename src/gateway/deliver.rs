@@ -45,6 +45,8 @@ impl Call {
             kept: None,
             upstream_request_id: None,
             estimated: true,
+            clipped: None,
+            downgraded: None,
             dropped: Vec::new(),
             body,
         });
@@ -144,6 +146,8 @@ impl Call {
             kept: None,
             upstream_request_id,
             estimated: false,
+            clipped: self.clipped,
+            downgraded: self.turns.route().cloned(),
             dropped,
             body,
         });

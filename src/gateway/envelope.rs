@@ -30,6 +30,10 @@ pub(super) struct Envelope<'a> {
     pub(super) stream: bool,
     /// The client's own cap on output tokens.
     pub(super) output_cap: Option<u64>,
+    /// Where caps stand, and which.
+    caps: Vec<(Range<usize>, u64)>,
+    /// How many of the output tokens the model may think with, where that is told in a number: the cap must be above it.
+    pub(super) thinking: Option<u64>,
     /// The cap that the provider itself takes where none is named, on paths that have one.
     pub(super) output_cap_own: Option<u64>,
     /// How many answers are asked for.
@@ -102,7 +106,7 @@ enum UsageWish<'a> {
 pub(super) struct Splices<'a> {
     /// The provider's name of the model.
     pub(super) model: Option<&'a str>,
-    /// The name of the field, and the cap to write, where the client named none.
+    /// The cap to write, and the name of its field where the client named none.
     pub(super) output_cap: Option<(&'static str, u64)>,
     /// Ask for usage at the end of the stream.
     pub(super) usage: bool,
@@ -144,9 +148,11 @@ impl<'a> Envelope<'a> {
         };
         // What makes no output is capped already.
         let mut output_cap = matches!(endpoint, Endpoint::Embeddings | Endpoint::CountTokens).then_some(0);
+        let mut caps = Vec::new();
         for name in cap_fields(endpoint) {
             if let Some(member) = find(name) {
                 let cap = count_or_zero(member, name, OUTPUT_CAP_MAX)?;
+                caps.push((member.span.clone(), cap));
                 output_cap = Some(output_cap.map_or(cap, |known: u64| known.max(cap)));
             }
         }
@@ -179,6 +185,8 @@ impl<'a> Envelope<'a> {
             model: name,
             stream,
             output_cap,
+            caps,
+            thinking: find("thinking").and_then(budget_of_thinking),
             output_cap_own: (endpoint == Endpoint::Completions).then_some(COMPLETION_TOKENS_OWN),
             choices,
             extras,
@@ -212,6 +220,8 @@ impl<'a> Envelope<'a> {
             nulls: Vec::new(),
             stream: false,
             output_cap: None,
+            caps: Vec::new(),
+            thinking: None,
             output_cap_own: None,
             choices: 1,
             extras: Extras { unbounded_tool: true, ..Extras::default() },
@@ -250,7 +260,10 @@ impl<'a> Envelope<'a> {
             }
         }
         if let Some((name, cap)) = splices.output_cap {
+            let larger = self.caps.iter().filter(|(_, theirs)| *theirs > cap);
+            changes.extend(larger.map(|(span, _)| (span.clone(), cap.to_string())));
             match self.nulls.iter().find(|(null, _)| *null == name) {
+                _ if !self.caps.is_empty() => {}
                 Some((_, span)) => changes.push((span.clone(), cap.to_string())),
                 None => drop(write!(added, "\"{name}\":{cap},")),
             }
@@ -298,6 +311,15 @@ fn cap_fields(endpoint: Endpoint) -> &'static [&'static str] {
         Endpoint::Messages | Endpoint::Completions => &["max_tokens"],
         _ => &[],
     }
+}
+
+/// The number of tokens that a field about thinking gives it.
+fn budget_of_thinking(member: &Member<'_>) -> Option<u64> {
+    #[derive(Deserialize)]
+    struct Thinking {
+        budget_tokens: Option<u64>,
+    }
+    serde_json::from_str::<Thinking>(member.value).ok()?.budget_tokens
 }
 
 /// How many prompts the older completions are asked to go on with: each has its own answer. A list of numbers is one.
@@ -463,6 +485,37 @@ mod tests {
             r#"{"model":"a","max_completion_tokens":null}"#,
             r#"{"max_tokens":7,"model":"a","max_completion_tokens":null}"#,
         );
+    }
+
+    #[test]
+    fn a_cap_that_is_lowered_takes_the_place_of_every_larger_one() {
+        let check = |body: &str, expected: &str| {
+            let bytes = Bytes::from(body.to_owned());
+            let splices = Splices { output_cap: Some(("max_completion_tokens", 300)), ..Splices::default() };
+            assert_eq!(parse(body).splice(&bytes, &splices), expected);
+        };
+        check(r#"{"model":"a","max_tokens": 900,"n":2}"#, r#"{"model":"a","max_tokens": 300,"n":2}"#);
+        check(
+            r#"{"max_completion_tokens":900,"model":"a","max_tokens":200}"#,
+            r#"{"max_completion_tokens":300,"model":"a","max_tokens":200}"#,
+        );
+        check(
+            r#"{"model":"a","max_tokens":null,"max_completion_tokens":301}"#,
+            r#"{"model":"a","max_tokens":null,"max_completion_tokens":300}"#,
+        );
+    }
+
+    #[test]
+    fn a_budget_of_thinking_is_read_where_it_is_a_number() {
+        let check = |thinking: &str, expected: Option<u64>| {
+            let body = format!(r#"{{"model":"a","max_tokens":9,"thinking":{thinking}}}"#);
+            assert_eq!(parse(&body).thinking, expected, "{thinking}");
+        };
+        check(r#"{"type":"enabled","budget_tokens":2048}"#, Some(2_048));
+        check(r#"{"type":"adaptive"}"#, None);
+        for other in ["true", "7", "[]", r#"{"budget_tokens":-1}"#, "null"] {
+            check(other, None);
+        }
     }
 
     #[test]

@@ -113,22 +113,59 @@ pub struct OverBudget {
     pub spent: Picodollars,
     /// Held for calls that run.
     pub held: Picodollars,
-    /// What the call may cost.
+    /// What the call may cost, with the lowest cap that its output may have.
     pub asked: Picodollars,
     /// When the window ends.
     pub resets_at: Option<Timestamp>,
+    /// When the call should fit; absent where no waiting helps.
+    pub fits_in: Option<Duration>,
+    /// Why the call doesn't go to the route that the budget names for this case.
+    pub detour: Option<Detour>,
+}
+
+/// Why a call can't go where a budget sends it at its limit.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Detour {
+    /// The settings don't have the route any more.
+    #[error("which tollgate.toml no longer has: add it, or change the budget")]
+    Gone {
+        /// The route.
+        route: String,
+    },
+    /// The key may not ask for the route.
+    #[error("which this key may not use: add it to the key's allowed models, or wait")]
+    NotAllowed {
+        /// The route.
+        route: String,
+    },
+    /// The route doesn't lead to anything that serves the path.
+    #[error("which can't serve it: {reason}")]
+    NotServed {
+        /// The route.
+        route: String,
+        /// What the router says.
+        reason: String,
+    },
+}
+
+impl Detour {
+    fn route(&self) -> &str {
+        match self {
+            Self::Gone { route } | Self::NotAllowed { route } | Self::NotServed { route, .. } => route,
+        }
+    }
 }
 
 impl OverBudget {
     /// Whether the call would fit if nothing else ran.
     pub fn only_held(&self) -> bool {
-        self.asked <= self.limit.saturating_sub(self.spent)
+        self.fits_in.is_some()
     }
 }
 
 impl fmt::Display for OverBudget {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { scope, window, limit, spent, held, asked, resets_at } = self;
+        let Self { scope, window, limit, spent, held, asked, resets_at, fits_in, detour } = self;
         let left = limit.saturating_sub(*spent).saturating_sub(*held);
         write!(
             formatter,
@@ -136,6 +173,12 @@ impl fmt::Display for OverBudget {
         )?;
         if asked > limit {
             formatter.write_str(", more than all of it: set max_tokens, or a smaller one, so that it may cost less")?;
+        }
+        if let Some(detour) = detour {
+            write!(formatter, "; it sends calls to the route {:?} then, {detour}", detour.route())?;
+        }
+        if fits_in.is_some() {
+            formatter.write_str("; it fits once calls that run have ended, try again then")?;
         }
         match resets_at {
             Some(at) => write!(formatter, "; it resets at {at}"),
@@ -218,7 +261,7 @@ impl GatewayError {
 
     fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::OverBudget(budget) if budget.only_held() => Some(Duration::from_secs(2)),
+            Self::OverBudget(budget) => budget.fits_in,
             Self::RateLimited(limited) => Some(limited.retry_after),
             Self::Stopping | Self::LedgerUnavailable { .. } => Some(Duration::from_secs(5)),
             Self::Upstream(

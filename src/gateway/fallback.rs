@@ -3,15 +3,16 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::config::OnDisconnect;
-use crate::domain::RequestId;
-use crate::ledger::{Attempt, CallFacts, Planned, Reservation};
+use crate::domain::{BudgetId, RequestId};
+use crate::ledger::{Attempt, LedgerError, Reservation};
 use crate::provider::{ProviderError, TimeLimit, UpstreamRequest};
 use crate::routing::{Candidate, Health, Plan, Step, step};
 use crate::telemetry::names;
 
+use super::answer::Outcome;
 use super::attempt::{Begun, Failed, Try};
 use super::booking::{AttemptEnd, Evidence};
 use super::call::Call;
@@ -21,6 +22,9 @@ use super::translation::Translation;
 
 /// How long an answer that is not a stream is waited for after its client has gone.
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// How long a call waits for others to settle, where only what they hold is in its way: most calls end sooner.
+const SETTLEMENT_WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// An attempt that succeeded, with everything its booking needs.
 pub(super) struct Committed {
@@ -36,6 +40,26 @@ pub(super) struct Committed {
     pub(super) place: OwnedSemaphorePermit,
 }
 
+/// What came of trying to hold money for an attempt.
+enum Reserved {
+    /// It is held, for this request.
+    Held(Box<Reservation>, Outgoing),
+    /// A budget sends the call elsewhere.
+    Turned(Box<Turned>),
+}
+
+struct Turned {
+    budget: BudgetId,
+    refusal: LedgerError,
+    fallen: Option<Fallen>,
+}
+
+impl Reserved {
+    fn turned(budget: BudgetId, refusal: LedgerError, fallen: Option<Fallen>) -> Self {
+        Self::Turned(Box::new(Turned { budget, refusal, fallen }))
+    }
+}
+
 /// An attempt that failed, before it is known what follows.
 struct Fallen {
     reservation: Reservation,
@@ -45,12 +69,16 @@ struct Fallen {
 
 impl Call {
     /// Tries deployments until one answers.
-    pub(super) async fn attempt_in_order(&mut self, asked: &Asked<'_>, plan: &Plan) -> Result<Committed, GatewayError> {
-        let facts = &asked.facts;
+    pub(super) async fn attempt_in_order(
+        &mut self,
+        asked: &mut Asked<'_>,
+        mut plan: Plan,
+    ) -> Result<Committed, GatewayError> {
         let health = Arc::clone(self.gateway.router().health());
         let mut fallen: Option<Fallen> = None;
         let mut index = 0;
         loop {
+            let facts = &asked.facts;
             let candidate = &plan.candidates[index];
             let another = index + 1 < plan.candidates.len();
             let prepared = match self.prepare(asked, candidate) {
@@ -79,8 +107,21 @@ impl Call {
                     None => self.refuse(facts, error.into()),
                 });
             }
-            let Prepared { planned, outgoing } = prepared;
-            let reservation = self.reserve(facts, planned, fallen.take()).await?;
+            let (reservation, outgoing) = match self.reserve(asked, candidate, prepared, fallen.take()).await? {
+                Reserved::Held(reservation, outgoing) => (*reservation, outgoing),
+                Reserved::Turned(turned) => {
+                    let Turned { budget, refusal, fallen: before } = *turned;
+                    match (self.downgrade(asked, budget, refusal), before) {
+                        (Ok(None), before) => fallen = before,
+                        (Ok(Some(elsewhere)), before) => (plan, index, fallen) = (elsewhere, 0, before),
+                        (Err(error), None) => return Err(self.refuse(&asked.facts, error)),
+                        (Err(_), Some(Fallen { reservation, ended, error })) => {
+                            return Err(self.give_up(&asked.facts, reservation, ended, error).await);
+                        }
+                    }
+                    continue;
+                }
+            };
             self.attempts += 1;
             self.last = Some(candidate.deployment.clone());
             let began = Instant::now();
@@ -136,27 +177,67 @@ impl Call {
         Fallen { reservation, ended, error }
     }
 
-    /// Holds money for the next attempt, under every budget that applies.
+    /// Holds money for the next attempt, under every budget that applies; waits a while where others hold it at the moment.
     async fn reserve(
         &mut self,
-        facts: &CallFacts,
-        planned: Planned,
+        asked: &Asked<'_>,
+        candidate: &Candidate,
+        prepared: Prepared,
         fallen: Option<Fallen>,
-    ) -> Result<Reservation, GatewayError> {
-        let ledger = &self.gateway.parts().ledger;
-        let Some(Fallen { reservation, ended, error: failure }) = fallen else {
-            return match ledger.reserve(facts.clone(), planned).await {
-                Ok(reservation) => Ok(reservation),
-                Err(error) => Err(self.refuse(facts, self.refusal(error))),
-            };
-        };
-        match ledger.renew(reservation, ended.clone(), planned).await {
-            Ok(reservation) => Ok(reservation),
-            Err((reservation, error)) => {
-                tracing::warn!({ names::REQUEST_ID } = %facts.id, "no money can be held for another attempt: {error}");
-                Err(self.give_up(facts, reservation, ended, failure).await)
+    ) -> Result<Reserved, GatewayError> {
+        let facts = &asked.facts;
+        let Prepared { planned, mut outgoing } = prepared;
+        let (is_bound, wanted) = (!planned.charges.is_empty(), planned.worst_case.asked());
+        let gateway = Arc::clone(&self.gateway);
+        let ledger = &gateway.parts().ledger;
+        let is_first = fallen.is_none();
+        let owes_before = fallen.as_ref().is_some_and(|fallen| !fallen.ended.cost.is_zero());
+        let reservation = match fallen {
+            None => {
+                let reserved = if is_bound {
+                    ledger.reserve_until(facts.clone(), planned, wait_over(&mut self.head)).await
+                } else {
+                    ledger.reserve(facts.clone(), planned).await
+                };
+                match reserved {
+                    Ok(reservation) => reservation,
+                    Err(refusal @ LedgerError::Turned { budget, .. }) => {
+                        return Ok(Reserved::turned(budget, refusal, None));
+                    }
+                    Err(error) => return Err(self.refuse(facts, self.refusal(error))),
+                }
             }
+            Some(Fallen { reservation, ended, error: failure }) => {
+                let renewed = if is_bound {
+                    ledger.renew_until(reservation, ended.clone(), planned, wait_over(&mut self.head)).await
+                } else {
+                    ledger.renew(reservation, ended.clone(), planned).await
+                };
+                match renewed {
+                    Ok(reservation) => reservation,
+                    Err((reservation, refusal @ LedgerError::Turned { budget, .. })) => {
+                        let fallen = Fallen { reservation, ended, error: failure };
+                        return Ok(Reserved::turned(budget, refusal, Some(fallen)));
+                    }
+                    Err((reservation, error)) => {
+                        tracing::warn!({ names::REQUEST_ID } = %facts.id, "no money can be held for another attempt: {error}");
+                        return Err(self.give_up(facts, reservation, ended, failure).await);
+                    }
+                }
+            }
+        };
+        // It may have left while it waited.
+        if is_bound && is_first && !self.has_client() {
+            return Err(self.withdraw(facts, reservation, GatewayError::ClientLeft, owes_before).await);
         }
+        self.clipped = Some(reservation.output_cap()).filter(|cap| *cap < wanted);
+        if self.clipped.is_some() {
+            outgoing = match self.outgoing(asked, candidate, self.clipped) {
+                Ok(clipped) => clipped,
+                Err(error) => return Err(self.withdraw(facts, reservation, error, owes_before).await),
+            };
+        }
+        Ok(Reserved::Held(Box::new(reservation), outgoing))
     }
 
     /// Makes one attempt; an answer that is awaited as a whole is waited for a while even when its client has gone.
@@ -201,6 +282,13 @@ impl Call {
     pub(super) fn deadline(&self, candidate: &Candidate) -> Instant {
         let total = candidate.upstream.timeouts().total;
         self.inbound.arrived + self.inbound.timeout.map_or(total, |timeout| timeout.min(total))
+    }
+}
+
+/// When waiting for others to settle ends: after a while, or when the client leaves.
+async fn wait_over(head: &mut Option<oneshot::Sender<Outcome>>) {
+    if let Some(head) = head {
+        let _ = tokio::time::timeout(SETTLEMENT_WAIT_MAX, head.closed()).await;
     }
 }
 

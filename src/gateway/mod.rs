@@ -13,6 +13,7 @@ mod cached;
 mod call;
 mod ceiling;
 mod deliver;
+mod downgrade;
 mod envelope;
 mod error;
 mod fallback;
@@ -48,6 +49,7 @@ pub use error::{Fault, GatewayError};
 pub use opaque::below;
 
 use call::Call;
+use downgrade::Turns;
 
 /// Streams that are read on at once after their clients have gone.
 const DRAINS_MAX: usize = 64;
@@ -123,6 +125,8 @@ impl Gateway {
             attempts: 0,
             last: None,
             told: OnceLock::new(),
+            turns: Turns::default(),
+            clipped: None,
             pass: None,
         };
         // On the heap from the start: the runtime moves what it is given several times, and a call's state is ten kilobytes.

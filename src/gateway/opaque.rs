@@ -36,8 +36,8 @@ impl Call {
         let envelope = Envelope::opaque(model.into(), span, &body, self.reads_only());
         let facts = self.facts(&envelope)?;
         self.admit(&facts, &envelope).await?;
-        let asked = Asked { envelope, facts, conversation: None };
-        let committed = self.attempt_in_order(&asked, &plan).await?;
+        let mut asked = Asked { envelope, facts, conversation: None };
+        let committed = self.attempt_in_order(&mut asked, plan).await?;
         self.answer_whole(&asked, committed, None).await
     }
 

@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 
+use crate::budget::Applying;
 use crate::dialect::{Frame, Untranslatable};
-use crate::domain::chat::ChatRequest;
+use crate::domain::chat::{ChatRequest, Reasoning};
 use crate::domain::{BudgetScope, Endpoint};
 use crate::ledger::{CallFacts, Charge, Planned};
 use crate::provider::{ForwardedHeaders, UpstreamRequest};
@@ -30,6 +31,10 @@ pub(super) struct Prepared {
     pub(super) outgoing: Outgoing,
 }
 
+/// Output tokens that a model has at least that is told how hard to think and not for how long, where that becomes a number:
+/// half of them for thinking, which takes no fewer.
+const THINKING_OUTPUT_MIN: u64 = 2_048;
+
 /// A request for a candidate, and the way back of its answer.
 pub(super) struct Outgoing {
     pub(super) asked_at: Endpoint,
@@ -38,27 +43,40 @@ pub(super) struct Outgoing {
     pub(super) dropped: Vec<&'static str>,
 }
 
+impl Asked<'_> {
+    /// Whether the model is asked to think, as far as a translation says it.
+    fn thinks(&self) -> bool {
+        let Some(Ok(conversation)) = &self.conversation else { return false };
+        conversation.reasoning.is_some_and(|reasoning| reasoning != Reasoning::Off)
+    }
+}
+
 impl Call {
     /// Works out what an attempt can cost at most, and the request that makes it so.
     pub(super) fn prepare(&self, asked: &Asked<'_>, candidate: &Candidate) -> Result<Prepared, GatewayError> {
         let Asked { envelope, facts, .. } = asked;
         let parts = self.gateway.parts();
         let now = parts.clock.now();
-        let charges = parts.budgets.charges(facts, &candidate.deployment, now);
-        let watched = parts.budgets.watched(facts, &candidate.deployment, now);
+        let Applying { charges, turning, watched } = parts.budgets.applying(facts, &candidate.deployment, now);
         let bound = |body_len| {
             ceiling(envelope, body_len, candidate.facts.as_deref(), !charges.is_empty())
                 .map_err(|reason| self.no_bound(reason, candidate, &charges))
         };
-        let Ceiling { mut cost, output_cap } = bound(envelope.body_len())?;
+        let Ceiling { mut worst_case, output_cap } = bound(envelope.body_len())?;
         let outgoing = self.outgoing(asked, candidate, output_cap)?;
-        if outgoing.translation.is_some() && outgoing.body.len() > envelope.body_len() {
-            cost = bound(outgoing.body.len())?.cost;
+        if outgoing.translation.is_some() {
+            if outgoing.body.len() > envelope.body_len() {
+                worst_case = bound(outgoing.body.len())?.worst_case;
+            }
+            if asked.thinks() {
+                worst_case = worst_case.with_floor(THINKING_OUTPUT_MIN);
+            }
         }
         let planned = Planned {
             deployment: candidate.deployment.clone(),
-            ceiling: cost,
+            worst_case,
             charges,
+            turning: self.turning(turning),
             watched,
             started_ms: millis(self.inbound.arrived.elapsed()),
         };
@@ -82,7 +100,7 @@ impl Call {
     }
 
     /// The request for a candidate: the client's own bytes where both speak the same dialect, else a translation.
-    fn outgoing(
+    pub(super) fn outgoing(
         &self,
         asked: &Asked<'_>,
         candidate: &Candidate,

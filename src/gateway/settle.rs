@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
+
 use crate::domain::{BudgetScope, CostBasis, EntryStatus, Picodollars};
 use crate::ledger::{Attempt, CallFacts, LedgerError, Outcome as Booked, Reservation};
 use crate::provider::{Owed, ProviderError};
@@ -12,6 +14,9 @@ use crate::telemetry::{CallRecord, names};
 use super::booking::{Bill, Evidence, bill, millis};
 use super::call::Call;
 use super::error::{GatewayError, OverBudget};
+
+/// Who is told to come back is not told to come back at once.
+const RETRY_AFTER_MIN: Duration = Duration::from_secs(1);
 
 impl Call {
     pub(super) fn bill(&self, candidate: &Candidate, evidence: &Evidence<'_>) -> Bill {
@@ -128,12 +133,41 @@ impl Call {
         );
     }
 
+    /// When a call that waits for others should fit: when enough of what they hold has come back, as the ledger reckons
+    /// from how long calls have held money so far, or when the window ends, since what is held then counts for the one before.
+    fn fits_in(&self, settles_in: Duration, resets_at: Option<Timestamp>) -> Duration {
+        let until_reset = resets_at.map(|at| at.duration_since(self.gateway.parts().clock.now()));
+        let until_reset = until_reset.and_then(|until| Duration::try_from(until).ok());
+        until_reset.map_or(settles_in, |until| settles_in.min(until)).max(RETRY_AFTER_MIN)
+    }
+
+    /// Books a call that is given up although money was held for its next attempt, for which nothing was sent; the attempt
+    /// before may owe something.
+    pub(super) async fn withdraw(
+        &self,
+        facts: &CallFacts,
+        reservation: Reservation,
+        error: GatewayError,
+        owes_before: bool,
+    ) -> GatewayError {
+        self.remember_failure(&error);
+        let fault = error.fault(self.inbound.endpoint.dialect());
+        let status = if owes_before { EntryStatus::Settled } else { EntryStatus::Failed };
+        let last = Some(reservation.nothing_sent());
+        let outcome = self.booked(status, Some(fault.code), fault.status, last, None);
+        match self.settle(facts, reservation, outcome).await {
+            Ok(()) => error,
+            Err(unbooked) => unbooked,
+        }
+    }
+
     /// What the client is told of the ledger's refusal.
     pub(super) fn refusal(&self, error: LedgerError) -> GatewayError {
         match error {
-            LedgerError::OverBudget { budget, window, limit, balance, asked } => {
+            LedgerError::OverBudget { budget, window, limit, balance, asked, settles_in } => {
                 let definition = self.gateway.parts().budgets.definition(budget);
                 let scope = definition.map_or(BudgetScope::Everything, |budget| budget.scope.clone());
+                let resets_at = window.end(self.gateway.parts().ledger.zone());
                 let refused = OverBudget {
                     scope,
                     window: window.window,
@@ -141,7 +175,9 @@ impl Call {
                     spent: balance.spent,
                     held: balance.held,
                     asked,
-                    resets_at: window.end(self.gateway.parts().ledger.zone()),
+                    resets_at,
+                    fits_in: settles_in.map(|settles_in| self.fits_in(settles_in, resets_at)),
+                    detour: None,
                 };
                 if !refused.only_held() {
                     self.gateway.parts().budgets.note_refusal(budget, window);
@@ -151,6 +187,10 @@ impl Call {
             LedgerError::Busy => GatewayError::Overloaded { retry_after: Duration::from_secs(1) },
             LedgerError::Unwritable { detail } | LedgerError::Unreadable { detail } => {
                 GatewayError::LedgerUnavailable { detail: detail.to_string() }
+            }
+            // It couldn't be turned: that is a refusal like any other.
+            LedgerError::Turned { budget, window, limit, balance, asked } => {
+                self.refusal(LedgerError::OverBudget { budget, window, limit, balance, asked, settles_in: None })
             }
             LedgerError::NoSuchCall { .. } | LedgerError::TooManyAdjustments { .. } => GatewayError::Internal,
         }

@@ -378,6 +378,12 @@ fn respond(answer: Answer, id: RequestId, endpoint: Endpoint, running: Running, 
     if answer.estimated {
         response.insert_header(("x-tollgate-estimated", "true"));
     }
+    if let Some(cap) = answer.clipped {
+        response.insert_header(("x-tollgate-budget-clipped", cap.to_string()));
+    }
+    if let Some(route) = answer.downgraded.as_deref() {
+        response.insert_header(("x-tollgate-budget-downgraded", route));
+    }
     if !answer.dropped.is_empty() {
         response.insert_header(("x-tollgate-dropped", answer.dropped.join(",")));
     }

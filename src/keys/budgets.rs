@@ -47,10 +47,19 @@ impl Keys {
         })
     }
 
-    /// Puts a budget on new terms. Blocks for the disk.
-    pub fn update_budget(&self, id: BudgetId, terms: BudgetTerms) -> Result<Arc<BudgetDefinition>, KeysError> {
+    /// Puts a budget on new terms; where `seen` says which ones the caller has seen, only if they still stand. Blocks for the
+    /// disk.
+    pub fn update_budget(
+        &self,
+        id: BudgetId,
+        terms: BudgetTerms,
+        seen: Option<u32>,
+    ) -> Result<Arc<BudgetDefinition>, KeysError> {
         self.change(|draft| {
             let present = draft.state.budgets.get(&id).map(Arc::clone).ok_or_else(|| unknown(id))?;
+            if let Some(seen) = seen.filter(|seen| *seen != present.revision) {
+                return Err(KeysError::BudgetChanged { id, seen, revision: present.revision });
+            }
             replace(draft, &present, terms)
         })
     }

@@ -123,6 +123,18 @@ pub enum KeysError {
     /// Without an admin nobody could let anybody in again.
     #[error("{0:?} is the only admin who can log in: make another admin first")]
     LastAdmin(String),
+    /// Somebody else has changed the budget meanwhile.
+    #[error(
+        "{id} was changed meanwhile: revision {revision} stands, and you have seen {seen}: look at it again, then change it"
+    )]
+    BudgetChanged {
+        /// The budget.
+        id: BudgetId,
+        /// What the caller has seen.
+        seen: u32,
+        /// What stands.
+        revision: u32,
+    },
     /// A budget that can't be.
     #[error(transparent)]
     Budget(#[from] BudgetError),
@@ -181,6 +193,7 @@ impl KeysError {
             | Self::ChangedMeanwhile { .. }
             | Self::TeamInUse { .. }
             | Self::LastAdmin(_)
+            | Self::BudgetChanged { .. }
             | Self::Budget(_)
             | Self::Password(_)
             | Self::SetUpAlready

@@ -125,6 +125,13 @@ struct BudgetRow {
     downgrade_to: Option<String>,
     thresholds: Vec<u8>,
     created_ms: i64,
+    /// Absent in rows of versions that didn't count.
+    #[serde(default = "first")]
+    revision: u32,
+}
+
+const fn first() -> u32 {
+    1
 }
 
 fn budget_to_row(budget: &BudgetDefinition) -> BudgetRow {
@@ -136,6 +143,7 @@ fn budget_to_row(budget: &BudgetDefinition) -> BudgetRow {
         downgrade_to: budget.action.downgrade_to().map(str::to_owned),
         thresholds: budget.thresholds.clone(),
         created_ms: budget.created.as_millisecond(),
+        revision: budget.revision,
     }
 }
 
@@ -144,7 +152,9 @@ fn budget_from_row(id: &str, row: BudgetRow) -> Result<BudgetDefinition, RowErro
     let action = BudgetAction::new(&row.action, row.downgrade_to.as_deref()).map_err(|_| RowError::Value("action"))?;
     let terms = BudgetTerms { limit: row.limit_usd, action, thresholds: row.thresholds };
     let created = instant("created_ms", row.created_ms)?;
-    BudgetDefinition::new(id, row.scope, row.window, terms, created).map_err(|_| RowError::Value("terms"))
+    let budget = BudgetDefinition::new(id, row.scope, row.window, terms, created);
+    let budget = budget.map_err(|_| RowError::Value("terms"))?;
+    Ok(BudgetDefinition { revision: row.revision, ..budget })
 }
 
 #[derive(Serialize, Deserialize)]

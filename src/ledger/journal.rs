@@ -1,5 +1,6 @@
 //! The writer's side of the ledger: the only place where money is held, booked and given back.
 
+mod admission;
 mod past;
 mod rows;
 
@@ -21,19 +22,32 @@ use super::cells::{Cell, CellKey};
 use super::chain::{CHAINS, Chains};
 use super::names::{Names, OTHER};
 use super::past::{TakeIn, TakenIn};
-use super::record::{Acknowledge, Attempt, Balance, CallFacts, Charge, Entry, Outcome, Scope};
+use super::record::{Acknowledge, Attempt, CallFacts, Charge, Entry, Outcome, Scope};
 use super::tables::{ENTRIES, NAMES, PENDING, decode_entry, read_names};
+use super::worst_case::WorstCase;
+use admission::Waiting;
 
 /// Cells kept in memory between batches; beyond, they are read again when needed.
 const CELLS_CACHED_MAX: usize = 50_000;
 
-/// Told when something is done; a reservation with the least that is left under the budgets that it asked for.
-type Reply = oneshot::Sender<Result<Option<Picodollars>, LedgerError>>;
+/// Told when something is done; of a reservation, what was granted.
+type Reply = oneshot::Sender<Result<Granted, LedgerError>>;
+
+/// What a reservation was given.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Granted {
+    /// The least that is left under the budgets that it asked for, for this attempt and others; absent without budgets.
+    pub(super) remaining: Option<Picodollars>,
+    /// The cap on output that the money was held for.
+    pub(super) output_cap: u64,
+}
 
 /// What callers ask the writer for.
 pub(super) enum Command {
     /// Holds money back for an attempt, under every charge at once, or refuses.
     Reserve(Box<Reserve>),
+    /// A reservation that waits for others to settle is to be decided for good.
+    EndWait { id: RequestId },
     /// Books a call.
     Settle(Box<Settle>),
     /// Books calls of the past.
@@ -51,11 +65,16 @@ pub(super) struct Reserve {
     pub(super) id: RequestId,
     /// The place among the call's attempts of the one that ended, and what came of it.
     pub(super) ended: Option<(usize, Attempt)>,
-    /// Where the next attempt goes; its cost is what is held.
+    /// Where the next attempt goes; its cost is set to what is held.
     pub(super) next: Attempt,
+    pub(super) worst_case: WorstCase,
     pub(super) charges: Vec<Charge>,
-    /// Budgets that apply and don't refuse.
+    /// Budgets that send the call elsewhere where it has no room under them.
+    pub(super) turning: Vec<Charge>,
+    /// All budgets that apply and don't refuse.
     pub(super) watched: Vec<Charge>,
+    /// Whether it waits while only what others hold is in the way.
+    pub(super) may_wait: bool,
     pub(super) reply: Reply,
 }
 
@@ -88,6 +107,7 @@ pub(super) struct LedgerJournal {
     backlog: Vec<Entry>,
     /// Reservations under sums that have to be read first; decided with the next batch, before anything else.
     deferred: Vec<Reserve>,
+    waiting: Waiting,
     /// Calls that were told that they can't begin, although the failed write may have reached the disk.
     disowned: Vec<RequestId>,
     work: Work,
@@ -110,13 +130,13 @@ struct Work {
     /// Calls to adjust, and those whose adjustments are in the transaction.
     to_adjust: Vec<Adjust>,
     adjusted: Vec<(Adjust, Outcomes)>,
-    replies: Vec<(Reply, Option<Picodollars>)>,
     /// Calls of the past: what is there already is only known in the transaction.
     past: Vec<TakeIn>,
     /// How many of `ended` were made here, where others follow: those are news to nobody who follows calls as they are booked.
     live_len: Option<usize>,
     /// Who waits for calls of the past, and what is to be told.
     taken_in: Vec<(oneshot::Sender<Result<TakenIn, LedgerError>>, TakenIn)>,
+    replies: Vec<(Reply, Granted)>,
     /// The highest number of a name that the batch writes.
     names_until: u32,
 }
@@ -146,6 +166,7 @@ impl LedgerJournal {
             is_first_load: true,
             backlog: Vec::new(),
             deferred: Vec::new(),
+            waiting: Waiting::default(),
             disowned: Vec::new(),
             work: Work::default(),
             memo: None,
@@ -172,121 +193,26 @@ impl LedgerJournal {
     fn decide_one(&mut self, command: Command) {
         match command {
             Command::Reserve(reserve) => self.reserve(*reserve),
+            Command::EndWait { id } => self.end_wait(id),
             Command::Settle(settle) => self.settle(*settle),
             Command::TakeIn(past) => self.work.past.push(*past),
             Command::Track { scope, window, reply } => {
                 if let Standing::Known(_) = self.balances.standing(&scope, window) {
-                    let _ = reply.send(Ok(None));
+                    let _ = reply.send(Ok(Granted::default()));
                 } else {
                     self.work.tracked.push((scope, window));
-                    self.work.replies.push((reply, None));
+                    self.work.replies.push((reply, Granted::default()));
                 }
             }
             Command::Adjust(adjust) => self.work.to_adjust.push(*adjust),
         }
     }
 
-    fn reserve(&mut self, reserve: Reserve) {
-        // Who asked has gone: its place in the queue has told the ledger so, or will.
-        if reserve.reply.is_closed() {
-            return;
-        }
-        let running = self.pending.get(&reserve.id);
-        let mut entry = match (&reserve.facts, running) {
-            (Some(facts), None) => begin(facts.clone()),
-            (None, Some(running)) => running.clone(),
-            (Some(_), Some(_)) => {
-                let detail = "a call with this id is running".into();
-                let _ = reserve.reply.send(Err(LedgerError::Unwritable { detail }));
-                return;
-            }
-            (None, None) => {
-                let _ = reserve.reply.send(Err(LedgerError::NoSuchCall { id: reserve.id }));
-                return;
-            }
-        };
-        let windows = self.windows(&entry);
-        let missing = reserve
-            .charges
-            .iter()
-            .chain(&reserve.watched)
-            .map(|charge| (&charge.scope, windows[charge.window.window as usize]));
-        let missing =
-            missing.filter(|(scope, window)| !matches!(self.balances.standing(scope, *window), Standing::Known(_)));
-        let tracked_before = self.work.tracked.len();
-        self.work.tracked.extend(missing.map(|(scope, window)| (scope.clone(), window)));
-        if self.work.tracked.len() > tracked_before {
-            self.deferred.push(reserve);
-            return;
-        }
-        let Reserve { facts, id, ended, next, charges, watched, reply } = reserve;
-        if let Some((place, ended)) = ended {
-            entry.attempts.truncate(place);
-            entry.attempts.push(ended);
-        }
-        entry.attempts.push(next);
-        self.tame(&mut entry);
-        // Attempts that ended stay held until the call is booked as a whole.
-        entry.reserved = entry.cost();
-        let before = self.pending.remove(&id);
-        if let Some(before) = &before {
-            self.balances.release(before, &windows);
-        }
-        if let Some(refusal) = self.refusal(&entry, &windows, &charges) {
-            // What the attempt before cost is handed in again when the call is settled.
-            if let Some(before) = before {
-                self.balances.hold(&before, &windows);
-                self.pending.insert(id, before);
-            }
-            let _ = reply.send(Err(refusal));
-            return;
-        }
-        self.balances.hold(&entry, &windows);
-        let own = entry.attempts.last().map_or(Picodollars::ZERO, |next| next.cost);
-        self.pending.insert(id, entry);
-        self.work.touched.insert(id);
-        if facts.is_some() {
-            self.work.begun.push(id);
-        }
-        let remaining = charges.iter().chain(&watched).map(|charge| self.free(charge, &windows, own)).min();
-        self.acknowledge(reply, remaining);
-    }
-
-    /// The first charge that the call doesn't fit under.
-    fn refusal(&self, entry: &Entry, windows: &[WindowId; 5], charges: &[Charge]) -> Option<LedgerError> {
-        charges.iter().find_map(|charge| {
-            let window = windows[charge.window.window as usize];
-            let balance = self.known(&charge.scope, window);
-            let asked = entry.cost_in(&charge.scope).unwrap_or_default();
-            let free = charge.limit.saturating_sub(balance.spent).saturating_sub(balance.held);
-            let (budget, limit) = (charge.budget, charge.limit);
-            (asked > free).then_some(LedgerError::OverBudget { budget, window, limit, balance, asked })
-        })
-    }
-
-    fn known(&self, scope: &Scope, window: WindowId) -> Balance {
-        match self.balances.standing(scope, window) {
-            Standing::Known(balance) => balance,
-            Standing::InFile | Standing::Untracked => unreachable!("reservations wait until their sums are known"),
-        }
-    }
-
-    /// What is left under a budget beside what is held for an attempt of `own` itself.
-    fn free(&self, charge: &Charge, windows: &[WindowId; 5], own: Picodollars) -> Picodollars {
-        let balance = self.known(&charge.scope, windows[charge.window.window as usize]);
-        charge.limit.saturating_sub(balance.spent).saturating_sub(balance.held.saturating_sub(own))
-    }
-
-    fn acknowledge(&mut self, reply: Reply, remaining: Option<Picodollars>) {
-        match self.acknowledge {
-            Acknowledge::Durable => self.work.replies.push((reply, remaining)),
-            Acknowledge::Queued => drop(reply.send(Ok(remaining))),
-        }
-    }
-
     fn settle(&mut self, settle: Settle) {
         let Settle { facts, id, place, outcome, reply } = settle;
         let Some(mut entry) = facts.map(begin).or_else(|| self.take_pending(id)) else {
+            // Given up while it waited.
+            self.waiting.forget(id);
             if let Some(reply) = reply {
                 let _ = reply.send(Err(LedgerError::NoSuchCall { id }));
             }
@@ -300,11 +226,14 @@ impl LedgerJournal {
         entry.latency_ms = outcome.latency_ms;
         entry.time_to_first_token_ms = outcome.time_to_first_token_ms;
         entry.saved = outcome.saved;
+        if !entry.reserved.is_zero() {
+            self.waiting.note_held(outcome.latency_ms);
+        }
         entry.reserved = Picodollars::ZERO;
         self.tame(&mut entry);
         self.book(entry);
         if let Some(reply) = reply {
-            self.acknowledge(reply, None);
+            self.acknowledge(reply, Granted::default());
         }
     }
 
@@ -314,6 +243,7 @@ impl LedgerJournal {
         self.work.touched.insert(id);
         let windows = self.windows(&entry);
         self.balances.release(&entry, &windows);
+        self.waiting.note_room();
         Some(entry)
     }
 
@@ -411,6 +341,7 @@ impl Journal for LedgerJournal {
         for command in batch.drain(..) {
             self.decide_one(command);
         }
+        self.reserve_waiting();
         let Work { touched, ended, tracked, past, to_adjust, .. } = &self.work;
         let is_asked = !(past.is_empty() && to_adjust.is_empty());
         is_asked || !(touched.is_empty() && ended.is_empty() && tracked.is_empty())
@@ -431,8 +362,8 @@ impl Journal for LedgerJournal {
         let work = std::mem::take(&mut self.work);
         self.names.mark_stored(work.names_until);
         self.balances.committed();
-        for (reply, remaining) in work.replies {
-            let _ = reply.send(Ok(remaining));
+        for (reply, granted) in work.replies {
+            let _ = reply.send(Ok(granted));
         }
         for (reply, taken) in work.taken_in {
             let _ = reply.send(Ok(taken));
@@ -454,7 +385,8 @@ impl Journal for LedgerJournal {
     fn failed(&mut self, error: &CommitError) {
         let work = std::mem::take(&mut self.work);
         let deferred = std::mem::take(&mut self.deferred).into_iter().map(|reserve| reserve.reply);
-        for reply in work.replies.into_iter().map(|(reply, _)| reply).chain(deferred) {
+        let waiting = self.waiting.dissolve();
+        for reply in work.replies.into_iter().map(|(reply, _)| reply).chain(deferred).chain(waiting) {
             let _ = reply.send(Err(LedgerError::Unwritable { detail: Arc::clone(&error.detail) }));
         }
         let taken_in = work.taken_in.into_iter().map(|(reply, _)| reply);
@@ -478,10 +410,12 @@ impl Journal for LedgerJournal {
             match command {
                 // What was paid for is booked later, whatever the caller has to be told now.
                 Command::Settle(settle) => self.settle(*settle),
-                Command::Reserve(reserve) => self.work.replies.push((reserve.reply, None)),
                 Command::TakeIn(past) => self.work.past.push(*past),
-                Command::Track { reply, .. } => self.work.replies.push((reply, None)),
                 Command::Adjust(adjust) => self.work.to_adjust.push(*adjust),
+                Command::Reserve(reserve) => self.work.replies.push((reserve.reply, Granted::default())),
+                Command::Track { reply, .. } => self.work.replies.push((reply, Granted::default())),
+                // Nobody waits any more.
+                Command::EndWait { .. } => {}
             }
         }
         self.failed(error);

@@ -23,9 +23,10 @@ mod reservation;
 mod sums;
 mod tables;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod verify;
 mod view;
+mod worst_case;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -54,6 +55,7 @@ pub use record::{
 pub use reservation::{Planned, Renewal, Reservation};
 pub use verify::{Difference, VerifyReport};
 pub use view::View;
+pub use worst_case::WorstCase;
 
 use journal::{Command, LedgerJournal};
 use names::Names;
@@ -97,6 +99,22 @@ pub enum LedgerError {
         spent = balance.spent, held = balance.held, window = window.window)]
     OverBudget {
         /// The budget that refuses.
+        budget: BudgetId,
+        /// The window that the call falls into.
+        window: WindowId,
+        /// The budget's limit.
+        limit: Picodollars,
+        /// How the sum stands.
+        balance: Balance,
+        /// What the call may cost under this budget, with the lowest cap that its output may have.
+        asked: Picodollars,
+        /// When so much of what is held should have come back that it fits; absent where that wouldn't help.
+        settles_in: Option<Duration>,
+    },
+    /// The call has no room under a budget that sends it elsewhere then.
+    #[error("{budget} has no room for the call in this {}, which goes elsewhere", window.window)]
+    Turned {
+        /// The budget.
         budget: BudgetId,
         /// The window that the call falls into.
         window: WindowId,

@@ -1,15 +1,20 @@
 //! Money held back for a call: what must be in hand before an upstream is called.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
 use crate::domain::{CostBasis, Deployment, EntryStatus, Picodollars, RequestId, TokenUsage};
 use crate::store::Place;
 
-use super::journal::{Command, Reserve, Settle};
+use super::journal::{Command, Granted, Reserve, Settle};
 use super::record::{Attempt, CallFacts, Charge, Outcome};
+use super::worst_case::WorstCase;
 use super::{Ledger, LedgerError};
+
+/// The pause before the end of a wait is told again, where the writer's queue was full.
+const TELL_PAUSE: Duration = Duration::from_millis(100);
 
 /// An attempt to reserve for.
 #[derive(Clone, Debug)]
@@ -17,10 +22,12 @@ pub struct Planned {
     /// Where the attempt goes.
     pub deployment: Deployment,
     /// What it can cost at most.
-    pub ceiling: Picodollars,
+    pub worst_case: WorstCase,
     /// The budgets that it must fit under.
     pub charges: Vec<Charge>,
-    /// Budgets that apply too but refuse nothing: what is left under them is told.
+    /// Budgets that send it elsewhere where it has no room under them, in the order in which they are asked.
+    pub turning: Vec<Charge>,
+    /// All budgets that apply too but refuse nothing: what is left under them is told.
     pub watched: Vec<Charge>,
     /// Milliseconds since the call arrived.
     pub started_ms: u32,
@@ -33,7 +40,7 @@ impl Planned {
             status: 0,
             error: None,
             usage: TokenUsage::default(),
-            cost: self.ceiling,
+            cost: self.worst_case.cost(),
             basis: CostBasis::Reserved,
             started_ms: self.started_ms,
             latency_ms: 0,
@@ -61,8 +68,8 @@ pub struct Reservation {
     /// What came of the attempt, where the next one is being reserved for and the answer may never be seen.
     ended: Option<Attempt>,
     place: Option<Place<Command>>,
-    /// The least that is left under the budgets that apply, for this attempt and others; absent without budgets.
-    remaining: Option<Picodollars>,
+    /// What was granted: the cap on output, and what is left under the budgets that apply.
+    granted: Granted,
     /// False until the writer has said that it holds the money.
     confirmed: bool,
 }
@@ -71,20 +78,52 @@ pub struct Reservation {
 pub type Renewal = Result<Reservation, (Reservation, LedgerError)>;
 
 impl Ledger {
-    /// Begins a call: holds money for its first attempt under every charge at once, durably, or refuses.
+    /// Begins a call: holds money for its first attempt under every charge at once, durably, or refuses at once.
     pub async fn reserve(&self, facts: CallFacts, planned: Planned) -> Result<Reservation, LedgerError> {
+        self.begin(facts, planned, Patience::<Never>::None).await
+    }
+
+    /// The same for a caller who waits while only what others hold is in the way: until `over`, and never behind one who
+    /// came later.
+    pub async fn reserve_until(
+        &self,
+        facts: CallFacts,
+        planned: Planned,
+        over: impl Future<Output = ()>,
+    ) -> Result<Reservation, LedgerError> {
+        self.begin(facts, planned, Patience::Until(over)).await
+    }
+
+    async fn begin<F: Future<Output = ()>>(
+        &self,
+        facts: CallFacts,
+        planned: Planned,
+        patience: Patience<F>,
+    ) -> Result<Reservation, LedgerError> {
         let (reply, answer) = oneshot::channel();
-        let (id, next) = (facts.id, planned.attempt());
+        let (id, next, worst_case) = (facts.id, planned.attempt(), planned.worst_case);
         let place = Some(self.writer().keep_place()?);
         let attempt = next.clone();
-        let mut reservation =
-            Reservation { id, attempt, ended_len: 0, ended: None, place, remaining: None, confirmed: false };
-        let Planned { charges, watched, .. } = planned;
-        let reserve = Reserve { facts: Some(facts), id, ended: None, next, charges, watched, reply };
+        let granted = Granted::default();
+        let mut reservation = Reservation { id, attempt, ended_len: 0, ended: None, place, granted, confirmed: false };
+        let Planned { charges, turning, watched, .. } = planned;
+        let may_wait = matches!(patience, Patience::Until(_));
+        let reserve = Reserve {
+            facts: Some(facts),
+            id,
+            ended: None,
+            next,
+            worst_case,
+            charges,
+            turning,
+            watched,
+            may_wait,
+            reply,
+        };
         let asked = self.writer().submit(Command::Reserve(Box::new(reserve))).map_err(LedgerError::from);
-        match answered(asked, answer).await {
-            Ok(remaining) => {
-                reservation.remaining = remaining;
+        match self.decided(id, asked, answer, patience).await {
+            Ok(granted) => {
+                reservation.take(granted, worst_case);
                 reservation.confirmed = true;
                 Ok(reservation)
             }
@@ -95,33 +134,87 @@ impl Ledger {
         }
     }
 
-    /// Ends the attempt that a reservation stands for and holds money for the next one instead, durably, or refuses and
-    /// gives the reservation back.
-    pub async fn renew(&self, mut reservation: Reservation, ended: Attempt, planned: Planned) -> Renewal {
+    /// Ends the attempt that a reservation stands for and holds money for the next one instead, durably, or refuses at once
+    /// and gives the reservation back.
+    pub async fn renew(&self, reservation: Reservation, ended: Attempt, planned: Planned) -> Renewal {
+        self.go_on(reservation, ended, planned, Patience::<Never>::None).await
+    }
+
+    /// The same for a caller who waits as [`Self::reserve_until`] does; it goes before those who hold nothing yet, because
+    /// they may be waiting for what it holds.
+    pub async fn renew_until(
+        &self,
+        reservation: Reservation,
+        ended: Attempt,
+        planned: Planned,
+        over: impl Future<Output = ()>,
+    ) -> Renewal {
+        self.go_on(reservation, ended, planned, Patience::Until(over)).await
+    }
+
+    async fn go_on<F: Future<Output = ()>>(
+        &self,
+        mut reservation: Reservation,
+        ended: Attempt,
+        planned: Planned,
+        patience: Patience<F>,
+    ) -> Renewal {
         let (reply, answer) = oneshot::channel();
         let next = planned.attempt();
+        let (id, worst_case) = (reservation.id, planned.worst_case);
         let reserve = Reserve {
             facts: None,
-            id: reservation.id,
+            id,
             ended: Some((reservation.ended_len, ended.clone())),
             next: next.clone(),
+            worst_case,
             charges: planned.charges,
+            turning: planned.turning,
             watched: planned.watched,
+            may_wait: matches!(patience, Patience::Until(_)),
             reply,
         };
         reservation.ended = Some(ended);
         let asked = self.writer().submit(Command::Reserve(Box::new(reserve))).map_err(LedgerError::from);
-        let answer = answered(asked, answer).await;
+        let decided = self.decided(id, asked, answer, patience).await;
         reservation.ended = None;
-        match answer {
-            Ok(remaining) => {
-                reservation.remaining = remaining;
+        match decided {
+            Ok(granted) => {
                 reservation.attempt = next;
+                reservation.take(granted, worst_case);
                 reservation.ended_len += 1;
                 Ok(reservation)
             }
             Err(error) => Err((reservation, error)),
         }
+    }
+
+    /// What the writer has decided; once the patience is over, it is told to decide for good.
+    async fn decided<F: Future<Output = ()>>(
+        &self,
+        id: RequestId,
+        asked: Result<(), LedgerError>,
+        answer: oneshot::Receiver<Result<Granted, LedgerError>>,
+        patience: Patience<F>,
+    ) -> Result<Granted, LedgerError> {
+        asked?;
+        let mut answer = std::pin::pin!(answer);
+        if let Patience::Until(over) = patience {
+            tokio::select! {
+                biased;
+                answer = &mut answer => return told(answer),
+                () = over => {}
+            }
+            // Nobody else ends the wait, so the writer has to hear of it however much is queued.
+            while self.writer().submit(Command::EndWait { id }).is_err() {
+                tokio::select! {
+                    biased;
+                    answer = &mut answer => return told(answer),
+                    () = tokio::time::sleep(TELL_PAUSE) => {}
+                }
+            }
+        }
+        told(answer.await)
     }
 
     /// Books a call that never got as far as an attempt: a refusal, or an answer out of the cache.
@@ -133,18 +226,36 @@ impl Ledger {
     }
 }
 
-async fn answered(
-    asked: Result<(), LedgerError>,
-    answer: oneshot::Receiver<Result<Option<Picodollars>, LedgerError>>,
-) -> Result<Option<Picodollars>, LedgerError> {
-    asked?;
-    answer.await.unwrap_or_else(|_| Err(LedgerError::Unwritable { detail: "the writer has stopped".into() }))
+/// What is never waited for.
+type Never = std::future::Pending<()>;
+
+/// How long a caller waits for what others hold.
+enum Patience<F> {
+    /// Not at all.
+    None,
+    /// Until this is over.
+    Until(F),
+}
+
+fn told<T>(answer: Result<Result<T, LedgerError>, oneshot::error::RecvError>) -> Result<T, LedgerError> {
+    answer.unwrap_or_else(|_| Err(LedgerError::Unwritable { detail: "the writer has stopped".into() }))
 }
 
 impl Reservation {
     /// The call that it belongs to.
     pub fn id(&self) -> RequestId {
         self.id
+    }
+
+    /// Takes over what was granted for an attempt.
+    fn take(&mut self, granted: Granted, worst_case: WorstCase) {
+        self.attempt.cost = worst_case.at(granted.output_cap);
+        self.granted = granted;
+    }
+
+    /// The cap on the attempt's output that the money was held for: what was asked for, or less.
+    pub fn output_cap(&self) -> u64 {
+        self.granted.output_cap
     }
 
     /// What is held for the attempt.
@@ -154,7 +265,7 @@ impl Reservation {
 
     /// The least that is left under the budgets that applied when the money was held, were the attempt to cost this much.
     pub fn remaining_at(&self, cost: Picodollars) -> Option<Picodollars> {
-        self.remaining.map(|remaining| remaining.saturating_sub(cost))
+        self.granted.remaining.map(|remaining| remaining.saturating_sub(cost))
     }
 
     /// Where the attempt goes.
@@ -167,6 +278,11 @@ impl Reservation {
         self.attempt.clone()
     }
 
+    /// The attempt as it is booked where nothing was sent for it.
+    pub fn nothing_sent(&self) -> Attempt {
+        Attempt { cost: Picodollars::ZERO, basis: CostBasis::Exact, ..self.attempt.clone() }
+    }
+
     /// Books the call and gives back what it didn't use; returns when the disk has it.
     ///
     /// Where the ledger can't be written, the settlement is kept and written as soon as it can be again, and the error says
@@ -176,7 +292,8 @@ impl Reservation {
         let queue = self.place.take().expect("only settle and drop take the place, and both end the reservation");
         let settle = Settle { facts: None, id: self.id, place: self.ended_len, outcome, reply: Some(reply) };
         let asked = queue.send(Command::Settle(Box::new(settle))).map_err(LedgerError::from);
-        answered(asked, answer).await.map(drop)
+        asked?;
+        told(answer.await).map(drop)
     }
 }
 

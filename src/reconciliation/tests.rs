@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::domain::{
     CacheOutcome, CostBasis, Deployment, Endpoint, EntryStatus, KeyId, Picodollars, RequestIds, ServiceTier, TokenUsage,
 };
-use crate::ledger::{Acknowledge, Attempt, CallFacts, Ledger, LedgerOptions, Outcome, Planned};
+use crate::ledger::{Acknowledge, Attempt, CallFacts, Ledger, LedgerOptions, Outcome, Planned, WorstCase};
 use crate::runtime::Clock;
 use crate::statements::{Charges, Days, Source, Statement, Told, Used, Uses};
 use crate::store::{OpenOptions, Settings};
@@ -91,7 +91,8 @@ impl Fixture {
         let deployment: Deployment = call.deployment.parse().unwrap();
         let planned = Planned {
             deployment: deployment.clone(),
-            ceiling: usd(call.cost),
+            worst_case: WorstCase::fixed(usd(call.cost)),
+            turning: Vec::new(),
             charges: Vec::new(),
             watched: Vec::new(),
             started_ms: 0,

@@ -11,7 +11,7 @@ use crate::domain::{
     Window,
 };
 use crate::keys::{Keys, NewKey, VirtualKey};
-use crate::ledger::{Acknowledge, Attempt, CallFacts, Entry, Ledger, LedgerOptions, Outcome, Planned};
+use crate::ledger::{Acknowledge, Attempt, CallFacts, Entry, Ledger, LedgerOptions, Outcome, Planned, WorstCase};
 use crate::store::{OpenOptions, Settings};
 
 /// Thursday afternoon.
@@ -80,7 +80,7 @@ impl Fixture {
             id: self.ids.next(at(call.at).as_millisecond()),
             key: key.id.clone(),
             key_name: key.name.as_str().into(),
-            team: key.team.as_deref().map(Arc::from),
+            team: key.team.as_ref().map(|team| team.as_str().into()),
             operation: "chat".into(),
             endpoint: Endpoint::ChatCompletions,
             requested_model: "smart".parse().unwrap(),
@@ -94,7 +94,8 @@ impl Fixture {
         let cost: Picodollars = call.cost.parse().unwrap();
         let planned = Planned {
             deployment: call.deployment.parse().unwrap(),
-            ceiling: cost,
+            worst_case: WorstCase::fixed(cost),
+            turning: Vec::new(),
             charges: Vec::new(),
             watched: Vec::new(),
             started_ms: 2,

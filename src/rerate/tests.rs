@@ -4,7 +4,7 @@ use super::*;
 use crate::catalog::Catalog;
 use crate::config::{self, Sources};
 use crate::domain::{CacheOutcome, Endpoint, KeyId, TokenUsage};
-use crate::ledger::{Acknowledge, CallFacts, LedgerOptions, Outcome, Planned, Rating};
+use crate::ledger::{Acknowledge, CallFacts, LedgerOptions, Outcome, Planned, Rating, WorstCase};
 
 /// A Sunday, 2026-11-22T12:00:00Z.
 const START_MS: i64 = 1_795_348_800_000;
@@ -62,7 +62,8 @@ impl Fixture {
         let id = facts.id;
         let planned = Planned {
             deployment: last.deployment.clone(),
-            ceiling: last.cost,
+            worst_case: WorstCase::fixed(last.cost),
+            turning: Vec::new(),
             charges: Vec::new(),
             watched: Vec::new(),
             started_ms: 0,

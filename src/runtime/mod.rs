@@ -1,13 +1,14 @@
 //! Tracked tasks and the clock: what the rest takes in as values, so that a stop can wait and a test can move time.
 
-use std::future::Future;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+mod clock;
 
-use jiff::Timestamp;
+use std::future::Future;
+
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+pub use clock::{Clock, Leap};
 
 /// Spawns tasks on the runtime of the thread that asks, and knows which of them still run.
 #[derive(Clone, Debug, Default)]
@@ -46,43 +47,5 @@ impl Tasks {
         self.stopping.cancel();
         self.tracker.close();
         self.tracker.wait().await;
-    }
-}
-
-/// Where the time comes from.
-#[derive(Clone, Debug)]
-pub struct Clock(Source);
-
-#[derive(Clone, Debug)]
-enum Source {
-    System,
-    Manual(Arc<AtomicI64>),
-}
-
-impl Clock {
-    /// The machine's clock.
-    pub const fn system() -> Self {
-        Self(Source::System)
-    }
-
-    /// A clock that stands still until it is moved.
-    pub fn manual(now: Timestamp) -> Self {
-        Self(Source::Manual(Arc::new(AtomicI64::new(now.as_millisecond()))))
-    }
-
-    /// Now.
-    pub fn now(&self) -> Timestamp {
-        match &self.0 {
-            #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
-            Source::System => Timestamp::now(),
-            Source::Manual(now) => Timestamp::from_millisecond(now.load(Ordering::Relaxed)).unwrap_or_default(),
-        }
-    }
-
-    /// Moves a manual clock; the machine's own stays as it is.
-    pub fn set(&self, now: Timestamp) {
-        if let Source::Manual(source) = &self.0 {
-            source.store(now.as_millisecond(), Ordering::Relaxed);
-        }
     }
 }

@@ -131,6 +131,7 @@ class Provider(http.server.BaseHTTPRequestHandler):
         self.record = {
             "sequence": 0,
             "time": time.time(),
+            "ended": None,
             "method": self.command,
             "path": self.path,
             "dialect": self.dialect,

@@ -4,6 +4,7 @@ import base64
 import collections
 import json
 import threading
+import time
 
 # Enough for one test's look back; a load test must not keep every body.
 REQUESTS_KEPT_MAX = 512
@@ -34,6 +35,7 @@ class Account:
                 self.requests.popitem(last=False)
 
     def close(self, record):
+        record["ended"] = time.time()
         with self.lock:
             if self.file:
                 self.file.write(json.dumps(record, ensure_ascii=False) + "\n")

@@ -21,7 +21,13 @@ Examples:
 
 Scopes: everything, team:NAME, key:NAME, provider:NAME, model:NAME, operation:NAME, tag:NAME=VALUE, run:ID.
 Windows: hour, day, week (from Monday), month, total; days and months are those of the configured time zone.
-A budget that blocks is never exceeded. A scope and window that have a budget get the new terms.";
+A scope and window that have a budget get the new terms.
+
+At the limit (counting what is spent, what running calls hold, and the most that the call may cost):
+  block      refuses the call. Never exceeded: as it fills up, calls are first clipped to shorter answers
+             (x-tollgate-budget-clipped), then wait up to 2 s for others to settle, then are refused.
+  alert      lets the call go and tells someone.
+  downgrade  sends the call to the route named by --downgrade-to, at that route's prices; it still counts here.";
 
 const LIST_EXAMPLES: &str = "\
 Examples:
@@ -67,7 +73,8 @@ pub(super) struct SetArguments {
     /// The route that calls go to at the limit, where the action is to downgrade
     #[arg(long, value_name = "ROUTE")]
     downgrade_to: Option<String>,
-    /// The percentages at which someone is told [default: 50,80,100]
+    /// The percentages at which someone is told, in order; left out, a new budget has those of [alerts] and one that is there
+    /// keeps its own
     #[arg(long, value_name = "PERCENT", value_delimiter = ',')]
     thresholds: Option<Vec<u8>>,
 }
@@ -106,7 +113,8 @@ async fn set(shared: &Shared, arguments: &SetArguments) -> anyhow::Result<ExitCo
     BudgetScope::new(kind, name).map_err(|error| Usage(error.to_string()))?;
     let terms = terms(arguments)?;
     let reach = Reach::find(shared, Absent::Made)?;
-    let set = set_on(&reach, (kind, name), arguments.window, terms).await?;
+    let thresholds = arguments.thresholds.as_deref();
+    let set = set_on(&reach, (kind, name), arguments.window, terms, thresholds).await?;
     if shared.json {
         terminal::print(&set.to_string());
     } else {
@@ -123,12 +131,14 @@ async fn set(shared: &Shared, arguments: &SetArguments) -> anyhow::Result<ExitCo
     Ok(ExitCode::SUCCESS)
 }
 
-/// Sets the budget of a scope, given by its kind and name, where the command works.
+/// Sets the budget of a scope, given by its kind and name, where the command works. Without thresholds it keeps its own, and a
+/// new one has those of the settings.
 pub(super) async fn set_on(
     reach: &Reach,
     (kind, name): (&str, Option<&str>),
     window: Window,
     terms: BudgetTerms,
+    thresholds: Option<&[u8]>,
 ) -> anyhow::Result<Value> {
     match reach {
         Reach::Server(client) => {
@@ -136,29 +146,31 @@ pub(super) async fn set_on(
                 ("key", Some(name)) => Some(key::id_at(client, name).await?),
                 (_, name) => name.map(str::to_owned),
             };
-            set_at(client, &json!({ "kind": kind, "id": id }), window, &terms).await
+            set_at(client, &json!({ "kind": kind, "id": id }), window, &terms, thresholds).await
         }
-        Reach::Folder(folder) => set_in(folder, kind, name, window, terms),
+        Reach::Folder(folder) => set_in(folder, kind, name, window, terms, thresholds),
     }
 }
 
 fn terms(arguments: &SetArguments) -> Result<BudgetTerms, Usage> {
     let action = BudgetAction::new(&arguments.action, arguments.downgrade_to.as_deref());
     let action = action.map_err(|error| Usage(error.to_string().replace("downgradeTo", "--downgrade-to")))?;
-    let mut terms = BudgetTerms::new(arguments.limit, action);
-    if let Some(thresholds) = &arguments.thresholds {
-        terms.thresholds.clone_from(thresholds);
-    }
-    Ok(terms)
+    Ok(BudgetTerms::new(arguments.limit, action))
 }
 
 /// Makes the budget, or puts the one that is there on the new terms.
-async fn set_at(client: &Client, scope: &Value, window: Window, terms: &BudgetTerms) -> anyhow::Result<Value> {
+async fn set_at(
+    client: &Client,
+    scope: &Value,
+    window: Window,
+    terms: &BudgetTerms,
+    thresholds: Option<&[u8]>,
+) -> anyhow::Result<Value> {
     let terms = json!({
         "limitUsd": terms.limit,
         "action": terms.action.word(),
         "downgradeTo": terms.action.downgrade_to(),
-        "thresholds": terms.thresholds,
+        "thresholds": thresholds,
     });
     let mut whole = terms.clone();
     whole["scope"] = scope.clone();
@@ -180,7 +192,8 @@ fn set_in(
     kind: &str,
     name: Option<&str>,
     window: Window,
-    terms: BudgetTerms,
+    mut terms: BudgetTerms,
+    thresholds: Option<&[u8]>,
 ) -> anyhow::Result<Value> {
     let now = Clock::system().now();
     let scope = match (kind, name) {
@@ -192,6 +205,10 @@ fn set_in(
     {
         return Err(Usage(format!("there is no route {route:?} in the settings that calls could go to")).into());
     }
+    let budgets = folder.keys.budgets();
+    let present = budgets.iter().find(|budget| budget.window == window && budget.scope == scope);
+    let kept = present.map_or(&folder.config.alerts.thresholds, |present| &present.thresholds);
+    terms.thresholds = thresholds.unwrap_or(kept).to_vec();
     Ok(as_json(&*folder.keys.set_budget(scope, window, terms, now)?))
 }
 
@@ -206,6 +223,7 @@ pub(super) fn as_json(budget: &BudgetDefinition) -> Value {
         "downgradeTo": budget.action.downgrade_to(),
         "thresholds": budget.thresholds,
         "createdAt": budget.created.to_string(),
+        "revision": budget.revision,
     })
 }
 
@@ -274,7 +292,7 @@ mod tests {
         let (address, server) = scripted(vec![(409, exists), (200, json!({ "id": "budget_7" }))]);
         let scope = json!({ "kind": "everything", "id": null });
         let terms = BudgetTerms::new(Picodollars::from_dollars(5), BudgetAction::Block);
-        let set = set_at(&client(&address), &scope, Window::Day, &terms).await.unwrap();
+        let set = set_at(&client(&address), &scope, Window::Day, &terms, None).await.unwrap();
         assert_eq!(set["id"], "budget_7");
         let asked = server.join().unwrap();
         assert_eq!(asked[0].0, "POST /api/budgets");
@@ -282,5 +300,7 @@ mod tests {
         assert_eq!(asked[1].0, "PUT /api/budgets/budget%5F7");
         assert_eq!(asked[1].1["limitUsd"], "5");
         assert!(asked[1].1.get("scope").is_none());
+        // The server knows which thresholds there were.
+        assert!(asked[1].1["thresholds"].is_null());
     }
 }

@@ -268,8 +268,13 @@ fn limits_as_json(limits: &KeyLimits) -> Value {
 }
 
 fn create_in(folder: &Folder, mut new: NewKey, now: Timestamp) -> anyhow::Result<Value> {
+    let thresholds = &folder.config.alerts.thresholds;
     if new.budgets.is_empty() {
-        new.budgets = folder.config.limits.new_key_budget.as_ref().map(key_budget).transpose()?.into_iter().collect();
+        let usual = folder.config.limits.new_key_budget.as_ref();
+        new.budgets = usual.map(|usual| key_budget(usual, thresholds)).transpose()?.into_iter().collect();
+    }
+    for budget in &mut new.budgets {
+        budget.terms.thresholds.clone_from(thresholds);
     }
     let (key, secret) = folder.keys.create(new, now)?;
     Ok(with_secret(as_json(&folder.keys, &key, now), &secret))

@@ -6,8 +6,8 @@ use super::*;
 use crate::config::Config;
 use crate::domain::{BudgetAction, BudgetTerms, CacheOutcome, Endpoint, EntryStatus, RequestIds};
 use crate::keys::{NewKey, VirtualKey};
-use crate::ledger::{Acknowledge, Attempt, CallFacts, LedgerOptions, Outcome, Planned};
-use crate::runtime::Clock;
+use crate::ledger::{Acknowledge, Attempt, CallFacts, LedgerOptions, Outcome, Planned, WorstCase};
+use crate::runtime::{Clock, Leap};
 use crate::store::{OpenOptions, Settings};
 
 fn at(text: &str) -> Timestamp {
@@ -79,7 +79,15 @@ impl Fixture {
             tags: Vec::new(),
         };
         let ceiling = cost.parse().unwrap();
-        let planned = Planned { deployment, ceiling, charges: Vec::new(), watched: Vec::new(), started_ms: 0 };
+        let worst_case = WorstCase::fixed(ceiling);
+        let planned = Planned {
+            deployment,
+            worst_case,
+            charges: Vec::new(),
+            turning: Vec::new(),
+            watched: Vec::new(),
+            started_ms: 0,
+        };
         let mut settled = self.ledger.subscribe();
         let reservation = self.ledger.reserve(facts, planned).await.unwrap();
         let last = Attempt { status: 200, cost: ceiling, basis, ..reservation.worst_case() };
@@ -223,6 +231,19 @@ async fn a_provider_counts_as_recovered_after_a_restart_only_when_it_has_answere
     fixture.watch.look_at_providers(&[], &configured, noon());
     fixture.watch.look_at_providers(&[], &configured, noon());
     assert_eq!(fixture.raised(), [(AlertKind::ProviderDown, None), (AlertKind::ProviderRecovered, None)]);
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_wrong_is_told_once_an_hour() {
+    let fixture = Fixture::new();
+    let day = 86_400_000;
+    for leap in [None, Some(Leap::Forward(day)), Some(Leap::Forward(day)), Some(Leap::Back(60_000)), None] {
+        fixture.watch.look_at_clock(leap, noon());
+    }
+    assert_eq!(fixture.raised(), [(AlertKind::ClockWrong, None)]);
+    fixture.watch.look_at_clock(Some(Leap::Back(60_000)), noon() + jiff::SignedDuration::from_hours(1));
+    assert_eq!(fixture.raised().len(), 2);
+    assert_eq!([span(59_999), span(60_000), span(7_199_999), span(7_200_000)], ["59 s", "1 min", "119 min", "2 h"]);
 }
 
 #[tokio::test]

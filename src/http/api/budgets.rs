@@ -46,6 +46,22 @@ pub(super) struct TermsJson {
     pub(super) thresholds: Option<Vec<u8>>,
 }
 
+/// New terms for a budget.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct ChangeJson {
+    limit_usd: Picodollars,
+    action: String,
+    #[serde(default)]
+    downgrade_to: Option<String>,
+    /// Left out, they stay.
+    #[serde(default)]
+    thresholds: Option<Vec<u8>>,
+    /// The revision that the caller has seen; left out, whatever stands is replaced.
+    #[serde(default)]
+    revision: Option<u32>,
+}
+
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct BudgetJson {
@@ -57,6 +73,7 @@ pub(super) struct BudgetJson {
     downgrade_to: Option<String>,
     thresholds: Vec<u8>,
     created_at: String,
+    revision: u32,
     /// Booked in the present window, calls of unknown end included.
     spent_usd: Picodollars,
     unknown_usd: Picodollars,
@@ -78,6 +95,7 @@ impl From<Standing> for BudgetJson {
             downgrade_to: budget.action.downgrade_to().map(ToOwned::to_owned),
             thresholds: budget.thresholds.clone(),
             created_at: budget.created.to_string(),
+            revision: budget.revision,
             spent_usd: standing.balance.spent,
             unknown_usd: standing.balance.unknown,
             held_usd: standing.balance.held,
@@ -183,22 +201,26 @@ pub(super) async fn create(
     Ok(HttpResponse::Created().insert_header((header::LOCATION, location)).json(answer))
 }
 
-/// `PUT /api/budgets/{id}`: new terms for the same scope and window.
+/// `PUT /api/budgets/{id}`: new terms for the same scope and window, unless somebody else was quicker.
+///
+/// A limit below what is spent is taken as it is: such a budget refuses at once, and its thresholds are told once.
 pub(super) async fn change(
     state: web::Data<State>,
     caller: Caller,
     request: HttpRequest,
     id: web::Path<String>,
-    body: Json<TermsJson>,
+    body: Json<ChangeJson>,
 ) -> Result<HttpResponse, Problem> {
     Params::of(&request, &[])?;
     let id: BudgetId = id.parse()?;
     let present = state.keys.budget(id).ok_or_else(missing)?;
-    let terms = checked_terms(&state, body.0)?;
+    let ChangeJson { limit_usd, action, downgrade_to, thresholds, revision } = body.0;
+    let thresholds = Some(thresholds.unwrap_or_else(|| present.thresholds.clone()));
+    let terms = checked_terms(&state, TermsJson { limit_usd, action, downgrade_to, thresholds })?;
     // One that begins to block has to know what was spent in its window.
     state.budgets.track(&present, state.clock.now()).await?;
     let keys = Arc::clone(&state.keys);
-    let budget = blocking(move || keys.update_budget(id, terms)).await?;
+    let budget = blocking(move || keys.update_budget(id, terms, revision)).await?;
     tracing::info!("{caller} changed {}: {} USD, {}", budget.id, budget.limit, budget.action.word());
     Ok(HttpResponse::Ok().json(standing_of(&state, budget).await?))
 }

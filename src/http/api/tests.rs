@@ -42,7 +42,7 @@ use crate::gateway::{Gateway, Parts, UpstreamClient};
 use crate::http::guard::{CSRF_HEADER, SESSION_COOKIE_PLAIN};
 use crate::http::state::State;
 use crate::keys::{Entrance, Keys, LoginThrottle, NewKey, NewUser, SetupToken, VirtualKey};
-use crate::ledger::{Acknowledge, Attempt, CallFacts, Ledger, LedgerOptions, Outcome, Planned};
+use crate::ledger::{Acknowledge, Attempt, CallFacts, Ledger, LedgerOptions, Outcome, Planned, WorstCase};
 use crate::provider::{ClientSettings, Upstream};
 use crate::reconciliation::Reconciler;
 use crate::routing::{HealthBook, Router};
@@ -311,7 +311,8 @@ impl Fixture {
         let id = facts.id;
         let planned = Planned {
             deployment: "sandbox/sandbox-small".parse().unwrap(),
-            ceiling: Picodollars::from_dollars(1),
+            worst_case: WorstCase::fixed(Picodollars::from_dollars(1)),
+            turning: Vec::new(),
             charges: Vec::new(),
             watched: Vec::new(),
             started_ms: 2,

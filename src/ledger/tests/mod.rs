@@ -8,6 +8,7 @@ mod faults;
 mod inspection;
 mod past;
 mod sums;
+mod waiting;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -43,6 +44,11 @@ fn open_gathering(disk: &Disk, gather_time: Duration) -> Ledger {
 fn open_sized(disk: &Disk, zone: TimeZone, acknowledge: Acknowledge, sizes: WriterOptions) -> Ledger {
     let reopened = disk.clone();
     Ledger::start(&Disk::options(), disk.open().unwrap(), move || reopened.open(), zone, acknowledge, sizes).unwrap()
+}
+
+/// A ledger over a disk that may fail.
+pub(crate) fn open_on(disk: &Disk, zone: TimeZone) -> Ledger {
+    open_with(disk, zone, Acknowledge::Durable)
 }
 
 fn open(disk: &Disk) -> Ledger {
@@ -86,7 +92,8 @@ fn planned(ceiling: i128, charges: Vec<Charge>) -> Planned {
 
 fn planned_for(deployment: &str, ceiling: i128, charges: Vec<Charge>) -> Planned {
     let deployment: Deployment = deployment.parse().unwrap();
-    Planned { deployment, ceiling: Picodollars::new(ceiling), charges, watched: Vec::new(), started_ms: 0 }
+    let worst_case = WorstCase::fixed(Picodollars::new(ceiling));
+    Planned { deployment, worst_case, charges, turning: Vec::new(), watched: Vec::new(), started_ms: 0 }
 }
 
 fn attempt(deployment: &str, cost: i128) -> Attempt {

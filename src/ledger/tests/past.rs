@@ -56,7 +56,7 @@ async fn a_call_of_the_past_is_booked_once_into_the_windows_of_its_time() {
     let range = TimeRange { from: at(START_MS - 3 * DAY_MS), until: at(START_MS + DAY_MS) };
     let costs = ledger.costs(range, &[GroupBy::Key]).unwrap();
     assert_eq!(costs.total.cost.get(), 111);
-    assert_eq!(ledger.verify().unwrap().differences, []);
+    assert_eq!(ledger.verify(None, |_| ()).unwrap().differences, []);
     ledger.stop();
     let ledger = open(&disk);
     assert_eq!(ledger.take_in(calls).await.unwrap(), TakenIn { booked: 0, known: 3 });

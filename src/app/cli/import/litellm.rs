@@ -108,7 +108,7 @@ async fn apply(shared: &Shared, budgets: &[Budget]) -> anyhow::Result<Vec<Value>
     let mut made = Vec::new();
     for wanted in budgets {
         let terms = BudgetTerms::new(wanted.limit, BudgetAction::Block);
-        made.push(budget::set_on(&reach, (wanted.kind, wanted.name.as_deref()), wanted.window, terms).await?);
+        made.push(budget::set_on(&reach, (wanted.kind, wanted.name.as_deref()), wanted.window, terms, None).await?);
     }
     Ok(made)
 }

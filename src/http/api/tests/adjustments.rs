@@ -61,7 +61,8 @@ fn what_cannot_be_adjusted_says_why() {
         let running = {
             let planned = Planned {
                 deployment: "sandbox/sandbox-small".parse().unwrap(),
-                ceiling: Picodollars::from_dollars(1),
+                worst_case: crate::ledger::WorstCase::fixed(Picodollars::from_dollars(1)),
+                turning: Vec::new(),
                 charges: Vec::new(),
                 watched: Vec::new(),
                 started_ms: 0,

@@ -32,6 +32,7 @@ fn a_budget_counts_what_was_spent_before_it_was_made() {
           "percentUsed": 3.0,
           "remainingUsd": "1.164",
           "resetsAt": "2026-11-22T15:00:00Z",
+          "revision": 1,
           "scope": {
             "id": null,
             "kind": "everything"
@@ -60,7 +61,8 @@ fn what_is_held_is_told_apart_from_what_is_spent() {
         fixture.post("/api/budgets", &overall("month", "2", "block")).await;
         let planned = Planned {
             deployment: "sandbox/sandbox-small".parse().unwrap(),
-            ceiling: "0.5".parse().unwrap(),
+            worst_case: WorstCase::fixed("0.5".parse().unwrap()),
+            turning: Vec::new(),
             charges: Vec::new(),
             watched: Vec::new(),
             started_ms: 0,

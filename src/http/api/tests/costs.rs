@@ -154,7 +154,8 @@ fn what_is_held_is_told_beside_the_total() {
         let before = fixture.get("/api/costs").await.json();
         let planned = Planned {
             deployment: "sandbox/sandbox-small".parse().unwrap(),
-            ceiling: "0.25".parse().unwrap(),
+            worst_case: WorstCase::fixed("0.25".parse().unwrap()),
+            turning: Vec::new(),
             charges: Vec::new(),
             watched: Vec::new(),
             started_ms: 0,

@@ -29,7 +29,8 @@ fn a_bill_that_todays_prices_do_not_come_to_has_no_lines() {
         let fixture = Fixture::new();
         let planned = Planned {
             deployment: "sandbox/sandbox-small".parse().unwrap(),
-            ceiling: Picodollars::from_dollars(1),
+            worst_case: WorstCase::fixed(Picodollars::from_dollars(1)),
+            turning: Vec::new(),
             charges: Vec::new(),
             watched: Vec::new(),
             started_ms: 0,
@@ -66,7 +67,8 @@ fn a_call_that_runs_has_cost_nothing_yet_and_holds_what_it_may() {
         let fixture = Fixture::new();
         let planned = Planned {
             deployment: "sandbox/sandbox-small".parse().unwrap(),
-            ceiling: "0.25".parse().unwrap(),
+            worst_case: WorstCase::fixed("0.25".parse().unwrap()),
+            turning: Vec::new(),
             charges: Vec::new(),
             watched: Vec::new(),
             started_ms: 0,
@@ -202,7 +204,8 @@ fn a_key_reads_its_own_calls_and_no_one_elses() {
         let others = fixture.book(facts).await;
         let planned = Planned {
             deployment: "sandbox/sandbox-small".parse().unwrap(),
-            ceiling: "0.25".parse().unwrap(),
+            worst_case: WorstCase::fixed("0.25".parse().unwrap()),
+            turning: Vec::new(),
             charges: Vec::new(),
             watched: Vec::new(),
             started_ms: 0,

@@ -137,6 +137,7 @@ fn kind_badge(kind: AlertKind, threshold: Option<u8>) -> Badge {
         AlertKind::UnpricedTraffic => ("No price", Tone::Warn),
         AlertKind::LedgerTrouble => ("Ledger stuck", Tone::Bad),
         AlertKind::LedgerRecovered => ("Ledger back", Tone::Ok),
+        AlertKind::ClockWrong => ("Clock wrong", Tone::Bad),
         AlertKind::SuddenSpend => ("Sudden spending", Tone::Warn),
         AlertKind::CostDrift => ("Costs drift", Tone::Warn),
         AlertKind::DailyReport => ("Daily report", Tone::Neutral),

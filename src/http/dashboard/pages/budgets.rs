@@ -44,7 +44,7 @@ pub(in super::super) async fn list(visitor: Visitor, shared: web::Data<Shared>) 
     let token = layout.csrf_token.clone();
     Ok(ok(&BudgetsPage {
         budgets,
-        budget_form: empty_form(&token),
+        budget_form: empty_form(&visitor.state, &token),
         keys: KeyList { may_create: visitor.has_keys(), ..keys_list },
         key_form: keys::empty_form(&visitor.state, &token),
         layout,
@@ -54,7 +54,7 @@ pub(in super::super) async fn list(visitor: Visitor, shared: web::Data<Shared>) 
 /// `GET /budgets/new`.
 pub(in super::super) async fn new(visitor: Visitor, shared: web::Data<Shared>) -> Result<HttpResponse, PageError> {
     let layout = form_layout(&visitor, &shared, "Set a budget").await?;
-    let form = empty_form(&layout.csrf_token);
+    let form = empty_form(&visitor.state, &layout.csrf_token);
     Ok(ok(&BudgetFormPage { layout, heading: "Set a budget".to_owned(), form, delete_href: None }))
 }
 
@@ -142,8 +142,10 @@ pub(in super::super) async fn edit(
         limit: Field { value: budget.limit.to_string(), error: None },
         action: budget.action.word().to_owned(),
         downgrade_to: Field { value: budget.action.downgrade_to().unwrap_or_default().to_owned(), error: None },
+        thresholds: Field { value: percents(&budget.thresholds), error: None },
+        revision: Some(budget.revision),
         is_edit: true,
-        ..empty_form(&layout.csrf_token)
+        ..empty_form(&visitor.state, &layout.csrf_token)
     };
     let delete_href = Some(format!("/budgets/{}/delete", budget.id));
     Ok(ok(&BudgetFormPage { layout, heading: heading(&visitor.state, &budget), form, delete_href }))
@@ -158,11 +160,9 @@ pub(in super::super) async fn save(
     let Submission { visitor, fields } = submission;
     let budget = found(&visitor.state, &id)?;
     let mut form = given_form(&visitor, &fields, Some(budget.id));
-    if let Some(mut terms) = checked_terms(&visitor.state, &fields, &mut form) {
-        // The form has no thresholds: they stay as they are.
-        terms.thresholds.clone_from(&budget.thresholds);
-        let (keys, id) = (Arc::clone(&visitor.state.keys), budget.id);
-        match blocking(move || keys.update_budget(id, terms)).await? {
+    if let Some(terms) = checked_terms(&visitor.state, &fields, &mut form) {
+        let (keys, id, seen) = (Arc::clone(&visitor.state.keys), budget.id, form.revision);
+        match blocking(move || keys.update_budget(id, terms, seen)).await? {
             Ok(budget) => return taken_up(&visitor, &budget).await,
             Err(KeysError::NotFound { .. }) => return Err(PageError::NotFound),
             Err(error) => form.error = Some(words(&error)),
@@ -191,7 +191,7 @@ fn options(values: &[(&str, &str)], current: &str) -> Vec<SelectOption> {
     values.iter().map(|(value, label)| SelectOption::new(value, label, current)).collect()
 }
 
-fn empty_form(csrf_token: &str) -> BudgetForm {
+fn empty_form(state: &State, csrf_token: &str) -> BudgetForm {
     BudgetForm {
         href: "/budgets".to_owned(),
         csrf_token: csrf_token.to_owned(),
@@ -201,6 +201,8 @@ fn empty_form(csrf_token: &str) -> BudgetForm {
         limit: Field::default(),
         action: "block".to_owned(),
         downgrade_to: Field::default(),
+        thresholds: Field { value: percents(&state.config.alerts.thresholds), error: None },
+        revision: None,
         is_edit: false,
         error: None,
     }
@@ -216,6 +218,8 @@ fn given_form(visitor: &Visitor, fields: &Fields, id: Option<BudgetId>) -> Budge
         limit: fields.field("limit_usd"),
         action: fields.text("action").to_owned(),
         downgrade_to: fields.field("downgrade_to"),
+        thresholds: fields.field("thresholds"),
+        revision: fields.text("revision").parse().ok(),
         is_edit: id.is_some(),
         error: None,
     }
@@ -226,8 +230,30 @@ fn words(error: &KeysError) -> String {
         KeysError::BudgetExists { .. } => {
             "There is a budget for this and this time already. Change that one.".to_owned()
         }
+        KeysError::BudgetChanged { .. } => {
+            "Somebody else has changed this budget meanwhile. Open it again to see how it is now, then change it."
+                .to_owned()
+        }
         error => failure_words(error),
     }
+}
+
+/// Percents as they are typed.
+fn percents(thresholds: &[u8]) -> String {
+    thresholds.iter().map(u8::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn checked_thresholds(fields: &Fields, form: &mut BudgetForm) -> Option<Vec<u8>> {
+    let typed = fields.text("thresholds").split([',', ' ']).filter(|word| !word.is_empty());
+    let read: Result<Vec<u8>, _> = typed.map(|word| word.trim_end_matches('%').parse()).collect();
+    let sound = read.ok().filter(|percents: &Vec<u8>| {
+        percents.iter().all(|percent| (1..=100).contains(percent))
+            && percents.is_sorted_by(|before, after| before < after)
+    });
+    if sound.is_none() {
+        form.thresholds.error = Some("Write whole percents from 1 to 100 that rise, such as 50, 80, 100.".to_owned());
+    }
+    sound
 }
 
 fn checked_scope(state: &State, fields: &Fields, form: &mut BudgetForm) -> Option<BudgetScope> {
@@ -299,7 +325,8 @@ fn checked_terms(state: &State, fields: &Fields, form: &mut BudgetForm) -> Optio
             .map_err(|_| form.error = Some("Choose what happens at the limit.".to_owned()))
             .ok(),
     };
-    Some(BudgetTerms { limit: limit?, action: action?, thresholds: state.config.alerts.thresholds.clone() })
+    let thresholds = checked_thresholds(fields, form);
+    Some(BudgetTerms { limit: limit?, action: action?, thresholds: thresholds? })
 }
 
 /// The budgets, closest to their limit first. Blocking.
@@ -350,6 +377,7 @@ fn budget_row(state: &State, standing: &Standing, column: MoneyColumn, clock: &C
         sub: format!("{} · {}", definition.scope.kind(), window_words(definition.window)),
         spent: column.cell(spent),
         limit: format!("of {}", money_whole(definition.limit)),
+        free: format!("{} free", money(standing.free())),
         held: (!held.is_zero()).then(|| format!("{} held for running calls", money(held))),
         meter: Meter::budget(format!("{name}: {} used", percent_whole(percent)), percent, forecast),
         percent: percent_whole(percent),
@@ -370,7 +398,7 @@ fn at_limit(definition: &BudgetDefinition) -> String {
             return format!("Warns at {}", warns.join(", "));
         }
         BudgetAction::Block => "stops at 100%".to_owned(),
-        BudgetAction::Downgrade { to } => format!("goes to {} at 100%", to.as_str()),
+        BudgetAction::Downgrade { to } => format!("calls without room go to {}", to.as_str()),
     };
     if warns.is_empty() {
         sentence(&then).trim_end_matches('.').to_owned()

@@ -135,13 +135,14 @@ fn a_key_is_revoked_only_by_whoever_types_its_name() {
     });
 }
 
-const BUDGET: [(&str, &str); 6] = [
+const BUDGET: [(&str, &str); 7] = [
     ("scope_kind", "everything"),
     ("scope_id", ""),
     ("window", "month"),
     ("limit_usd", "500"),
     ("action", "block"),
     ("downgrade_to", ""),
+    ("thresholds", "50, 80, 100"),
 ];
 
 #[test]
@@ -173,18 +174,45 @@ fn a_budget_is_changed_and_removed() {
             page.body
         );
         let answer = browser
-            .swap("/budgets/budget_1", &[("limit_usd", "12.50"), ("action", "downgrade"), ("downgrade_to", "cheap")])
+            .swap(
+                "/budgets/budget_1",
+                &[
+                    ("limit_usd", "12.50"),
+                    ("action", "downgrade"),
+                    ("downgrade_to", "cheap"),
+                    ("thresholds", "60%,90"),
+                    ("revision", "1"),
+                ],
+            )
             .await;
         assert_eq!((answer.status, answer.header("hx-redirect")), (200, "/budgets"));
         let budget = Arc::clone(&fixture.state.keys.budgets()[0]);
         assert_eq!((budget.limit.to_string(), budget.action.downgrade_to()), ("12.5".to_owned(), Some("cheap")));
-        assert_eq!(budget.thresholds, [50, 80, 100]);
+        assert_eq!(budget.thresholds, [60, 90]);
         assert_eq!(browser.post("/budgets/budget_1/delete", &[]).await.location(), "/budgets");
         assert!(fixture.state.keys.budgets().is_empty());
         for path in ["/budgets/budget_1", "/budgets/budget_99", "/budgets/nonsense"] {
             assert_eq!(browser.get(path).await.status, 404, "{path}");
         }
         assert_eq!(browser.post("/budgets/budget_1/delete", &[]).await.status, 404);
+    });
+}
+
+#[test]
+fn who_changes_a_budget_that_somebody_else_has_changed_is_told_and_changes_nothing() {
+    run(async {
+        let (fixture, browser) = Fixture::with_admin(SETTINGS);
+        browser.post("/budgets", &BUDGET).await;
+        let change =
+            |limit, revision| [("limit_usd", limit), ("action", "block"), ("thresholds", ""), ("revision", revision)];
+        assert!(browser.get("/budgets/budget_1").await.body.contains("name=\"revision\" value=\"1\""));
+        assert_eq!(browser.post("/budgets/budget_1", &change("600", "1")).await.status, 303);
+        let answer = browser.post("/budgets/budget_1", &change("700", "1")).await;
+        assert_eq!(answer.status, 422);
+        assert!(answer.body.contains("Somebody else has changed this budget"), "{}", answer.body);
+        let budget = Arc::clone(&fixture.state.keys.budgets()[0]);
+        assert_eq!((budget.limit.to_string(), budget.revision), ("600".to_owned(), 2));
+        assert!(budget.thresholds.is_empty());
     });
 }
 
@@ -219,6 +247,10 @@ fn a_budget_that_cannot_be_is_refused_with_its_reason() {
             (change(&[("scope_kind", "provider"), ("scope_id", "acme")]), "There is no such provider"),
             (change(&[("scope_kind", "tag"), ("scope_id", "env")]), "name=value"),
             (change(&[("window", "year")]), "Choose a time"),
+            (change(&[("thresholds", "80, 50")]), "Write whole percents"),
+            (change(&[("thresholds", "0")]), "Write whole percents"),
+            (change(&[("thresholds", "101")]), "Write whole percents"),
+            (change(&[("thresholds", "half")]), "Write whole percents"),
             (change(&[("action", "downgrade"), ("downgrade_to", "nowhere")]), "Name a route"),
             (change(&[("action", "explode")]), "Choose what happens"),
         ] {
@@ -248,7 +280,8 @@ fn a_call_whose_end_nobody_saw_gets_its_cost_by_a_form() {
         let id = facts.id;
         let planned = Planned {
             deployment: "sandbox/sandbox-small".parse().unwrap(),
-            ceiling: Picodollars::from_dollars(3),
+            worst_case: crate::ledger::WorstCase::fixed(Picodollars::from_dollars(3)),
+            turning: Vec::new(),
             charges: Vec::new(),
             watched: Vec::new(),
             started_ms: 2,

@@ -34,7 +34,7 @@ use crate::domain::{
 use crate::gateway::{Gateway, Parts};
 use crate::http::State;
 use crate::keys::{Keys, LoginThrottle, NewKey, SetupToken, VirtualKey};
-use crate::ledger::{Acknowledge, Attempt, CallFacts, Ledger, LedgerOptions, Outcome, Planned};
+use crate::ledger::{Acknowledge, Attempt, CallFacts, Ledger, LedgerOptions, Outcome, Planned, WorstCase};
 use crate::provider::Upstream;
 use crate::reconciliation::Reconciler;
 use crate::routing::{HealthBook, Router};
@@ -207,7 +207,8 @@ impl Fixture {
         let cost: Picodollars = call.cost.parse().unwrap();
         let planned = Planned {
             deployment: deployment.clone(),
-            ceiling: cost,
+            worst_case: WorstCase::fixed(cost),
+            turning: Vec::new(),
             charges: Vec::new(),
             watched: Vec::new(),
             started_ms: 2,

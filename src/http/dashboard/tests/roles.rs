@@ -188,10 +188,10 @@ fn a_new_secret_is_shown_once_and_the_old_one_goes_on_as_chosen() {
         let uri = format!("/keys/{}/rotate", key.id);
         let answer = browser.post(&uri, &[("overlap", "24h")]).await;
         assert_eq!((answer.status, answer.header("cache-control")), (200, "no-store"));
-        assert!(answer.body.contains("The old secret works for 24 h more."), "{}", answer.body);
+        assert!(answer.body.contains("The old secret works for 1 d more."), "{}", answer.body);
         assert!(fixture.state.keys.authenticate(old.expose(), noon()).is_ok());
         let page = browser.get(&format!("/keys/{}", key.id)).await;
-        assert!(page.body.contains("works for 24 h more"), "{}", page.body);
+        assert!(page.body.contains("works for 1 d more"), "{}", page.body);
         assert_eq!(browser.post(&uri, &[("overlap", "for ever")]).await.status, 422);
         assert_eq!(browser.post(&uri, &[("overlap", "none")]).await.status, 200);
         assert!(fixture.state.keys.authenticate(old.expose(), noon()).is_err());

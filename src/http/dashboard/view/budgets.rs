@@ -53,6 +53,8 @@ pub struct BudgetRow {
     pub limit: String,
     /// `$0.03 held for running calls`, where anything is.
     pub held: Option<String>,
+    /// `$12.40 free`: what may still be spent or held.
+    pub free: String,
     /// How much is used.
     pub meter: Meter,
     /// In percent.
@@ -87,6 +89,10 @@ pub struct BudgetForm {
     pub action: String,
     /// The route to go on with.
     pub downgrade_to: Field,
+    /// The percents at which somebody is told, as `50, 80, 100`.
+    pub thresholds: Field,
+    /// The revision that the form shows, for one that exists.
+    pub revision: Option<u32>,
     /// True for one that exists: its scope and window stay.
     pub is_edit: bool,
     /// What is wrong as a whole.
