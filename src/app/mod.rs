@@ -16,6 +16,7 @@ mod report_schedule;
 mod retention;
 mod serve;
 pub mod settings;
+mod shared_news;
 mod spend;
 mod traces;
 

@@ -51,7 +51,7 @@ const KNOWN: &[KnownKeys] = &[
     ("router_settings", &["allowed_fails", "cooldown_time", "allowed_fails_policy", "disable_cooldowns"], Fate::LeftOut, "each deployment has a circuit breaker with limits of its own", "nothing needs to be done"),
     ("litellm_settings", &["allowed_fails", "cooldown_time"], Fate::LeftOut, "each deployment has a circuit breaker with limits of its own", "nothing needs to be done"),
     ("router_settings", &["retry_policy", "model_group_retry_policy", "retry_after", "max_fallbacks"], Fate::LeftOut, "what may be tried again is decided by the kind of failure, the same for all routes", "set a route's attempts_max"),
-    ("router_settings", &["redis_host", "redis_port", "redis_password", "redis_url", "redis_db", "cache_responses", "cache_kwargs"], Fate::LeftOut, "one instance keeps limits and cached answers itself", "nothing needs to be done for one instance; redis_url is for several"),
+    ("router_settings", &["redis_host", "redis_port", "redis_password", "redis_url", "redis_db", "cache_responses", "cache_kwargs"], Fate::LeftOut, "one instance keeps limits and cached answers itself", "nothing needs to be done for one instance; several share them by redis_url = \"env:REDIS_URL\""),
     ("router_settings", &["enable_tag_filtering", "tag_filtering_match_any"], Fate::LeftOut, "routes are not chosen by tags", "write a route for each group of callers, and allow keys only theirs"),
     ("router_settings", &["routing_strategy_args", "default_litellm_params", "default_max_parallel_requests"], Fate::LeftOut, "no counterpart here", "see [[routes]] and [[providers]] in DEPLOYMENT.md"),
     ("router_settings", &["enable_pre_call_checks", "set_verbose", "debug_level", "polling_interval", "client_ttl", "optional_pre_call_checks", "ignore_invalid_deployments"], Fate::Needless, "", ""),
@@ -174,9 +174,13 @@ fn read_cache(litellm: &Table<'_>, notes: &mut Notes) -> Cache {
         let reason = if kind.ends_with("-semantic") {
             "only the same question is answered from the cache"
         } else {
-            "the cache is in the memory of the process"
+            "the cache is in the memory of the process, and in a Redis where redis_url names one"
         };
-        notes.left_out(params.at("type"), reason, "nothing needs to be done for one instance");
+        notes.left_out(
+            params.at("type"),
+            reason,
+            "nothing needs to be done for one instance; several share it by redis_url = \"env:REDIS_URL\"",
+        );
     }
     if params.text("mode") == Some("default_off") {
         notes.left_out(
