@@ -195,22 +195,15 @@ impl Deployments {
             .find_map(|(key, base)| Some((base?, key)))
             .or_else(|| Some((common("api_base")?, "litellm_credential_name")))
             .map_or((None, "api_base"), |(base, key)| (Some(base), key));
-        let base = match base {
-            None => None,
-            Some(base) => match resolved(base, variables) {
-                Some(base) => Some(base),
-                None => {
-                    let reason = format!(
-                        "the address is in the variable {}, which is not set here",
-                        variable_of(base).unwrap_or_default()
-                    );
-                    notes.left_out(params.at(base_key), reason, "set it and import the file again");
-                    return None;
-                }
-            },
-        };
+        let found = base.and_then(|base| resolved(base, variables));
+        if let Some(base) = base.filter(|_| found.is_none()) {
+            let name = variable_of(base).unwrap_or_default();
+            let reason = format!("the address is in the variable {name}, which is not set here");
+            notes.left_out(params.at(base_key), reason, "set it and import the file again");
+            return None;
+        }
         let prefix = group.strip_suffix("/*").filter(|prefix| is_name(prefix));
-        match self.providers.place(known, base.as_deref(), key, prefix) {
+        match self.providers.place(known, found.as_deref(), key, prefix) {
             Ok((index, is_literal)) => {
                 let provider = self.providers.get(index);
                 if is_literal {
@@ -403,7 +396,7 @@ fn tell_of_rest(params: &Table<'_>, info: &Table<'_>, deployment: &Deployment, n
                 "write a route for each group of callers, and allow keys only theirs",
             ),
             "max_tokens" | "temperature" | "top_p" | "stop" | "seed" | "n" => {
-                notes.left_out(at, "calls go on as they came, without parameters of the route", "set it in the client")
+                notes.left_out(at, "calls go on as they came, without parameters of the route", "set it in the client");
             }
             _ => notes.left_out(
                 at,

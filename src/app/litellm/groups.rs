@@ -211,12 +211,11 @@ fn route(
     let mut shares: Vec<u32> = Vec::new();
     for (deployment, share) in own.iter().zip(weights(&own)) {
         // Two entries of the same model at the same provider are one here.
-        match list.iter().position(|other| *other == deployment.name) {
-            Some(place) => shares[place] = (shares[place] + share).min(1_000_000),
-            None => {
-                list.push(deployment.name.clone());
-                shares.push(share);
-            }
+        if let Some(place) = list.iter().position(|other| *other == deployment.name) {
+            shares[place] = (shares[place] + share).min(1_000_000);
+        } else {
+            list.push(deployment.name.clone());
+            shares.push(share);
         }
     }
     list.extend(by_wildcard);

@@ -50,7 +50,7 @@ impl Notes {
     /// All of them: what was left out first, each kind in the order of the file.
     pub(super) fn into_sorted(self) -> Vec<Note> {
         let mut notes = self.0;
-        notes.sort_by(|a, b| (a.fate, a.line).cmp(&(b.fate, b.line)));
+        notes.sort_by_key(|note| (note.fate, note.line));
         notes.dedup();
         notes
     }

@@ -38,9 +38,12 @@ impl Rest {
     }
 }
 
-/// Keys with their sections, what becomes of them, and the way out; whatever stands below them goes the same way.
+/// A section, keys of it, what becomes of them and why, and the way out.
+type KnownKeys = (&'static str, &'static [&'static str], Fate, &'static str, &'static str);
+
+/// Keys that are not taken over; whatever stands below them goes the same way.
 #[rustfmt::skip]
-const KNOWN: &[(&str, &[&str], Fate, &str, &str)] = &[
+const KNOWN: &[KnownKeys] = &[
     ("router_settings", &["context_window_fallbacks"], Fate::LeftOut, "a prompt that is too long is the provider's 400, and goes back to the client", "put the model with the larger context into the route, or ask for it by name"),
     ("litellm_settings", &["context_window_fallbacks"], Fate::LeftOut, "a prompt that is too long is the provider's 400, and goes back to the client", "put the model with the larger context into the route, or ask for it by name"),
     ("router_settings", &["content_policy_fallbacks"], Fate::LeftOut, "what a provider refuses is not asked of another", "ask for the other model in the client"),
@@ -48,7 +51,7 @@ const KNOWN: &[(&str, &[&str], Fate, &str, &str)] = &[
     ("router_settings", &["allowed_fails", "cooldown_time", "allowed_fails_policy", "disable_cooldowns"], Fate::LeftOut, "each deployment has a circuit breaker with limits of its own", "nothing needs to be done"),
     ("litellm_settings", &["allowed_fails", "cooldown_time"], Fate::LeftOut, "each deployment has a circuit breaker with limits of its own", "nothing needs to be done"),
     ("router_settings", &["retry_policy", "model_group_retry_policy", "retry_after", "max_fallbacks"], Fate::LeftOut, "what may be tried again is decided by the kind of failure, the same for all routes", "set a route's attempts_max"),
-    ("router_settings", &["redis_host", "redis_port", "redis_password", "redis_url", "redis_db", "cache_responses", "cache_kwargs"], Fate::LeftOut, "one instance keeps limits and cached answers itself", "nothing needs to be done for one instance; redis_url is for several"),
+    ("router_settings", &["redis_host", "redis_port", "redis_password", "redis_url", "redis_db", "cache_responses", "cache_kwargs"], Fate::LeftOut, "one instance keeps limits and cached answers itself", "nothing needs to be done for one instance; several share them by redis_url = \"env:REDIS_URL\""),
     ("router_settings", &["enable_tag_filtering", "tag_filtering_match_any"], Fate::LeftOut, "routes are not chosen by tags", "write a route for each group of callers, and allow keys only theirs"),
     ("router_settings", &["routing_strategy_args", "default_litellm_params", "default_max_parallel_requests"], Fate::LeftOut, "no counterpart here", "see [[routes]] and [[providers]] in DEPLOYMENT.md"),
     ("router_settings", &["enable_pre_call_checks", "set_verbose", "debug_level", "polling_interval", "client_ttl", "optional_pre_call_checks", "ignore_invalid_deployments"], Fate::Needless, "", ""),
@@ -79,7 +82,7 @@ pub(super) fn variables_of<'v>(
     root: &Table<'v>,
     outside: Variables<'v>,
     notes: &mut Notes,
-) -> Box<dyn Fn(&str) -> Option<String> + 'v> {
+) -> impl Fn(&str) -> Option<String> + use<'v> {
     let own = root.get("environment_variables").and_then(Node::entries).unwrap_or_default();
     for (name, node) in own.iter().filter(|(_, node)| !node.is_null()) {
         notes.left_out(
@@ -88,13 +91,13 @@ pub(super) fn variables_of<'v>(
             "put it into .env beside the written file, where it is needed",
         );
     }
-    Box::new(move |name| {
+    move |name: &str| {
         let text = own.iter().find(|(own, _)| own == name).and_then(|(_, node)| node.text());
         match text {
             Some(text) if !text.starts_with("os.environ/") => Some(text.to_owned()),
             _ => outside(name),
         }
-    })
+    }
 }
 
 /// Time limits belong to providers here: the longest of its models holds, and for a model without one the limit of all calls.
@@ -171,9 +174,13 @@ fn read_cache(litellm: &Table<'_>, notes: &mut Notes) -> Cache {
         let reason = if kind.ends_with("-semantic") {
             "only the same question is answered from the cache"
         } else {
-            "the cache is in the memory of the process"
+            "the cache is in the memory of the process, and in a Redis where redis_url names one"
         };
-        notes.left_out(params.at("type"), reason, "nothing needs to be done for one instance");
+        notes.left_out(
+            params.at("type"),
+            reason,
+            "nothing needs to be done for one instance; several share it by redis_url = \"env:REDIS_URL\"",
+        );
     }
     if params.text("mode") == Some("default_off") {
         notes.left_out(
@@ -231,9 +238,11 @@ fn read_callbacks(litellm: &Table<'_>, notes: &mut Notes) {
                     "GET /metrics is there for Prometheus, under names of its own",
                     "set [telemetry] metrics_token, and change the queries",
                 ),
-                Some("otel" | "opentelemetry") => {
-                    notes.left_out(at, "traces are not sent yet", "[telemetry] otlp_endpoint will be where they go")
-                }
+                Some("otel" | "opentelemetry") => notes.changed(
+                    at,
+                    "traces go to an OpenTelemetry collector that the settings name",
+                    "set [telemetry] otlp_endpoint and otlp_headers",
+                ),
                 _ => notes.left_out(
                     at,
                     "calls are not sent to other services",

@@ -193,7 +193,7 @@ impl Builder {
                 let Some(open) = self.open.pop() else { return Ok(()) };
                 let value = match open.kind {
                     OpenKind::List(items) => Value::List(items),
-                    OpenKind::Table { entries, merged, .. } => Value::Table(with_merged(entries, merged)),
+                    OpenKind::Table { entries, merged, .. } => Value::Table(with_merged(entries, &merged)),
                 };
                 self.finish(Node::new(open.line, value), open.anchor)
             }
@@ -247,7 +247,7 @@ impl Builder {
 }
 
 /// The entries, and those of merged tables that they lack; of several merged ones the first counts.
-fn with_merged(mut entries: Vec<(String, Node)>, merged: Vec<Node>) -> Vec<(String, Node)> {
+fn with_merged(mut entries: Vec<(String, Node)>, merged: &[Node]) -> Vec<(String, Node)> {
     for table in merged.iter().flat_map(Node::items).filter_map(Node::entries) {
         for (name, node) in table {
             if !entries.iter().any(|(other, _)| other == name) {

@@ -300,15 +300,14 @@ impl<'r> Cells<'r> {
     /// row came before.
     fn id(&self, time: Timestamp, alike: &mut HashMap<u128, u32>) -> Result<RequestId, BadRow> {
         let foreign = self.first(&["request_id"])?;
-        let rest = match foreign {
-            Some(foreign) => digest(&["litellm", foreign]),
-            None => {
-                let cells: Vec<&str> = self.row.cells.iter().map(String::as_str).collect();
-                let row = digest(&cells);
-                let nth = alike.entry(row).or_default();
-                *nth += 1;
-                digest(&["litellm row", &row.to_string(), &nth.to_string()])
-            }
+        let rest = if let Some(foreign) = foreign {
+            digest(&["litellm", foreign])
+        } else {
+            let cells: Vec<&str> = self.row.cells.iter().map(String::as_str).collect();
+            let row = digest(&cells);
+            let nth = alike.entry(row).or_default();
+            *nth += 1;
+            digest(&["litellm row", &row.to_string(), &nth.to_string()])
         };
         let ms = RequestId::first_of(time.as_millisecond()).number();
         Ok(RequestId::from_number(ms | (rest >> (128 - ID_REST_BITS))))

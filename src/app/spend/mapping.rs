@@ -75,22 +75,16 @@ impl Mapping {
         let key = if key.is_empty() { "(none)" } else { key };
         let name = self.key_names.get(key).map_or(key, String::as_str);
         let team = team.map(|team| self.teams.get(team).cloned().unwrap_or_else(|| team.to_owned()));
-        match self.keys.get(name) {
-            Some(known) => Payer {
-                id: known.id.clone(),
-                name: known.name.clone(),
-                team: team.or_else(|| known.team.clone()),
-                unknown: None,
-            },
-            None => {
-                let plain = format!("{IMPORTED_KEY_PREFIX}{name}");
-                let id = if plain.chars().count() <= ID_CHARS_MAX {
-                    plain
-                } else {
-                    format!("{IMPORTED_KEY_PREFIX}{:032x}", digest(&[name]))
-                };
-                Payer { id, name: name.to_owned(), team, unknown: Some(name.to_owned()) }
-            }
+        if let Some(known) = self.keys.get(name) {
+            let team = team.or_else(|| known.team.clone());
+            return Payer { id: known.id.clone(), name: known.name.clone(), team, unknown: None };
         }
+        let plain = format!("{IMPORTED_KEY_PREFIX}{name}");
+        let id = if plain.chars().count() <= ID_CHARS_MAX {
+            plain
+        } else {
+            format!("{IMPORTED_KEY_PREFIX}{:032x}", digest(&[name]))
+        };
+        Payer { id, name: name.to_owned(), team, unknown: Some(name.to_owned()) }
     }
 }

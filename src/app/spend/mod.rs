@@ -86,7 +86,7 @@ pub(super) struct Reader<'m, R> {
     /// How often each row without an id has come, for rows that are alike in everything.
     alike: HashMap<u128, u32>,
     /// The ids so far, each with a digest of its row.
-    seen: HashMap<RequestId, u64>,
+    seen: HashMap<RequestId, u128>,
     repeated: u64,
 }
 
@@ -112,7 +112,7 @@ impl<'m, R: BufRead> Reader<'m, R> {
                 Ok(taken) => taken,
                 Err(bad) => return Ok(Some(Err(bad))),
             };
-            let digest = columns::digest(&[&format!("{:?}", taken.call)]) as u64;
+            let digest = columns::digest(&[&format!("{:?}", taken.call)]);
             match self.seen.insert(taken.id, digest) {
                 None => return Ok(Some(Ok(taken))),
                 Some(before) if before == digest => self.repeated += 1,

@@ -145,7 +145,7 @@ async fn known_keys(reach: &Reach) -> anyhow::Result<(Vec<KnownKey>, TimeZone)> 
         Reach::Folder(folder) => {
             let known = folder.keys.list().into_iter().map(|key| KnownKey {
                 id: key.id.to_string(),
-                name: key.name.to_string(),
+                name: key.name.clone(),
                 team: key.team.as_ref().map(ToString::to_string),
             });
             Ok((known.collect(), folder.config.time_zone.clone()))
@@ -290,14 +290,13 @@ fn tell(shared: &Shared, checked: &Checked, taken: Option<TakenInJson>) {
             if checked.rounded == 1 { "was" } else { "were" }
         ));
     }
-    match taken {
-        Some(taken) => terminal::print(&format!("{} booked, {} booked before", taken.booked, taken.known)),
-        None => {
-            terminal::print("nothing was booked: this was a dry run");
-            if !checked.unknown_keys.is_empty() {
-                terminal::tell(&unknown_keys(checked));
-            }
-        }
+    if let Some(taken) = taken {
+        terminal::print(&format!("{} booked, {} booked before", taken.booked, taken.known));
+        return;
+    }
+    terminal::print("nothing was booked: this was a dry run");
+    if !checked.unknown_keys.is_empty() {
+        terminal::tell(&unknown_keys(checked));
     }
 }
 
