@@ -5,6 +5,7 @@ mod control;
 mod people;
 mod reconciliation;
 mod reports;
+mod request;
 
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ pub(super) use control::{
 pub(super) use people::{invited, people, person, team, teams};
 pub(super) use reconciliation::reconciliation;
 pub(super) use reports::reports;
+pub(super) use request::request;
 
 /// A name that runs script where it isn't escaped.
 pub(super) const HOSTILE: &str = "<img src=x onerror=alert(1)>";
@@ -549,163 +551,5 @@ pub(super) fn requests(kind: Kind) -> RequestsPage {
             newer: None,
             older: Some("/requests?range=1h&cursor=req_1".to_owned()),
         },
-    }
-}
-
-#[expect(clippy::too_many_lines, reason = "one call told in full")]
-pub(super) fn request(kind: Kind) -> RequestPage {
-    let ms = Duration::from_millis;
-    let whole = ms(4_310);
-    let step = |icon, tone, name: &str, start: u64, length: u64, phase, detail: Phrase| TimelineStep {
-        icon,
-        tone,
-        name: kind.name(name),
-        bar: TimeBar::new(ms(start), ms(length), whole, phase),
-        length: format::duration(ms(length)),
-        detail,
-    };
-    let price = |text: &str| Price::parse_usd_per_million(text).unwrap();
-    let line = |label: &str, tokens: u64, per_million: &str| {
-        (label.to_owned(), tokens, Some(price(per_million)), price(per_million).of(tokens))
-    };
-    let lines = CostLines::new(&[
-        line("Input, not cached", 1_228, "3"),
-        line("Input, read from provider cache", 3_584, "0.3"),
-        line("Output", 642, "15"),
-    ]);
-    let detail = |label: &str, value: Phrase, is_code: bool| Detail { label: label.to_owned(), value, is_code };
-    let usage =
-        |label: &str, tokens: &str, is_part| UsageLine { label: label.to_owned(), tokens: tokens.to_owned(), is_part };
-    RequestPage {
-        layout: Layout {
-            crumb: Some(Link::new("Requests", "/requests")),
-            events: None,
-            ..layout(kind, "Request", Entry::Requests)
-        },
-        id: "req_00kf8q2m9x7k3f00000000000e".to_owned(),
-        badges: vec![
-            Badge::status(if kind == Kind::Failed { 504 } else { 200 }),
-            Badge::new("Fallback", Tone::Warn).with_icon("undo"),
-            Badge::new("Streamed", Tone::Neutral),
-        ],
-        error: (kind == Kind::Failed).then(|| {
-            Notice::failed(
-                "The call failed: no first token in 30 s",
-                "Two deployments were tried. Nothing is owed.",
-                "/requests",
-            )
-        }),
-        kpis: vec![
-            Kpi::new("call-cost", "Cost", Some(money(dollars("0.0143892"))), "saved $0.0097 by provider cache"),
-            Kpi::new("call-time", "Total time", Some("4.3 s".to_owned()), "p50 for this model 3.9 s"),
-            Kpi::new("call-first", "First token", Some("1.2 s".to_owned()), "218 ms of it lost to the 429"),
-            Kpi::new("call-tokens", "Tokens", Some(tokens(4_812, 642)), "74% of input was cached"),
-            Kpi::new("call-added", "Added by Tollgate", Some("4.4 ms".to_owned()), "look-up, routing, settling"),
-        ],
-        timeline_range: "14:32:02.790 to 14:32:07.100 UTC".to_owned(),
-        timeline: kind.card(
-            vec![
-                step(
-                    "route",
-                    Tone::Neutral,
-                    "Route decision",
-                    0,
-                    1,
-                    Phase::Inside,
-                    Phrase::new("Strategy ")
-                        .strong("fallback")
-                        .text(" for ")
-                        .code(kind.name("claude-sonnet-4-5"))
-                        .text(": anthropic is half-open and this was its trial call; openai was next."),
-                ),
-                step("cache", Tone::Neutral, "Cache look-up", 1, 3, Phase::Inside, "No exact entry.".into()),
-                step(
-                    "bad",
-                    Tone::Bad,
-                    "Attempt 1, anthropic",
-                    14,
-                    218,
-                    Phase::Failed,
-                    Phrase::default()
-                        .toned("429 rate limited", Tone::Bad)
-                        .text(", retry-after 12 s is longer than the 250 ms allowed."),
-                ),
-                step(
-                    "undo",
-                    Tone::Warn,
-                    "Fallback, openai",
-                    236,
-                    940,
-                    Phase::Waiting,
-                    "First token after 940 ms.".into(),
-                ),
-                step(
-                    "bolt",
-                    Tone::Neutral,
-                    "Stream",
-                    1_176,
-                    3_100,
-                    Phase::Streaming,
-                    "642 tokens at 205 per second. Client read all of it.".into(),
-                ),
-                step(
-                    "check",
-                    Tone::Ok,
-                    "Settled",
-                    4_309,
-                    1,
-                    Phase::Inside,
-                    Phrase::new("$0.0144 charged to ")
-                        .strong(kind.name("web-app"))
-                        .text(". Reserved $0.0313, released $0.0169."),
-                ),
-            ],
-            "timeline",
-        ),
-        cost: kind.card(lines, "cost"),
-        cost_note: Some("Price list of 12 Nov 2026. Failed attempt 1: no charge.".to_owned()),
-        adjustments: vec![AdjustmentLine {
-            by: kind.name("By hand, user \"ada\""),
-            time: "2 min ago".to_owned(),
-            reason: kind.name("the provider’s invoice of November"),
-            amount: money(dollars("-0.0021")),
-        }],
-        adjust_form: Some(AdjustForm {
-            href: "/requests/req_00kf8q2m9x7k3f00000000000e/adjust".to_owned(),
-            cost: Field {
-                value: kind.name("12"),
-                error: (kind == Kind::Failed).then(|| "Write dollars, such as 0.0123.".to_owned()),
-            },
-            reason: Field { value: kind.name("the invoice"), error: None },
-            error: None,
-        }),
-        usage: vec![
-            usage("Input, not cached", "1,228", false),
-            usage("Input, read from provider cache", "3,584", false),
-            usage("Output", "642", false),
-            usage("of it reasoning", "128", true),
-        ],
-        raw_usage: Some(kind.name(
-            "{\"prompt_tokens\":4812,\"prompt_tokens_details\":{\"cached_tokens\":3584},\"completion_tokens\":642}",
-        )),
-        contents: vec![
-            KeptText {
-                title: "The request",
-                text: kind
-                    .name("{\"model\":\"smart\",\"messages\":[{\"role\":\"user\",\"content\":\"Which tests fail?\"}]}"),
-                note: Some("The first 262,144 of 1,048,576 bytes.".to_owned()),
-            },
-            KeptText { title: "The answer", text: kind.name("{\"choices\":[]}"), note: None },
-        ],
-        details: vec![
-            detail("Key", Phrase::default().link(kind.name("web-app"), "/keys/key_1"), false),
-            detail("Team", kind.name("acme-web").into(), false),
-            detail("Asked for", kind.name("claude-sonnet-4-5").into(), true),
-            detail("Answered by", kind.name("openai/gpt-4.1").into(), true),
-            detail("Endpoint", "POST /v1/chat/completions".into(), true),
-            detail("Cost basis", "exact: the provider’s usage at a known price".into(), false),
-            detail("Client’s id", kind.name("a7f3-22").into(), true),
-            detail("Received", clock().ago(ago(25)).text.into(), false),
-        ],
     }
 }
