@@ -9,6 +9,7 @@
 mod balances;
 mod cells;
 mod costs;
+mod decisions;
 mod extremes;
 mod inspect;
 mod journal;

@@ -11,6 +11,7 @@ use crate::domain::{
 };
 
 use super::cells::{CELL_KEY_LEN, Cell, CellNames};
+use super::decisions;
 use super::names::{NONE, Names};
 use super::record::{Attempt, CallFacts, Entry, Scope};
 
@@ -38,6 +39,12 @@ const VERSION: u8 = 1;
 pub struct DecodeError {
     what: &'static str,
     detail: String,
+}
+
+impl DecodeError {
+    pub(super) fn new(what: &'static str, detail: String) -> Self {
+        Self { what, detail }
+    }
 }
 
 impl From<DecodeError> for redb::Error {
@@ -162,6 +169,9 @@ pub(super) fn encode_entry(entry: &Entry, names: &Names, bytes: &mut Vec<u8>) ->
         kept_from: stored.kept_from,
     };
     *bytes = encode(&stored, std::mem::take(bytes));
+    if let Some(decision) = &facts.decision {
+        *bytes = decisions::append(decision, names, std::mem::take(bytes));
+    }
     cell_names
 }
 
@@ -178,9 +188,21 @@ pub(super) struct Gist {
     pub(super) error: u32,
 }
 
+/// An entry, and what stands behind it.
+fn decode_row(bytes: &[u8]) -> Result<(StoredEntry<'_>, &[u8]), DecodeError> {
+    let what = "entry";
+    match bytes {
+        [VERSION, rest @ ..] => {
+            postcard::take_from_bytes(rest).map_err(|error| DecodeError::new(what, error.to_string()))
+        }
+        // Refused with the reason.
+        _ => decode(what, bytes).map(|stored| (stored, &[][..])),
+    }
+}
+
 /// The gist of an entry, several times as fast as the whole: no name is looked up.
 pub(super) fn decode_gist(bytes: &[u8]) -> Result<Gist, DecodeError> {
-    let stored: StoredEntry = decode("entry", bytes)?;
+    let (stored, _) = decode_row(bytes)?;
     let cost = stored.attempts.iter().map(|attempt| attempt.cost).sum();
     Ok(Gist { cost, latency_ms: stored.latency_ms, error: stored.error })
 }
@@ -208,7 +230,7 @@ pub(super) fn cell_names(entry: &Entry, names: &Names) -> CellNames {
 /// An entry from its stored form.
 pub(super) fn decode_entry(id: u128, bytes: &[u8], names: &Names) -> Result<Entry, DecodeError> {
     const WHAT: &str = "entry";
-    let stored: StoredEntry = decode(WHAT, bytes)?;
+    let (stored, rest) = decode_row(bytes)?;
     let missing =
         || DecodeError { what: WHAT, detail: "it names something that is not in the list of names".to_owned() };
     let name = |number| names.name(number).ok_or_else(missing);
@@ -250,6 +272,7 @@ pub(super) fn decode_entry(id: u128, bytes: &[u8], names: &Names) -> Result<Entr
         stream: stored.stream,
         cache: stored.cache,
         kept_from,
+        decision: decisions::read(rest, names)?,
         client_request_id: stored.client_request_id.map(Arc::from),
         tags: stored.tags.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
     };
@@ -327,6 +350,7 @@ pub(super) mod tests {
                 stream: true,
                 cache: CacheOutcome::Bypass,
                 kept_from: None,
+                decision: None,
                 client_request_id: Some("mine".into()),
                 tags: vec![("env".into(), "test".into())],
             },

@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::content::ContentJson;
+use super::decision::DecisionJson;
 use crate::domain::{Billed, CostBasis, Deployment, EntryStatus, Picodollars, TokenUsage};
 use crate::ledger::{Attempt, Entry};
 use crate::reports::csv::Rows;
@@ -147,6 +148,8 @@ pub(super) struct EntryDetail {
     #[serde(flatten)]
     entry: EntryJson,
     attempts: Vec<PricedAttempt>,
+    /// Why it went where it went; null where the call named its model itself, or no provider was asked.
+    decision: Option<DecisionJson>,
     /// What is kept of it; null for everybody but admins.
     content: Option<ContentJson>,
 }
@@ -213,7 +216,8 @@ impl EntryDetail {
             attempt: AttemptJson::new(attempt),
             cost_lines: cost_lines(attempt, entry, router),
         });
-        Self { entry: EntryJson::new(entry), attempts: attempts.collect(), content }
+        let decision = entry.facts.decision.as_deref().map(DecisionJson::from);
+        Self { entry: EntryJson::new(entry), attempts: attempts.collect(), decision, content }
     }
 }
 

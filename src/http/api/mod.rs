@@ -10,6 +10,7 @@ mod budgets;
 mod cache;
 mod content;
 mod costs;
+mod decision;
 mod entry;
 mod export;
 #[cfg(any(test, fuzzing))]
@@ -21,6 +22,7 @@ mod providers;
 mod reports;
 mod requests;
 mod routes;
+mod routing;
 mod status;
 #[cfg(test)]
 mod tests;

@@ -9,6 +9,7 @@ mod document;
 mod keys;
 mod reports;
 mod requests;
+mod routing;
 mod schema;
 mod server;
 
@@ -37,7 +38,7 @@ use crate::http::state::State;
 use crate::keys::{Keys, LoginThrottle, NewKey, SetupToken, VirtualKey};
 use crate::ledger::{Acknowledge, Attempt, CallFacts, Ledger, LedgerOptions, Outcome, Planned};
 use crate::provider::{ClientSettings, Upstream};
-use crate::routing::{HealthBook, Router};
+use crate::routing::{Directory, Experience, Router};
 use crate::runtime::{Clock, Tasks};
 use crate::store::{OpenOptions, Settings};
 use crate::telemetry::Metrics;
@@ -163,9 +164,9 @@ impl Fixture {
         let upstreams = config.providers.iter().map(|provider| Arc::new(Upstream::new(provider, None))).collect();
         let router = Arc::new(Router::new(
             upstreams,
-            config.routes.clone(),
+            Directory::of(&config),
             Arc::new(Catalog::builtin()),
-            Arc::new(HealthBook::default()),
+            Arc::new(Experience::default()),
         ));
         let (metrics, tasks) = (Arc::new(Metrics::default()), Tasks::default());
         let gateway = Arc::new(Gateway::new(Parts {
@@ -276,6 +277,7 @@ impl Fixture {
             stream: false,
             cache: CacheOutcome::Bypass,
             kept_from: None,
+            decision: None,
             client_request_id: None,
             tags: Vec::new(),
         }

@@ -58,6 +58,7 @@ fn facts_at(number: u64, unix_ms: i64) -> CallFacts {
         stream: false,
         cache: CacheOutcome::Bypass,
         kept_from: None,
+        decision: None,
         client_request_id: None,
         tags: vec![("env".into(), "test".into())],
     }

@@ -15,7 +15,7 @@ use super::super::view::{
     TimelineStep, Tone, UsageLine,
 };
 use super::row::{cost, error_words, notes, status};
-use super::{clock, layout};
+use super::{clock, decision, layout};
 use crate::content::{BODY_BYTES_MAX, Excerpt};
 use crate::domain::{Billed, CacheOutcome, CostBasis, EntryStatus, Picodollars, Price, RequestId};
 use crate::http::State;
@@ -55,6 +55,7 @@ fn unread(id: RequestId, layout: Layout, error: &crate::ledger::LedgerError) -> 
         kpis: Vec::new(),
         timeline_range: String::new(),
         timeline: unreadable("The call", error, &href),
+        decision: None,
         cost: unreadable("The cost", error, &href),
         cost_note: None,
         usage: Vec::new(),
@@ -99,6 +100,7 @@ fn build(state: &State, entry: &Entry, layout: Layout) -> RequestPage {
         kpis: kpis(entry),
         timeline_range: timeline_range(entry, state, &clock),
         timeline: Ok(timeline(entry)),
+        decision: entry.facts.decision.as_deref().map(decision::card),
         cost: cost_lines(entry, &router),
         cost_note: cost_note(entry),
         usage: usage(entry),

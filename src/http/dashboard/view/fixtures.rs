@@ -3,6 +3,7 @@
 mod cache;
 mod control;
 mod reports;
+mod routing;
 
 use std::time::Duration;
 
@@ -657,6 +658,7 @@ pub(super) fn request(kind: Kind) -> RequestPage {
             ],
             "timeline",
         ),
+        decision: routing::decision(kind),
         cost: kind.card(lines, "cost"),
         cost_note: Some("Price list of 12 Nov 2026. Failed attempt 1: no charge.".to_owned()),
         usage: vec![

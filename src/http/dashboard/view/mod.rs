@@ -33,7 +33,9 @@ pub use overview::{
 };
 pub use parts::{Badge, Card, Choice, Field, Kpi, Link, Notice, Phrase, RequestRow, Select, SelectOption, Tone};
 pub use reports::{ReportLink, ReportView, ReportsPage};
-pub use request::{CostLine, CostLines, Detail, KeptText, RequestPage, TimelineStep, UsageLine};
+pub use request::{
+    CostLine, CostLines, DecisionCard, DecisionLine, Detail, KeptText, RequestPage, TimelineStep, UsageLine,
+};
 pub use requests::{Filters, Pager, RequestsPage};
 pub use welcome::{FirstCall, FirstCallFacts, ProviderState, WelcomePage};
 
