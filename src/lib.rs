@@ -18,7 +18,7 @@
 //!   **[`alerts`]**: told once, delivered to Slack, Discord and webhooks, with a durable outbox and the one client for such addresses.
 //! - **1, [`dialect`]**: chat completions, messages and responses as they stand on the wire, each to and from the one neutral
 //!   form of [`domain::chat`]; only calls whose client and provider differ go through it. **[`config`]**: raw text to checked settings. **[`store`]**: the redb files. **[`runtime`]**: tracked tasks, the clock.
-//!   **[`telemetry`]**: names, counters, logs.
+//!   **[`telemetry`]**: names, counters, logs, traces.
 //! - **0, [`domain`]**: money, tokens, names, windows of time. No I/O, no async.
 //!
 //! # The way of a call

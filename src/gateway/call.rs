@@ -104,6 +104,7 @@ impl Call {
             kept_from: None,
             decision: None,
             client_request_id: inbound.client_request_id.clone(),
+            trace: inbound.trace,
             tags: inbound.tags.clone(),
         })
     }

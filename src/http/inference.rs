@@ -12,7 +12,7 @@ use http::{HeaderValue, Method};
 
 use crate::cache::Directives;
 use crate::config::STRATEGIES_NOT_YET as NOT_YET;
-use crate::domain::{Dialect, Endpoint, Name, RequestId, Strategy};
+use crate::domain::{Dialect, Endpoint, Name, RequestId, Strategy, TraceParent};
 use crate::gateway::{Answer, AnswerBody, GatewayError, Inbound, Piece, Refusal, UpstreamClient, below};
 use crate::keys::VirtualKey;
 use crate::provider::{ForwardedHeaders, Opaque};
@@ -217,6 +217,7 @@ fn inbound(
             query: Some(request.query_string()).filter(|query| !query.is_empty()).map(ToOwned::to_owned),
         },
         client_request_id,
+        trace: text("traceparent").and_then(TraceParent::parse),
         operation,
         strategy: strategy(text("x-tollgate-strategy"))?,
         session,

@@ -100,3 +100,56 @@ pub(super) fn read(rest: &[u8], names: &Names) -> Result<Option<Arc<Decision>>, 
         more: stored.more,
     })))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tables::tests::entry;
+    use super::super::tables::{decode_entry, decode_gist, encode_entry};
+    use super::*;
+    use proptest::prelude::{any, proptest};
+
+    fn decision() -> Decision {
+        let seen = |name: &str| Considered::new(name.parse().unwrap());
+        Decision {
+            route: "smart".into(),
+            strategy: Strategy::CostOptimized,
+            reason: Reason::Conversation,
+            input_tokens: Some(1_000),
+            output_tokens: None,
+            considered: vec![
+                Considered { cost: Some(Picodollars::new(12)), cached_tokens: 7, weight: Some(3), ..seen("a/m") },
+                Considered {
+                    exclusion: Some(Exclusion::Context { takes: 1, needed: 2 }),
+                    is_open: true,
+                    first_token_ms: Some(20),
+                    tokens_per_10_s: Some(300),
+                    ..seen("b/m")
+                },
+            ],
+            more: 2,
+        }
+    }
+
+    #[test]
+    fn an_entry_keeps_its_decision_and_a_row_from_before_has_none() {
+        let names = Names::default();
+        let (mut plain, mut decided) = (Vec::new(), Vec::new());
+        let mut kept = entry(7, 12);
+        encode_entry(&kept, &names, &mut plain);
+        kept.facts.decision = Some(Arc::new(decision()));
+        encode_entry(&kept, &names, &mut decided);
+        assert_eq!(decode_entry(7, &decided, &names).unwrap(), kept);
+        assert_eq!(decode_gist(&decided).unwrap().cost, kept.cost());
+        assert_eq!(decided[..plain.len()], plain[..], "what stands behind changes nothing before it");
+        assert_eq!(decode_entry(7, &plain, &names).unwrap().facts.decision, None);
+        assert!(decided.len() - plain.len() < 50, "{} bytes", decided.len() - plain.len());
+        assert!(decode_entry(7, &decided[..decided.len() - 1], &names).is_err(), "half a decision is damage");
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_a_decision_or_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
+            let _ = read(&bytes, &Names::default());
+        }
+    }
+}

@@ -274,6 +274,7 @@ pub(super) fn decode_entry(id: u128, bytes: &[u8], names: &Names) -> Result<Entr
         kept_from,
         decision: decisions::read(rest, names)?,
         client_request_id: stored.client_request_id.map(Arc::from),
+        trace: None,
         tags: stored.tags.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
     };
     Ok(Entry {
@@ -352,6 +353,7 @@ pub(super) mod tests {
                 kept_from: None,
                 decision: None,
                 client_request_id: Some("mine".into()),
+                trace: None,
                 tags: vec![("env".into(), "test".into())],
             },
             status: EntryStatus::Settled,

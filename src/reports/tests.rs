@@ -89,6 +89,7 @@ impl Fixture {
             kept_from: None,
             decision: None,
             client_request_id: None,
+            trace: None,
             tags: vec![("env".into(), "prod".into())],
         };
         let cost: Picodollars = call.cost.parse().unwrap();

@@ -72,6 +72,17 @@ pub(super) fn operation_of(name: &str) -> Option<Operation> {
     Operation::all().iter().copied().find(|operation| operation.as_str() == name)
 }
 
+/// The first of each model, and one to fall back to: who has many accounts writes a route.
+fn few_of_each(all: impl Iterator<Item = Deployment>) -> Vec<Deployment> {
+    let mut few: Vec<Deployment> = Vec::new();
+    for deployment in all {
+        if few.iter().filter(|known| known.model == deployment.model).count() < 2 {
+            few.push(deployment);
+        }
+    }
+    few
+}
+
 fn own_route(class: Class, upstreams: &[Arc<Upstream>], catalog: &Catalog) -> Option<RouteConfig> {
     let deployment = |upstream: &Arc<Upstream>| {
         let (_, model) = class.models().iter().find(|(list, _)| *list == upstream.catalog())?;
@@ -82,9 +93,9 @@ fn own_route(class: Class, upstreams: &[Arc<Upstream>], catalog: &Catalog) -> Op
     };
     // A sandbox is asked only where nobody else is there.
     let (sandboxes, real): (Vec<_>, Vec<_>) = upstreams.iter().partition(|upstream| upstream.sandbox().is_some());
-    let mut deployments: Vec<Deployment> = real.into_iter().filter_map(deployment).collect();
+    let mut deployments = few_of_each(real.into_iter().filter_map(deployment));
     if deployments.is_empty() {
-        deployments = sandboxes.into_iter().filter_map(deployment).collect();
+        deployments = few_of_each(sandboxes.into_iter().filter_map(deployment));
     }
     let weights = vec![1; deployments.len()];
     let name = AUTO.to_owned();

@@ -63,6 +63,11 @@ strategy = "fallback"
 deployments = ["openai/gpt-4o-mini", "openai/gpt-4o"]
 
 [[routes]]
+name = "lame"
+strategy = "fallback"
+deployments = ["dead-openai/gpt-4o-mini", "openai/gpt-4o-mini"]
+
+[[routes]]
 name = "reviews"
 strategy = "primary"
 deployments = ["quick/sandbox-large"]
@@ -226,7 +231,7 @@ def test_auto_is_the_route_of_the_operation(routed, client):
     assert any(group["key"] == "review-code" and Decimal(group["costUsd"]) > 0 for group in groups)
     shipped = explain(routed, "auto", operation="chat")
     assert shipped["strategy"] == "cost-optimized"
-    assert {candidate["model"] for candidate in shipped["candidates"]} >= {"gpt-5-mini", "claude-haiku-4-5"}
+    assert {candidate["model"] for candidate in shipped["candidates"]} == {"gpt-5-mini", "claude-haiku-4-5"}
     names = [model.id for model in client.models.list()]
     assert "auto" in names
     routes = routed.admin("/api/routes")["items"]
@@ -276,33 +281,43 @@ def test_an_explanation_that_makes_no_sense_is_refused(routed, path, body, statu
 FILLER = "These are the rules of the house, and there are many of them. " * 120
 
 
-def turn(client, marker, system, turns, usage, model="talk", **options):
+def turn(client, marker, system, usages, model="talk"):
+    """The last turn of a conversation whose turns used this much, one after another."""
     messages = [{"role": "system", "content": f"{FILLER}{system}"}]
-    for number in range(turns):
-        messages += [{"role": "user", "content": f"id:{marker} usage:{usage if number == turns - 1 else 'in=1,out=1'} turn {number}"}]
-        if number < turns - 1:
-            messages += [{"role": "assistant", "content": "yes"}]
-    who, headers = ask(client, model, messages=messages, **options)
-    return who, headers, messages
+    for number, usage in enumerate(usages):
+        messages += [{"role": "assistant", "content": "yes"}] if number else []
+        messages.append({"role": "user", "content": f"id:{marker} usage:{usage} turn {number}"})
+    return ask(client, model, messages=messages)
 
 
 def test_reads_of_the_prompt_cache_are_counted_against_what_was_expected(routed, client, marker):
-    def doctor():
-        return routed.admin("/api/routes/talk/prompt-cache")
+    usages = ["in=2000,out=9", "in=100,read=1990,out=9", "in=90,read=2048,out=9"]
+    for turns in range(3):
+        who, headers = turn(client, marker, "", usages[: turns + 1])
+        assert who == "openai/gpt-4o-mini"
+    told = routed.admin("/api/routes/talk/prompt-cache")
+    key = told["keys"][0]
+    assert (key["key"], key["calls"], key["cacheReadTokens"], key["lostUsd"]) == ("sdk", 3, 1990 + 2048, "0")
+    assert 3900 <= key["expectedCacheReadTokens"] <= 4138
+    assert told["findings"] == []
 
-    who, _, _ = turn(client, marker, "", 1, "in=2000,out=9")
-    assert who == "openai/gpt-4o-mini"
-    who, headers, _ = turn(client, marker, "", 2, "in=100,read=1990,out=9")
-    assert who == "openai/gpt-4o-mini"
-    key = doctor()["keys"][0]
-    assert key["key"] == "sdk" and key["calls"] >= 2
-    assert key["cacheReadTokens"] >= 1990 and 1900 <= key["expectedCacheReadTokens"] <= 2100
-    assert doctor()["findings"] == []
+
+def test_a_conversation_stays_where_its_prompt_cache_is_after_a_fallback(routed, client, marker):
+    messages = [{"role": "system", "content": FILLER}, {"role": "user", "content": f"id:{marker} usage:in=2000,out=9 turn 0"}]
+    first, headers = ask(client, "lame", messages=messages)
+    assert (first, headers["x-tollgate-attempts"]) == ("openai/gpt-4o-mini", "2"), "the first of the route is dead"
+    messages += [{"role": "assistant", "content": "yes"}, {"role": "user", "content": f"id:{marker} usage:in=2100,out=9 more"}]
+    again, headers = ask(client, "lame", messages=messages)
+    assert (again, headers["x-tollgate-attempts"]) == (first, "1"), "nobody tries the dead one again for it"
+    decision = entry(routed, headers)["decision"]
+    assert (decision["reason"], decision["chosen"]) == ("conversation", first)
+    other, headers = ask(client, "lame", messages=[{"role": "user", "content": f"id:{marker} {FILLER} another"}])
+    assert headers["x-tollgate-attempts"] == "2", "another conversation begins at the beginning"
 
 
 def test_the_doctor_names_the_byte_that_broke_the_cache_and_what_it_cost(routed, client, marker):
-    turn(client, marker, "It is 10:00.", 1, "in=2000,out=9", model="openai/gpt-4o-mini")
-    _, headers, messages = turn(client, marker, "It is 10:01.", 2, "in=2100,out=9", model="openai/gpt-4o-mini")
+    turn(client, marker, "It is 10:00.", ["in=2000,out=9"], model="openai/gpt-4o-mini")
+    _, headers = turn(client, marker, "It is 10:01.", ["in=2000,out=9", "in=2100,out=9"], model="openai/gpt-4o-mini")
     told = routed.admin(f"/api/routes/{urllib.parse.quote('openai/gpt-4o-mini', safe='')}/prompt-cache")
     finding = told["findings"][0]
     assert finding["requestId"] == headers["x-tollgate-request-id"]

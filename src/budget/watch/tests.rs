@@ -76,6 +76,7 @@ impl Fixture {
             kept_from: None,
             decision: None,
             client_request_id: None,
+            trace: None,
             tags: Vec::new(),
         };
         let ceiling = cost.parse().unwrap();

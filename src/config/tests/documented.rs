@@ -123,6 +123,7 @@ repositories = ["acme/shop", "acme/*"]
 
 [telemetry]
 otlp_endpoint = "http://127.0.0.1:4318"
+otlp_headers = ["env:OTLP_HEADER", "x-team: a"]
 metrics_token = "env:METRICS_TOKEN"
 
 [tls]
@@ -143,6 +144,7 @@ fn whole() -> Config {
             ("WEBHOOK_SECRET", "canary-4"),
             ("GITHUB_TOKEN", "canary-5"),
             ("METRICS_TOKEN", "canary-6"),
+            ("OTLP_HEADER", "authorization: Bearer canary-7"),
         ],
     )
 }

@@ -119,7 +119,7 @@ impl EntryJson {
             key: facts.key_name.to_string(),
             team: facts.team.as_deref().map(ToOwned::to_owned),
             tags: facts.tags.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
-            title: facts.prompt.title.to_string(),
+            title: facts.prompt.title().into(),
             stream: facts.form != Form::Whole,
             bytes: entry.weight(),
             hits: entry.hits(),

@@ -279,6 +279,7 @@ impl Fixture {
             kept_from: None,
             decision: None,
             client_request_id: None,
+            trace: None,
             tags: Vec::new(),
         }
     }

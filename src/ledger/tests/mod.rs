@@ -60,6 +60,7 @@ fn facts_at(number: u64, unix_ms: i64) -> CallFacts {
         kept_from: None,
         decision: None,
         client_request_id: None,
+        trace: None,
         tags: vec![("env".into(), "test".into())],
     }
 }

@@ -301,7 +301,9 @@ fn rows(listed: &Listed, is_narrowed: bool, now: Timestamp) -> Card<Vec<CacheRow
 fn row(fingerprint: &Fingerprint, entry: &KeptEntry, column: MoneyColumn, now: Timestamp) -> CacheRow {
     let facts = &entry.facts;
     CacheRow {
-        title: Some(&*facts.prompt.title).filter(|title| !title.is_empty()).unwrap_or(NO_WORDS).to_owned(),
+        title: Some(facts.prompt.title().into_string())
+            .filter(|title| !title.is_empty())
+            .unwrap_or_else(|| NO_WORDS.to_owned()),
         sub: format!("{} · {}", facts.deployment.model, facts.deployment.provider),
         href: format!("/requests/{}", facts.request),
         key: facts.key_name.to_string(),

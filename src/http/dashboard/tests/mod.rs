@@ -195,6 +195,7 @@ impl Fixture {
             kept_from: None,
             decision: None,
             client_request_id: None,
+            trace: None,
             tags: Vec::new(),
         };
         let deployment: crate::domain::Deployment = format!("{}/{}", call.provider, call.model).parse().unwrap();
