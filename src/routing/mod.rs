@@ -206,7 +206,9 @@ impl Router {
         let mut considered = Vec::with_capacity(contenders.len().min(CONSIDERED_MAX));
         let mut candidates = Vec::with_capacity(contenders.len());
         for Contender { candidate, seen, .. } in contenders {
-            if seen.exclusion.is_none() && !(strategy == Strategy::Primary && !candidates.is_empty()) {
+            // Of the primary strategy the first alone.
+            let is_wanted = strategy != Strategy::Primary || candidates.is_empty();
+            if seen.exclusion.is_none() && is_wanted {
                 candidates.push(candidate);
             }
             if considered.len() < CONSIDERED_MAX {

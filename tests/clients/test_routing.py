@@ -10,7 +10,7 @@ from decimal import Decimal
 import openai
 import pytest
 
-from conftest import ADMIN_TOKEN, Gateway, get_json
+from conftest import ADMIN_TOKEN, Gateway, get_json, wait_for
 
 pytestmark = pytest.mark.gateway
 
@@ -322,7 +322,8 @@ def test_the_doctor_names_the_byte_that_broke_the_cache_and_what_it_cost(routed,
     finding = told["findings"][0]
     assert finding["requestId"] == headers["x-tollgate-request-id"]
     assert (finding["cause"], finding["place"]) == ("changed", "messages[0]")
-    kept = routed.admin(f"/api/requests/{headers['x-tollgate-request-id']}")["content"]["request"]["text"]
+    # Contents are written once a second.
+    kept = wait_for(lambda: entry(routed, headers)["content"], "the body being kept", 10)["request"]["text"]
     assert finding["bodyOffset"] == kept.index("It is 10:01.") + len("It is 10:0")
     assert kept.encode()[finding["bodyOffset"]] == ord("1")
     assert "10:00" in finding["before"] and "10:01" in finding["after"]

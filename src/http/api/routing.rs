@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::Items;
 use super::decision::DecisionJson;
 use super::input::{Lines, Params};
-use crate::config::{RouteConfig, STRATEGIES_NOT_YET};
+use crate::config::{Operation, RouteConfig, STRATEGIES_NOT_YET};
 use crate::domain::{Deployment, Endpoint, KeyId, Name, Picodollars, Strategy};
 use crate::gateway::{GatewayError, Sample};
 use crate::http::problem::{Code, Problem};
@@ -80,7 +80,7 @@ fn route_json(router: &Router, route: &RouteConfig, configured: bool) -> RouteJs
         strategy: route.strategy.as_str(),
         attempts_max: route.attempts_max,
         configured,
-        operations: router.operations_of(route).map(|operation| operation.as_str()).collect(),
+        operations: router.operations_of(route).map(Operation::as_str).collect(),
         deployments: route.deployments.iter().enumerate().map(deployment).collect(),
     }
 }

@@ -49,7 +49,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const MEMORY: Memory = Memory { half_life: Duration::from_secs(60), samples_max: 10.0 };
+    const MEMORY: Memory = Memory { half_life: Duration::from_mins(1), samples_max: 10.0 };
 
     #[test]
     fn what_is_older_counts_for_less() {
@@ -57,8 +57,8 @@ mod tests {
         assert_eq!(mean.mean(), None);
         mean.add(10.0, start, MEMORY);
         mean.add(10.0, start, MEMORY);
-        assert!((mean.weight(start + Duration::from_secs(60), MEMORY) - 1.0).abs() < 1e-9);
-        mean.add(20.0, start + Duration::from_secs(60), MEMORY);
+        assert!((mean.weight(start + Duration::from_mins(1), MEMORY) - 1.0).abs() < 1e-9);
+        mean.add(20.0, start + Duration::from_mins(1), MEMORY);
         assert!((mean.mean().unwrap() - 15.0).abs() < 1e-9);
     }
 

@@ -17,7 +17,10 @@ const PAIRS_MAX: usize = 4_096;
 
 /// What was seen of answers.
 #[derive(Debug, Default)]
-pub(super) struct Lengths(Mutex<HashMap<Arc<str>, HashMap<Arc<str>, Decayed>>>);
+pub(super) struct Lengths(Mutex<ByRoute>);
+
+/// By route, then by operation: asked for by names that nobody keeps.
+type ByRoute = HashMap<Arc<str>, HashMap<Arc<str>, Decayed>>;
 
 impl Lengths {
     pub(super) fn note(&self, route: &Arc<str>, operation: &Arc<str>, tokens: u64, now: Instant) {

@@ -62,18 +62,15 @@ impl Speed {
     fn add(&mut self, timing: Timing, now: Instant) {
         let tokens = timing.tokens.max(1) as f64;
         let whole = timing.whole.as_secs_f64();
-        let (first, per_token) = match timing.first {
-            Some(first) => {
-                let first = first.as_secs_f64();
-                (first, (timing.tokens > 1).then(|| (whole - first) / (tokens - 1.0)))
-            }
+        let (first, per_token) = if let Some(first) = timing.first {
+            let first = first.as_secs_f64();
+            (first, (timing.tokens > 1).then(|| (whole - first) / (tokens - 1.0)))
+        } else {
             // A whole answer tells the sum alone: what is known of the parts is stretched to it.
-            None => {
-                let per_token = self.per_token.mean().map_or(PER_TOKEN_GUESSED, f64::exp);
-                let first = self.first.mean().map_or(per_token * tokens, f64::exp);
-                let stretch = whole / (first + per_token * tokens);
-                (first * stretch, Some(per_token * stretch))
-            }
+            let per_token = self.per_token.mean().map_or(PER_TOKEN_GUESSED, f64::exp);
+            let first = self.first.mean().map_or(per_token * tokens, f64::exp);
+            let stretch = whole / (first + per_token * tokens);
+            (first * stretch, Some(per_token * stretch))
         };
         self.first.add(first.max(SECONDS_MIN).ln(), now, MEMORY);
         if let Some(per_token) = per_token {

@@ -78,7 +78,7 @@ fn a_time_in_the_system_prompt_is_found_to_the_byte_and_priced() {
     let finding = &findings[0];
     let Cause::Changed(change) = &finding.cause else { panic!("{finding:?}") };
     assert_eq!(change.place, Place::Message("messages", 0));
-    assert_eq!(change.body_offset as usize, second.find("10:01").unwrap() + 4);
+    assert_eq!(change.body_offset, second.find("10:01").unwrap() as u64 + 4);
     let (before, after) = change.excerpts.as_ref().unwrap();
     assert!(before.contains("it is 10:00") && after.contains("it is 10:01"));
     // 2,000 tokens at $1.25 a million instead of $0.125.

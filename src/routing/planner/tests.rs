@@ -36,12 +36,12 @@ fn check(strategy: Strategy, mut contenders: Vec<Contender>, odds: Odds<'_>, exp
     assert_eq!((names(&contenders).as_str(), reason), expected, "{strategy}");
 }
 
-fn cost(usd: i128) -> Option<Picodollars> {
-    Some(Picodollars::new(usd))
+fn cost(usd: i128) -> Picodollars {
+    Picodollars::new(usd)
 }
 
-fn pace(first: f64, samples: f64) -> Option<Pace> {
-    Some(Pace { first, per_token: 0.01, samples })
+fn pace(first: f64, samples: f64) -> Pace {
+    Pace { first, per_token: 0.01, samples }
 }
 
 #[test]
@@ -64,13 +64,13 @@ fn who_cant_take_the_call_goes_last_and_the_only_one_that_can_says_so() {
 
 #[test]
 fn the_cheapest_is_first_and_what_has_no_price_last() {
-    let costs = [cost(30), None, cost(10), cost(20)];
+    let costs = [Some(cost(30)), None, Some(cost(10)), Some(cost(20))];
     let priced = || contenders(4, |number, contender| contender.seen.cost = costs[number]);
     check(Strategy::CostOptimized, priced(), ODDS, ("cdab", Reason::Cheapest));
     // What the cache saves is in the cost already, so a place changes nothing.
     let place = "p/a".parse().unwrap();
     check(Strategy::CostOptimized, priced(), Odds { place: Some(&place), ..ODDS }, ("cdab", Reason::Cheapest));
-    let free = contenders(2, |number, contender| contender.seen.cost = [cost(1), cost(0)][number]);
+    let free = contenders(2, |number, contender| contender.seen.cost = Some([cost(1), cost(0)][number]));
     check(Strategy::CostOptimized, free, ODDS, ("ba", Reason::Cheapest));
 }
 
@@ -88,7 +88,7 @@ fn the_fastest_is_first_by_the_time_of_the_whole_answer() {
 #[test]
 fn what_is_not_known_is_tried_first_and_what_is_ill_is_not() {
     let new = |number: usize, contender: &mut Contender| {
-        contender.pace = if number == 2 { pace(0.1, 1.0) } else { pace(1.0, 9.0) };
+        contender.pace = Some(if number == 2 { pace(0.1, 1.0) } else { pace(1.0, 9.0) });
     };
     check(Strategy::Performance, contenders(3, new), ODDS, ("cab", Reason::Unmeasured));
     let new_but_open = contenders(3, |number, contender| {
@@ -102,8 +102,9 @@ fn what_is_not_known_is_tried_first_and_what_is_ill_is_not() {
 fn a_twentieth_of_the_calls_looks_whether_another_has_become_faster() {
     let mut counts = [0_u32; 3];
     for dice in 0..10_000 {
-        let mut three =
-            contenders(3, |number, contender| contender.pace = pace(number as f64 + 0.1, [9.0, 5.0, 3.0][number]));
+        let mut three = contenders(3, |number, contender| {
+            contender.pace = Some(pace(number as f64 + 0.1, [9.0, 5.0, 3.0][number]))
+        });
         let reason = arrange(&mut three, Strategy::Performance, Odds { dice, ..ODDS });
         let first = names(&three[..1]);
         counts[usize::from(first.as_bytes()[0] - b'a')] += 1;
@@ -131,8 +132,7 @@ fn a_conversation_stays_where_it_is_unless_that_is_ill_or_cant_take_it() {
     let place = "p/c".parse().unwrap();
     let odds = Odds { place: Some(&place), ..ODDS };
     for strategy in [Strategy::Fallback, Strategy::Performance, Strategy::Weighted] {
-        let plain = contenders(3, |number, contender| contender.pace = pace(number as f64 + 1.0, 9.0));
-        let mut plain = plain;
+        let mut plain = contenders(3, |number, contender| contender.pace = Some(pace(number as f64 + 1.0, 9.0)));
         let reason = arrange(&mut plain, strategy, odds);
         assert_eq!(names(&plain[..1]), "c", "{strategy}");
         assert!(reason == Reason::Conversation || strategy == Strategy::Weighted, "{strategy}: {reason}");
