@@ -80,6 +80,7 @@ fn facts(at: usize) -> CallFacts {
         stream: true,
         cache: CacheOutcome::Miss,
         kept_from: None,
+        decision: None,
         client_request_id: None,
         trace: None,
         tags: vec![("env".into(), "production".into())],

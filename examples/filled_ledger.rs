@@ -31,6 +31,7 @@ fn facts(number: u64, id: tollgate::domain::RequestId) -> CallFacts {
         stream: number.is_multiple_of(2),
         cache: CacheOutcome::Bypass,
         kept_from: None,
+        decision: None,
         client_request_id: None,
         trace: None,
         tags: vec![],

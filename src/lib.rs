@@ -11,7 +11,8 @@
 //!   **[`reconciliation`]**: whether what was booked is what the providers say they charged.
 //!   **[`rerate`]**: what history would have cost at other prices.
 //! - **4, [`gateway`]**: the life of a call: envelope, ceiling, attempts, relay, booking.
-//! - **3, [`budget`]**: which budgets bind a call, and what about them and the calls is worth an alert. **[`routing`]**: where it goes, what follows a failure, circuits.
+//! - **3, [`budget`]**: which budgets bind a call, and what about them and the calls is worth an alert. **[`routing`]**: who can take it and in which order,
+//!   by what calls have shown of price, speed and prompt caches; what follows a failure, circuits.
 //! - **2, [`ledger`]**: reserve, settle, sums, proof. **[`keys`]**: virtual keys, teams, people and roles, sessions, budget definitions.
 //!   **[`content`]**: what calls said, where that is to be kept. **[`provider`]**: how each upstream is called and what its
 //!   answers mean. **[`catalog`]**: models and prices.
@@ -27,7 +28,7 @@
 //!
 //! `http::inference` authenticates and reads the body; [`gateway::Gateway::begin`] starts a task that owns the call from
 //! then on. The task reads the envelope (where the model's name, the cap and the usage wish stand in the body), asks
-//! [`routing::Router::plan`] for candidates, and for each attempt holds its worst case in the [`ledger`] under every
+//! [`routing::Router::plan`] for candidates (with the [`domain::Decision`] that its entry keeps), and for each attempt holds its worst case in the [`ledger`] under every
 //! budget at once, durably, before [`provider::Client::send`] may run: that function takes no call without the
 //! [`ledger::Reservation`]. Bytes pass through as they came; a decoder watches them for content, usage and the end. The
 //! answer is committed to a deployment with its first content, and its last piece leaves only when the call is booked

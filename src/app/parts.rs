@@ -20,7 +20,7 @@ use crate::ledger::{Acknowledge, Ledger, LedgerOptions};
 use crate::provider::sandbox::{SandboxSettings, parse_script};
 use crate::provider::{ClientSettings, Upstream};
 use crate::reconciliation::Reconciler;
-use crate::routing::{HealthBook, Router};
+use crate::routing::{Directory, Experience, Router};
 use crate::runtime::{Clock, Tasks};
 use crate::shared::Shared;
 use crate::store::{OpenOptions, Settings};
@@ -69,8 +69,8 @@ impl Parts {
         let alerts = Alerts::open(settings, &config.alerts, ca_file, clock.clone(), config.time_zone.clone())?;
         let catalog = price_file::catalog(&config)?;
         let upstreams = upstreams(&config)?;
-        let health = Arc::new(HealthBook::default());
-        let router = Arc::new(Router::new(upstreams, config.routes.clone(), Arc::new(catalog), health));
+        let experience = Arc::new(Experience::default());
+        let router = Arc::new(Router::new(upstreams, Directory::of(&config), Arc::new(catalog), experience));
         let salt = getrandom::u64().map_err(|error| anyhow!("the system gives no random numbers: {error}"))?;
         let gateway = Gateway::new(gateway::Parts {
             config: Arc::clone(&config),

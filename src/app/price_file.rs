@@ -16,7 +16,6 @@ use crate::catalog::Catalog;
 use crate::config::Config;
 use crate::gateway::Gateway;
 use crate::rerate::named;
-use crate::routing::Router;
 use crate::runtime::Tasks;
 
 /// Editors write a file in several steps; it is read once they have been quiet for this long.
@@ -110,13 +109,7 @@ async fn take_over(config: &Arc<Config>, gateway: &Gateway, path: &Path) {
 
 /// Puts a new list into use; providers, places and health stay.
 fn replace(gateway: &Gateway, catalog: Catalog) {
-    let before = gateway.router();
-    let router = Router::new(
-        before.upstreams().to_vec(),
-        before.routes().to_vec(),
-        Arc::new(catalog),
-        Arc::clone(before.health()),
-    );
+    let router = gateway.router().with_catalog(Arc::new(catalog));
     gateway.replace_router(Arc::new(router));
 }
 

@@ -1,6 +1,6 @@
 //! Closed lists of words that settings choose from.
 
-use crate::domain::{ProviderKind, Window};
+use crate::domain::{ProviderKind, Strategy, Window};
 
 /// A closed list of values, each with the word that stands for it in the file.
 pub trait Choice: Copy + 'static {
@@ -43,6 +43,15 @@ macro_rules! choice_type {
 pub(super) use choice_type;
 
 impl Choice for ProviderKind {
+    fn all() -> &'static [Self] {
+        Self::ALL
+    }
+    fn word(self) -> &'static str {
+        self.as_str()
+    }
+}
+
+impl Choice for Strategy {
     fn all() -> &'static [Self] {
         Self::ALL
     }

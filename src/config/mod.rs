@@ -46,11 +46,12 @@ pub use calls::{
 };
 pub use choice::Choice;
 pub use network::IpNetwork;
+pub use not_yet::STRATEGIES as STRATEGIES_NOT_YET;
 pub use notices::{AlertsConfig, TelemetryConfig};
 pub use prices::{PRICE_NAMES, PriceOverride};
 pub use problem::{Problem, Problems};
 pub use providers::{ProviderConfig, SandboxConfig, Timeouts};
-pub use routes::{Operation, RouteConfig, Strategy};
+pub use routes::{Operation, RouteConfig};
 pub use server::{AcmeConfig, BudgetAction, CertificateFiles, LimitsConfig, NewKeyBudget, TlsConfig};
 pub use work::{
     CommandSandbox, GithubConfig, GithubCredentials, ScheduleConfig, WorkersConfig, WorkflowKind, WorkflowsConfig,

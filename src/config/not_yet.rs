@@ -1,14 +1,13 @@
 //! Settings that are checked but not acted on yet; whoever makes one work deletes its line.
 
 use super::reader::Context;
-use super::routes::Strategy;
+use crate::domain::Strategy;
 
 /// Paths that this version accepts and does nothing with.
-const PATHS: [&str; 7] = ["operations", "cache.semantic", "workers", "workflows", "schedules", "github", "tls.acme"];
+const PATHS: [&str; 6] = ["cache.semantic", "workers", "workflows", "schedules", "github", "tls.acme"];
 
 /// Strategies that work as [`Strategy::Fallback`].
-pub(super) const STRATEGIES: [Strategy; 5] =
-    [Strategy::CostOptimized, Strategy::Performance, Strategy::Weighted, Strategy::Learned, Strategy::Experiment];
+pub const STRATEGIES: [Strategy; 2] = [Strategy::Learned, Strategy::Experiment];
 
 /// Warns of each that somebody set.
 pub(super) fn warn(context: &Context<'_>) {

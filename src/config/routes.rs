@@ -6,7 +6,7 @@ use super::choice::{Choice as _, choice_type};
 use super::problem::{any_of, did_you_mean, quoted};
 use super::reader::Section;
 use super::{defaults, not_yet};
-use crate::domain::{Deployment, ModelId};
+use crate::domain::{Deployment, ModelId, Strategy};
 
 /// One route.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,26 +22,6 @@ pub struct RouteConfig {
     /// Attempts of one call over all deployments.
     pub attempts_max: u32,
 }
-
-choice_type!(
-    /// How a route chooses among its deployments.
-    Strategy {
-        /// Always the first.
-        Primary = "primary",
-        /// The one that is expected to cost least.
-        CostOptimized = "cost-optimized",
-        /// The one that is measured to be fastest.
-        Performance = "performance",
-        /// The first that is healthy, in order.
-        Fallback = "fallback",
-        /// At random, by weight.
-        Weighted = "weighted",
-        /// The one that was learned to be best.
-        Learned = "learned",
-        /// The arm of a running experiment.
-        Experiment = "experiment",
-    }
-);
 
 choice_type!(
     /// A task with a prompt and a route of its own.

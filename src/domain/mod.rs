@@ -9,6 +9,7 @@ mod budget;
 mod capabilities;
 pub mod chat;
 mod decimal;
+mod decision;
 mod ids;
 pub mod json;
 mod model;
@@ -25,6 +26,7 @@ pub use billing::{Billed, PriceName, Residency, ServiceTier};
 pub use budget::{BudgetAction, BudgetDefinition, BudgetError, BudgetScope, BudgetTerms};
 pub use capabilities::Capabilities;
 pub use decimal::{Decimal, DecimalError, Rounded};
+pub use decision::{CONSIDERED_MAX, Considered, Decision, Exclusion, Reason, Strategy};
 pub use ids::{BudgetId, IdError, KeyId, Name, RequestId, RequestIds, TeamId};
 pub use model::{
     CacheOutcome, CostBasis, Deployment, Dialect, Endpoint, EndpointFamily, EntryStatus, ModelId, ProviderKind,

@@ -101,6 +101,8 @@ macro_rules! closed_list {
     };
 }
 
+pub(super) use closed_list;
+
 closed_list!(
     /// The wire format that a client speaks, and its errors with it.
     Dialect {

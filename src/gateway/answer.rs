@@ -8,7 +8,7 @@ use http::HeaderValue;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::cache::Directives;
-use crate::domain::{CacheOutcome, Deployment, Endpoint, Picodollars, RequestId, TraceParent};
+use crate::domain::{CacheOutcome, Deployment, Endpoint, Picodollars, RequestId, Strategy, TraceParent};
 use crate::keys::VirtualKey;
 use crate::ledger::Reservation;
 use crate::provider::{Client, ForwardedHeaders, Opaque};
@@ -42,6 +42,8 @@ pub struct Inbound {
     pub trace: Option<TraceParent>,
     /// What the call is for.
     pub operation: Arc<str>,
+    /// How its route shall choose, where the client says so.
+    pub strategy: Option<Strategy>,
     /// The conversation that the client says it belongs to.
     pub session: Option<Arc<str>>,
     /// The client's labels, those of its key included.

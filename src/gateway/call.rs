@@ -1,7 +1,6 @@
 //! One call from its arrival to its booking: the phases, in order.
 
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
 
 use tokio::sync::oneshot;
 
@@ -58,10 +57,12 @@ impl Call {
         }
         let body = self.inbound.body.clone();
         let envelope = Envelope::parse(&body, self.inbound.endpoint)?;
-        self.may_ask_for(&envelope.model)?;
+        let planned = self.plan(&envelope, &envelope.model);
         let facts = self.facts(&envelope)?;
-        let plan = match self.gateway.router().plan(&envelope.model, self.inbound.endpoint, Instant::now()) {
-            Err(RouteError::NotServed { .. }) if self.inbound.endpoint == Endpoint::CountTokens => {
+        let plan = match planned {
+            Err(GatewayError::Route(RouteError::NotServed { .. }))
+                if self.inbound.endpoint == Endpoint::CountTokens =>
+            {
                 self.count_here(facts);
                 return Ok(());
             }
@@ -74,6 +75,7 @@ impl Call {
             Looked::Keep(keep) => Some(keep),
             Looked::Apart => None,
         };
+        asked.facts.decision.clone_from(&plan.decision);
         asked.conversation = self.conversation(&body, &plan);
         let committed = self.attempt_in_order(&mut asked, plan).await?;
         // The answer of another route is none to the question that was asked.
@@ -92,15 +94,6 @@ impl Call {
         plan.candidates.iter().any(is_other).then(|| translation::read(endpoint, body, version))
     }
 
-    pub(super) fn may_ask_for(&self, model: &str) -> Result<(), GatewayError> {
-        let caller = &self.inbound.caller;
-        if caller.allows_model(model) {
-            return Ok(());
-        }
-        let allowed = caller.allowed_models.as_deref().unwrap_or_default().join(", ");
-        Err(GatewayError::ModelNotAllowed { model: model.chars().take(128).collect(), allowed })
-    }
-
     pub(super) fn facts(&self, envelope: &Envelope<'_>) -> Result<CallFacts, GatewayError> {
         let inbound = &self.inbound;
         let requested_model = ModelId::new(&envelope.model)
@@ -116,6 +109,7 @@ impl Call {
             stream: envelope.stream,
             cache: CacheOutcome::Bypass,
             kept_from: None,
+            decision: None,
             client_request_id: inbound.client_request_id.clone(),
             trace: inbound.trace,
             tags: inbound.tags.clone(),

@@ -12,7 +12,7 @@ use crate::dialect::{NotOfShape, embeddings};
 use crate::domain::{CacheOutcome, CostBasis, Endpoint, EntryStatus, Picodollars, TokenUsage, estimate_tokens};
 use crate::ledger::{CallFacts, Outcome as Booked, Reservation};
 use crate::provider::ProviderError;
-use crate::routing::{Candidate, Health};
+use crate::routing::{Candidate, Health, Timing};
 
 use super::answer::{Answer, AnswerBody, PIECES_LEN, Piece};
 use super::attempt::{Begun, Flow, WholeBegun};
@@ -60,6 +60,7 @@ impl Call {
     ) -> Result<(), GatewayError> {
         let Committed { candidate, reservation, began, begun, translation, dropped, place } = committed;
         drop(place);
+        let timing = |tokens| Timing { first: None, whole: began.elapsed(), tokens };
         let Begun::Whole(begun) = begun else { return Err(GatewayError::Internal) };
         let WholeBegun { bytes, content_type, whole, upstream_request_id } = *begun;
         let bill = if self.inbound.endpoint.is_opaque() && whole.usage.is_none() {
@@ -71,6 +72,7 @@ impl Call {
         let answer = answer.map_err(|error| garbage(&candidate, &error));
         let cost = (bill.basis != CostBasis::Unpriced).then_some(bill.cost);
         let usage = bill.usage;
+        let timing = whole.usage.is_some().then(|| timing(usage.total_output()));
         let end = AttemptEnd {
             reserved: reservation.worst_case(),
             began,
@@ -109,6 +111,9 @@ impl Call {
         let content_type = content_type.filter(|_| self.inbound.endpoint.is_opaque());
         let body = AnswerBody::Whole { bytes, content_type, cost };
         self.hand_over(asked, &candidate, upstream_request_id, remaining, dropped, body);
+        if let Some(timing) = timing {
+            self.learn(asked, &candidate, &usage, timing);
+        }
         Ok(())
     }
 
@@ -185,6 +190,8 @@ impl Call {
         let mut ended = relay(&mut flow, &mut passage, &candidate, &rules, &pieces).await;
         ended.error = ended.error.map(|error| candidate.upstream.redacted(error));
         drop(place);
+        let (first, whole) = (Some(flow.first_content - began), began.elapsed());
+        let is_whole = ended.error.is_none() && !ended.client_left && flow.progress.usage_is_final();
         self.remember_answer(|| flow.kept.take().unwrap_or_default());
         if ended.error.as_ref().is_some_and(ProviderError::is_ill_health) {
             self.gateway.router().health().note(&candidate.deployment, Health::Ill, Instant::now());
@@ -213,6 +220,9 @@ impl Call {
             (Ok(()), None) => Piece::Bytes(ended.last),
         };
         let _ = pieces.send(last).await;
+        if is_whole {
+            self.learn(asked, &candidate, &usage, Timing { first, whole, tokens: usage.total_output() });
+        }
         Ok(())
     }
 

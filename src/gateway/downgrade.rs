@@ -5,7 +5,6 @@
 //! the back door: such a call is refused as a budget that blocks refuses it, and told why.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use crate::domain::BudgetId;
 use crate::ledger::{Charge, LedgerError};
@@ -56,7 +55,7 @@ impl Call {
         } else if !self.inbound.caller.allows_model(route) {
             Err(Detour::NotAllowed { route: route.to_owned() })
         } else {
-            let plan = router.plan(route, self.inbound.endpoint, Instant::now());
+            let plan = self.plan(&asked.envelope, route);
             plan.map_err(|error| Detour::NotServed { route: route.to_owned(), reason: error.to_string() })
         };
         let plan = plan.map_err(|detour| match self.refusal(refusal) {
@@ -71,6 +70,7 @@ impl Call {
             "{budget} has no room for the call, which goes to the route {route} instead"
         );
         self.turns.route = Some(route.into());
+        asked.facts.decision.clone_from(&plan.decision);
         if asked.conversation.is_none() {
             asked.conversation = self.conversation(&self.inbound.body, &plan);
         }

@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 
 use crate::domain::Endpoint;
 use crate::domain::json::{Member, members};
+use crate::routing::Needs;
 
 use super::error::GatewayError;
 
@@ -40,6 +41,8 @@ pub(super) struct Envelope<'a> {
     pub(super) choices: u64,
     /// What the provider may do beside reading and writing text.
     pub(super) extras: Extras,
+    /// What a model has to be able to.
+    pub(super) needs: Needs,
     /// The service tier that was asked for.
     pub(super) service_tier: Option<Cow<'a, str>>,
     /// Whether a speed was asked for that may cost more.
@@ -124,13 +127,25 @@ impl<'a> Envelope<'a> {
     /// Reads a body; every refusal names the field and what to do.
     pub(super) fn parse(body: &'a [u8], endpoint: Endpoint) -> Result<Self, GatewayError> {
         let members = members(body)?;
-        let find = |name: &str| members.iter().find(|member| member.name == name && member.value != "null");
-        let model = find("model")
+        let model = members
+            .iter()
+            .find(|member| member.name == "model" && member.value != "null")
             .ok_or_else(|| field("model", "the field model is missing: name a model of GET /v1/models"))?;
         let name: Cow<'a, str> = string(model).ok_or_else(|| field("model", "model must be a string"))?;
         if name.is_empty() {
             return Err(field("model", "model is empty: name a model of GET /v1/models"));
         }
+        let place = ModelPlace::Quoted(model.span.clone());
+        Self::of(body, endpoint, &members, (name, place))
+    }
+
+    fn of(
+        body: &[u8],
+        endpoint: Endpoint,
+        members: &[Member<'a>],
+        (model, model_place): (Cow<'a, str>, ModelPlace),
+    ) -> Result<Self, GatewayError> {
+        let find = |name: &str| members.iter().find(|member| member.name == name && member.value != "null");
         let stream = match find("stream").map(|member| member.value) {
             None | Some("false") => false,
             Some("true") => true,
@@ -174,6 +189,7 @@ impl<'a> Envelope<'a> {
             }
         };
         let mut extras = extras(body, find("tools"), find("web_search_options").is_some());
+        let needs = Needs::of(endpoint, members, extras.images > 0 || extras.media);
         // What the provider remembers is read again, and nobody here knows how much it is.
         extras.media |= ["previous_response_id", "conversation"].iter().any(|name| find(name).is_some());
         extras.media |= endpoint == Endpoint::Responses && find("prompt").is_some();
@@ -181,8 +197,8 @@ impl<'a> Envelope<'a> {
         let in_background = find("background").is_some_and(|member| member.value == "true");
         extras.unbounded_tool |= in_background;
         Ok(Self {
-            model_place: ModelPlace::Quoted(model.span.clone()),
-            model: name,
+            model_place,
+            model,
             stream,
             output_cap,
             caps,
@@ -190,6 +206,7 @@ impl<'a> Envelope<'a> {
             output_cap_own: (endpoint == Endpoint::Completions).then_some(COMPLETION_TOKENS_OWN),
             choices,
             extras,
+            needs,
             service_tier: find("service_tier").and_then(string),
             fast: find("speed").is_some(),
             effect: match endpoint {
@@ -205,6 +222,12 @@ impl<'a> Envelope<'a> {
                 .map(|member| (member.name.clone(), member.span.clone()))
                 .collect(),
         })
+    }
+
+    /// Of a request that nobody makes: it needs no model.
+    pub(super) fn sample(body: &'a [u8], endpoint: Endpoint) -> Result<Self, GatewayError> {
+        let members = members(body)?;
+        Self::of(body, endpoint, &members, (Cow::Borrowed(""), ModelPlace::Nowhere))
     }
 
     /// Of a body that is not read. What it may cost is not known, unless it only reads what is there.
@@ -225,6 +248,7 @@ impl<'a> Envelope<'a> {
             output_cap_own: None,
             choices: 1,
             extras: Extras { unbounded_tool: true, ..Extras::default() },
+            needs: Needs::default(),
             service_tier: None,
             fast: false,
             effect: if reads_only { Effect::Free } else { Effect::ChangesState },

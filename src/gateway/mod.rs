@@ -25,6 +25,7 @@ mod prepare;
 mod recast;
 mod record;
 mod relay;
+mod routed;
 mod settle;
 mod translation;
 
@@ -47,6 +48,7 @@ use crate::telemetry::Metrics;
 pub use answer::{Answer, AnswerBody, Inbound, Outcome, Piece, Refusal, UpstreamClient, Waiting};
 pub use error::{Fault, GatewayError};
 pub use opaque::below;
+pub use routed::Sample;
 
 use call::Call;
 use downgrade::Turns;

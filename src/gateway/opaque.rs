@@ -6,6 +6,7 @@ use memchr::memmem;
 
 use crate::domain::json::members;
 use crate::domain::{CostBasis, Endpoint, Picodollars, TokenUsage};
+use crate::routing::Asking;
 
 use super::booking::Bill;
 use super::call::Call;
@@ -26,7 +27,10 @@ impl Call {
         let model = named.as_ref().map_or(endpoint.as_str(), |(model, _)| model);
         self.may_ask_for(model)?;
         let mut plan = match &named {
-            Some((model, _)) => self.gateway.router().plan(model, endpoint, std::time::Instant::now())?,
+            Some((model, _)) => {
+                let asking = Asking::plain(endpoint, self.gateway.parts().clock.now());
+                self.gateway.router().plan(model, &asking, std::time::Instant::now())?
+            }
             None => self.gateway.router().plan_without_model(endpoint)?,
         };
         // A file that was sent twice is there twice.

@@ -11,7 +11,8 @@ use futures_util::{StreamExt as _, stream};
 use http::{HeaderValue, Method};
 
 use crate::cache::Directives;
-use crate::domain::{Dialect, Endpoint, EndpointFamily, Name, RequestId, TraceParent};
+use crate::config::STRATEGIES_NOT_YET as NOT_YET;
+use crate::domain::{Dialect, Endpoint, EndpointFamily, Name, RequestId, Strategy, TraceParent};
 use crate::gateway::{Answer, AnswerBody, GatewayError, Inbound, Piece, Refusal, UpstreamClient, below};
 use crate::keys::VirtualKey;
 use crate::provider::{ForwardedHeaders, Opaque};
@@ -221,6 +222,7 @@ fn inbound(
         client_request_id,
         trace: text("traceparent").and_then(TraceParent::parse),
         operation,
+        strategy: strategy(text("x-tollgate-strategy"))?,
         session,
         tags,
         caller,
@@ -228,6 +230,21 @@ fn inbound(
         cache,
         timeout,
     })
+}
+
+/// The strategy that a call asks for.
+pub(super) fn strategy(given: Option<&str>) -> Result<Option<Strategy>, GatewayError> {
+    let Some(given) = given else { return Ok(None) };
+    let served = || Strategy::ALL.iter().filter(|strategy| !NOT_YET.contains(strategy));
+    let words: Vec<&str> = served().map(|strategy| strategy.as_str()).collect();
+    let wrong = |what: String| header_error("x-tollgate-strategy", &format!("{what}; use {}", words.join(", ")));
+    match Strategy::from_word(given) {
+        Some(strategy) if NOT_YET.contains(&strategy) => {
+            Err(wrong(format!("{given:?} is not served by this version yet")))
+        }
+        Some(strategy) => Ok(Some(strategy)),
+        None => Err(wrong(format!("{:?} is no strategy", given.chars().take(TAG_CHARS_MAX).collect::<String>()))),
+    }
 }
 
 fn header_error(name: &'static str, message: &str) -> GatewayError {

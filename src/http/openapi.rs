@@ -41,8 +41,10 @@ pub fn document(version: &str) -> Value {
 
 fn path_item(path: &str) -> Map<String, Value> {
     let mut item = Map::new();
-    if path.contains("{id}") {
-        item.insert("parameters".to_owned(), json!([{ "$ref": "#/components/parameters/id" }]));
+    for name in ["id", "name"] {
+        if path.contains(&format!("{{{name}}}")) {
+            item.insert("parameters".to_owned(), json!([{ "$ref": format!("#/components/parameters/{name}") }]));
+        }
     }
     item
 }

@@ -11,6 +11,7 @@ mod balances;
 mod cells;
 mod chain;
 mod costs;
+mod decisions;
 mod doubts;
 mod extremes;
 mod inspect;

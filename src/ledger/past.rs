@@ -100,6 +100,7 @@ fn entry(call: PastCall) -> Entry {
             stream: false,
             cache: CacheOutcome::Bypass,
             kept_from: None,
+            decision: None,
             client_request_id: call.foreign_id,
             tags: call.tags,
             trace: None,

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{
-    Billed, BudgetId, CacheOutcome, CostBasis, Deployment, Endpoint, EntryStatus, KeyId, ModelId, Picodollars,
-    ProviderName, RequestId, Residency, ServiceTier, TokenUsage, TraceParent, WindowId,
+    Billed, BudgetId, CacheOutcome, CostBasis, Decision, Deployment, Endpoint, EntryStatus, KeyId, ModelId,
+    Picodollars, ProviderName, RequestId, Residency, ServiceTier, TokenUsage, TraceParent, WindowId,
 };
 
 /// What is known of a call before its first attempt, and doesn't change any more.
@@ -33,6 +33,8 @@ pub struct CallFacts {
     pub cache: CacheOutcome,
     /// Whose answer the cache gave, where it did.
     pub kept_from: Option<Deployment>,
+    /// How its route chose where it goes; absent where the call named its model itself.
+    pub decision: Option<Arc<Decision>>,
     /// The client's own id of the call.
     pub client_request_id: Option<Arc<str>>,
     /// The client's trace that it belongs to: told to whoever follows the entries, not kept.

@@ -11,6 +11,7 @@ use crate::domain::{
 };
 
 use super::cells::{CELL_KEY_LEN, Cell, CellNames};
+use super::decisions;
 use super::names::{NONE, Names};
 use super::record::{Adjustment, AdjustmentKind, Attempt, CallFacts, Entry, Rating, Scope};
 
@@ -40,6 +41,12 @@ const ENTRY_VERSION: u8 = 2;
 pub struct DecodeError {
     what: &'static str,
     detail: String,
+}
+
+impl DecodeError {
+    pub(super) fn new(what: &'static str, detail: String) -> Self {
+        Self { what, detail }
+    }
 }
 
 impl From<DecodeError> for redb::Error {
@@ -139,15 +146,17 @@ pub(super) fn is_chained(row: &[u8]) -> bool {
     row.first() != Some(&VERSION)
 }
 
-fn decode_stored(bytes: &[u8]) -> Result<(StoredEntry<'_>, StoredRest<'_>), DecodeError> {
+/// The parts of an entry's row: what it had from the beginning, what came later, and the decision behind it.
+fn decode_stored(bytes: &[u8]) -> Result<(StoredEntry<'_>, StoredRest<'_>, &[u8]), DecodeError> {
     const WHAT: &str = "entry";
     let failed = |error: postcard::Error| DecodeError { what: WHAT, detail: error.to_string() };
     match bytes {
         [ENTRY_VERSION, rest @ ..] => {
             let (stored, rest) = postcard::take_from_bytes(rest).map_err(failed)?;
-            Ok((stored, postcard::take_from_bytes(rest).map_err(failed)?.0))
+            let (rest, decision) = postcard::take_from_bytes(rest).map_err(failed)?;
+            Ok((stored, rest, decision))
         }
-        _ => Ok((decode(WHAT, bytes)?, StoredRest::default())),
+        _ => Ok((decode(WHAT, bytes)?, StoredRest::default(), &[])),
     }
 }
 
@@ -228,6 +237,9 @@ pub(super) fn encode_entry(entry: &Entry, names: &Names, bytes: &mut Vec<u8>) ->
     *bytes = postcard::to_extend(&stored, std::mem::take(bytes))
         .and_then(|bytes| postcard::to_extend(&rest, bytes))
         .expect("these types always have a stored form");
+    if let Some(decision) = &facts.decision {
+        *bytes = decisions::append(decision, names, std::mem::take(bytes));
+    }
     cell_names
 }
 
@@ -249,7 +261,7 @@ pub(super) struct Gist {
 
 /// The gist of an entry, several times as fast as the whole: no name is looked up.
 pub(super) fn decode_gist(bytes: &[u8]) -> Result<Gist, DecodeError> {
-    let (stored, rest) = decode_stored(bytes)?;
+    let (stored, rest, _) = decode_stored(bytes)?;
     let cost = stored.attempts.iter().map(|attempt| attempt.cost).sum();
     Ok(Gist { cost, latency_ms: stored.latency_ms, error: stored.error, is_adjustment: rest.adjustment.is_some() })
 }
@@ -277,7 +289,7 @@ pub(super) fn cell_names(entry: &Entry, names: &Names) -> CellNames {
 /// An entry from its stored form.
 pub(super) fn decode_entry(id: u128, bytes: &[u8], names: &Names) -> Result<Entry, DecodeError> {
     const WHAT: &str = "entry";
-    let (stored, rest) = decode_stored(bytes)?;
+    let (stored, rest, decision) = decode_stored(bytes)?;
     let missing =
         || DecodeError { what: WHAT, detail: "it names something that is not in the list of names".to_owned() };
     let name = |number| names.name(number).ok_or_else(missing);
@@ -325,6 +337,7 @@ pub(super) fn decode_entry(id: u128, bytes: &[u8], names: &Names) -> Result<Entr
         stream: stored.stream,
         cache: stored.cache,
         kept_from,
+        decision: decisions::read(decision, names)?,
         client_request_id: stored.client_request_id.map(Arc::from),
         trace: None,
         tags: stored.tags.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
@@ -411,6 +424,7 @@ pub(super) mod tests {
                 stream: true,
                 cache: CacheOutcome::Bypass,
                 kept_from: None,
+                decision: None,
                 client_request_id: Some("mine".into()),
                 trace: None,
                 tags: vec![("env".into(), "test".into())],

@@ -87,6 +87,7 @@ impl Fixture {
             stream: false,
             cache: CacheOutcome::Miss,
             kept_from: None,
+            decision: None,
             client_request_id: None,
             trace: None,
             tags: vec![("env".into(), "prod".into())],

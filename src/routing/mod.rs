@@ -1,22 +1,45 @@
-//! Where a call goes: which deployments a name stands for, in which order, and what follows a failure.
+//! Where a call goes: which deployments a name stands for, who of them can take it, in which order, and what follows a failure.
 //!
-//! [`Router::plan`] resolves a name; a strategy puts the candidates in order. Health is what calls themselves have
-//! shown: nobody is probed for it. Further strategies add an arm to `order`.
+//! [`Router::plan`] resolves a name, leaves out who can't take the call ([`Needs`]), and has the pure `planner` put the rest in
+//! order by the numbers of [`Experience`]: what settled calls have shown of speed, length, and providers' prompt caches. The
+//! way to the order is a [`Decision`], kept with the call. Health is what calls themselves have shown: nobody is probed for it.
 
+mod asking;
+mod auto;
 mod circuit;
+mod cost;
+mod error;
+mod experience;
+mod health;
+mod needs;
+mod planner;
 mod retry;
+#[cfg(test)]
+mod tests;
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
 
 use crate::catalog::{Catalog, ModelFacts};
-use crate::config::{RouteConfig, Strategy};
-use crate::domain::{Deployment, Endpoint, ModelId, ProviderName};
+use crate::config::{Config, Operation, RouteConfig};
+use crate::domain::{
+    CONSIDERED_MAX, Considered, Decision, Deployment, Endpoint, Exclusion, ModelId, ProviderName, Strategy,
+};
 use crate::provider::Upstream;
 
+pub use asking::Asking;
+pub use auto::AUTO;
 pub use circuit::{Circuit, CircuitPolicy, Health};
+pub use error::RouteError;
+pub use experience::{Cause, Change, Experience, Finding, PROMPT_BYTES_MIN, Pace, Place, Prefix, Reads, Timing, Turn};
+pub use health::HealthBook;
+pub use needs::{Needs, likely_tokens};
 pub use retry::{Step, step};
+
+use auto::OwnRoutes;
+use cost::Expected;
+use planner::{Contender, Odds, arrange};
 
 /// Attempts of a call that no route speaks for.
 const ATTEMPTS_MAX: u32 = 3;
@@ -39,72 +62,51 @@ pub struct Plan {
     pub candidates: Vec<Candidate>,
     /// How many attempts may be made in all.
     pub attempts_max: u32,
+    /// How they came into this order; absent where the call names its model itself.
+    pub decision: Option<Arc<Decision>>,
 }
 
-/// Why a name leads nowhere.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RouteError {
-    /// No route, provider or model of that name.
-    #[error("{}", unknown_message(model, suggestion.as_deref(), *configured))]
-    UnknownModel {
-        /// What was asked for.
-        model: String,
-        /// A name that is close to it.
-        suggestion: Option<String>,
-        /// Whether any provider is configured at all.
-        configured: bool,
-    },
-    /// No provider has the path.
-    #[error("no configured provider has {path}: add one to tollgate.toml")]
-    NoProvider {
-        /// The path that was asked.
-        path: &'static str,
-    },
-    /// The model is there, but not by this path.
-    #[error("{deployment} has no {path}: use {other}")]
-    NotServed {
-        /// Where the name leads.
-        deployment: Deployment,
-        /// The path that was asked.
-        path: &'static str,
-        /// What to do instead.
-        other: &'static str,
-    },
+/// The names that settings give: routes, and which of them the operations use.
+#[derive(Clone, Debug, Default)]
+pub struct Directory {
+    /// In the order of the file.
+    pub routes: Vec<RouteConfig>,
+    /// The route of each operation that has one of its own.
+    pub operations: BTreeMap<Operation, String>,
 }
 
-fn unknown_message(model: &str, suggestion: Option<&str>, configured: bool) -> String {
-    match (suggestion, configured) {
-        (_, false) => format!(
-            "no provider is configured, so {model:?} can't be reached: set OPENAI_API_KEY or ANTHROPIC_API_KEY, or add [[providers]] to tollgate.toml"
-        ),
-        (Some(suggestion), true) => {
-            format!("the model {model:?} is not known; did you mean {suggestion:?}? GET /v1/models lists all")
-        }
-        (None, true) => {
-            format!(
-                "the model {model:?} is not known; ask for a route, for provider/model, or for a model of GET /v1/models"
-            )
-        }
+impl Directory {
+    /// Those of the settings.
+    pub fn of(config: &Config) -> Self {
+        Self { routes: config.routes.clone(), operations: config.operations.clone() }
     }
 }
 
 /// The deployments and routes of one configuration.
 pub struct Router {
     upstreams: Vec<Arc<Upstream>>,
-    routes: Vec<RouteConfig>,
+    directory: Directory,
+    own: OwnRoutes,
     catalog: Arc<Catalog>,
-    health: Arc<HealthBook>,
+    experience: Arc<Experience>,
 }
 
 impl Router {
-    /// A router over configured providers and routes.
+    /// A router over configured providers and names.
     pub fn new(
         upstreams: Vec<Arc<Upstream>>,
-        routes: Vec<RouteConfig>,
+        directory: Directory,
         catalog: Arc<Catalog>,
-        health: Arc<HealthBook>,
+        experience: Arc<Experience>,
     ) -> Self {
-        Self { upstreams, routes, catalog, health }
+        let own = OwnRoutes::new(&upstreams, &catalog);
+        Self { upstreams, directory, own, catalog, experience }
+    }
+
+    /// The same with another price list; what was learned stays.
+    #[must_use]
+    pub fn with_catalog(&self, catalog: Arc<Catalog>) -> Self {
+        Self::new(self.upstreams.clone(), self.directory.clone(), catalog, Arc::clone(&self.experience))
     }
 
     /// The configured providers, in order.
@@ -114,7 +116,7 @@ impl Router {
 
     /// The configured routes, in order.
     pub fn routes(&self) -> &[RouteConfig] {
-        &self.routes
+        &self.directory.routes
     }
 
     /// The price list in use.
@@ -123,36 +125,195 @@ impl Router {
     }
 
     /// What calls have shown of the deployments.
-    pub fn health(&self) -> &Arc<HealthBook> {
-        &self.health
+    pub fn experience(&self) -> &Arc<Experience> {
+        &self.experience
     }
 
-    /// Resolves a name: a route first, then `provider/anything`, then a bare model at the first provider that has it.
-    pub fn plan(&self, name: &str, endpoint: Endpoint, now: Instant) -> Result<Plan, RouteError> {
-        let (mut candidates, attempts_max, strategy) =
-            if let Some(route) = self.routes.iter().find(|route| route.name == name) {
-                let candidates: Vec<Candidate> =
-                    route.deployments.iter().filter_map(|deployment| self.candidate(deployment)).collect();
-                (candidates, route.attempts_max, route.strategy)
-            } else {
-                let candidate = self.named(name).or_else(|| self.bare(name, endpoint));
-                (candidate.into_iter().collect(), ATTEMPTS_MAX, Strategy::Primary)
-            };
-        let Some(first) = candidates.first().map(|candidate: &Candidate| candidate.deployment.clone()) else {
-            let (model, configured) = (name.chars().take(128).collect(), !self.upstreams.is_empty());
-            return Err(RouteError::UnknownModel { suggestion: self.suggestion(name), model, configured });
+    /// Which deployments fail at the moment.
+    pub fn health(&self) -> &Arc<HealthBook> {
+        self.experience.health()
+    }
+
+    /// The route that a name stands for: that of the name, or for [`AUTO`] that of the operation.
+    pub fn route(&self, name: &str, operation: &str) -> Option<&RouteConfig> {
+        let named = |name: &str| self.directory.routes.iter().find(|route| route.name == name);
+        named(name).or_else(|| {
+            if name != AUTO {
+                return None;
+            }
+            // An operation that nobody here knows is talk.
+            let known = auto::operation_of(operation).unwrap_or(Operation::Chat);
+            let configured = self.directory.operations.get(&known).and_then(|route| named(route));
+            configured.or_else(|| self.own.of(operation))
+        })
+    }
+
+    /// The operations that [`AUTO`] leads to a route.
+    pub fn operations_of<'a>(&'a self, route: &'a RouteConfig) -> impl Iterator<Item = Operation> + 'a {
+        use crate::config::Choice as _;
+        let leads_here = move |operation: &Operation| {
+            self.route(AUTO, operation.as_str()).is_some_and(|found| std::ptr::eq(found, route))
         };
-        candidates.retain(|candidate| candidate.upstream.provider().asked_at(endpoint).is_some());
-        if candidates.is_empty() {
-            let other = match endpoint {
-                Endpoint::Completions => "/v1/chat/completions, which reaches every provider",
-                Endpoint::Embeddings => "an embedding model of an OpenAI or OpenAI-compatible provider",
-                _ => "a model of a provider that has it",
-            };
-            return Err(RouteError::NotServed { deployment: first, path: endpoint.path(), other });
+        Operation::all().iter().copied().filter(leads_here)
+    }
+
+    /// The routes that ship with the program, each once, where some operation uses them.
+    pub fn own_routes(&self) -> Vec<&RouteConfig> {
+        use crate::config::Choice as _;
+        let mut routes: Vec<&RouteConfig> = Vec::new();
+        for operation in Operation::all() {
+            let Some(route) = self.route(AUTO, operation.as_str()) else { continue };
+            let is_listed =
+                self.directory.routes.iter().chain(routes.iter().copied()).any(|known| std::ptr::eq(known, route));
+            if !is_listed {
+                routes.push(route);
+            }
         }
-        self.order(&mut candidates, strategy, now);
-        Ok(Plan { candidates, attempts_max })
+        routes
+    }
+
+    /// Resolves a name: a route first, then `provider/anything`, then a bare model at the first provider that has it. A route
+    /// puts its deployments in order; a model that a call names itself is asked whatever its list says of it.
+    pub fn plan(&self, name: &str, asking: &Asking<'_>, now: Instant) -> Result<Plan, RouteError> {
+        if let Some(route) = self.route(name, asking.operation) {
+            return self.plan_route(route, asking, now);
+        }
+        if name == AUTO {
+            return Err(RouteError::NoAuto { operation: asking.operation.chars().take(64).collect() });
+        }
+        let candidate = self.named(name).or_else(|| self.bare(name, asking.endpoint));
+        let candidate = candidate.ok_or_else(|| self.unknown(name))?;
+        if candidate.upstream.provider().asked_at(asking.endpoint).is_none() {
+            return Err(not_served(candidate.deployment, asking.endpoint));
+        }
+        Ok(Plan { candidates: vec![candidate], attempts_max: ATTEMPTS_MAX, decision: None })
+    }
+
+    fn plan_route(&self, route: &RouteConfig, asking: &Asking<'_>, now: Instant) -> Result<Plan, RouteError> {
+        let strategy = asking.strategy.unwrap_or(route.strategy);
+        let mut contenders: Vec<Contender> =
+            route.deployments.iter().filter_map(|deployment| self.contender(deployment, asking)).collect();
+        if contenders.is_empty() {
+            return Err(self.unknown(&route.name));
+        }
+        if contenders.iter().all(|contender| contender.seen.exclusion.is_some()) {
+            return Err(none_fits(route, &contenders, asking.endpoint));
+        }
+        let numbers = self.measure(route, strategy, &mut contenders, asking, now);
+        let odds = Odds { dice: asking.dice, output: numbers.output, place: numbers.place.as_ref() };
+        let reason = arrange(&mut contenders, strategy, odds);
+        let more = u32::try_from(contenders.len().saturating_sub(CONSIDERED_MAX)).unwrap_or(u32::MAX);
+        let mut considered = Vec::with_capacity(contenders.len().min(CONSIDERED_MAX));
+        let mut candidates = Vec::with_capacity(contenders.len());
+        for Contender { candidate, seen, .. } in contenders {
+            // Of the primary strategy the first alone.
+            let is_wanted = strategy != Strategy::Primary || candidates.is_empty();
+            if seen.exclusion.is_none() && is_wanted {
+                candidates.push(candidate);
+            }
+            if considered.len() < CONSIDERED_MAX {
+                considered.push(seen);
+            }
+        }
+        let decision = Decision {
+            route: route.name.as_str().into(),
+            strategy,
+            reason,
+            input_tokens: asking.counted_tokens().map(clamped),
+            output_tokens: numbers.is_output_known.then(|| whole(numbers.output)),
+            considered,
+            more,
+        };
+        Ok(Plan { candidates, attempts_max: route.attempts_max, decision: Some(Arc::new(decision)) })
+    }
+
+    fn contender(&self, deployment: &Deployment, asking: &Asking<'_>) -> Option<Contender> {
+        let candidate = self.candidate(deployment)?;
+        let mut seen = Considered::new(candidate.deployment.clone());
+        seen.exclusion = exclusion(&candidate, asking);
+        Some(Contender { candidate, seen, pace: None })
+    }
+
+    /// Asks for the numbers that a strategy compares; none of them where it compares nothing.
+    fn measure(
+        &self,
+        route: &RouteConfig,
+        strategy: Strategy,
+        contenders: &mut [Contender],
+        asking: &Asking<'_>,
+        now: Instant,
+    ) -> Numbers {
+        let mut numbers = Numbers::default();
+        if strategy == Strategy::Primary || contenders.len() < 2 {
+            return numbers;
+        }
+        for contender in contenders.iter_mut() {
+            contender.seen.is_open = self.health().is_open(&contender.candidate.deployment, now);
+        }
+        let experience = &self.experience;
+        let is_long = asking.body.len() >= PROMPT_BYTES_MIN;
+        let looks = match strategy {
+            Strategy::Weighted => true,
+            Strategy::CostOptimized | Strategy::Performance => is_long,
+            _ => is_long && experience.may_have_strayed(now),
+        };
+        let prefix = if looks { asking.prefix() } else { None };
+        if matches!(strategy, Strategy::CostOptimized | Strategy::Performance) {
+            let expected = experience.expected_output(&route.name, asking.operation, now);
+            let cap = asking.output_cap.map_or(f64::MAX, |cap| cap as f64);
+            numbers.output = expected.min(cap) * asking.choices as f64;
+            numbers.is_output_known = true;
+        }
+        if strategy != Strategy::CostOptimized {
+            let continued = prefix.as_ref().filter(|prefix| prefix.is_continued());
+            numbers.place = continued.and_then(|prefix| experience.place(prefix, strategy != Strategy::Weighted, now));
+        }
+        match strategy {
+            Strategy::CostOptimized => self.expect_costs(contenders, asking, prefix.as_ref(), numbers.output, now),
+            Strategy::Performance => {
+                for contender in contenders {
+                    contender.pace = experience.pace(&contender.candidate.deployment, now);
+                    if let Some(pace) = contender.pace {
+                        contender.seen.first_token_ms = Some(whole(pace.first * 1_000.0));
+                        contender.seen.tokens_per_10_s = Some(whole(10.0 / pace.per_token));
+                    }
+                }
+            }
+            Strategy::Weighted => {
+                for contender in contenders {
+                    let place = route.deployments.iter().position(|known| *known == contender.candidate.deployment);
+                    contender.seen.weight = place.and_then(|place| route.weights.get(place).copied());
+                }
+            }
+            _ => {}
+        }
+        numbers
+    }
+
+    fn expect_costs(
+        &self,
+        contenders: &mut [Contender],
+        asking: &Asking<'_>,
+        prefix: Option<&Prefix<'_>>,
+        output: f64,
+        now: Instant,
+    ) {
+        let expected = Expected {
+            input: asking.tokens(),
+            output: u64::from(whole(output)),
+            billed: asking.billed,
+            marked: prefix.and_then(Prefix::marked),
+        };
+        if let Some(prefix) = prefix {
+            let candidates: Vec<&Candidate> = contenders.iter().map(|contender| &contender.candidate).collect();
+            let reads = self.experience.expected_reads(prefix, &candidates, now);
+            for (contender, tokens) in contenders.iter_mut().zip(reads) {
+                contender.seen.cached_tokens = tokens;
+            }
+        }
+        for Contender { candidate, seen, .. } in contenders {
+            seen.cost = cost::expected(candidate, &expected, u64::from(seen.cached_tokens));
+        }
     }
 
     /// Where a call goes that names no model: the first provider that has the path.
@@ -167,22 +328,7 @@ impl Router {
         if candidates.is_empty() {
             return Err(RouteError::NoProvider { path: endpoint.path() });
         }
-        Ok(Plan { candidates, attempts_max: ATTEMPTS_MAX })
-    }
-
-    fn order(&self, candidates: &mut Vec<Candidate>, strategy: Strategy, now: Instant) {
-        match strategy {
-            Strategy::Primary => candidates.truncate(1),
-            // In order, by health: an open circuit goes to the end, to be tried when nothing else is left.
-            Strategy::Fallback
-            | Strategy::CostOptimized
-            | Strategy::Performance
-            | Strategy::Weighted
-            | Strategy::Learned
-            | Strategy::Experiment => {
-                candidates.sort_by_key(|candidate| self.health.is_open(&candidate.deployment, now));
-            }
-        }
+        Ok(Plan { candidates, attempts_max: ATTEMPTS_MAX, decision: None })
     }
 
     fn candidate(&self, deployment: &Deployment) -> Option<Candidate> {
@@ -216,7 +362,10 @@ impl Router {
     /// Every name that a client can ask for: routes, then the models of each provider's price list.
     pub fn names(&self) -> Vec<(String, Option<Candidate>)> {
         let mut names: Vec<(String, Option<Candidate>)> =
-            self.routes.iter().map(|route| (route.name.clone(), None)).collect();
+            self.directory.routes.iter().map(|route| (route.name.clone(), None)).collect();
+        if self.route(AUTO, "chat").is_some() && !names.iter().any(|(name, _)| name == AUTO) {
+            names.push((AUTO.to_owned(), None));
+        }
         for upstream in &self.upstreams {
             for facts in self.catalog.models(upstream.catalog()) {
                 let Ok(model) = facts.id.parse::<ModelId>() else { continue };
@@ -243,60 +392,70 @@ impl Router {
         let known = self.names().into_iter().map(|(name, _)| name);
         known.filter_map(close).max_by(|(a, _), (b, _)| a.total_cmp(b)).map(|(_, name)| name)
     }
+
+    fn unknown(&self, name: &str) -> RouteError {
+        let (model, configured) = (name.chars().take(128).collect(), !self.upstreams.is_empty());
+        RouteError::UnknownModel { suggestion: self.suggestion(name), model, configured }
+    }
 }
 
-/// What calls have shown of each deployment; outlives a change of the configuration.
-#[derive(Debug, Default)]
-pub struct HealthBook {
-    policy: CircuitPolicy,
-    circuits: Mutex<HashMap<Deployment, Circuit>>,
+/// What a strategy compares, beside what stands at each contender.
+#[derive(Default)]
+struct Numbers {
+    output: f64,
+    is_output_known: bool,
+    place: Option<Deployment>,
 }
 
-impl HealthBook {
-    /// Whether a call may go to a deployment now; otherwise when the next one may.
-    pub fn admit(&self, deployment: &Deployment, now: Instant) -> Result<(), Duration> {
-        let mut circuits = self.circuits.lock().expect("no holder of this lock panics");
-        let Some(circuit) = circuits.get_mut(deployment) else { return Ok(()) };
-        *circuit = circuit.admit(now)?;
-        Ok(())
+/// Why a candidate can't take a call.
+fn exclusion(candidate: &Candidate, asking: &Asking<'_>) -> Option<Exclusion> {
+    let Some(asked_at) = candidate.upstream.provider().asked_at(asking.endpoint) else {
+        return Some(Exclusion::NotServed);
+    };
+    if asking.allows.is_some_and(|allows| !allows(&candidate.deployment)) {
+        return Some(Exclusion::NotAllowed);
     }
+    let facts = candidate.facts.as_deref().filter(|_| asking.endpoint.is_conversation())?;
+    if let Some(missing) = asking.needs.missing(facts, asked_at != asking.endpoint) {
+        return Some(missing);
+    }
+    let context = facts.context?;
+    let output = asking.output_cap.unwrap_or(0).min(facts.max_output.unwrap_or(u64::MAX));
+    // A token has a byte at least: most calls need no counting to be seen to fit.
+    if (asking.body.len() as u64).saturating_add(output) <= context {
+        return None;
+    }
+    let needed = asking.tokens().saturating_add(output);
+    (needed > context).then(|| Exclusion::Context { takes: clamped(context), needed: clamped(needed) })
+}
 
-    /// Notes what came of a call.
-    pub fn note(&self, deployment: &Deployment, health: Health, now: Instant) {
-        let mut circuits = self.circuits.lock().expect("no holder of this lock panics");
-        let before = circuits.get(deployment).copied();
-        if before.is_none() && health != Health::Ill {
-            return;
-        }
-        let after = before.unwrap_or_default().after(health, now, &self.policy);
-        if before.unwrap_or_default().as_str() != after.as_str() {
-            tracing::warn!("circuit of {deployment} is {}", after.as_str());
-        }
-        circuits.insert(deployment.clone(), after);
+fn none_fits(route: &RouteConfig, contenders: &[Contender], endpoint: Endpoint) -> RouteError {
+    let is_served = |contender: &Contender| contender.seen.exclusion != Some(Exclusion::NotServed);
+    if !contenders.iter().any(is_served) {
+        return not_served(contenders[0].candidate.deployment.clone(), endpoint);
     }
+    let missing = contenders
+        .iter()
+        .take(CONSIDERED_MAX)
+        .filter_map(|contender| Some((contender.candidate.deployment.clone(), contender.seen.exclusion?)));
+    RouteError::NoneFits { route: route.name.clone(), missing: missing.collect() }
+}
 
-    /// Whether calls to a deployment are refused at the moment.
-    pub fn is_open(&self, deployment: &Deployment, now: Instant) -> bool {
-        let circuits = self.circuits.lock().expect("no holder of this lock panics");
-        circuits.get(deployment).is_some_and(|circuit| circuit.admit(now).is_err())
-    }
+fn not_served(deployment: Deployment, endpoint: Endpoint) -> RouteError {
+    let other = match endpoint {
+        Endpoint::Completions => "/v1/chat/completions, which reaches every provider",
+        Endpoint::Embeddings => "an embedding model of an OpenAI or OpenAI-compatible provider",
+        _ => "a model of a provider that has it",
+    };
+    RouteError::NotServed { deployment, path: endpoint.path(), other }
+}
 
-    /// The deployments that failed when they were called last and have not answered since.
-    pub fn failing(&self) -> Vec<Deployment> {
-        let circuits = self.circuits.lock().expect("no holder of this lock panics");
-        let failing = circuits.iter().filter(|(_, circuit)| !matches!(circuit, Circuit::Closed { .. }));
-        failing.map(|(deployment, _)| deployment.clone()).collect()
-    }
+fn clamped(number: u64) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
 
-    /// The worst circuit among a provider's deployments.
-    pub fn of_provider(&self, provider: &ProviderName) -> Circuit {
-        let circuits = self.circuits.lock().expect("no holder of this lock panics");
-        let rank = |circuit: &Circuit| match circuit {
-            Circuit::Closed { .. } => 0,
-            Circuit::HalfOpen { .. } => 1,
-            Circuit::Open { .. } => 2,
-        };
-        let its = circuits.iter().filter(|(deployment, _)| deployment.provider == *provider);
-        its.map(|(_, circuit)| *circuit).max_by_key(rank).unwrap_or_default()
-    }
+/// A number without its fraction, as decisions keep them.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "such a cast saturates")]
+fn whole(number: f64) -> u32 {
+    number.round() as u32
 }

@@ -74,6 +74,7 @@ impl Fixture {
             stream: false,
             cache: CacheOutcome::Bypass,
             kept_from: None,
+            decision: None,
             client_request_id: None,
             trace: None,
             tags: Vec::new(),

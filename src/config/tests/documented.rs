@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use super::{accept, accept_with, warnings};
 use crate::config::{
-    Bodies, BudgetAction, CacheScope, CommandSandbox, Config, Durability, OnDisconnect, Operation, Strategy, Timeouts,
+    Bodies, BudgetAction, CacheScope, CommandSandbox, Config, Durability, OnDisconnect, Operation, Timeouts,
     WorkflowKind,
 };
-use crate::domain::{Picodollars, Price, ProviderKind};
+use crate::domain::{Picodollars, Price, ProviderKind, Strategy};
 
 /// Every key that the manual names, with its value there.
 const WHOLE: &str = r#"

@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::content::ContentJson;
+use super::decision::DecisionJson;
 use crate::domain::{Billed, CostBasis, Deployment, EntryStatus, Picodollars, TokenUsage};
 use crate::ledger::{Adjusted, Attempt, Entry};
 use crate::reports::csv::Rows;
@@ -187,6 +188,8 @@ pub(super) struct EntryDetail {
     /// What it costs after all adjustments; null where there are none.
     adjusted_cost_usd: Option<Picodollars>,
     adjustments: Vec<AdjustmentJson>,
+    /// Why it went where it went; null where the call named its model itself, or no provider was asked.
+    decision: Option<DecisionJson>,
     /// What is kept of it; null for everybody but admins.
     content: Option<ContentJson>,
 }
@@ -291,6 +294,7 @@ impl EntryDetail {
             attempts: attempts.collect(),
             adjusted_cost_usd: (!adjustments.is_empty()).then(|| call.cost()),
             adjustments,
+            decision: entry.facts.decision.as_deref().map(DecisionJson::from),
             content,
         }
     }

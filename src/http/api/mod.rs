@@ -11,6 +11,7 @@ mod budgets;
 mod cache;
 mod content;
 mod costs;
+mod decision;
 mod entry;
 mod export;
 #[cfg(any(test, fuzzing))]
@@ -25,6 +26,7 @@ mod reports;
 mod requests;
 mod rerate;
 mod routes;
+mod routing;
 mod status;
 mod teams;
 #[cfg(test)]

@@ -6,7 +6,7 @@ use super::Answer::{Json, Nothing, Text, TextOrJson};
 use super::Verb::{Delete, Get, Patch, Post, Put};
 use super::{
     RouteSpec, Shape, adjust, admin, alerts, budgets, cache, content, costs, export, imports, keys, metrics, providers,
-    reconciliation, reports, requests, rerate, status, teams, users, verify, warm,
+    reconciliation, reports, requests, rerate, routing, status, teams, users, verify, warm,
 };
 use crate::http::guard::Access;
 use crate::http::{health, openapi};
@@ -424,6 +424,38 @@ pub const ROUTES: &[RouteSpec] = &[
         summary: "Lists the configured providers and the state of their circuits.",
         answer: Json("ProviderList"),
         handler: || route().to(providers::list),
+        ..READ
+    },
+    RouteSpec {
+        path: "/api/routes",
+        summary: "Lists the routes, how each chooses, which operations use it, and how its deployments do.",
+        answer: Json("RouteList"),
+        handler: || route().to(routing::list),
+        ..READ
+    },
+    RouteSpec {
+        path: "/api/routes/{name}/explain",
+        summary: "Tells where a plain call to a route or model would go, and why; nobody is called.",
+        parameters: routing::EXPLAIN_PARAMETERS,
+        answer: Json("Explanation"),
+        handler: || route().to(routing::explain_plain),
+        ..READ
+    },
+    RouteSpec {
+        verb: Post,
+        path: "/api/routes/{name}/explain",
+        summary: "Tells where a call with this body would go, and why; nobody is called.",
+        parameters: routing::EXPLAIN_PARAMETERS,
+        body: Some("SampleRequest"),
+        answer: Json("Explanation"),
+        handler: || route().to(routing::explain),
+        ..READ
+    },
+    RouteSpec {
+        path: "/api/routes/{name}/prompt-cache",
+        summary: "Shows what providers' prompt caches served of a route's or model's calls, and what broke their use.",
+        answer: Json("PromptCache"),
+        handler: || route().to(routing::prompt_cache),
         ..READ
     },
     RouteSpec {

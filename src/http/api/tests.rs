@@ -13,6 +13,7 @@ mod reconciliation;
 mod reports;
 mod requests;
 mod roles;
+mod routing;
 mod schema;
 mod server;
 mod teams;
@@ -45,7 +46,7 @@ use crate::keys::{Entrance, Keys, LoginThrottle, NewKey, NewUser, SetupToken, Vi
 use crate::ledger::{Acknowledge, Attempt, CallFacts, Ledger, LedgerOptions, Outcome, Planned, WorstCase};
 use crate::provider::{ClientSettings, Upstream};
 use crate::reconciliation::Reconciler;
-use crate::routing::{HealthBook, Router};
+use crate::routing::{Directory, Experience, Router};
 use crate::runtime::{Clock, Tasks};
 use crate::store::{OpenOptions, Settings};
 use crate::telemetry::Metrics;
@@ -172,9 +173,9 @@ impl Fixture {
         let upstreams = config.providers.iter().map(|provider| Arc::new(Upstream::new(provider, None))).collect();
         let router = Arc::new(Router::new(
             upstreams,
-            config.routes.clone(),
+            Directory::of(&config),
             Arc::new(Catalog::builtin()),
-            Arc::new(HealthBook::default()),
+            Arc::new(Experience::default()),
         ));
         let (metrics, tasks) = (Arc::new(Metrics::default()), Tasks::default());
         let gateway = Arc::new(Gateway::new(Parts {
@@ -296,6 +297,7 @@ impl Fixture {
             stream: false,
             cache: CacheOutcome::Bypass,
             kept_from: None,
+            decision: None,
             client_request_id: None,
             trace: None,
             tags: Vec::new(),

@@ -126,6 +126,7 @@ async fn call(
             ..ForwardedHeaders::default()
         },
         opaque: None,
+        strategy: None,
         session: None,
         client_request_id: None,
         trace: None,

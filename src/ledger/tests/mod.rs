@@ -67,6 +67,7 @@ fn facts_at(number: u64, unix_ms: i64) -> CallFacts {
         stream: false,
         cache: CacheOutcome::Bypass,
         kept_from: None,
+        decision: None,
         client_request_id: None,
         trace: None,
         tags: vec![("env".into(), "test".into())],

@@ -9,7 +9,7 @@ use crate::http::api::{ROUTES, Verb};
 const CALLERS: [As; 6] = [As::Nobody, As::Key, As::Admin, As::Session, As::SessionWithoutCsrf, As::Scraper];
 
 fn request(verb: Verb, path: &str) -> TestRequest {
-    let request = TestRequest::with_uri(&path.replace("{id}", "nothing"));
+    let request = TestRequest::with_uri(&path.replace("{id}", "nothing").replace("{name}", "nothing"));
     match verb {
         Verb::Get => request.method(Method::GET),
         Verb::Post => request.method(Method::POST).set_json(json!({})),
@@ -79,6 +79,10 @@ fn every_route_is_open_to_whom_it_is_for_and_to_nobody_else() {
         POST /api/cache/warm: 401 unauthenticated | 403 forbidden | 400 invalid_field | 400 invalid_field | 403 csrf_failed | 401 invalid_credential
         POST /api/imports/spend: 401 unauthenticated | 403 forbidden | 400 invalid_field | 400 invalid_field | 403 csrf_failed | 401 invalid_credential
         GET /api/providers: 401 unauthenticated | 403 forbidden | 200 | 200 | 200 | 401 invalid_credential
+        GET /api/routes: 401 unauthenticated | 403 forbidden | 200 | 200 | 200 | 401 invalid_credential
+        GET /api/routes/{name}/explain: 401 unauthenticated | 403 forbidden | 200 | 200 | 200 | 401 invalid_credential
+        POST /api/routes/{name}/explain: 401 unauthenticated | 403 forbidden | 200 | 200 | 403 csrf_failed | 401 invalid_credential
+        GET /api/routes/{name}/prompt-cache: 401 unauthenticated | 403 forbidden | 200 | 200 | 200 | 401 invalid_credential
         GET /api/alerts: 401 unauthenticated | 403 forbidden | 200 | 200 | 200 | 401 invalid_credential
         POST /api/alerts/test: 401 unauthenticated | 403 forbidden | 409 no_alert_channel | 409 no_alert_channel | 403 csrf_failed | 401 invalid_credential
         GET /api/admin/tokens: 401 unauthenticated | 403 forbidden | 200 | 200 | 200 | 401 invalid_credential

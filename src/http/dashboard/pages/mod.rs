@@ -5,6 +5,7 @@ pub(super) mod alerts;
 pub(super) mod budgets;
 pub(super) mod cache;
 pub(super) mod costs;
+mod decision;
 pub(super) mod key_change;
 pub(super) mod keys;
 pub(super) mod overview;

@@ -16,7 +16,7 @@ use super::super::view::{
 };
 use super::access::sentence;
 use super::row::{cost, error_words, notes, status};
-use super::{clock, layout};
+use super::{clock, decision, layout};
 use crate::content::{BODY_BYTES_MAX, Excerpt};
 use crate::domain::{Billed, CacheOutcome, CostBasis, EntryStatus, Picodollars, Price, RequestId};
 use crate::http::State;
@@ -124,6 +124,7 @@ fn unread(id: RequestId, layout: Layout, error: &crate::ledger::LedgerError) -> 
         kpis: Vec::new(),
         timeline_range: String::new(),
         timeline: unreadable("The call", error, &href),
+        decision: None,
         cost: unreadable("The cost", error, &href),
         cost_note: None,
         adjustments: Vec::new(),
@@ -171,6 +172,7 @@ fn build(state: &State, call: &Adjusted, layout: Layout) -> RequestPage {
         kpis: kpis(call),
         timeline_range: timeline_range(entry, state, &clock),
         timeline: Ok(timeline(entry)),
+        decision: entry.facts.decision.as_deref().map(decision::card),
         cost: cost_lines(entry, &router),
         cost_note: cost_note(entry),
         adjustments: adjustment_lines(call, &clock),

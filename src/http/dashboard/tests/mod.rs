@@ -37,7 +37,7 @@ use crate::keys::{Keys, LoginThrottle, NewKey, SetupToken, VirtualKey};
 use crate::ledger::{Acknowledge, Attempt, CallFacts, Ledger, LedgerOptions, Outcome, Planned, WorstCase};
 use crate::provider::Upstream;
 use crate::reconciliation::Reconciler;
-use crate::routing::{HealthBook, Router};
+use crate::routing::{Directory, Experience, Router};
 use crate::runtime::{Clock, Tasks};
 use crate::store::{OpenOptions, Settings};
 use crate::telemetry::Metrics;
@@ -112,8 +112,8 @@ impl Fixture {
         let alerts = Arc::new(Alerts::open(store, &config.alerts, None, clock.clone(), zone).unwrap());
         let budgets = Arc::new(Budgets::new(Arc::clone(&keys), Arc::clone(&ledger)));
         let upstreams = config.providers.iter().map(|provider| Arc::new(Upstream::new(provider, None))).collect();
-        let health = Arc::new(HealthBook::default());
-        let router = Router::new(upstreams, config.routes.clone(), Arc::new(Catalog::builtin()), health);
+        let experience = Arc::new(Experience::default());
+        let router = Router::new(upstreams, Directory::of(&config), Arc::new(Catalog::builtin()), experience);
         let options = ContentOptions {
             commit_interval: Duration::ZERO,
             ..ContentOptions::new(folder.path().join("content.redb"), config.log.bodies, Vec::new())
@@ -199,6 +199,7 @@ impl Fixture {
             stream: true,
             cache: CacheOutcome::Bypass,
             kept_from: None,
+            decision: None,
             client_request_id: None,
             trace: None,
             tags: Vec::new(),

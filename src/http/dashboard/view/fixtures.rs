@@ -6,6 +6,7 @@ mod people;
 mod reconciliation;
 mod reports;
 mod request;
+mod routing;
 
 use std::time::Duration;
 

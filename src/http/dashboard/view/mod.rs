@@ -42,7 +42,8 @@ pub use people::{InvitedPage, PeoplePage, PersonForm, PersonPage, PersonRow};
 pub use reconciliation::{ChosenDay, DayRow, ModelRow, ReconciliationPage, SourceRow};
 pub use reports::{ReportLink, ReportView, ReportsPage};
 pub use request::{
-    AdjustForm, AdjustmentLine, CostLine, CostLines, Detail, KeptText, RequestPage, TimelineStep, UsageLine,
+    AdjustForm, AdjustmentLine, CostLine, CostLines, DecisionCard, DecisionLine, Detail, KeptText, RequestPage,
+    TimelineStep, UsageLine,
 };
 pub use requests::{Filters, Pager, RequestsPage};
 pub use teams::{PersonLine, TeamBudgetLine, TeamForms, TeamPage, TeamRow, TeamsPage};

@@ -26,6 +26,8 @@ pub struct RequestPage {
     pub timeline_range: String,
     /// The steps, in order.
     pub timeline: Card<Vec<TimelineStep>>,
+    /// Why it went where it went, where a route was asked.
+    pub decision: Option<DecisionCard>,
     /// What each line cost.
     pub cost: Card<CostLines>,
     /// Where the prices come from, and what was free.
@@ -68,6 +70,36 @@ pub struct AdjustForm {
     pub reason: Field,
     /// What went wrong beside the fields.
     pub error: Option<String>,
+}
+
+/// Why a call went where it went.
+#[derive(Clone, Debug)]
+pub struct DecisionCard {
+    /// The route.
+    pub route: String,
+    /// How it chose.
+    pub strategy: &'static str,
+    /// The deployment that was tried first.
+    pub chosen: String,
+    /// Why that one.
+    pub reason: &'static str,
+    /// All candidates, in the order in which they were tried.
+    pub lines: Vec<DecisionLine>,
+    /// What was expected of the call.
+    pub note: Option<String>,
+}
+
+/// A candidate.
+#[derive(Clone, Debug)]
+pub struct DecisionLine {
+    /// `openai/gpt-5`.
+    pub deployment: String,
+    /// True where it can't take the call.
+    pub is_out: bool,
+    /// What was known of it.
+    pub note: String,
+    /// What the call was expected to cost there.
+    pub cost: Option<String>,
 }
 
 /// A body that is kept.

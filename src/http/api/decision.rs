@@ -1,0 +1,94 @@
+//! Why a call went where it went, as JSON.
+
+use serde::Serialize;
+
+use crate::domain::{Considered, Decision, Deployment, Exclusion, Picodollars};
+
+/// How the candidates of a call were put in order.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct DecisionJson {
+    route: String,
+    strategy: Option<&'static str>,
+    /// Null where nobody can take the call.
+    chosen: Option<String>,
+    reason: Option<&'static str>,
+    reason_text: Option<&'static str>,
+    /// About; null where nobody had to count.
+    input_tokens: Option<u32>,
+    output_tokens: Option<u32>,
+    candidates: Vec<CandidateJson>,
+    /// How many more candidates there were.
+    more: u32,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct CandidateJson {
+    deployment: String,
+    provider: String,
+    model: String,
+    /// Why it can't take the call.
+    excluded: Option<&'static str>,
+    excluded_text: Option<String>,
+    circuit_open: bool,
+    expected_cost_usd: Option<Picodollars>,
+    cached_tokens: u32,
+    first_token_ms: Option<u32>,
+    tokens_per_second: Option<f64>,
+    weight: Option<u32>,
+}
+
+impl From<&Decision> for DecisionJson {
+    fn from(decision: &Decision) -> Self {
+        Self {
+            route: decision.route.to_string(),
+            strategy: Some(decision.strategy.as_str()),
+            chosen: decision.chosen().map(|first| first.deployment.to_string()),
+            reason: Some(decision.reason.as_str()),
+            reason_text: Some(decision.reason.words()),
+            input_tokens: decision.input_tokens,
+            output_tokens: decision.output_tokens,
+            candidates: decision.considered.iter().map(CandidateJson::from).collect(),
+            more: decision.more,
+        }
+    }
+}
+
+impl DecisionJson {
+    /// That nobody can take the call, and why each can't.
+    pub(super) fn none(route: &str, missing: &[(Deployment, Exclusion)]) -> Self {
+        let candidate = |(deployment, exclusion): &(Deployment, Exclusion)| {
+            CandidateJson::from(&Considered { exclusion: Some(*exclusion), ..Considered::new(deployment.clone()) })
+        };
+        Self {
+            route: route.to_owned(),
+            strategy: None,
+            chosen: None,
+            reason: None,
+            reason_text: None,
+            input_tokens: None,
+            output_tokens: None,
+            candidates: missing.iter().map(candidate).collect(),
+            more: 0,
+        }
+    }
+}
+
+impl From<&Considered> for CandidateJson {
+    fn from(seen: &Considered) -> Self {
+        Self {
+            deployment: seen.deployment.to_string(),
+            provider: seen.deployment.provider.to_string(),
+            model: seen.deployment.model.to_string(),
+            excluded: seen.exclusion.map(Exclusion::as_str),
+            excluded_text: seen.exclusion.as_ref().map(ToString::to_string),
+            circuit_open: seen.is_open,
+            expected_cost_usd: seen.cost,
+            cached_tokens: seen.cached_tokens,
+            first_token_ms: seen.first_token_ms,
+            tokens_per_second: seen.tokens_per_10_s.map(|tokens| f64::from(tokens) / 10.0),
+            weight: seen.weight,
+        }
+    }
+}

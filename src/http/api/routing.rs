@@ -1,0 +1,298 @@
+//! `/api/routes`: the routes and how their deployments do, what would become of a call, and what prompt caches served.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Serialize;
+
+use super::Items;
+use super::decision::DecisionJson;
+use super::input::{Lines, Params};
+use crate::config::{Operation, RouteConfig, STRATEGIES_NOT_YET};
+use crate::domain::{Deployment, Endpoint, KeyId, Name, Picodollars, Strategy};
+use crate::gateway::{GatewayError, Sample};
+use crate::http::problem::{Code, Problem};
+use crate::http::state::State;
+use crate::keys::VirtualKey;
+use crate::routing::{Cause, Finding, Reads, RouteError, Router};
+
+/// The query parameters of an explanation.
+pub(super) const EXPLAIN_PARAMETERS: &[&str] = &["endpoint", "operation", "strategy", "key", "session"];
+/// The paths whose calls have a choice.
+const ENDPOINTS: [Endpoint; 5] =
+    [Endpoint::ChatCompletions, Endpoint::Messages, Endpoint::Responses, Endpoint::Completions, Endpoint::Embeddings];
+/// Characters of an operation's or a session's name.
+const NAME_CHARS_MAX: usize = 128;
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct RouteJson {
+    name: String,
+    strategy: &'static str,
+    attempts_max: u32,
+    /// False for those that ship with the program.
+    configured: bool,
+    /// The operations that the model `auto` leads here.
+    operations: Vec<&'static str>,
+    deployments: Vec<DeploymentJson>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct DeploymentJson {
+    deployment: String,
+    weight: u32,
+    circuit: &'static str,
+    /// Null before the first answer.
+    first_token_ms: Option<f64>,
+    tokens_per_second: Option<f64>,
+    /// How many answers the speed rests on, older ones counting less.
+    samples: f64,
+}
+
+/// `GET /api/routes`.
+pub(super) async fn list(state: web::Data<State>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+    Params::of(&request, &[])?;
+    let router = state.gateway.router();
+    let configured = router.routes().iter().map(|route| route_json(&router, route, true));
+    let own = router.own_routes().into_iter().map(|route| route_json(&router, route, false));
+    let items = configured.chain(own).collect();
+    Ok(HttpResponse::Ok().json(Items { items, next_cursor: None }))
+}
+
+fn route_json(router: &Router, route: &RouteConfig, configured: bool) -> RouteJson {
+    let now = Instant::now();
+    let deployment = |(place, deployment): (usize, &Deployment)| {
+        let pace = router.experience().pace(deployment, now);
+        let tenths = |number: f64| (number * 10.0).round() / 10.0;
+        DeploymentJson {
+            deployment: deployment.to_string(),
+            weight: route.weights.get(place).copied().unwrap_or(1),
+            circuit: router.health().of_deployment(deployment).as_str(),
+            first_token_ms: pace.map(|pace| tenths(pace.first * 1_000.0)),
+            tokens_per_second: pace.map(|pace| tenths(1.0 / pace.per_token)),
+            samples: pace.map_or(0.0, |pace| tenths(pace.samples)),
+        }
+    };
+    RouteJson {
+        name: route.name.clone(),
+        strategy: route.strategy.as_str(),
+        attempts_max: route.attempts_max,
+        configured,
+        operations: router.operations_of(route).map(Operation::as_str).collect(),
+        deployments: route.deployments.iter().enumerate().map(deployment).collect(),
+    }
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ExplanationJson {
+    /// The name that was asked about.
+    name: String,
+    #[serde(flatten)]
+    decision: DecisionJson,
+    /// Where the call would go, in order, one after another failure.
+    order: Vec<String>,
+    attempts_max: u32,
+    /// Why it would be refused; null where it would not.
+    refusal: Option<RefusalJson>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct RefusalJson {
+    status: u16,
+    code: &'static str,
+    message: String,
+}
+
+/// `GET /api/routes/{name}/explain`: for a plain call.
+pub(super) async fn explain_plain(
+    state: web::Data<State>,
+    request: HttpRequest,
+    name: web::Path<String>,
+) -> Result<HttpResponse, Problem> {
+    explained(&state, &request, &name, b"{}")
+}
+
+/// `POST /api/routes/{name}/explain`: for a call with the body that was sent.
+pub(super) async fn explain(
+    state: web::Data<State>,
+    request: HttpRequest,
+    name: web::Path<String>,
+    Lines(body): Lines,
+) -> Result<HttpResponse, Problem> {
+    let body: &[u8] = if body.is_empty() { b"{}" } else { &body };
+    explained(&state, &request, &name, body)
+}
+
+fn explained(state: &State, request: &HttpRequest, name: &str, body: &[u8]) -> Result<HttpResponse, Problem> {
+    let params = Params::of(request, EXPLAIN_PARAMETERS)?;
+    let endpoint = params.word("endpoint", &ENDPOINTS, Endpoint::as_str)?.unwrap_or(Endpoint::ChatCompletions);
+    let served: Vec<Strategy> =
+        Strategy::ALL.iter().copied().filter(|strategy| !STRATEGIES_NOT_YET.contains(strategy)).collect();
+    let strategy = params.word("strategy", &served, Strategy::as_str)?;
+    let named = |parameter: &str| {
+        let text = params.text(parameter);
+        let checked = text.map(|text| Name::new(text, NAME_CHARS_MAX));
+        checked
+            .transpose()
+            .map_err(|error| Problem::parameter(parameter, format!("{parameter} can't be used: {error}")))
+    };
+    let (operation, session) = (named("operation")?, named("session")?);
+    let caller = params.text("key").map(|named| key(state, named)).transpose()?;
+    let sample = Sample {
+        endpoint,
+        body,
+        operation: operation.as_ref().map_or("chat", Name::as_str),
+        strategy,
+        caller: caller.as_deref(),
+        session: session.as_ref().map(Name::as_str),
+        dice: getrandom::u64().unwrap_or_default(),
+    };
+    let explanation = match state.gateway.explain(name, &sample) {
+        Ok((plan, decision)) => ExplanationJson {
+            name: name.to_owned(),
+            decision: DecisionJson::from(&decision),
+            order: plan.candidates.iter().map(|candidate| candidate.deployment.to_string()).collect(),
+            attempts_max: plan.attempts_max,
+            refusal: None,
+        },
+        Err(error @ GatewayError::Route(RouteError::UnknownModel { .. })) => {
+            return Err(Problem::new(Code::NotFound, error.to_string()));
+        }
+        Err(error @ (GatewayError::Body(_) | GatewayError::Field { .. })) => {
+            return Err(Problem::new(Code::InvalidJson, format!("the sample is no request: {error}")));
+        }
+        Err(error) => refused(name, &error, endpoint),
+    };
+    Ok(HttpResponse::Ok().json(explanation))
+}
+
+fn refused(name: &str, error: &GatewayError, endpoint: Endpoint) -> ExplanationJson {
+    let decision = match error {
+        GatewayError::Route(RouteError::NoneFits { route, missing }) => DecisionJson::none(route, missing),
+        _ => DecisionJson::none(name, &[]),
+    };
+    let fault = error.fault(endpoint.dialect());
+    let refusal = RefusalJson { status: fault.status, code: fault.code, message: error.to_string() };
+    ExplanationJson { name: name.to_owned(), decision, order: Vec::new(), attempts_max: 0, refusal: Some(refusal) }
+}
+
+fn key(state: &State, named: &str) -> Result<Arc<VirtualKey>, Problem> {
+    let by_id = KeyId::new(named).ok().and_then(|id| state.keys.get(&id));
+    by_id.or_else(|| state.keys.named(named, state.clock.now())).ok_or_else(|| {
+        Problem::parameter("key", "key has to be the id or name of a virtual key: GET /api/keys lists them")
+    })
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PromptCacheJson {
+    name: String,
+    /// By key, the dearest losses first; since the start.
+    keys: Vec<ReadsJson>,
+    /// Turns whose beginning had to be read anew, newest first.
+    findings: Vec<FindingJson>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ReadsJson {
+    key: String,
+    key_id: String,
+    calls: u64,
+    input_tokens: u64,
+    expected_cache_read_tokens: u64,
+    cache_read_tokens: u64,
+    lost_usd: Picodollars,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct FindingJson {
+    time: String,
+    request_id: String,
+    key: String,
+    deployment: String,
+    cause: &'static str,
+    /// What happened and what to do, in a sentence.
+    text: String,
+    /// Where the turn stops being as the one before it was: null unless something changed.
+    place: Option<String>,
+    /// The first byte that differs, in the body of the request, in its piece, and in all pieces in the order of the cache.
+    body_offset: Option<u64>,
+    place_offset: Option<u64>,
+    prefix_offset: Option<u64>,
+    before: Option<String>,
+    after: Option<String>,
+    lost_tokens: u64,
+    lost_usd: Option<Picodollars>,
+}
+
+/// `GET /api/routes/{name}/prompt-cache`.
+pub(super) async fn prompt_cache(
+    state: web::Data<State>,
+    request: HttpRequest,
+    name: web::Path<String>,
+) -> Result<HttpResponse, Problem> {
+    Params::of(&request, &[])?;
+    let router = state.gateway.router();
+    let experience = router.experience();
+    let name = name.into_inner();
+    let keys = experience.reads(Some(&name)).into_iter().map(|(key, _, reads)| reads_json(&state, &key, &reads));
+    let findings = experience.findings(Some(&name)).into_iter().map(|finding| finding_json(&state, finding));
+    let (keys, findings) = (keys.collect(), findings.collect());
+    Ok(HttpResponse::Ok().json(PromptCacheJson { name, keys, findings }))
+}
+
+fn key_name(state: &State, key: &KeyId) -> String {
+    state.keys.get(key).map_or_else(|| key.to_string(), |key| key.name.as_str().to_owned())
+}
+
+fn reads_json(state: &State, key: &KeyId, reads: &Reads) -> ReadsJson {
+    ReadsJson {
+        key: key_name(state, key),
+        key_id: key.to_string(),
+        calls: reads.calls,
+        input_tokens: reads.input_tokens,
+        expected_cache_read_tokens: reads.expected_tokens,
+        cache_read_tokens: reads.actual_tokens,
+        lost_usd: reads.lost,
+    }
+}
+
+fn finding_json(state: &State, finding: Finding) -> FindingJson {
+    let cause = finding.cause.as_str();
+    let text = match &finding.cause {
+        Cause::Changed(change) => format!(
+            "{} differs from the turn before at its byte {}: everything from there on was read anew; keep what changes from turn to turn (times, ids, counts) behind what stays",
+            change.place, change.piece_offset
+        ),
+        Cause::Moved { from } => format!("the turn before went to {from}, whose cache this deployment doesn't share"),
+        Cause::Expired => {
+            "the turn before was longer ago than the provider keeps its cache: ask for a longer retention, or turn sooner".to_owned()
+        }
+        Cause::Provider => "nothing changed, and the provider did not serve its cache all the same".to_owned(),
+    };
+    let change = if let Cause::Changed(change) = finding.cause { Some(change) } else { None };
+    let excerpts = change.as_ref().and_then(|change| change.excerpts.clone());
+    let (before, after) = excerpts.map_or((None, None), |(before, after)| (Some(before.into()), Some(after.into())));
+    FindingJson {
+        time: finding.at.to_string(),
+        request_id: finding.request.to_string(),
+        key: key_name(state, &finding.key),
+        deployment: finding.deployment.to_string(),
+        cause,
+        text,
+        place: change.as_ref().map(|change| change.place.to_string()),
+        body_offset: change.as_ref().map(|change| change.body_offset),
+        place_offset: change.as_ref().map(|change| change.piece_offset),
+        prefix_offset: change.as_ref().map(|change| change.prefix_offset),
+        before,
+        after,
+        lost_tokens: finding.lost_tokens,
+        lost_usd: finding.lost,
+    }
+}

@@ -1,0 +1,163 @@
+//! Routes over the API: how they do, where a call would go and why, and what prompt caches served.
+
+use serde_json::json;
+
+use super::schema::assert_matches;
+use super::*;
+use crate::domain::{Considered, Decision, Deployment, Exclusion, Reason, Strategy};
+use crate::routing::{Candidate, Prefix, Turn};
+
+const ROUTES: &str = r#"
+[[routes]]
+name = "choice"
+strategy = "cost-optimized"
+deployments = ["sandbox/sandbox-large", "sandbox/sandbox-small", "openai/gpt-5-chat"]
+
+[operations.review-code]
+route = "choice"
+"#;
+
+fn fixture() -> Fixture {
+    Fixture::with(&format!("{SETTINGS}{ROUTES}"))
+}
+
+#[test]
+fn routes_are_listed_with_who_uses_them_and_how_they_do() {
+    run(async {
+        let fixture = fixture();
+        let listed = fixture.get("/api/routes").await.json();
+        assert_matches("RouteList", &listed);
+        let names: Vec<&str> =
+            listed["items"].as_array().unwrap().iter().map(|route| route["name"].as_str().unwrap()).collect();
+        assert_eq!(names, ["cheap", "choice", "auto", "auto"]);
+        assert_eq!(listed["items"][1]["operations"], json!(["review-code"]));
+        assert_eq!(listed["items"][2]["operations"], json!(["chat", "analyze-issue", "explain-code"]));
+        assert_eq!(listed["items"][1]["deployments"][0]["circuit"], "closed");
+    });
+}
+
+#[test]
+fn an_explanation_has_every_candidate_with_its_numbers() {
+    run(async {
+        let fixture = fixture();
+        let plain = fixture.get("/api/routes/choice/explain").await.json();
+        assert_matches("Explanation", &plain);
+        assert_eq!((&plain["chosen"], &plain["reason"]), (&json!("sandbox/sandbox-small"), &json!("cheapest")));
+        let body = json!({"messages": [], "tools": [{"type": "function"}], "max_tokens": 10});
+        let told = fixture.post("/api/routes/auto/explain?operation=review-code", &body).await.json();
+        assert_matches("Explanation", &told);
+        assert_eq!(told["order"], json!(["sandbox/sandbox-small", "sandbox/sandbox-large"]));
+        assert_eq!((&told["route"], &told["outputTokens"]), (&json!("choice"), &json!(10)));
+        assert_eq!(told["candidates"][2]["excluded"], "tools");
+        let refused = fixture.get("/api/routes/choice/explain?endpoint=embeddings&key=ci").await.json();
+        assert_matches("Explanation", &refused);
+        let named = fixture.get("/api/routes/openai%2Fgpt-5/explain").await.json();
+        assert_matches("Explanation", &named);
+        assert_eq!((&named["chosen"], &named["reason"]), (&json!("openai/gpt-5"), &json!("named")));
+    });
+}
+
+#[test]
+fn an_explanation_of_nothing_is_refused() {
+    run(async {
+        let only_openai =
+            "[[providers]]\nname = \"openai\"\nkind = \"openai\"\napi_key = \"sk-canary-of-the-provider\"\n";
+        let unknown = Fixture::with(only_openai).get("/api/routes/gpt-55/explain").await;
+        assert_eq!(unknown.verdict(), "404 not_found", "{}", unknown.body);
+        let fixture = Fixture::new();
+        fixture
+            .refuses_all(
+                &[
+                    "/api/routes/cheap/explain?strategy=experiment",
+                    "/api/routes/cheap/explain?endpoint=files",
+                    "/api/routes/cheap/explain?key=nobody",
+                    "/api/routes/cheap/explain?unknown=1",
+                ],
+                "400 invalid_parameter",
+            )
+            .await;
+        let request = TestRequest::post().uri("/api/routes/cheap/explain").set_payload("[]");
+        assert_eq!(fixture.call(As::Admin, request).await.verdict(), "400 invalid_json");
+        assert_eq!(fixture.call(As::Key, TestRequest::get().uri("/api/routes")).await.status, 403);
+    });
+}
+
+#[test]
+fn what_broke_a_prompt_cache_is_told_without_quotes_unless_bodies_are_kept() {
+    run(async {
+        let fixture = fixture();
+        let router = fixture.state.gateway.router();
+        let upstream = Arc::clone(&router.upstreams()[0]);
+        let facts = router.catalog().find(upstream.name(), upstream.catalog(), "gpt-5");
+        let candidate = Candidate { deployment: "openai/gpt-5".parse().unwrap(), upstream, facts };
+        for time in ["10:00", "10:01"] {
+            let filler = "rules of the house ".repeat(200);
+            let body = json!({"messages": [{"role": "system", "content": format!("{filler}{time}")}, {"role": "user", "content": "hi"}]});
+            let body = body.to_string();
+            let prefix = Prefix::of(Endpoint::ChatCompletions, body.as_bytes(), fixture.key.id.as_str(), None).unwrap();
+            let turn = Turn {
+                prefix: &prefix,
+                request: fixture.ids.next(noon().as_millisecond()),
+                key: &fixture.key.id,
+                route: &"openai/gpt-5".into(),
+                candidate: &candidate,
+                is_strayed: false,
+                usage: &TokenUsage { uncached_input: 2_000, output: 1, ..TokenUsage::default() },
+                at: noon(),
+                may_quote: false,
+            };
+            router.experience().learn(&turn, Instant::now());
+        }
+        let told = fixture.get("/api/routes/openai%2Fgpt-5/prompt-cache").await.json();
+        assert_matches("PromptCache", &told);
+        assert_eq!(told["keys"][0]["calls"], 2);
+        let finding = &told["findings"][0];
+        assert_eq!(
+            (&finding["cause"], &finding["place"], &finding["before"]),
+            (&json!("changed"), &json!("messages[0]"), &json!(null))
+        );
+        assert!(finding["text"].as_str().unwrap().starts_with("messages[0] differs"), "{finding}");
+        let none = fixture.get("/api/routes/choice/prompt-cache").await.json();
+        assert_eq!((&none["keys"], &none["findings"]), (&json!([]), &json!([])));
+    });
+}
+
+#[test]
+fn an_entry_keeps_why_it_went_where_it_went() {
+    run(async {
+        let fixture = Fixture::new();
+        let small: Deployment = "sandbox/sandbox-small".parse().unwrap();
+        let decision = Decision {
+            route: "choice".into(),
+            strategy: Strategy::CostOptimized,
+            reason: Reason::Only,
+            input_tokens: Some(12),
+            output_tokens: None,
+            considered: vec![
+                Considered { cost: Some("0.01".parse().unwrap()), cached_tokens: 3, ..Considered::new(small) },
+                Considered {
+                    exclusion: Some(Exclusion::Context { takes: 10, needed: 12 }),
+                    is_open: true,
+                    first_token_ms: Some(20),
+                    tokens_per_10_s: Some(455),
+                    weight: Some(2),
+                    ..Considered::new("openai/gpt-5".parse().unwrap())
+                },
+            ],
+            more: 4,
+        };
+        let facts = CallFacts { decision: Some(Arc::new(decision)), ..fixture.facts(noon()) };
+        let id = fixture.book(facts).await;
+        let shown = fixture.get(&format!("/api/requests/{id}")).await.json();
+        assert_matches("RequestDetail", &shown);
+        let decision = &shown["decision"];
+        assert_eq!((&decision["chosen"], &decision["more"]), (&json!("sandbox/sandbox-small"), &json!(4)));
+        assert_eq!(decision["candidates"][0]["expectedCostUsd"], "0.01");
+        let out = &decision["candidates"][1];
+        assert_eq!(out["excludedText"], "it takes 10 tokens and the call needs about 12");
+        assert_eq!(
+            (&out["tokensPerSecond"], &out["weight"], &out["circuitOpen"]),
+            (&json!(45.5), &json!(2), &json!(true))
+        );
+    });
+}

@@ -1,0 +1,55 @@
+//! Why a call went where it went, as a card of its page.
+
+use super::super::format::{count_exact, duration, money};
+use super::super::view::{DecisionCard, DecisionLine};
+use crate::domain::{Considered, Decision};
+
+/// The candidates of a call in the order in which they were tried.
+pub(super) fn card(decision: &Decision) -> DecisionCard {
+    let chosen = decision.chosen().map(|first| first.deployment.to_string()).unwrap_or_default();
+    let mut note: Vec<String> = Vec::new();
+    if let Some(tokens) = decision.input_tokens {
+        note.push(format!("About {} tokens of input.", count_exact(tokens.into())));
+    }
+    if let Some(tokens) = decision.output_tokens {
+        note.push(format!("{} tokens of output were expected.", count_exact(tokens.into())));
+    }
+    if decision.more > 0 {
+        note.push(format!("{} more candidates are not kept.", decision.more));
+    }
+    DecisionCard {
+        route: decision.route.to_string(),
+        strategy: decision.strategy.as_str(),
+        chosen,
+        reason: decision.reason.words(),
+        lines: decision.considered.iter().map(line).collect(),
+        note: (!note.is_empty()).then(|| note.join(" ")),
+    }
+}
+
+fn line(seen: &Considered) -> DecisionLine {
+    let mut notes: Vec<String> = Vec::new();
+    if let Some(exclusion) = seen.exclusion {
+        notes.push(exclusion.to_string());
+    }
+    if seen.is_open {
+        notes.push("its circuit was open".to_owned());
+    }
+    if seen.cached_tokens > 0 {
+        notes.push(format!("{} tokens from the provider’s cache", count_exact(seen.cached_tokens.into())));
+    }
+    if let Some(first) = seen.first_token_ms {
+        let speed = f64::from(seen.tokens_per_10_s.unwrap_or_default()) / 10.0;
+        let first = duration(std::time::Duration::from_millis(first.into()));
+        notes.push(format!("first token after {first}, then {speed:.0} per second"));
+    }
+    if let Some(weight) = seen.weight {
+        notes.push(format!("weight {weight}"));
+    }
+    DecisionLine {
+        deployment: seen.deployment.to_string(),
+        is_out: seen.exclusion.is_some(),
+        note: notes.join("; "),
+        cost: seen.cost.map(money),
+    }
+}

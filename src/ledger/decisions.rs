@@ -1,0 +1,155 @@
+//! How decisions lie in the file: behind the rest of their entry's row, with names as numbers.
+//!
+//! A row that ends before has none, so rows from before there were decisions are read as they are.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::{Considered, Decision, Deployment, Exclusion, Picodollars, Reason, Strategy};
+
+use super::names::Names;
+use super::tables::DecodeError;
+
+const WHAT: &str = "decision";
+
+#[derive(Serialize, Deserialize)]
+struct StoredDecision {
+    route: u32,
+    strategy: Strategy,
+    reason: Reason,
+    input_tokens: Option<u32>,
+    output_tokens: Option<u32>,
+    considered: Vec<StoredCandidate>,
+    more: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredCandidate {
+    provider: u32,
+    model: u32,
+    exclusion: Option<Exclusion>,
+    is_open: bool,
+    cost: Option<Picodollars>,
+    cached_tokens: u32,
+    first_token_ms: Option<u32>,
+    tokens_per_10_s: Option<u32>,
+    weight: Option<u32>,
+}
+
+/// Appends a decision to its entry's row.
+pub(super) fn append(decision: &Decision, names: &Names, row: Vec<u8>) -> Vec<u8> {
+    let candidate = |seen: &Considered| StoredCandidate {
+        provider: names.intern(seen.deployment.provider.as_str()),
+        model: names.intern(seen.deployment.model.as_str()),
+        exclusion: seen.exclusion,
+        is_open: seen.is_open,
+        cost: seen.cost,
+        cached_tokens: seen.cached_tokens,
+        first_token_ms: seen.first_token_ms,
+        tokens_per_10_s: seen.tokens_per_10_s,
+        weight: seen.weight,
+    };
+    let stored = StoredDecision {
+        route: names.intern(&decision.route),
+        strategy: decision.strategy,
+        reason: decision.reason,
+        input_tokens: decision.input_tokens,
+        output_tokens: decision.output_tokens,
+        considered: decision.considered.iter().map(candidate).collect(),
+        more: decision.more,
+    };
+    postcard::to_extend(&stored, row).expect("these types always have a stored form")
+}
+
+/// Reads what stands behind an entry.
+pub(super) fn read(rest: &[u8], names: &Names) -> Result<Option<Arc<Decision>>, DecodeError> {
+    if rest.is_empty() {
+        return Ok(None);
+    }
+    let wrong = |detail: String| DecodeError::new(WHAT, detail);
+    let stored: StoredDecision = postcard::from_bytes(rest).map_err(|error| wrong(error.to_string()))?;
+    let name = |number| {
+        names.name(number).ok_or_else(|| wrong("it names something that is not in the list of names".to_owned()))
+    };
+    let mut considered = Vec::with_capacity(stored.considered.len().min(crate::domain::CONSIDERED_MAX));
+    for seen in stored.considered {
+        considered.push(Considered {
+            deployment: Deployment {
+                provider: name(seen.provider)?
+                    .parse()
+                    .map_err(|error: crate::domain::IdError| wrong(error.to_string()))?,
+                model: name(seen.model)?.parse().map_err(|error: crate::domain::IdError| wrong(error.to_string()))?,
+            },
+            exclusion: seen.exclusion,
+            is_open: seen.is_open,
+            cost: seen.cost,
+            cached_tokens: seen.cached_tokens,
+            first_token_ms: seen.first_token_ms,
+            tokens_per_10_s: seen.tokens_per_10_s,
+            weight: seen.weight,
+        });
+    }
+    Ok(Some(Arc::new(Decision {
+        route: name(stored.route)?,
+        strategy: stored.strategy,
+        reason: stored.reason,
+        input_tokens: stored.input_tokens,
+        output_tokens: stored.output_tokens,
+        considered,
+        more: stored.more,
+    })))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tables::tests::entry;
+    use super::super::tables::{decode_entry, decode_gist, encode_entry};
+    use super::*;
+    use proptest::prelude::{any, proptest};
+
+    fn decision() -> Decision {
+        let seen = |name: &str| Considered::new(name.parse().unwrap());
+        Decision {
+            route: "smart".into(),
+            strategy: Strategy::CostOptimized,
+            reason: Reason::Conversation,
+            input_tokens: Some(1_000),
+            output_tokens: None,
+            considered: vec![
+                Considered { cost: Some(Picodollars::new(12)), cached_tokens: 7, weight: Some(3), ..seen("a/m") },
+                Considered {
+                    exclusion: Some(Exclusion::Context { takes: 1, needed: 2 }),
+                    is_open: true,
+                    first_token_ms: Some(20),
+                    tokens_per_10_s: Some(300),
+                    ..seen("b/m")
+                },
+            ],
+            more: 2,
+        }
+    }
+
+    #[test]
+    fn an_entry_keeps_its_decision_and_a_row_from_before_has_none() {
+        let names = Names::default();
+        let (mut plain, mut decided) = (Vec::new(), Vec::new());
+        let mut kept = entry(7, 12);
+        encode_entry(&kept, &names, &mut plain);
+        kept.facts.decision = Some(Arc::new(decision()));
+        encode_entry(&kept, &names, &mut decided);
+        assert_eq!(decode_entry(7, &decided, &names).unwrap(), kept);
+        assert_eq!(decode_gist(&decided).unwrap().cost, kept.cost());
+        assert_eq!(decided[..plain.len()], plain[..], "what stands behind changes nothing before it");
+        assert_eq!(decode_entry(7, &plain, &names).unwrap().facts.decision, None);
+        assert!(decided.len() - plain.len() < 50, "{} bytes", decided.len() - plain.len());
+        assert!(decode_entry(7, &decided[..decided.len() - 1], &names).is_err(), "half a decision is damage");
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_a_decision_or_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
+            let _ = read(&bytes, &Names::default());
+        }
+    }
+}

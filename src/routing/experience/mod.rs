@@ -1,0 +1,249 @@
+//! What calls have shown: how fast deployments are, how long answers get, and what providers hold in their prompt caches.
+//!
+//! Learned from settled calls alone, in memory alone, and bounded; outlives a change of prices. Nothing here decides: the
+//! planner asks for numbers. [`Prefix`] is a request as prompt caches see it; what they should have served and did not is a
+//! [`Finding`].
+
+mod conversations;
+mod decayed;
+mod holders;
+mod lengths;
+mod prefix;
+mod reads;
+mod speed;
+#[cfg(test)]
+mod tests;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use crate::domain::{Billed, Deployment, KeyId, Picodollars, ProviderKind, RequestId, TokenUsage};
+
+use super::Candidate;
+use super::health::HealthBook;
+use conversations::{Conversations, LastTurn, STICKY_FOR};
+use holders::Holders;
+use lengths::Lengths;
+use reads::ReadBook;
+use speed::Speeds;
+
+pub use conversations::Change;
+pub use prefix::{PROMPT_BYTES_MIN, Place, Prefix};
+pub use reads::{Cause, Finding, Reads};
+pub use speed::{Pace, Timing};
+
+/// The shortest prompt that a cache takes, where the list does not say.
+const CACHED_TOKENS_MIN: u64 = 1_024;
+
+/// All that calls have shown.
+#[derive(Debug, Default)]
+pub struct Experience {
+    health: Arc<HealthBook>,
+    speeds: Speeds,
+    lengths: Lengths,
+    holders: Holders,
+    conversations: Conversations,
+    reads: ReadBook,
+    strayed: Strayed,
+}
+
+/// A turn of a conversation that has been answered.
+pub struct Turn<'a> {
+    /// What it said.
+    pub prefix: &'a Prefix<'a>,
+    /// The call.
+    pub request: RequestId,
+    /// Its key.
+    pub key: &'a KeyId,
+    /// The route or model that was asked for.
+    pub route: &'a Arc<str>,
+    /// Who answered.
+    pub candidate: &'a Candidate,
+    /// Whether that was not the first of its route.
+    pub is_strayed: bool,
+    /// What it used.
+    pub usage: &'a TokenUsage,
+    /// When it was.
+    pub at: Timestamp,
+    /// Whether what was said may be quoted: only where bodies are kept anyway.
+    pub may_quote: bool,
+}
+
+/// Until when some conversation may be at another deployment than the first of its route: while none is, nobody has to look.
+#[derive(Debug, Default)]
+struct Strayed {
+    begun: Mutex<Option<Instant>>,
+    /// Seconds after `begun`.
+    until: AtomicU64,
+}
+
+impl Strayed {
+    fn note(&self, until: Instant) {
+        let begun = *self.begun.lock().expect("no holder of this lock panics").get_or_insert_with(Instant::now);
+        self.until.fetch_max(until.saturating_duration_since(begun).as_secs() + 1, Ordering::Relaxed);
+    }
+
+    fn may_be(&self, now: Instant) -> bool {
+        let until = self.until.load(Ordering::Relaxed);
+        if until == 0 {
+            return false;
+        }
+        let begun = *self.begun.lock().expect("no holder of this lock panics");
+        begun.is_some_and(|begun| now < begun + Duration::from_secs(until))
+    }
+}
+
+impl Experience {
+    /// Which deployments fail at the moment.
+    pub fn health(&self) -> &Arc<HealthBook> {
+        &self.health
+    }
+
+    /// How fast a deployment is.
+    pub fn pace(&self, deployment: &Deployment, now: Instant) -> Option<Pace> {
+        self.speeds.pace(deployment, now)
+    }
+
+    /// Notes how fast an answer came.
+    pub fn note_timing(&self, deployment: &Deployment, timing: Timing, now: Instant) {
+        self.speeds.note(deployment, timing, now);
+    }
+
+    /// Tokens that an answer of a route is expected to have.
+    pub fn expected_output(&self, route: &str, operation: &str, now: Instant) -> f64 {
+        self.lengths.expected(route, operation, now)
+    }
+
+    /// Notes how long an answer was.
+    pub fn note_length(&self, route: &Arc<str>, operation: &Arc<str>, tokens: u64, now: Instant) {
+        self.lengths.note(route, operation, tokens, now);
+    }
+
+    /// Whether some conversation may be elsewhere than its route begins.
+    pub(super) fn may_have_strayed(&self, now: Instant) -> bool {
+        self.strayed.may_be(now)
+    }
+
+    /// Where a conversation is; with `cached`, only while its provider keeps it.
+    pub(super) fn place(&self, prefix: &Prefix<'_>, cached: bool, now: Instant) -> Option<Deployment> {
+        let last = self.conversations.last(prefix)?;
+        let stays = if cached {
+            last.cached_until.is_some_and(|until| until > now)
+        } else {
+            now.saturating_duration_since(last.seen) < STICKY_FOR
+        };
+        stays.then(|| last.deployment.clone())
+    }
+
+    /// Tokens of a request that each candidate's provider is expected to read from its cache.
+    pub(super) fn expected_reads(&self, prefix: &Prefix<'_>, candidates: &[&Candidate], now: Instant) -> Vec<u32> {
+        let deployments: Vec<&Deployment> = candidates.iter().map(|candidate| &candidate.deployment).collect();
+        let mut tokens = self.holders.tokens(prefix, &deployments, now);
+        for (tokens, candidate) in tokens.iter_mut().zip(candidates) {
+            if u64::from(*tokens) < cached_tokens_min(candidate) {
+                *tokens = 0;
+            } else {
+                *tokens = share_of(*tokens, self.reads.worth(&candidate.deployment, now));
+            }
+        }
+        tokens
+    }
+
+    /// Learns from a turn: what was read as expected, what was not and why, and what its provider keeps now.
+    pub fn learn(&self, turn: &Turn<'_>, now: Instant) {
+        let Turn { prefix, candidate, usage, .. } = *turn;
+        let (deployment, input) = (&candidate.deployment, usage.total_input());
+        let kept_for = prefix.kept_for(candidate.upstream.kind(), candidate.facts.as_deref());
+        let kept_for = kept_for.filter(|_| input >= cached_tokens_min(candidate));
+        if prefix.bytes() >= PROMPT_BYTES_MIN {
+            let held = self.holders.tokens(prefix, &[deployment], now)[0];
+            let expected = if u64::from(held) < cached_tokens_min(candidate) { 0 } else { u64::from(held).min(input) };
+            let lost = self.examine(turn, now);
+            let reads = Reads {
+                calls: 1,
+                input_tokens: input,
+                expected_tokens: expected,
+                actual_tokens: usage.cache_read,
+                lost: lost.unwrap_or_default(),
+            };
+            self.reads.count(turn.key, turn.route, deployment, reads, now);
+            if let Some(kept_for) = kept_for {
+                self.holders.hold(prefix, deployment, input, now + kept_for, now);
+            }
+        }
+        let cached_until = kept_for.map(|kept_for| now + kept_for);
+        self.conversations.remember(prefix, LastTurn::new(prefix, deployment.clone(), input, now, cached_until));
+        if turn.is_strayed {
+            self.strayed.note(cached_until.unwrap_or(now).max(now + STICKY_FOR));
+        }
+    }
+
+    /// Finds out why a turn's beginning was not read from the cache, and what that cost.
+    fn examine(&self, turn: &Turn<'_>, now: Instant) -> Option<Picodollars> {
+        let Turn { prefix, candidate, usage, .. } = *turn;
+        let last = self.conversations.last(prefix)?;
+        let was_cached_until = last.cached_until?;
+        let lost_tokens = last.tokens.min(usage.total_input()).saturating_sub(usage.cache_read);
+        let deployment = &candidate.deployment;
+        // Some servers have a cache and don't tell of it.
+        let tells = matches!(candidate.upstream.kind(), ProviderKind::OpenAi | ProviderKind::Anthropic)
+            || usage.cache_read > 0
+            || self.reads.was_read(deployment);
+        if !tells || !Finding::is_worth_telling(lost_tokens, last.tokens) {
+            return None;
+        }
+        let cause = match last.change(prefix, turn.may_quote) {
+            Some(change) => Cause::Changed(change),
+            None if last.deployment != *deployment => Cause::Moved { from: last.deployment.clone() },
+            None if was_cached_until <= now => Cause::Expired,
+            None => Cause::Provider,
+        };
+        let lost = loss(candidate, lost_tokens, prefix.marked(), turn.at);
+        self.reads.tell(Finding {
+            at: turn.at,
+            request: turn.request,
+            key: turn.key.clone(),
+            route: Arc::clone(turn.route),
+            deployment: deployment.clone(),
+            cause,
+            lost_tokens,
+            lost,
+        });
+        lost
+    }
+
+    /// Reads of prompt caches by key and route; the dearest losses first.
+    pub fn reads(&self, route: Option<&str>) -> Vec<(KeyId, Arc<str>, Reads)> {
+        self.reads.pairs(route)
+    }
+
+    /// Turns whose beginnings had to be read anew, newest first.
+    pub fn findings(&self, route: Option<&str>) -> Vec<Finding> {
+        self.reads.findings(route)
+    }
+}
+
+fn cached_tokens_min(candidate: &Candidate) -> u64 {
+    candidate.facts.as_ref().and_then(|facts| facts.prompt_cache_min_tokens).unwrap_or(CACHED_TOKENS_MIN)
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a share of a number of this type is one too"
+)]
+fn share_of(tokens: u32, share: f64) -> u32 {
+    (f64::from(tokens) * share.clamp(0.0, 1.0)) as u32
+}
+
+/// What it cost more to read tokens anew than to read them from the cache.
+fn loss(candidate: &Candidate, tokens: u64, marked: Option<Duration>, at: Timestamp) -> Option<Picodollars> {
+    let prices = &candidate.facts.as_ref()?.prices;
+    let read = TokenUsage { cache_read: tokens, ..TokenUsage::default() };
+    let anew = super::cost::input(tokens, marked.filter(|_| candidate.upstream.kind() == ProviderKind::Anthropic));
+    let cost = |usage| prices.cost(&usage, &Billed::plainly(at)).cost;
+    Some(cost(anew).saturating_sub(cost(read)))
+}

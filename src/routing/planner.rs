@@ -1,0 +1,143 @@
+//! The order in which candidates are tried. Pure: numbers, time and chance come in as values.
+//!
+//! Who can't take the call goes to the end, with the reason; whose circuit is open, before those; the rest is in the order of
+//! the strategy. Then a conversation stays where its prompt cache is.
+
+use crate::domain::{Considered, Deployment, Reason, Strategy};
+
+use super::Candidate;
+use super::experience::Pace;
+
+/// The share of calls that look whether another deployment has become faster.
+const EXPLORED_SHARE: f64 = 0.05;
+
+/// A candidate with all that its place depends on.
+pub(super) struct Contender {
+    pub(super) candidate: Candidate,
+    pub(super) seen: Considered,
+    /// How fast it is, where the strategy asks.
+    pub(super) pace: Option<Pace>,
+}
+
+impl Contender {
+    fn can(&self) -> bool {
+        self.seen.exclusion.is_none()
+    }
+
+    fn is_ready(&self) -> bool {
+        self.can() && !self.seen.is_open
+    }
+}
+
+/// What else the order depends on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Odds<'a> {
+    /// A number that differs from call to call.
+    pub(super) dice: u64,
+    /// Tokens that the answer is expected to have.
+    pub(super) output: f64,
+    /// Where the conversation is.
+    pub(super) place: Option<&'a Deployment>,
+}
+
+/// Puts contenders in order and says why the first is the first.
+pub(super) fn arrange(contenders: &mut [Contender], strategy: Strategy, odds: Odds<'_>) -> Reason {
+    let able = contenders.iter().filter(|contender| contender.can()).count();
+    let reason = match strategy {
+        Strategy::Primary => Reason::First,
+        Strategy::Fallback | Strategy::Learned | Strategy::Experiment => Reason::FirstHealthy,
+        Strategy::CostOptimized => {
+            // Who has no price comes last: nothing says that it is cheap.
+            contenders.sort_by_key(|contender| (contender.seen.cost.is_none(), contender.seen.cost));
+            Reason::Cheapest
+        }
+        Strategy::Performance => by_pace(contenders, odds),
+        Strategy::Weighted => {
+            contenders.sort_by(|a, b| draw(a, odds.dice).total_cmp(&draw(b, odds.dice)));
+            Reason::Drawn
+        }
+    };
+    // Stable, so that the order of the strategy stays within each group.
+    contenders.sort_by_key(|contender| (!contender.can(), strategy != Strategy::Primary && contender.seen.is_open));
+    if able == 1 && contenders.len() > 1 {
+        return Reason::Only;
+    }
+    let natural = contenders.first().map(|first| &first.candidate.deployment);
+    // What is cheapest was compared with its cache in mind; the first is the first.
+    let stays = !matches!(strategy, Strategy::Primary | Strategy::CostOptimized) && odds.place != natural;
+    let place = odds.place.filter(|_| stays);
+    let at = contenders.iter().position(|contender| Some(&contender.candidate.deployment) == place);
+    match at {
+        Some(at) if contenders[at].is_ready() => {
+            contenders[..=at].rotate_right(1);
+            Reason::Conversation
+        }
+        _ => reason,
+    }
+}
+
+/// Fastest first, but for what is not known yet, and a few calls that look whether something has changed.
+fn by_pace(contenders: &mut [Contender], odds: Odds<'_>) -> Reason {
+    let known = |contender: &Contender| contender.pace.filter(Pace::is_known);
+    contenders.sort_by(|a, b| {
+        let seconds = |contender: &Contender| known(contender).map_or(f64::MAX, |pace| pace.seconds(odds.output));
+        seconds(a).total_cmp(&seconds(b))
+    });
+    let unknown: Vec<usize> = places(contenders, |contender| known(contender).is_none());
+    if !unknown.is_empty() {
+        return put_first(contenders, unknown[pick(odds.dice, unknown.len())], Reason::Unmeasured);
+    }
+    let ready = places(contenders, |_| true);
+    let others = ready.get(1..).unwrap_or_default();
+    if !others.is_empty() && share(odds.dice, 0) < EXPLORED_SHARE && odds.place.is_none() {
+        // The one that was looked at longest ago.
+        let samples = |place: &usize| contenders[*place].pace.map_or(0.0, |pace| pace.samples);
+        let stalest = others.iter().copied().min_by(|a, b| samples(a).total_cmp(&samples(b)));
+        return stalest.map_or(Reason::Fastest, |stalest| put_first(contenders, stalest, Reason::Explored));
+    }
+    Reason::Fastest
+}
+
+fn places(contenders: &[Contender], which: impl Fn(&Contender) -> bool) -> Vec<usize> {
+    let ready = contenders.iter().enumerate().filter(|(_, contender)| contender.is_ready() && which(contender));
+    ready.map(|(place, _)| place).collect()
+}
+
+fn put_first(contenders: &mut [Contender], place: usize, reason: Reason) -> Reason {
+    contenders[..=place].rotate_right(1);
+    reason
+}
+
+/// When a contender arrives in a race in which the chance to be the first is its weight's share.
+fn draw(contender: &Contender, dice: u64) -> f64 {
+    let weight = contender.seen.weight.unwrap_or(1);
+    if weight == 0 {
+        return f64::INFINITY;
+    }
+    let name = contender.candidate.deployment.to_string();
+    let place = name
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    -(1.0 - share(dice, place)).ln() / f64::from(weight)
+}
+
+/// A number from 0 to 1, one for each salt.
+fn share(dice: u64, salt: u64) -> f64 {
+    (mixed(dice ^ mixed(salt)) >> 11) as f64 / (1_u64 << 53) as f64
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a length is below it")]
+fn pick(dice: u64, len: usize) -> usize {
+    ((share(dice, 1) * len as f64) as usize).min(len - 1)
+}
+
+/// `splitmix64`: near numbers become far ones.
+fn mixed(number: u64) -> u64 {
+    let mut z = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,342 @@
+"""Which deployment a call goes to, and that the reason can be read: by share, price, speed, ability and prompt cache."""
+
+import json
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections import Counter
+from decimal import Decimal
+
+import openai
+import pytest
+
+from conftest import ADMIN_TOKEN, Gateway, get_json, wait_for
+
+pytestmark = pytest.mark.gateway
+
+# Two sandboxes of the same price and different speed; models of different price at one of them.
+SETTINGS = """
+[cache]
+enabled = false
+
+[log]
+bodies = "full"
+
+[[providers]]
+name = "slow"
+kind = "sandbox"
+latency = "150ms"
+
+[[providers]]
+name = "quick"
+kind = "sandbox"
+latency = "5ms"
+
+[[routes]]
+name = "shared"
+strategy = "weighted"
+deployments = ["quick/sandbox-small", "quick/sandbox-large"]
+weights = [3, 1]
+
+[[routes]]
+name = "cheap"
+strategy = "cost-optimized"
+deployments = ["quick/sandbox-large", "quick/sandbox-small", "quick/unpriced-model"]
+
+[[routes]]
+name = "fast"
+strategy = "performance"
+deployments = ["slow/sandbox-small", "quick/sandbox-small"]
+
+[[routes]]
+name = "able"
+strategy = "fallback"
+deployments = ["openai/gpt-5-chat", "openai/gpt-4o-mini"]
+
+[[routes]]
+name = "toolless"
+deployments = ["openai/gpt-5-chat"]
+
+[[routes]]
+name = "talk"
+strategy = "fallback"
+deployments = ["openai/gpt-4o-mini", "openai/gpt-4o"]
+
+[[routes]]
+name = "lame"
+strategy = "fallback"
+deployments = ["dead-openai/gpt-4o-mini", "openai/gpt-4o-mini"]
+
+[[routes]]
+name = "reviews"
+strategy = "primary"
+deployments = ["quick/sandbox-large"]
+
+[operations.review-code]
+route = "reviews"
+"""
+
+
+@pytest.fixture(scope="module")
+def routed(folder, upstream):
+    """A server of its own, with routes of every strategy."""
+    own = folder / "routing"
+    own.mkdir()
+    running = Gateway(own, upstream, SETTINGS)
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="module")
+def client(routed):
+    with openai.OpenAI(base_url=f"{routed.url}/v1", api_key=routed.key, max_retries=0, timeout=60) as client:
+        yield client
+
+
+def ask(client, model, text="hello", headers=None, **options):
+    """Who answered, and the headers."""
+    options.setdefault("messages", [{"role": "user", "content": text}])
+    raw = client.chat.completions.with_raw_response.create(model=model, extra_headers=headers or {}, **options)
+    raw.parse()
+    return f"{raw.headers['x-tollgate-provider']}/{raw.headers['x-tollgate-model']}", raw.headers
+
+
+def entry(routed, headers):
+    return routed.admin(f"/api/requests/{headers['x-tollgate-request-id']}")
+
+
+def explain(routed, name, body=None, **params):
+    query = urllib.parse.urlencode(params)
+    path = f"/api/routes/{urllib.parse.quote(name, safe='')}/explain?{query}"
+    return routed.admin(path) if body is None else routed.admin(path, "POST", body)
+
+
+TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}}
+
+
+# Shares, prices, speeds
+
+
+def test_weights_are_shares_and_a_conversation_stays_where_it_began(routed, client):
+    seen = Counter(ask(client, "shared", f"question {number}")[0] for number in range(120))
+    assert 70 <= seen["quick/sandbox-small"] <= 108, seen
+    assert sum(seen.values()) == 120
+    for number in range(6):
+        messages = [{"role": "user", "content": f"conversation {number}"}]
+        first, _ = ask(client, "shared", messages=messages)
+        for turn in range(4):
+            messages += [{"role": "assistant", "content": "yes"}, {"role": "user", "content": f"turn {turn}"}]
+            again, headers = ask(client, "shared", messages=messages)
+            assert again == first
+    seen = {ask(client, "shared", f"in a session {number}", {"x-tollgate-session": "one"})[0] for number in range(8)}
+    assert len(seen) == 1, "a session is one conversation"
+    decision = entry(routed, headers)["decision"]
+    assert [candidate["weight"] for candidate in sorted(decision["candidates"], key=lambda each: each["model"])] == [1, 3]
+
+
+def test_the_cheapest_that_is_known_to_be_is_asked(routed, client):
+    who, headers = ask(client, "cheap")
+    assert who == "quick/sandbox-small"
+    decision = entry(routed, headers)["decision"]
+    assert (decision["route"], decision["strategy"], decision["reason"]) == ("cheap", "cost-optimized", "cheapest")
+    assert decision["chosen"] == "quick/sandbox-small"
+    costs = [candidate["expectedCostUsd"] for candidate in decision["candidates"]]
+    assert costs[2] is None and Decimal(costs[0]) < Decimal(costs[1])
+    assert decision["candidates"][2]["deployment"] == "quick/unpriced-model"
+
+
+def test_the_expected_length_of_an_answer_is_learned(routed, client):
+    before = explain(routed, "cheap")["outputTokens"]
+    assert before == pytest.approx(400, abs=400)
+    for number in range(8):
+        ask(client, "cheap", f"short {number}", {"x-tollgate-operation": "explain-code"}, max_tokens=4)
+    after = explain(routed, "cheap", operation="explain-code")["outputTokens"]
+    assert after < 200, "eight short answers outweigh the guess"
+
+
+def test_the_faster_one_gets_almost_all_calls_once_both_are_known(routed, client):
+    seen = Counter(ask(client, "fast", f"race {number}")[0] for number in range(60))
+    assert seen["quick/sandbox-small"] >= 45, seen
+    assert seen["slow/sandbox-small"] >= 2, "both were measured"
+    route = next(route for route in routed.admin("/api/routes")["items"] if route["name"] == "fast")
+    slow, quick = route["deployments"]
+    assert slow["firstTokenMs"] > quick["firstTokenMs"] and quick["samples"] > 1
+
+
+def test_a_call_may_ask_for_another_strategy(routed, client):
+    who, headers = ask(client, "cheap", headers={"x-tollgate-strategy": "primary"})
+    assert who == "quick/sandbox-large"
+    assert entry(routed, headers)["decision"]["strategy"] == "primary"
+
+
+@pytest.mark.parametrize("word", ["learned", "experiment", "cheapest", "Primary"])
+def test_a_strategy_that_is_not_served_is_refused_with_those_that_are(client, word):
+    with pytest.raises(openai.BadRequestError) as refused:
+        ask(client, "cheap", headers={"x-tollgate-strategy": word})
+    told = refused.value.response.json()["error"]
+    assert told["param"] == "x-tollgate-strategy"
+    assert "cost-optimized" in told["message"] and word in told["message"]
+    assert ("not served by this version yet" in told["message"]) == (word in ("learned", "experiment"))
+
+
+# What a call needs
+
+
+def test_who_takes_no_tools_is_passed_over_and_the_entry_says_so(routed, client, marker):
+    who, headers = ask(client, "able", f"id:{marker}", tools=[TOOL])
+    assert who == "openai/gpt-4o-mini"
+    assert headers["x-tollgate-attempts"] == "1"
+    decision = entry(routed, headers)["decision"]
+    assert decision["reason"] == "only"
+    out = decision["candidates"][1]
+    assert (out["deployment"], out["excluded"], out["excludedText"]) == ("openai/gpt-5-chat", "tools", "it takes no tools")
+    assert ask(client, "able", f"id:{marker} again")[0] == "openai/gpt-5-chat", "without tools it is the first"
+
+
+def test_when_nobody_can_take_the_call_the_refusal_names_what_is_missing(client, upstream, marker):
+    with pytest.raises(openai.BadRequestError) as refused:
+        ask(client, "toolless", f"id:{marker}", tools=[TOOL])
+    told = refused.value.response.json()["error"]
+    assert told["code"] == "no_deployment_fits"
+    assert "openai/gpt-5-chat: it takes no tools" in told["message"]
+    assert upstream.account(marker) == [], "nobody was asked"
+
+
+def test_a_model_that_the_call_names_itself_is_asked_all_the_same(client, marker):
+    assert ask(client, "openai/gpt-5-chat", f"id:{marker}", tools=[TOOL])[0] == "openai/gpt-5-chat"
+
+
+def test_a_key_gets_of_a_route_what_it_may_use(routed):
+    made = routed.admin("/api/keys", "POST", {"name": "only-large", "allowedModels": ["sandbox-large"]})
+    with openai.OpenAI(base_url=f"{routed.url}/v1", api_key=made["key"], max_retries=0) as client:
+        who, headers = ask(client, "cheap")
+        assert who == "quick/sandbox-large"
+        excluded = [candidate["excluded"] for candidate in entry(routed, headers)["decision"]["candidates"]]
+        assert excluded == [None, "not-allowed", "not-allowed"]
+        with pytest.raises(openai.PermissionDeniedError):
+            ask(client, "talk")
+    told = explain(routed, "talk", key="only-large")
+    assert (told["chosen"], told["refusal"]["code"]) == (None, "model_not_allowed")
+
+
+# Operations
+
+
+def test_auto_is_the_route_of_the_operation(routed, client):
+    who, headers = ask(client, "auto", headers={"x-tollgate-operation": "review-code"})
+    assert who == "quick/sandbox-large"
+    row = entry(routed, headers)
+    assert (row["requestedModel"], row["operation"], row["decision"]["route"]) == ("auto", "review-code", "reviews")
+    groups = routed.admin("/api/costs?groupBy=operation")["groups"]
+    assert any(group["key"] == "review-code" and Decimal(group["costUsd"]) > 0 for group in groups)
+    shipped = explain(routed, "auto", operation="chat")
+    assert shipped["strategy"] == "cost-optimized"
+    assert {candidate["model"] for candidate in shipped["candidates"]} == {"gpt-5-mini", "claude-haiku-4-5"}
+    names = [model.id for model in client.models.list()]
+    assert "auto" in names
+    routes = routed.admin("/api/routes")["items"]
+    assert next(route for route in routes if route["name"] == "reviews")["operations"] == ["review-code"]
+    assert {route["configured"] for route in routes if route["name"] == "auto"} == {False}
+
+
+# Explanations
+
+
+def test_an_explanation_calls_nobody_and_agrees_with_what_then_happens(routed, client, upstream, marker):
+    body = {"messages": [{"role": "user", "content": f"id:{marker}"}], "tools": [TOOL]}
+    told = explain(routed, "able", body)
+    assert (told["chosen"], told["order"], told["refusal"]) == ("openai/gpt-4o-mini", ["openai/gpt-4o-mini"], None)
+    assert upstream.account(marker) == []
+    assert ask(client, "able", **body)[0] == told["chosen"]
+    told = explain(routed, "toolless", body)
+    assert told["refusal"]["status"] == 400 and told["refusal"]["code"] == "no_deployment_fits"
+    assert told["candidates"][0]["excludedText"] == "it takes no tools"
+    named = explain(routed, "openai/gpt-4o-mini")
+    assert (named["reason"], named["chosen"]) == ("named", "openai/gpt-4o-mini")
+
+
+@pytest.mark.parametrize(
+    "path, body, status",
+    [
+        ("/api/routes/cheap/explain?strategy=learned", None, 400),
+        ("/api/routes/cheap/explain?endpoint=images", None, 400),
+        ("/api/routes/cheap/explain?key=nobody", None, 400),
+        ("/api/routes/cheap/explain?more=1", None, 400),
+        ("/api/routes/cheap/explain", b"[1]", 400),
+        ("/api/routes/cheap/explain", b'{"n":0}', 400),
+    ],
+)
+def test_an_explanation_that_makes_no_sense_is_refused(routed, path, body, status):
+    headers = {"authorization": f"Bearer {ADMIN_TOKEN}"}
+    request = urllib.request.Request(f"{routed.url}{path}", data=body, headers=headers)
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(request, timeout=30)
+    assert refused.value.code == status, refused.value.read()
+    with pytest.raises(AssertionError, match="401|403"):
+        get_json(f"{routed.url}/api/routes", routed.key)
+
+
+# Prompt caches
+
+FILLER = "These are the rules of the house, and there are many of them. " * 120
+
+
+def turn(client, marker, system, usages, model="talk"):
+    """The last turn of a conversation whose turns used this much, one after another."""
+    messages = [{"role": "system", "content": f"{FILLER}{system}"}]
+    for number, usage in enumerate(usages):
+        messages += [{"role": "assistant", "content": "yes"}] if number else []
+        messages.append({"role": "user", "content": f"id:{marker} usage:{usage} turn {number}"})
+    return ask(client, model, messages=messages)
+
+
+def test_reads_of_the_prompt_cache_are_counted_against_what_was_expected(routed, client, marker):
+    usages = ["in=2000,out=9", "in=100,read=1990,out=9", "in=90,read=2048,out=9"]
+    for turns in range(3):
+        who, headers = turn(client, marker, "", usages[: turns + 1])
+        assert who == "openai/gpt-4o-mini"
+    told = routed.admin("/api/routes/talk/prompt-cache")
+    key = told["keys"][0]
+    assert (key["key"], key["calls"], key["cacheReadTokens"], key["lostUsd"]) == ("sdk", 3, 1990 + 2048, "0")
+    assert 3900 <= key["expectedCacheReadTokens"] <= 4138
+    assert told["findings"] == []
+
+
+def test_a_conversation_stays_where_its_prompt_cache_is_after_a_fallback(routed, client, marker):
+    messages = [{"role": "system", "content": FILLER}, {"role": "user", "content": f"id:{marker} usage:in=2000,out=9 turn 0"}]
+    first, headers = ask(client, "lame", messages=messages)
+    assert (first, headers["x-tollgate-attempts"]) == ("openai/gpt-4o-mini", "2"), "the first of the route is dead"
+    messages += [{"role": "assistant", "content": "yes"}, {"role": "user", "content": f"id:{marker} usage:in=2100,out=9 more"}]
+    again, headers = ask(client, "lame", messages=messages)
+    assert (again, headers["x-tollgate-attempts"]) == (first, "1"), "nobody tries the dead one again for it"
+    decision = entry(routed, headers)["decision"]
+    assert (decision["reason"], decision["chosen"]) == ("conversation", first)
+    other, headers = ask(client, "lame", messages=[{"role": "user", "content": f"id:{marker} {FILLER} another"}])
+    assert headers["x-tollgate-attempts"] == "2", "another conversation begins at the beginning"
+
+
+def test_the_doctor_names_the_byte_that_broke_the_cache_and_what_it_cost(routed, client, marker):
+    turn(client, marker, "It is 10:00.", ["in=2000,out=9"], model="openai/gpt-4o-mini")
+    _, headers = turn(client, marker, "It is 10:01.", ["in=2000,out=9", "in=2100,out=9"], model="openai/gpt-4o-mini")
+    told = routed.admin(f"/api/routes/{urllib.parse.quote('openai/gpt-4o-mini', safe='')}/prompt-cache")
+    finding = told["findings"][0]
+    assert finding["requestId"] == headers["x-tollgate-request-id"]
+    assert (finding["cause"], finding["place"]) == ("changed", "messages[0]")
+    # Contents are written once a second.
+    kept = wait_for(lambda: entry(routed, headers)["content"], "the body being kept", 10)["request"]["text"]
+    assert finding["bodyOffset"] == kept.index("It is 10:01.") + len("It is 10:0")
+    assert kept.encode()[finding["bodyOffset"]] == ord("1")
+    assert "10:00" in finding["before"] and "10:01" in finding["after"]
+    assert finding["lostTokens"] == 2000
+    # $0.15 a million instead of $0.075.
+    assert Decimal(finding["lostUsd"]) == Decimal("0.00015")
+    assert Decimal(told["keys"][0]["lostUsd"]) == Decimal("0.00015")
+
+
+def test_routes_and_decisions_survive_a_damaged_body(routed):
+    """A sample that is no JSON says so, and nothing else happens."""
+    headers = {"authorization": f"Bearer {ADMIN_TOKEN}"}
+    request = urllib.request.Request(f"{routed.url}/api/routes/cheap/explain", data=b"{", headers=headers)
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(request, timeout=30)
+    assert json.loads(refused.value.read())["code"] == "invalid_json"
