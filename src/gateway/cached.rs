@@ -48,6 +48,8 @@ pub(super) struct Given<'a> {
     pub(super) body: Bytes,
     /// Why it ended, in the provider's word; absent where the path has no such thing.
     pub(super) finish_reason: Option<&'a str>,
+    /// Whether the model refused in words; it may say that it has just stopped.
+    pub(super) has_refused: bool,
     pub(super) usage: TokenUsage,
     pub(super) cost: Picodollars,
     pub(super) upstream_request_id: Option<Arc<str>>,
@@ -183,7 +185,7 @@ impl Call {
     pub(super) fn keep(&self, asked: &Asked<'_>, keep: Keep, given: Given<'_>) {
         let Keep { fingerprint, leader, ttl } = keep;
         let parts = self.gateway.parts();
-        let end = end(self.inbound.endpoint, &given);
+        let end = end(self.inbound.endpoint, given.finish_reason, given.has_refused);
         if may_store(parts.cache.config(), end, given.body.len() as u64).is_err() {
             // Whoever leads next would be cut or refused too.
             if let Some(leader) = leader {
@@ -218,18 +220,36 @@ impl Call {
 }
 
 /// How an answer ended, in the words of all dialects.
-fn end(endpoint: Endpoint, given: &Given<'_>) -> AnswerEnd {
+fn end(endpoint: Endpoint, finish_reason: Option<&str>, has_refused: bool) -> AnswerEnd {
     const COMPLETE: [&str; 7] =
         ["stop", "tool_calls", "function_call", "completed", "end_turn", "stop_sequence", "tool_use"];
-    let has = |bytes: &[u8]| memchr::memmem::find(&given.body, bytes).is_some();
-    match given.finish_reason {
+    match finish_reason {
         None if endpoint == Endpoint::Embeddings => AnswerEnd::Complete,
         None => AnswerEnd::Unfinished,
         Some("refusal" | "content_filter") => AnswerEnd::Refused,
-        // A quoted name inside a text has its quotes escaped, so this is a field.
-        Some(_) if has(b"\"refusal\":\"") || has(b"\"type\":\"refusal\"") => AnswerEnd::Refused,
+        Some(_) if has_refused => AnswerEnd::Refused,
         Some(reason) if COMPLETE.contains(&reason) => AnswerEnd::Complete,
         // A word that isn't known may mean anything.
         Some(_) => AnswerEnd::Cut,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_one_whatever_word_the_answer_ends_with() {
+        let check = |reason: Option<&str>, has_refused, expected| {
+            assert_eq!(end(Endpoint::ChatCompletions, reason, has_refused), expected, "{reason:?}");
+        };
+        check(Some("stop"), false, AnswerEnd::Complete);
+        check(Some("stop"), true, AnswerEnd::Refused);
+        check(Some("completed"), true, AnswerEnd::Refused);
+        check(Some("content_filter"), false, AnswerEnd::Refused);
+        check(Some("length"), false, AnswerEnd::Cut);
+        check(Some("pause_turn"), false, AnswerEnd::Cut);
+        check(None, false, AnswerEnd::Unfinished);
+        assert_eq!(end(Endpoint::Embeddings, None, false), AnswerEnd::Complete);
     }
 }

@@ -98,6 +98,7 @@ impl Call {
                 form: Form::Whole,
                 body: bytes.clone(),
                 finish_reason: whole.finish_reason.as_deref(),
+                has_refused: whole.has_refused,
                 usage,
                 cost: cost.unwrap_or_default(),
                 upstream_request_id: upstream_request_id.clone(),
@@ -171,7 +172,7 @@ impl Call {
             Some(translation) => Way::Translated(translation.stream()),
             None => Way::AsItCame { strip_usage: asked.envelope.usage_unasked() },
         };
-        let mut passage = Passage::new(way, keep.is_some());
+        let mut passage = Passage::new(way, keep.is_some(), self.inbound.body.clone());
         let rules = Rules {
             deadline: self.deadline(&candidate),
             on_disconnect: self.gateway.parts().config.streams.on_disconnect,
@@ -197,6 +198,7 @@ impl Call {
                 form: Form::Stream { usage: asked.envelope.usage_asked() },
                 body,
                 finish_reason: flow.progress.finish_reason(),
+                has_refused: flow.progress.has_refused,
                 usage,
                 cost,
                 upstream_request_id: flow.upstream_request_id.clone(),
