@@ -8,6 +8,7 @@ mod billing;
 mod budget;
 mod capabilities;
 pub mod chat;
+mod health;
 mod ids;
 pub mod json;
 mod model;
@@ -22,6 +23,7 @@ pub use address::is_public;
 pub use billing::{Billed, PriceName, Residency, ServiceTier};
 pub use budget::{BudgetAction, BudgetDefinition, BudgetError, BudgetScope, BudgetTerms};
 pub use capabilities::Capabilities;
+pub use health::ProviderHealth;
 pub use ids::{BudgetId, IdError, KeyId, Name, RequestId, RequestIds};
 pub use model::{
     CacheOutcome, CostBasis, Deployment, Dialect, Endpoint, EntryStatus, ModelId, ProviderKind, ProviderName,

@@ -105,6 +105,7 @@ impl Call {
         let record = CallRecord {
             provider: last.map_or("", |last| last.deployment.provider.as_str()),
             model: last.map_or("", |last| last.deployment.model.as_str()),
+            is_known: last.is_some_and(|last| self.gateway.router().knows(&last.deployment)),
             status: outcome.status.as_str(),
             failed: outcome.error.is_some(),
             cache: facts.cache.as_str(),

@@ -4,11 +4,11 @@
 //! shown: nobody is probed for it. Further strategies add an arm to `order`.
 
 mod circuit;
+mod health;
 mod retry;
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Instant;
 
 use crate::catalog::{Catalog, ModelFacts};
 use crate::config::{RouteConfig, Strategy};
@@ -16,6 +16,7 @@ use crate::domain::{Deployment, Endpoint, ModelId, ProviderName};
 use crate::provider::Upstream;
 
 pub use circuit::{Circuit, CircuitPolicy, Health};
+pub use health::HealthBook;
 pub use retry::{Step, step};
 
 /// Attempts of a call that no route speaks for.
@@ -213,6 +214,15 @@ impl Router {
         self.candidate(&Deployment { provider: upstream.name().clone(), model })
     }
 
+    /// Whether the price list or a route has a deployment: a name that a client made up is in neither.
+    pub fn knows(&self, deployment: &Deployment) -> bool {
+        let is_priced = |upstream: &Arc<Upstream>| {
+            self.catalog.find(upstream.name(), upstream.catalog(), deployment.model.as_str()).is_some()
+        };
+        self.upstream(&deployment.provider).is_some_and(is_priced)
+            || self.routes.iter().any(|route| route.deployments.contains(deployment))
+    }
+
     /// Every name that a client can ask for: routes, then the models of each provider's price list.
     pub fn names(&self) -> Vec<(String, Option<Candidate>)> {
         let mut names: Vec<(String, Option<Candidate>)> =
@@ -242,61 +252,5 @@ impl Router {
         };
         let known = self.names().into_iter().map(|(name, _)| name);
         known.filter_map(close).max_by(|(a, _), (b, _)| a.total_cmp(b)).map(|(_, name)| name)
-    }
-}
-
-/// What calls have shown of each deployment; outlives a change of the configuration.
-#[derive(Debug, Default)]
-pub struct HealthBook {
-    policy: CircuitPolicy,
-    circuits: Mutex<HashMap<Deployment, Circuit>>,
-}
-
-impl HealthBook {
-    /// Whether a call may go to a deployment now; otherwise when the next one may.
-    pub fn admit(&self, deployment: &Deployment, now: Instant) -> Result<(), Duration> {
-        let mut circuits = self.circuits.lock().expect("no holder of this lock panics");
-        let Some(circuit) = circuits.get_mut(deployment) else { return Ok(()) };
-        *circuit = circuit.admit(now)?;
-        Ok(())
-    }
-
-    /// Notes what came of a call.
-    pub fn note(&self, deployment: &Deployment, health: Health, now: Instant) {
-        let mut circuits = self.circuits.lock().expect("no holder of this lock panics");
-        let before = circuits.get(deployment).copied();
-        if before.is_none() && health != Health::Ill {
-            return;
-        }
-        let after = before.unwrap_or_default().after(health, now, &self.policy);
-        if before.unwrap_or_default().as_str() != after.as_str() {
-            tracing::warn!("circuit of {deployment} is {}", after.as_str());
-        }
-        circuits.insert(deployment.clone(), after);
-    }
-
-    /// Whether calls to a deployment are refused at the moment.
-    pub fn is_open(&self, deployment: &Deployment, now: Instant) -> bool {
-        let circuits = self.circuits.lock().expect("no holder of this lock panics");
-        circuits.get(deployment).is_some_and(|circuit| circuit.admit(now).is_err())
-    }
-
-    /// The deployments that failed when they were called last and have not answered since.
-    pub fn failing(&self) -> Vec<Deployment> {
-        let circuits = self.circuits.lock().expect("no holder of this lock panics");
-        let failing = circuits.iter().filter(|(_, circuit)| !matches!(circuit, Circuit::Closed { .. }));
-        failing.map(|(deployment, _)| deployment.clone()).collect()
-    }
-
-    /// The worst circuit among a provider's deployments.
-    pub fn of_provider(&self, provider: &ProviderName) -> Circuit {
-        let circuits = self.circuits.lock().expect("no holder of this lock panics");
-        let rank = |circuit: &Circuit| match circuit {
-            Circuit::Closed { .. } => 0,
-            Circuit::HalfOpen { .. } => 1,
-            Circuit::Open { .. } => 2,
-        };
-        let its = circuits.iter().filter(|(deployment, _)| deployment.provider == *provider);
-        its.map(|(_, circuit)| *circuit).max_by_key(rank).unwrap_or_default()
     }
 }

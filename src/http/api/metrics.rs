@@ -1,6 +1,7 @@
 //! `/api/metrics`, figures for people and scripts, and `/metrics`, the page for Prometheus.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
@@ -10,11 +11,10 @@ use super::budgets::standings;
 use super::cache::CacheJson;
 use super::input::Params;
 use super::status::QueueJson;
-use crate::domain::{Picodollars, Window};
+use crate::domain::{Picodollars, ProviderHealth, Window};
 use crate::http::problem::Problem;
 use crate::http::state::State;
 use crate::ledger::{LedgerError, TimeRange};
-use crate::routing::Circuit;
 use crate::telemetry::Percentiles;
 
 /// What the page is: the format that the library writes.
@@ -109,10 +109,10 @@ pub(super) async fn show(state: web::Data<State>, request: HttpRequest) -> Resul
 pub(super) async fn page(state: web::Data<State>) -> HttpResponse {
     let router = state.gateway.router();
     for provider in &state.config.providers {
-        let circuit = match router.health().of_provider(&provider.name) {
-            Circuit::Closed { .. } => 0,
-            Circuit::HalfOpen { .. } => 1,
-            Circuit::Open { .. } => 2,
+        let circuit = match router.health().of_provider(&provider.name, Instant::now()) {
+            ProviderHealth::Unknown | ProviderHealth::Well => 0,
+            ProviderHealth::Degraded(_) | ProviderHealth::TriedAgain(_) => 1,
+            ProviderHealth::Down(_) => 2,
         };
         state.metrics.circuit(provider.name.as_str(), circuit);
     }
