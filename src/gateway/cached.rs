@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::cache::{
     AnswerEnd, Asked as Question, Cache, Directives, Entry, Fingerprint, Flight, Form, Joined, Leader, Mode, NewEntry,
-    Prompt, Question as Fields, may_store, may_use,
+    NotKept, Prompt, Question as Fields, may_store, may_use,
 };
 use crate::content::Excerpt;
 use crate::domain::{CacheOutcome, Endpoint, EntryStatus, Picodollars, TokenUsage};
@@ -38,6 +38,8 @@ pub(super) struct Keep {
     fingerprint: Fingerprint,
     leader: Option<Leader>,
     ttl: Option<Duration>,
+    /// Of the cache, before the call was made.
+    generation: u64,
 }
 
 /// An answer that may be kept.
@@ -78,7 +80,7 @@ impl Call {
         if mode == Mode::Only {
             return Err(self.refuse(&asked.facts, GatewayError::CacheMiss));
         }
-        let mut keep = Keep { fingerprint, leader: None, ttl };
+        let mut keep = Keep { fingerprint, leader: None, ttl, generation: cache.generation() };
         // Who wants a fresh answer doesn't wait for one that is under way.
         if mode == Mode::Refresh {
             return Ok(Looked::Keep(keep));
@@ -183,10 +185,11 @@ impl Call {
 
     /// Keeps an answer, where it may be, for those who wait for it and those who ask later.
     pub(super) fn keep(&self, asked: &Asked<'_>, keep: Keep, given: Given<'_>) {
-        let Keep { fingerprint, leader, ttl } = keep;
+        let Keep { fingerprint, leader, ttl, generation } = keep;
         let parts = self.gateway.parts();
         let end = end(self.inbound.endpoint, given.finish_reason, given.has_refused);
-        if may_store(parts.cache.config(), end, given.body.len() as u64).is_err() {
+        if let Err(reason) = may_store(parts.cache.config(), end, given.body.len() as u64) {
+            self.note_not_kept(reason);
             // Whoever leads next would be cut or refused too.
             if let Some(leader) = leader {
                 leader.disperse();
@@ -212,9 +215,21 @@ impl Call {
             upstream_request_id: given.upstream_request_id,
             ttl,
         };
-        let entry = parts.cache.store(fingerprint, entry, parts.clock.now());
+        let (entry, kept) = parts.cache.store(fingerprint, entry, generation, parts.clock.now());
+        if let Err(reason) = kept {
+            self.note_not_kept(reason);
+        }
         if let Some(leader) = leader {
             leader.publish(&entry);
+        }
+    }
+}
+
+impl Call {
+    /// Tells who wants to know that the answer is not kept.
+    pub(super) fn note_not_kept(&self, reason: NotKept) {
+        if let Some(told) = &self.inbound.not_kept {
+            let _ = told.set(reason);
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use crate::cache::Form;
+use crate::cache::{Form, NotKept};
 use crate::content::Excerpt;
 use crate::dialect::{NotOfShape, embeddings};
 use crate::domain::{CacheOutcome, CostBasis, Endpoint, EntryStatus, Picodollars, TokenUsage, estimate_tokens};
@@ -190,9 +190,12 @@ impl Call {
         let (usage, cost) = outcome.last.as_ref().map(|last| (last.usage, last.cost)).unwrap_or_default();
         let settled = self.settle(&asked.facts, reservation, outcome).await;
         // Of a client that has left not all may have come.
-        if let Some(keep) = keep.filter(|_| settled.is_ok() && ended.error.is_none() && !ended.client_left)
-            && let Some(body) = passage.recorded()
-        {
+        let keep = keep.filter(|_| settled.is_ok() && ended.error.is_none() && !ended.client_left);
+        let recorded = passage.recorded();
+        if keep.is_some() && recorded.is_none() {
+            self.note_not_kept(NotKept::TooLarge);
+        }
+        if let (Some(keep), Some(body)) = (keep, recorded) {
             let given = Given {
                 candidate: &candidate,
                 form: Form::Stream { usage: asked.envelope.usage_asked() },

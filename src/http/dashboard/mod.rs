@@ -22,6 +22,9 @@ pub mod view;
 use actix_web::middleware::from_fn;
 use actix_web::{HttpRequest, HttpResponse, Resource, Route, guard, web};
 
+pub(super) use session::address;
+
+use super::State;
 use answer::with_headers;
 
 /// Every page, form and file of the dashboard, and the answer for what is not there at all.
@@ -81,6 +84,9 @@ async fn asset(request: HttpRequest, path: web::Path<String>) -> HttpResponse {
 }
 
 /// What is said at an address that nothing else answers.
-async fn nothing_here(request: HttpRequest) -> HttpResponse {
+async fn nothing_here(request: HttpRequest, state: web::Data<State>) -> HttpResponse {
+    if let Some(misplaced) = super::unserved::misplaced(&request, &state) {
+        return misplaced;
+    }
     answer::not_found(session::bare(&request))
 }

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use crate::dialect::sse::fields;
 use crate::provider::decode::{Decoder, Meaning, Progress, Said, Whole, short};
-use crate::provider::error::{ProviderError, retry_after};
+use crate::provider::error::{ProviderError, no_message, retry_after};
 use crate::provider::field::Field;
 use crate::provider::usage::objects;
 
@@ -76,7 +76,7 @@ fn told(body: &[u8], status: u16) -> (String, Option<String>) {
     let read: ErrorBody = serde_json::from_slice(body).unwrap_or_default();
     let (kind, message) = read.error.map_or((None, None), |error| (error.kind, error.message));
     let message = message.map(|message| short(&message));
-    (message.unwrap_or_else(|| format!("it answered with status {status} and no message")), kind)
+    (message.unwrap_or_else(|| no_message(status)), kind)
 }
 
 impl Decoder for AnthropicDecoder {

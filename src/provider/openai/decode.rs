@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use crate::dialect::sse::fields;
 use crate::domain::json;
 use crate::provider::decode::{Decoder, Meaning, Progress, Said, Whole, short};
-use crate::provider::error::{ProviderError, retry_after};
+use crate::provider::error::{ProviderError, no_message, retry_after};
 use crate::provider::field::Field;
 
 use super::said;
@@ -103,7 +103,7 @@ fn told(body: &[u8], status: u16) -> Told {
         .or_else(|| read.error.as_ref().and_then(text))
         .or_else(|| read.message.as_ref().and_then(text))
         .or_else(|| read.detail.as_ref().map(|detail| short(&detail.to_string())))
-        .unwrap_or_else(|| format!("it answered with status {status} and no message"));
+        .unwrap_or_else(|| no_message(status));
     Told { message, kind: field("type"), param: field("param"), code: field("code") }
 }
 
