@@ -3,6 +3,7 @@
 The data folder is kept, and the end of the server's log printed, when a test failed.
 """
 
+import contextlib
 import http.server
 import json
 import os
@@ -14,6 +15,7 @@ import subprocess
 import tempfile
 import threading
 import time
+import urllib.error
 import urllib.request
 
 import pytest
@@ -92,6 +94,14 @@ class Tollgate:
         with DIRECT.open(request, timeout=30) as answer:
             answer.read()
             return answer.headers["x-tollgate-request-id"]
+
+    def try_to_ask(self, headers):
+        """One call that may be refused."""
+        body = {"model": "sandbox-small", "messages": [{"role": "user", "content": "Say no"}]}
+        headers = {"content-type": "application/json", "authorization": f"Bearer {self.key}", **headers}
+        request = urllib.request.Request(f"{self.url}/v1/chat/completions", json.dumps(body).encode(), headers)
+        with contextlib.suppress(urllib.error.HTTPError), DIRECT.open(request, timeout=30) as answer:
+            answer.read()
 
     def stop(self):
         """An orderly stop, an open page notwithstanding."""
