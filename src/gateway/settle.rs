@@ -129,12 +129,21 @@ impl Call {
         );
     }
 
+    /// Whom a budget binds, as people call it: a key by its name.
+    pub(super) fn scope_in_words(&self, scope: &BudgetScope) -> String {
+        match scope {
+            BudgetScope::Key(id) if *id == self.inbound.caller.id => format!("key {}", self.inbound.caller.name),
+            scope => scope.to_string(),
+        }
+    }
+
     /// What the client is told of the ledger's refusal.
     pub(super) fn refusal(&self, error: LedgerError) -> GatewayError {
         match error {
             LedgerError::OverBudget { budget, window, limit, balance, asked } => {
                 let definition = self.gateway.parts().budgets.definition(budget);
                 let scope = definition.map_or(BudgetScope::Everything, |budget| budget.scope.clone());
+                let scope = self.scope_in_words(&scope);
                 let refused = OverBudget {
                     scope,
                     window: window.window,

@@ -197,7 +197,7 @@ impl Router {
     }
 
     /// `provider/anything`.
-    fn named(&self, name: &str) -> Option<Candidate> {
+    pub fn named(&self, name: &str) -> Option<Candidate> {
         self.candidate(&name.parse().ok()?)
     }
 

@@ -164,7 +164,7 @@ impl Default for Metrics {
         let budget_remaining = Family::default();
         registry.register(
             "budget_remaining_usd",
-            "What may still be spent in the present window",
+            "What may still be spent in the present window of each budget; a key stands there by its name",
             budget_remaining.clone(),
         );
         let underestimates = Counter::default();

@@ -11,6 +11,7 @@ use super::client::Client;
 use super::reach::{Absent, Claimed, claim, given_token, named_server};
 use super::{Shared, block_on, terminal};
 use crate::config::Config;
+use crate::domain::wording::counted;
 use crate::http::api::VerifyJson;
 
 pub(super) const EXAMPLES: &str = "\
@@ -69,15 +70,20 @@ fn as_text(report: &Value) -> String {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let mut lines = vec![
         format!(
-            "{} entries, {} of them unknown, come to {} USD",
-            count("entries"),
-            count("unknown"),
+            "{}, {} unknown, {} {} USD",
+            counted(count("entries"), "entry", "entries"),
+            if count("entries") == 1 { count("unknown").to_string() } else { format!("{} of them", count("unknown")) },
+            if count("entries") == 1 { "comes to" } else { "come to" },
             text(&report["totalUsd"])
         ),
-        format!("{} rollups and {} balances compared", count("rollups"), count("balances")),
+        format!(
+            "{} and {} compared",
+            counted(count("rollups"), "rollup", "rollups"),
+            counted(count("balances"), "balance", "balances")
+        ),
     ];
     if count("running") > 0 {
-        lines.push(format!("{} calls were running and are in no sum", count("running")));
+        lines.push(format!("{} running and in no sum", counted(count("running"), "call was", "calls were")));
     }
     let differences = report["differences"].as_array().map(Vec::as_slice).unwrap_or_default();
     lines.extend(differences.iter().take(DIFFERENCES_TOLD_MAX).map(|one| {

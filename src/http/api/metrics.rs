@@ -11,9 +11,10 @@ use super::budgets::standings;
 use super::cache::CacheJson;
 use super::input::Params;
 use super::status::QueueJson;
-use crate::domain::{Picodollars, ProviderHealth, Window};
+use crate::domain::{BudgetScope, Picodollars, ProviderHealth, Window};
 use crate::http::problem::Problem;
 use crate::http::state::State;
+use crate::keys::KeyStatus;
 use crate::ledger::{LedgerError, TimeRange};
 use crate::telemetry::Percentiles;
 
@@ -105,6 +106,13 @@ pub(super) async fn show(state: web::Data<State>, request: HttpRequest) -> Resul
     }))
 }
 
+/// What a budget binds, as people call it; none of a key that is not in force any more, whose name another may have.
+fn scope_label(state: &State, scope: &BudgetScope) -> Option<String> {
+    let BudgetScope::Key(id) = scope else { return Some(scope.to_string()) };
+    let key = state.keys.get(id).filter(|key| key.status(state.clock.now()) == KeyStatus::Live)?;
+    Some(format!("key {}", key.name))
+}
+
 /// `GET /metrics`.
 pub(super) async fn page(state: web::Data<State>) -> HttpResponse {
     let router = state.gateway.router();
@@ -120,8 +128,8 @@ pub(super) async fn page(state: web::Data<State>) -> HttpResponse {
     // Where the ledger can't be read, the counters are still worth showing: that is when somebody looks.
     if let Ok(standings) = standings(&state, budgets).await {
         for standing in standings {
-            let (scope, window) = (standing.definition.scope.to_string(), standing.definition.window.as_str());
-            state.metrics.budget(&scope, window, standing.free().to_dollars_f64());
+            let Some(scope) = scope_label(&state, &standing.definition.scope) else { continue };
+            state.metrics.budget(&scope, standing.definition.window.as_str(), standing.free().to_dollars_f64());
         }
     }
     HttpResponse::Ok().content_type(OPENMETRICS).body(state.metrics.page())
