@@ -78,7 +78,14 @@ impl Call {
         }
         asked.facts.cache = CacheOutcome::Miss;
         if mode == Mode::Only {
-            return Err(self.refuse(&asked.facts, GatewayError::CacheMiss));
+            return match self.kept_elsewhere(&asked.envelope, fingerprint, cache).await {
+                Some((entry, body)) => {
+                    cache.count_joined(&entry);
+                    self.answer_from(asked, fingerprint, &entry, body);
+                    Ok(Looked::Answered)
+                }
+                None => Err(self.refuse(&asked.facts, GatewayError::CacheMiss)),
+            };
         }
         let mut keep = Keep { fingerprint, leader: None, ttl, generation: cache.generation() };
         // Who wants a fresh answer doesn't wait for one that is under way.
@@ -106,10 +113,15 @@ impl Call {
         if !self.has_client() {
             return Err(self.refuse(&asked.facts, GatewayError::ClientLeft));
         }
-        // The answer may have come between the look and the leading.
-        if keep.leader.is_some()
-            && let Some((entry, body)) = self.kept(&asked.envelope, fingerprint, cache)
-        {
+        if keep.leader.is_none() {
+            return Ok(Looked::Keep(keep));
+        }
+        // The answer may have come between the look and the leading, or another instance has it.
+        let found = match self.kept(&asked.envelope, fingerprint, cache) {
+            Some(found) => Some(found),
+            None => self.kept_elsewhere(&asked.envelope, fingerprint, cache).await,
+        };
+        if let Some((entry, body)) = found {
             cache.count_joined(&entry);
             if let Some(leader) = keep.leader.take() {
                 leader.publish(&entry);
@@ -143,6 +155,18 @@ impl Call {
     /// A kept answer in the form that is asked for.
     fn kept(&self, envelope: &Envelope<'_>, fingerprint: Fingerprint, cache: &Cache) -> Option<(Arc<Entry>, Bytes)> {
         let entry = cache.peek(&fingerprint, self.gateway.parts().clock.now())?;
+        let body = self.in_form(envelope, &entry)?;
+        Some((entry, body))
+    }
+
+    /// The same, kept by another instance.
+    async fn kept_elsewhere(
+        &self,
+        envelope: &Envelope<'_>,
+        fingerprint: Fingerprint,
+        cache: &Cache,
+    ) -> Option<(Arc<Entry>, Bytes)> {
+        let entry = cache.fetch(fingerprint, self.gateway.parts().clock.now()).await?;
         let body = self.in_form(envelope, &entry)?;
         Some((entry, body))
     }
@@ -215,12 +239,17 @@ impl Call {
             upstream_request_id: given.upstream_request_id,
             ttl,
         };
-        let (entry, kept) = parts.cache.store(fingerprint, entry, generation, parts.clock.now());
+        let now = parts.clock.now();
+        let (entry, kept) = parts.cache.store(fingerprint, entry, generation, now);
         if let Err(reason) = kept {
             self.note_not_kept(reason);
         }
         if let Some(leader) = leader {
             leader.publish(&entry);
+        }
+        if kept.is_ok() && parts.cache.is_shared() {
+            let cache = Arc::clone(&parts.cache);
+            parts.tasks.spawn(async move { cache.share(fingerprint, &entry, now).await });
         }
     }
 }
