@@ -36,8 +36,10 @@ kinds! {
     BudgetThreshold = "budget_threshold";
     /// A budget will be used up before its window ends.
     BudgetForecast = "budget_forecast";
-    /// A provider fails: its circuit is open.
+    /// A provider fails: calls to it do, one after the other, and none is answered.
     ProviderDown = "provider_down";
+    /// Some of its deployments fail, and others answer.
+    ProviderDegraded = "provider_degraded";
     /// It answers again.
     ProviderRecovered = "provider_recovered";
     /// Calls went to a model without a price.
@@ -63,7 +65,7 @@ kinds! {
 /// Whom or what an alert is about, in the words of the management API: `{"kind":"key","id":"key_…"}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AlertScope {
-    /// The kind: those of budgets, and `deployment`, `ledger` and `clock`.
+    /// The kind: those of budgets, and `ledger` and `clock`.
     pub kind: String,
     /// Which one; none where there is only one.
     pub id: Option<String>,

@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::Tested;
-use super::alert::{Alert, AlertId, NewAlert};
+use super::alert::{Alert, AlertId, AlertKind, NewAlert};
 use super::channel::ChannelKind;
 use crate::domain::WindowId;
 use crate::store::{ReadableTable as _, SettingsError, TableDefinition, WriteTransaction};
@@ -197,10 +197,20 @@ impl Outbox {
         self.log.insert(self.last, LoggedAlert { alert: alert.clone(), deliveries });
         self.changed.alerts.insert(self.last);
         while self.log.len() > LOG_LEN {
-            let Some((oldest, _)) = self.log.pop_first() else { break };
+            let Some(oldest) = self.oldest_of_the_most_frequent() else { break };
+            self.log.remove(&oldest);
             self.changed.alerts.insert(oldest);
         }
         alert
+    }
+
+    /// What goes where there is no room: of the kind that has the most, so that no kind drives out others.
+    fn oldest_of_the_most_frequent(&self) -> Option<u64> {
+        let mut kinds: HashMap<AlertKind, (usize, u64)> = HashMap::new();
+        for (id, logged) in &self.log {
+            kinds.entry(logged.alert.what.kind).or_insert((0, *id)).0 += 1;
+        }
+        kinds.into_values().max_by_key(|(count, oldest)| (*count, std::cmp::Reverse(*oldest))).map(|(_, oldest)| oldest)
     }
 
     /// Whether the same has been told in its window.

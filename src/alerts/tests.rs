@@ -120,6 +120,19 @@ fn the_log_has_a_bounded_length_and_is_read_in_pages() {
 }
 
 #[test]
+fn no_kind_of_alert_drives_out_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let alerts = alerts_in(folder.path(), "", &Clock::manual(noon()));
+    let down = |_| NewAlert::new(AlertKind::ProviderDown, AlertScope::new("provider", Some("p")), None, "down");
+    alerts.raise((0..3).map(down));
+    alerts.raise((0..2_000).map(|day| about(TODAY + day, 50)));
+    alerts.raise((3..5).map(down));
+    let kept = alerts.page(None, 1_000).0;
+    let is_down = |logged: &&LoggedAlert| logged.alert.what.kind == AlertKind::ProviderDown;
+    assert_eq!((kept.len(), kept.iter().filter(is_down).count()), (1_000, 5));
+}
+
+#[test]
 fn pauses_double_and_are_bounded() {
     let pauses: Vec<u64> = (1..=12).map(|failures| pause_after(failures, 0.0).as_secs()).collect();
     assert_eq!(pauses, [2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300, 300]);

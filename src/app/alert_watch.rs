@@ -51,7 +51,6 @@ fn look_now_and_then(parts: &Parts, watch: Arc<Watch>) {
     let (gateway, clock, stopping) = (Arc::clone(&parts.gateway), parts.clock.clone(), parts.tasks.stopping().clone());
     let trouble = parts.ledger.watch_trouble();
     let configured: Vec<ProviderName> = parts.config.providers.iter().map(|provider| provider.name.clone()).collect();
-    let configured: Arc<[ProviderName]> = configured.into();
     parts.tasks.spawn(async move {
         let mut looked_at_all: Option<Instant> = None;
         loop {
@@ -59,14 +58,16 @@ fn look_now_and_then(parts: &Parts, watch: Arc<Watch>) {
             if is_all_due {
                 looked_at_all = Some(Instant::now());
             }
-            let (watch, configured, now) = (Arc::clone(&watch), Arc::clone(&configured), clock.now());
-            let failing = gateway.router().health().failing();
+            let (watch, now) = (Arc::clone(&watch), clock.now());
+            let health = Arc::clone(gateway.router().health());
+            let of = |provider: &ProviderName| (provider.clone(), health.of_provider(provider, Instant::now()));
+            let providers: Vec<_> = configured.iter().map(of).collect();
             let trouble = trouble.borrow().clone();
             let leap = clock.leap();
             let looked = tokio::task::spawn_blocking(move || {
                 watch.look_at_ledger(trouble.as_deref(), now);
                 watch.look_at_clock(leap, now);
-                watch.look_at_providers(&failing, &configured, now);
+                watch.look_at_providers(&providers, now);
                 if is_all_due {
                     watch.look_at_all(now);
                 } else {

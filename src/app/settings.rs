@@ -91,9 +91,9 @@ impl Settings {
         match read_bounded(&folder.join(path), FILE_BYTES_MAX) {
             Ok((text, mode)) => (Some((path.to_owned(), text)), Some(mode)),
             // Only a file that was asked for has to be there.
-            Err(error) if error.kind() == io::ErrorKind::NotFound && self.file.is_none() => (None, None),
+            Err(error) if is_absent(&folder.join(path), &error) && self.file.is_none() => (None, None),
             Err(error) => {
-                problems.push(Problem::new(path.display().to_string(), format!("can't be read: {error}")));
+                problems.push(Problem::new(path.display().to_string(), unreadable(&folder.join(path), &error)));
                 (None, None)
             }
         }
@@ -142,13 +142,25 @@ fn read_bounded(path: &Path, bytes_max: usize) -> io::Result<(String, u32)> {
     Ok((text, metadata.permissions().mode()))
 }
 
+/// Whether nothing is there at all: a link that leads nowhere was meant to lead somewhere.
+fn is_absent(path: &Path, error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound && path.symlink_metadata().is_err()
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> String {
+    match std::fs::read_link(path) {
+        Ok(target) => format!("can't be read: {error}; it is a link to {}", target.display()),
+        Err(_) => format!("can't be read: {error}"),
+    }
+}
+
 /// The variables of `.env`. A line that is none is told of by its number alone, as it may hold a secret.
 fn read_dotenv(path: &Path, shown: &str, problems: &mut Vec<Problem>) -> Vec<(String, String)> {
     let text = match read_bounded(path, FILE_BYTES_MAX) {
         Ok((text, _)) => text,
         Err(error) => {
-            if error.kind() != io::ErrorKind::NotFound {
-                problems.push(Problem::new(shown, format!("can't be read: {error}")));
+            if !is_absent(path, &error) {
+                problems.push(Problem::new(shown, unreadable(path, &error)));
             }
             return Vec::new();
         }
@@ -294,6 +306,17 @@ mod tests {
         assert!(problems.starts_with("other.toml: can't be read: "), "{problems}");
         let config = load(&settings, &folder(&[("other.toml", "data_dir = \"other\"")]), &[]).unwrap();
         assert_eq!(config.data_dir, Path::new("other"));
+    }
+
+    #[test]
+    fn a_link_that_leads_nowhere_is_told_of() {
+        for name in [FILE_NAME, ".env"] {
+            let folder = folder(&[]);
+            std::os::unix::fs::symlink("/nowhere/settings", folder.path().join(name)).unwrap();
+            let problems = load(&Settings::default(), &folder, &[]).unwrap_err().to_string();
+            assert!(problems.starts_with(&format!("{name}: can't be read: ")), "{problems}");
+            assert!(problems.ends_with("it is a link to /nowhere/settings"), "{problems}");
+        }
     }
 
     #[test]

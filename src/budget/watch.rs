@@ -4,7 +4,7 @@
 //! thread that may wait for the disk. What nobody was there to note, such as calls booked while the process stopped, the look
 //! at all budgets finds: once at the start and once a minute. Nothing is raised twice: [`crate::alerts`] remembers.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
@@ -13,8 +13,8 @@ use super::alarm::{dollars, forecast, passed_thresholds, scope_name, sudden};
 use super::{Budgets, Standing};
 use crate::alerts::{AlertKind, AlertScope, Alerts, NewAlert};
 use crate::domain::{
-    BudgetDefinition, BudgetId, BudgetScope, CostBasis, Deployment, KeyId, ModelId, Picodollars, ProviderName, Window,
-    WindowId,
+    BudgetDefinition, BudgetId, BudgetScope, CostBasis, Deployment, KeyId, ModelId, Picodollars, ProviderHealth,
+    ProviderName, Window, WindowId,
 };
 use crate::keys::Keys;
 use crate::ledger::{Entry, GroupBy, Ledger, LedgerError, TimeRange};
@@ -22,6 +22,8 @@ use crate::runtime::Leap;
 
 /// How far back a key's usual hour is looked for.
 const USUAL_DAYS: i64 = 7;
+/// Models that an alert names.
+const MODELS_TOLD_MAX: usize = 5;
 /// What the ledger's trouble is called while it lasts.
 const LEDGER: &str = "ledger";
 
@@ -34,8 +36,6 @@ pub struct Watch {
     noted: Mutex<Noted>,
     /// What keys spent in the hours of the last days, read once an hour.
     usual: Mutex<Option<Usual>>,
-    /// Providers that failed while this process looked.
-    seen_failing: Mutex<HashSet<ProviderName>>,
 }
 
 /// What was booked since the last look.
@@ -45,8 +45,6 @@ struct Noted {
     unpriced: HashSet<Deployment>,
     /// Keys that spent anything since the last look at all.
     spending: HashSet<KeyId>,
-    /// Providers that answered since the last look.
-    answering: HashSet<ProviderName>,
 }
 
 /// Scopes whose sums may have changed.
@@ -115,15 +113,7 @@ fn insert<T: Clone + Eq + std::hash::Hash>(set: &mut HashSet<T>, value: &T) {
 impl Watch {
     /// A watch that has seen nothing yet.
     pub fn new(budgets: Arc<Budgets>, keys: Arc<Keys>, ledger: Arc<Ledger>, alerts: Arc<Alerts>) -> Self {
-        Self {
-            budgets,
-            keys,
-            ledger,
-            alerts,
-            noted: Mutex::default(),
-            usual: Mutex::default(),
-            seen_failing: Mutex::default(),
-        }
+        Self { budgets, keys, ledger, alerts, noted: Mutex::default(), usual: Mutex::default() }
     }
 
     fn noted(&self) -> MutexGuard<'_, Noted> {
@@ -141,9 +131,6 @@ impl Watch {
             if attempt.basis == CostBasis::Unpriced {
                 insert(&mut noted.unpriced, &attempt.deployment);
             }
-            if attempt.error.is_none() {
-                insert(&mut noted.answering, &attempt.deployment.provider);
-            }
         }
     }
 
@@ -158,7 +145,7 @@ impl Watch {
             let mut noted = self.noted();
             (std::mem::take(&mut noted.touched), std::mem::take(&mut noted.unpriced))
         };
-        let mut raised: Vec<NewAlert> = unpriced.iter().map(|deployment| self.unpriced(deployment, now)).collect();
+        let mut raised: Vec<NewAlert> = self.unpriced(unpriced, now).collect();
         let refusing = self.budgets.take_refusals();
         let zone = self.ledger.zone();
         for definition in self.keys.budgets().iter() {
@@ -195,25 +182,36 @@ impl Watch {
         self.raise(raised);
     }
 
-    /// Compares which providers fail with what was told. `failing` are the deployments whose circuit isn't closed.
-    pub fn look_at_providers(&self, failing: &[Deployment], configured: &[ProviderName], now: Timestamp) {
-        let answering = std::mem::take(&mut self.noted().answering);
-        let mut seen = self.seen_failing.lock().unwrap_or_else(PoisonError::into_inner);
-        for provider in configured {
+    /// Compares how providers do with what was told.
+    pub fn look_at_providers(&self, providers: &[(ProviderName, ProviderHealth)], now: Timestamp) {
+        for (provider, health) in providers {
             let what = format!("provider {provider}");
-            let scope = || AlertScope::new("provider", Some(provider.as_str()));
             let window = Some(Window::Hour.at(now, self.ledger.zone()));
-            let its: Vec<&Deployment> = failing.iter().filter(|deployment| deployment.provider == *provider).collect();
-            if let Some(first) = its.first() {
-                insert(&mut seen, provider);
-                let text = format!(
-                    "{provider} fails: calls to {first} fail one after the other, so no more are sent there for a while. Routes go on with their next deployment where they have one."
-                );
-                self.alerts.begin(&what, NewAlert::new(AlertKind::ProviderDown, scope(), window, &text));
-            } else if seen.remove(provider) || answering.contains(provider) {
-                // After a restart nobody knows how it is until it has answered.
-                let text = format!("{provider} answers again.");
-                self.alerts.end(&what, NewAlert::new(AlertKind::ProviderRecovered, scope(), window, &text));
+            let failing = health.failing_named();
+            let alert = |kind, text: &str| {
+                NewAlert::new(kind, AlertScope::new("provider", Some(provider.as_str())), window, text)
+            };
+            match health {
+                // Nobody knows how it is until it has answered, or failed: after a restart, for one.
+                ProviderHealth::Unknown | ProviderHealth::TriedAgain(_) => {}
+                ProviderHealth::Down(_) => {
+                    let text = format!(
+                        "{provider} fails: calls to {failing} fail one after the other, so no more are sent there for a while. Routes go on with their next deployment where they have one."
+                    );
+                    self.alerts.begin(&what, alert(AlertKind::ProviderDown, &text));
+                }
+                ProviderHealth::Well => {
+                    let text = format!("{provider} answers again.");
+                    self.alerts.end(&what, alert(AlertKind::ProviderRecovered, &text));
+                }
+                ProviderHealth::Degraded(_) => {
+                    let text = format!("{provider} answers again, but calls to {failing} still fail.");
+                    self.alerts.end(&what, alert(AlertKind::ProviderRecovered, &text));
+                    let text = format!(
+                        "{provider} is degraded: calls to {failing} fail one after the other, so no more are sent there for a while. Other models of it answer."
+                    );
+                    self.raise(vec![alert(AlertKind::ProviderDegraded, &text)]);
+                }
             }
         }
     }
@@ -270,12 +268,25 @@ impl Watch {
         scope_name(scope, key.as_ref().map(|key| key.name.as_str()))
     }
 
-    fn unpriced(&self, deployment: &Deployment, now: Timestamp) -> NewAlert {
-        let text = format!(
-            "{deployment} has no price, so calls to it are counted as nothing and no budget holds them back. Give it one under [prices] in tollgate.toml."
-        );
-        let scope = AlertScope::new("deployment", Some(&deployment.to_string()));
-        NewAlert::new(AlertKind::UnpricedTraffic, scope, Some(Window::Day.at(now, self.ledger.zone())), &text)
+    /// One alert for each provider: clients make up names of models, and each would be another alert.
+    fn unpriced(&self, deployments: HashSet<Deployment>, now: Timestamp) -> impl Iterator<Item = NewAlert> {
+        let day = Window::Day.at(now, self.ledger.zone());
+        let mut by_provider: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for Deployment { provider, model } in deployments {
+            by_provider.entry(provider.to_string()).or_default().push(model.to_string());
+        }
+        by_provider.into_iter().map(move |(provider, mut models)| {
+            models.sort();
+            let more = models.len().saturating_sub(MODELS_TOLD_MAX);
+            models.truncate(MODELS_TOLD_MAX);
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            let text = format!(
+                "{provider} was asked for models without a price: {}{more}. Calls to such models count as nothing, and no budget holds them back. Give them prices under [prices] in tollgate.toml; this is told once a day, and the costs by model name all of them.",
+                models.join(", ")
+            );
+            let scope = AlertScope::new("provider", Some(&provider));
+            NewAlert::new(AlertKind::UnpricedTraffic, scope, Some(day), &text)
+        })
     }
 
     /// Keys that spend a multiple of their usual in this hour; told once a day.

@@ -50,6 +50,10 @@ impl Memory {
         self.entries.insert(fingerprint, entry);
     }
 
+    pub(super) fn remove_one(&self, fingerprint: &Fingerprint) {
+        self.entries.invalidate(fingerprint);
+    }
+
     /// Every entry that is still good.
     pub(super) fn iter(&self, now: Timestamp) -> impl Iterator<Item = (Fingerprint, Arc<Entry>)> {
         let all = self.entries.iter().map(|(fingerprint, entry)| (*fingerprint, entry));

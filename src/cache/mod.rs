@@ -53,6 +53,8 @@ pub struct Cache {
     /// What other instances keep too, where they share a Redis.
     shared: Option<SharedAnswers>,
     flights: Arc<Flights>,
+    /// How often entries were taken out by hand.
+    generation: AtomicU64,
     hits: AtomicU64,
     misses: AtomicU64,
     /// In picodollars: 64 bits hold eighteen million dollars, which is more than a process saves.
@@ -110,6 +112,7 @@ impl Cache {
             memory: Memory::new(if config.enabled { config.bytes_max } else { 0 }),
             config: config.clone(),
             flights: Arc::default(),
+            generation: AtomicU64::new(0),
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
             saved: AtomicU64::new(0),
@@ -155,14 +158,32 @@ impl Cache {
         self.saved.fetch_add(u64::try_from(entry.facts.cost.get()).unwrap_or(0), Ordering::Relaxed);
     }
 
-    /// Keeps an answer of which [`may_store`] says yes, in place of what was kept before. What is returned is for those
-    /// who wait for it: [`Leader::publish`].
-    pub fn store(&self, fingerprint: Fingerprint, entry: NewEntry, now: Timestamp) -> Arc<Entry> {
+    /// A number that [`Self::invalidate`] changes: whoever makes a call notes it before, and hands it to [`Self::store`].
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::SeqCst)
+    }
+
+    /// Keeps an answer of which [`may_store`] says yes, in place of what was kept before; not where entries were taken out
+    /// since its call began: it may be what somebody wanted to be rid of. The entry is for those who wait for it:
+    /// [`Leader::publish`].
+    pub fn store(
+        &self,
+        fingerprint: Fingerprint,
+        entry: NewEntry,
+        generation: u64,
+        now: Timestamp,
+    ) -> (Arc<Entry>, Result<(), NotKept>) {
         let entry = Arc::new(Entry::new(entry, self.config.ttl, now));
-        if self.config.enabled {
-            self.memory.insert(fingerprint, Arc::clone(&entry));
+        if !self.config.enabled {
+            return (entry, Err(NotKept::Off));
         }
-        entry
+        self.memory.insert(fingerprint, Arc::clone(&entry));
+        // Looked at when it is in: what is taken out from now on takes this out too.
+        if self.generation() != generation {
+            self.memory.remove_one(&fingerprint);
+            return (entry, Err(NotKept::TakenOut));
+        }
+        (entry, Ok(()))
     }
 
     /// Looks for an answer that another instance has kept; found, it is kept here too. For leaders alone: one question is
@@ -227,6 +248,7 @@ impl Cache {
 
     /// Takes out the entries that fit, and tells how many there were.
     pub fn invalidate(&self, pattern: &Pattern, now: Timestamp) -> u64 {
+        self.generation.fetch_add(1, Ordering::SeqCst);
         self.memory.remove(now, |fingerprint, entry| pattern.fits(fingerprint, entry, now))
     }
 

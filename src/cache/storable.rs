@@ -53,6 +53,9 @@ pub enum NotKept {
     /// It is a refusal; asked again, the model may think otherwise.
     #[error("the model refused")]
     Refused,
+    /// Entries were taken out while its call ran.
+    #[error("the cache was cleared meanwhile")]
+    TakenOut,
     /// It is larger than one answer may be.
     #[error("the answer is too large")]
     TooLarge,

@@ -22,7 +22,7 @@ use crate::domain::{Capabilities, TokenUsage};
 
 /// What a client asked for that the provider's shape can't say, or that its model can't do: a 400.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{param}: {reason}")]
+#[error("{}", self.in_words())]
 pub struct Untranslatable {
     /// The client's field, as a path such as `messages[2].content[0].input_audio`.
     pub param: Cow<'static, str>,
@@ -34,6 +34,29 @@ impl Untranslatable {
     /// A field that can't be said, and why.
     pub fn new(param: impl Into<Cow<'static, str>>, reason: impl Into<String>) -> Self {
         Self { param: param.into(), reason: reason.into() }
+    }
+
+    /// The field once, and why not.
+    fn in_words(&self) -> String {
+        let names_it = |reason: &str| {
+            let rest = reason.trim_start_matches('`').strip_prefix(&*self.param);
+            !self.param.is_empty() && rest.is_some_and(|rest| rest.starts_with([' ', '`']))
+        };
+        if names_it(&self.reason) { self.reason.clone() } else { format!("{}: {}", shown(&self.param), self.reason) }
+    }
+}
+
+/// A field's path as people can see it: a name may be empty.
+fn shown(path: &str) -> Cow<'_, str> {
+    if path.is_empty() || path.ends_with('.') { format!("{path}\"\"").into() } else { path.into() }
+}
+
+/// What a value should be that can't be read as it: one that is a text already has half of a character in it.
+fn expected<'a>(json: &str, what: &'a str) -> &'a str {
+    if json.starts_with('"') && matches!(what, "a string" | "a text") {
+        "made of whole characters; a lone surrogate such as \\ud83d is half of one"
+    } else {
+        what
     }
 }
 
@@ -95,4 +118,29 @@ pub struct Frame {
     pub include_usage: bool,
     /// Fields of the request that an answer of the Responses API repeats, by name.
     pub echo: Vec<(&'static str, Json)>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_names_its_field_once_and_an_empty_name_can_be_seen() {
+        let check = |param: &'static str, reason: &str, expected: &str| {
+            assert_eq!(Untranslatable::new(param, reason).to_string(), expected);
+        };
+        check("n", "only one choice can be had", "n: only one choice can be had");
+        check("n", "no more than one", "n: no more than one");
+        check("max_tokens", "max_tokens must be a whole number", "max_tokens must be a whole number");
+        check("input[0].role", "`input[0].role` is missing", "`input[0].role` is missing");
+        check("", "this can't be translated", "\"\": this can't be translated");
+        check("messages[0].", "leave it out", "messages[0].\"\": leave it out");
+    }
+
+    #[test]
+    fn a_text_with_half_of_a_character_is_told_apart_from_what_is_no_text() {
+        assert_eq!(expected("5", "a string"), "a string");
+        assert!(expected("\"\\ud800\"", "a string").contains("lone surrogate"));
+        assert_eq!(expected("\"5\"", "a whole number"), "a whole number");
+    }
 }

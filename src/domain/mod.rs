@@ -10,6 +10,7 @@ mod capabilities;
 pub mod chat;
 mod decimal;
 mod decision;
+mod health;
 mod ids;
 pub mod json;
 mod model;
@@ -27,6 +28,7 @@ pub use budget::{BudgetAction, BudgetDefinition, BudgetError, BudgetScope, Budge
 pub use capabilities::Capabilities;
 pub use decimal::{Decimal, DecimalError, Rounded};
 pub use decision::{CONSIDERED_MAX, Considered, Decision, Exclusion, Reason, Strategy};
+pub use health::ProviderHealth;
 pub use ids::{BudgetId, IdError, KeyId, Name, RequestId, RequestIds, TeamId};
 pub use model::{
     CacheOutcome, CostBasis, Deployment, Dialect, Endpoint, EndpointFamily, EntryStatus, ModelId, ProviderKind,

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use super::money::Picodollars;
+use super::window::Window;
 
 /// Stands where there is no value.
 pub const NO_VALUE: &str = "–";
@@ -139,6 +140,17 @@ pub fn count(number: u64) -> String {
 /// Every digit, with thousands commas.
 pub fn count_exact(number: u64) -> String {
     with_commas(u128::from(number))
+}
+
+/// How often an amount may be spent: `per day`.
+pub const fn per_window(window: Window) -> &'static str {
+    match window {
+        Window::Hour => "per hour",
+        Window::Day => "per day",
+        Window::Week => "per week",
+        Window::Month => "per month",
+        Window::Total => "in all",
+    }
 }
 
 /// `1 request`, `2 requests`: the exact number and its noun.

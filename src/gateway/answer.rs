@@ -1,13 +1,13 @@
 //! What goes into the gateway and what comes out: values between it and the HTTP server.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::HeaderValue;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::cache::Directives;
+use crate::cache::{Directives, NotKept};
 use crate::domain::{CacheOutcome, Deployment, Endpoint, Picodollars, RequestId, Strategy, TraceParent};
 use crate::keys::VirtualKey;
 use crate::ledger::Reservation;
@@ -54,6 +54,8 @@ pub struct Inbound {
     pub cache: Directives,
     /// A limit on the whole call that is shorter than the provider's.
     pub timeout: Option<Duration>,
+    /// Where it is written down why the answer is not kept; for who asks only so that it will be.
+    pub not_kept: Option<Arc<OnceLock<NotKept>>>,
 }
 
 /// What came of a call.

@@ -143,6 +143,7 @@ impl Try<'_> {
         if !(200..300).contains(&response.status) {
             let body = timeout(timeouts.idle, response.body.beginning()).await.unwrap_or_default();
             let error = decoder.error(&self.provider(), response.status, &response.headers, &body);
+            let error = error.not_found_at(&self.candidate.upstream.path(&self.request));
             return Err(failed(error, None));
         }
         let content_type = response.headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok());

@@ -51,6 +51,22 @@ impl<'a> Evidence<'a> {
     }
 }
 
+impl Evidence<'_> {
+    /// What was used: as told where that is complete, else the larger of what was told and counted.
+    pub(super) fn used(&self) -> TokenUsage {
+        let estimated = || TokenUsage {
+            // Only here: it reads the whole request.
+            uncached_input: std::str::from_utf8(self.request).map_or(0, estimate_tokens),
+            ..TokenUsage::default()
+        };
+        let mut usage = self.reported.as_ref().map_or_else(estimated, |reported| reported.usage);
+        if !self.complete {
+            usage.output = usage.output.max(self.counted_output);
+        }
+        usage
+    }
+}
+
 /// A usage with its cost.
 pub(super) struct Bill {
     pub(super) usage: TokenUsage,
@@ -63,19 +79,9 @@ pub(super) struct Bill {
 
 /// Works out what an attempt cost: exactly from a complete usage, else from the larger of what was told and counted.
 pub(super) fn bill(catalog: &Catalog, candidate: &Candidate, evidence: &Evidence<'_>, at: Timestamp) -> Bill {
-    let (mut usage, mut billed) = if let Some(reported) = &evidence.reported {
-        (reported.usage, reported.billed(at))
-    } else {
-        // Only here: it reads the whole request.
-        let uncached_input = std::str::from_utf8(evidence.request).map_or(0, estimate_tokens);
-        let usage = TokenUsage { uncached_input, ..TokenUsage::default() };
-        (usage, Billed::plainly(at))
-    };
-    let mut basis = CostBasis::Exact;
-    if !evidence.complete {
-        usage.output = usage.output.max(evidence.counted_output);
-        basis = CostBasis::Estimated;
-    }
+    let usage = evidence.used();
+    let mut billed = evidence.reported.as_ref().map_or_else(|| Billed::plainly(at), |reported| reported.billed(at));
+    let basis = if evidence.complete { CostBasis::Exact } else { CostBasis::Estimated };
     if candidate.upstream.kind() == ProviderKind::OpenAi && billed.residency == Residency::Anywhere {
         billed.residency = residency_of_host(candidate.upstream.host());
     }

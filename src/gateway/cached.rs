@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::cache::{
     AnswerEnd, Asked as Question, Cache, Directives, Entry, Fingerprint, Flight, Form, Joined, Leader, Mode, NewEntry,
-    Prompt, Question as Fields, may_store, may_use,
+    NotKept, Prompt, Question as Fields, may_store, may_use,
 };
 use crate::content::Excerpt;
 use crate::domain::{CacheOutcome, Endpoint, EntryStatus, Picodollars, TeamId, TokenUsage};
@@ -38,6 +38,8 @@ pub(super) struct Keep {
     fingerprint: Fingerprint,
     leader: Option<Leader>,
     ttl: Option<Duration>,
+    /// Of the cache, before the call was made.
+    generation: u64,
 }
 
 /// An answer that may be kept.
@@ -48,6 +50,8 @@ pub(super) struct Given<'a> {
     pub(super) body: Bytes,
     /// Why it ended, in the provider's word; absent where the path has no such thing.
     pub(super) finish_reason: Option<&'a str>,
+    /// Whether the model refused in words; it may say that it has just stopped.
+    pub(super) has_refused: bool,
     pub(super) usage: TokenUsage,
     pub(super) cost: Picodollars,
     pub(super) upstream_request_id: Option<Arc<str>>,
@@ -83,7 +87,7 @@ impl Call {
                 None => Err(self.refuse(&asked.facts, GatewayError::CacheMiss)),
             };
         }
-        let mut keep = Keep { fingerprint, leader: None, ttl };
+        let mut keep = Keep { fingerprint, leader: None, ttl, generation: cache.generation() };
         // Who wants a fresh answer doesn't wait for one that is under way.
         if mode == Mode::Refresh {
             return Ok(Looked::Keep(keep));
@@ -208,10 +212,11 @@ impl Call {
 
     /// Keeps an answer, where it may be, for those who wait for it and those who ask later.
     pub(super) fn keep(&self, asked: &Asked<'_>, keep: Keep, given: Given<'_>) {
-        let Keep { fingerprint, leader, ttl } = keep;
+        let Keep { fingerprint, leader, ttl, generation } = keep;
         let parts = self.gateway.parts();
-        let end = end(self.inbound.endpoint, &given);
-        if may_store(parts.cache.config(), end, given.body.len() as u64).is_err() {
+        let end = end(self.inbound.endpoint, given.finish_reason, given.has_refused);
+        if let Err(reason) = may_store(parts.cache.config(), end, given.body.len() as u64) {
+            self.note_not_kept(reason);
             // Whoever leads next would be cut or refused too.
             if let Some(leader) = leader {
                 leader.disperse();
@@ -238,30 +243,60 @@ impl Call {
             ttl,
         };
         let now = parts.clock.now();
-        let entry = parts.cache.store(fingerprint, entry, now);
+        let (entry, kept) = parts.cache.store(fingerprint, entry, generation, now);
+        if let Err(reason) = kept {
+            self.note_not_kept(reason);
+        }
         if let Some(leader) = leader {
             leader.publish(&entry);
         }
-        if parts.cache.is_shared() {
+        if kept.is_ok() && parts.cache.is_shared() {
             let cache = Arc::clone(&parts.cache);
             parts.tasks.spawn(async move { cache.share(fingerprint, &entry, now).await });
         }
     }
 }
 
+impl Call {
+    /// Tells who wants to know that the answer is not kept.
+    pub(super) fn note_not_kept(&self, reason: NotKept) {
+        if let Some(told) = &self.inbound.not_kept {
+            let _ = told.set(reason);
+        }
+    }
+}
+
 /// How an answer ended, in the words of all dialects.
-fn end(endpoint: Endpoint, given: &Given<'_>) -> AnswerEnd {
+fn end(endpoint: Endpoint, finish_reason: Option<&str>, has_refused: bool) -> AnswerEnd {
     const COMPLETE: [&str; 7] =
         ["stop", "tool_calls", "function_call", "completed", "end_turn", "stop_sequence", "tool_use"];
-    let has = |bytes: &[u8]| memchr::memmem::find(&given.body, bytes).is_some();
-    match given.finish_reason {
+    match finish_reason {
         None if endpoint == Endpoint::Embeddings => AnswerEnd::Complete,
         None => AnswerEnd::Unfinished,
         Some("refusal" | "content_filter") => AnswerEnd::Refused,
-        // A quoted name inside a text has its quotes escaped, so this is a field.
-        Some(_) if has(b"\"refusal\":\"") || has(b"\"type\":\"refusal\"") => AnswerEnd::Refused,
+        Some(_) if has_refused => AnswerEnd::Refused,
         Some(reason) if COMPLETE.contains(&reason) => AnswerEnd::Complete,
         // A word that isn't known may mean anything.
         Some(_) => AnswerEnd::Cut,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_one_whatever_word_the_answer_ends_with() {
+        let check = |reason: Option<&str>, has_refused, expected| {
+            assert_eq!(end(Endpoint::ChatCompletions, reason, has_refused), expected, "{reason:?}");
+        };
+        check(Some("stop"), false, AnswerEnd::Complete);
+        check(Some("stop"), true, AnswerEnd::Refused);
+        check(Some("completed"), true, AnswerEnd::Refused);
+        check(Some("content_filter"), false, AnswerEnd::Refused);
+        check(Some("length"), false, AnswerEnd::Cut);
+        check(Some("pause_turn"), false, AnswerEnd::Cut);
+        check(None, false, AnswerEnd::Unfinished);
+        assert_eq!(end(Endpoint::Embeddings, None, false), AnswerEnd::Complete);
     }
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use crate::cache::Form;
+use crate::cache::{Form, NotKept};
 use crate::content::Excerpt;
 use crate::dialect::{NotOfShape, embeddings};
 use crate::domain::{CacheOutcome, CostBasis, Endpoint, EntryStatus, Picodollars, TokenUsage, estimate_tokens};
@@ -102,6 +102,7 @@ impl Call {
                 form: Form::Whole,
                 body: bytes.clone(),
                 finish_reason: whole.finish_reason.as_deref(),
+                has_refused: whole.has_refused,
                 usage,
                 cost: cost.unwrap_or_default(),
                 upstream_request_id: upstream_request_id.clone(),
@@ -180,7 +181,7 @@ impl Call {
             Some(translation) => Way::Translated(translation.stream()),
             None => Way::AsItCame { strip_usage: asked.envelope.usage_unasked() },
         };
-        let mut passage = Passage::new(way, keep.is_some());
+        let mut passage = Passage::new(way, keep.is_some(), self.inbound.body.clone());
         let rules = Rules {
             deadline: self.deadline(&candidate),
             on_disconnect: self.gateway.parts().config.streams.on_disconnect,
@@ -200,14 +201,18 @@ impl Call {
         let (usage, cost) = outcome.last.as_ref().map(|last| (last.usage, last.cost)).unwrap_or_default();
         let settled = self.settle(&asked.facts, reservation, outcome).await;
         // Of a client that has left not all may have come.
-        if let Some(keep) = keep.filter(|_| settled.is_ok() && ended.error.is_none() && !ended.client_left)
-            && let Some(body) = passage.recorded()
-        {
+        let keep = keep.filter(|_| settled.is_ok() && ended.error.is_none() && !ended.client_left);
+        let recorded = passage.recorded();
+        if keep.is_some() && recorded.is_none() {
+            self.note_not_kept(NotKept::TooLarge);
+        }
+        if let (Some(keep), Some(body)) = (keep, recorded) {
             let given = Given {
                 candidate: &candidate,
                 form: Form::Stream { usage: asked.envelope.usage_asked() },
                 body,
                 finish_reason: flow.progress.finish_reason(),
+                has_refused: flow.progress.has_refused,
                 usage,
                 cost,
                 upstream_request_id: flow.upstream_request_id.clone(),

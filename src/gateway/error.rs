@@ -8,7 +8,8 @@ use jiff::Timestamp;
 use crate::budget::RateLimited;
 use crate::dialect::Untranslatable;
 use crate::domain::json::JsonError;
-use crate::domain::{BudgetScope, Deployment, Dialect, Picodollars, Window};
+use crate::domain::wording::per_window;
+use crate::domain::{Deployment, Dialect, Picodollars, Window};
 use crate::provider::ProviderError;
 use crate::routing::RouteError;
 
@@ -63,8 +64,8 @@ pub enum GatewayError {
     Unpriced {
         /// Where the call would go.
         deployment: Deployment,
-        /// Whom the budget binds.
-        scope: BudgetScope,
+        /// Whom the budget binds, in words: a key by its name.
+        scope: String,
     },
     /// A `block` budget applies, and nobody can say what the call costs at most.
     #[error(
@@ -103,8 +104,8 @@ pub enum GatewayError {
 /// How a budget stood when it refused a call.
 #[derive(Clone, Debug)]
 pub struct OverBudget {
-    /// Whom the budget binds.
-    pub scope: BudgetScope,
+    /// Whom the budget binds, in words: a key by its name.
+    pub scope: String,
     /// Its window.
     pub window: Window,
     /// Its limit.
@@ -167,9 +168,10 @@ impl fmt::Display for OverBudget {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { scope, window, limit, spent, held, asked, resets_at, fits_in, detour } = self;
         let left = limit.saturating_sub(*spent).saturating_sub(*held);
+        let window = per_window(*window);
         write!(
             formatter,
-            "the budget of {limit} USD over {scope} per {window} has {left} USD left ({spent} spent, {held} held), and this call may cost {asked}"
+            "the budget of {limit} USD over {scope} {window} has {left} USD left ({spent} spent, {held} held), and this call may cost {asked}"
         )?;
         if asked > limit {
             formatter.write_str(", more than all of it: set max_tokens, or a smaller one, so that it may cost less")?;

@@ -3,11 +3,11 @@
 use bytes::{Bytes, BytesMut};
 
 use crate::dialect::NotOfShape;
-use crate::domain::TokenUsage;
 use crate::provider::{Decoder, Meaning, ProviderError};
 use crate::routing::Candidate;
 
 use super::attempt::Flow;
+use super::booking::Evidence;
 use super::translation::Interpreter;
 
 /// The most of a stream that is recorded for the cache.
@@ -16,6 +16,8 @@ const RECORDING_BYTES_MAX: usize = 8 << 20;
 /// The way of a stream's records, and what the client gets of them where the cache may keep it.
 pub(super) struct Passage {
     way: Way,
+    /// The request, from which the input is estimated where no usage comes.
+    request: Bytes,
     recording: Option<BytesMut>,
 }
 
@@ -32,8 +34,8 @@ pub(super) enum Way {
 
 impl Passage {
     /// A way, recorded or not.
-    pub(super) fn new(way: Way, is_recorded: bool) -> Self {
-        Self { way, recording: is_recorded.then(BytesMut::new) }
+    pub(super) fn new(way: Way, is_recorded: bool, request: Bytes) -> Self {
+        Self { way, request, recording: is_recorded.then(BytesMut::new) }
     }
 
     /// All that the client got, where it was recorded.
@@ -58,7 +60,7 @@ impl Passage {
 
     /// What the record becomes that ends the stream as it should.
     pub(super) fn end(&mut self, record: Bytes, flow: &Flow, candidate: &Candidate) -> (Bytes, Option<ProviderError>) {
-        let (last, error) = self.way.end(record, flow, candidate);
+        let (last, error) = self.way.end(record, flow, candidate, &self.request);
         self.note(&last);
         (last, error)
     }
@@ -107,10 +109,18 @@ impl Way {
         Ok(())
     }
 
-    fn end(&mut self, record: Bytes, flow: &Flow, candidate: &Candidate) -> (Bytes, Option<ProviderError>) {
+    fn end(
+        &mut self,
+        record: Bytes,
+        flow: &Flow,
+        candidate: &Candidate,
+        request: &[u8],
+    ) -> (Bytes, Option<ProviderError>) {
         let Self::Translated(interpreter) = self else { return (record, None) };
         let mut before = BytesMut::new();
-        let ended = interpreter.record(&record, &mut before).and_then(|()| interpreter.end(&usage(flow)));
+        // The usage that will be booked, whether the provider told it or not.
+        let usage = Evidence::stream(&flow.progress, request).used();
+        let ended = interpreter.record(&record, &mut before).and_then(|()| interpreter.end(&usage));
         match ended {
             Ok(last) => {
                 before.extend_from_slice(&last);
@@ -119,12 +129,6 @@ impl Way {
             Err(error) => (Bytes::new(), Some(garbage(candidate, &error))),
         }
     }
-}
-
-/// The usage that the client is told: the provider's, or what was counted here in its place.
-fn usage(flow: &Flow) -> TokenUsage {
-    let counted = || TokenUsage { output: flow.progress.counted_output(), ..TokenUsage::default() };
-    flow.progress.reported().map_or_else(counted, |reported| reported.usage)
 }
 
 /// An answer that is not of its shape, as a failure of its provider.

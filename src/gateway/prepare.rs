@@ -89,6 +89,7 @@ impl Call {
                 let budgets = &self.gateway.parts().budgets;
                 let definition = charges.first().and_then(|charge| budgets.definition(charge.budget));
                 let scope = definition.map_or(BudgetScope::Everything, |budget| budget.scope.clone());
+                let scope = self.scope_in_words(&scope);
                 GatewayError::Unpriced { deployment: candidate.deployment.clone(), scope }
             }
             NoBound::Tool => GatewayError::Unbounded { what: "something that the provider runs by itself".to_owned() },

@@ -110,6 +110,7 @@ impl Call {
         let record = CallRecord {
             provider: last.map_or("", |last| last.deployment.provider.as_str()),
             model: last.map_or("", |last| last.deployment.model.as_str()),
+            is_known: last.is_some_and(|last| self.gateway.router().knows(&last.deployment)),
             status: outcome.status.as_str(),
             failed: outcome.error.is_some(),
             cache: facts.cache.as_str(),
@@ -161,6 +162,14 @@ impl Call {
         }
     }
 
+    /// Whom a budget binds, as people call it: a key by its name.
+    pub(super) fn scope_in_words(&self, scope: &BudgetScope) -> String {
+        match scope {
+            BudgetScope::Key(id) if *id == self.inbound.caller.id => format!("key {}", self.inbound.caller.name),
+            scope => scope.to_string(),
+        }
+    }
+
     /// What the client is told of the ledger's refusal.
     pub(super) fn refusal(&self, error: LedgerError) -> GatewayError {
         match error {
@@ -168,6 +177,7 @@ impl Call {
                 let definition = self.gateway.parts().budgets.definition(budget);
                 let scope = definition.map_or(BudgetScope::Everything, |budget| budget.scope.clone());
                 let resets_at = window.end(self.gateway.parts().ledger.zone());
+                let scope = self.scope_in_words(&scope);
                 let refused = OverBudget {
                     scope,
                     window: window.window,

@@ -67,16 +67,18 @@ impl Told {
             GatewayError::Untranslatable { untranslatable, .. } => {
                 told.param = Some(untranslatable.param.to_string());
             }
-            GatewayError::Upstream(rejected @ ProviderError::Rejected { status, kind, param, code, .. }) => {
+            GatewayError::Upstream(rejected @ ProviderError::Rejected { kind, param, code, .. }) => {
                 told.param.clone_from(param);
                 let is_too_long = rejected.is_context_too_long();
                 match dialect {
                     // The provider's own words, where it has the same; the status decides over the exception.
                     Dialect::OpenAi => {
-                        let own = match status {
-                            _ if is_too_long => "context_length_exceeded",
-                            404 => "model_not_found",
-                            _ => "",
+                        let own = if is_too_long {
+                            "context_length_exceeded"
+                        } else if rejected.is_model_not_found() {
+                            "model_not_found"
+                        } else {
+                            ""
                         };
                         told.code = code.clone().unwrap_or_else(|| own.to_owned());
                         let is_anthropics =

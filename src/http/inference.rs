@@ -52,20 +52,6 @@ const SESSION_CHARS_MAX: usize = 128;
 /// Characters of a label's name or value.
 const TAG_CHARS_MAX: usize = 64;
 
-/// Any other path under `/v1`.
-pub(super) async fn unknown(request: HttpRequest) -> HttpResponse {
-    let dialect = dialect_of(&request);
-    let message = match request.path() {
-        "/v1/realtime" => "realtime sessions are not served: use /v1/chat/completions with stream".to_owned(),
-        path if CALLS.iter().any(|endpoint| endpoint.path() == path) => format!("{path} takes POST only"),
-        path => {
-            format!("{} {path} is not served by this version: GET /api/openapi.json lists what is", request.method())
-        }
-    };
-    let kind = if dialect == Dialect::Anthropic { "not_found_error" } else { "invalid_request_error" };
-    Told::plain(404, kind, "unknown_path", message).response(dialect, None, false)
-}
-
 /// The dialect of a path that both have, or neither: Anthropic's SDKs always send their version.
 pub(super) fn dialect_of(request: &HttpRequest) -> Dialect {
     let is_anthropic =
@@ -209,6 +195,7 @@ fn inbound(
         _ => None,
     };
     Ok(Inbound {
+        not_kept: None,
         id,
         endpoint,
         body,

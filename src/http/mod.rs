@@ -12,6 +12,7 @@ pub mod openapi;
 pub mod problem;
 pub mod sandbox_server;
 mod state;
+mod unserved;
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -75,7 +76,7 @@ pub fn routes(routes: &mut web::ServiceConfig) {
     routes
         .route("/v1/models", web::get().to(models::list))
         .route("/v1/models/{id:.*}", web::get().to(models::one))
-        .service(web::scope("/v1").default_service(web::to(inference::unknown)))
+        .service(web::scope("/v1").default_service(web::to(unserved::unknown)))
         .configure(api::configure)
         .configure(dashboard::configure);
 }

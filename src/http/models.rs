@@ -88,10 +88,10 @@ pub(super) async fn list(request: HttpRequest, paging: web::Query<Paging>, state
 /// One of them; its name may have slashes.
 pub(super) async fn one(request: HttpRequest, asked: web::Path<String>, state: web::Data<State>) -> HttpResponse {
     let (dialect, id) = (dialect_of(&request), state.gateway.next_id());
-    match names(&request, &state, dialect) {
+    match find(&request, &state, dialect, &asked) {
         Err(told) => told.response(dialect, Some(id), false),
-        Ok(names) => {
-            let Some((name, candidate)) = names.into_iter().find(|(name, _)| *name == **asked) else {
+        Ok(found_model) => {
+            let Some((name, candidate)) = found_model else {
                 let kind = if dialect == Dialect::Anthropic { "not_found_error" } else { "invalid_request_error" };
                 let shown: String = asked.chars().take(128).collect();
                 let message = format!("the model {shown:?} is not known; GET /v1/models lists all");
@@ -106,6 +106,23 @@ fn found(id: RequestId) -> HttpResponseBuilder {
     let mut response = HttpResponse::Ok();
     ids(&mut response, id);
     response
+}
+
+/// What a client may ask for by a name: one of the list, or `provider/model` where its price is known.
+fn find(
+    request: &HttpRequest,
+    state: &State,
+    dialect: Dialect,
+    asked: &str,
+) -> Result<Option<(String, Option<Candidate>)>, Told> {
+    let caller = authenticate(state, request.headers(), dialect)?;
+    if !caller.allows_model(asked) {
+        return Ok(None);
+    }
+    let router = state.gateway.router();
+    let listed = router.names().into_iter().find(|(name, _)| name == asked);
+    let named = || router.named(asked).filter(|candidate| router.knows(&candidate.deployment));
+    Ok(listed.or_else(|| named().map(|candidate| (asked.to_owned(), Some(candidate)))))
 }
 
 fn names(request: &HttpRequest, state: &State, dialect: Dialect) -> Result<Vec<(String, Option<Candidate>)>, Told> {

@@ -252,7 +252,7 @@ impl From<KeysError> for Problem {
         match error {
             KeysError::Invalid { field, problem } => Self::field(field, format!("{field}: {problem}")),
             KeysError::NameTaken { .. } => Self::new(Code::NameTaken, detail).with("field", "name"),
-            KeysError::NotFound { .. } => Self::new(Code::NotFound, detail),
+            KeysError::NotFound { .. } | KeysError::UnknownUser { .. } => Self::new(Code::NotFound, detail),
             KeysError::KeyNotLive(_) => Self::new(Code::KeyNotLive, detail),
             KeysError::ChangedMeanwhile { .. } => Self::new(Code::ChangedMeanwhile, detail),
             KeysError::TeamInUse { keys, budgets, people, .. } => {

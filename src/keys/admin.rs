@@ -119,7 +119,8 @@ impl Keys {
         self.change(|draft| {
             let key = user_key(name);
             if !draft.state.users.contains_key(&key) {
-                return Err(KeysError::not_found("user", name));
+                let known = draft.state.users.values().map(|stored| stored.user.name.clone()).collect();
+                return Err(KeysError::UnknownUser { name: name.chars().take(64).collect(), known });
             }
             draft.put_reset(&key, reset)?;
             Ok(())

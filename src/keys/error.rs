@@ -1,5 +1,6 @@
 //! What can go wrong with credentials, told to the caller in a sentence that helps.
 
+use crate::domain::wording::per_window;
 use crate::domain::{BudgetError, BudgetId, BudgetScope, IdError, KeyId, Window};
 use crate::store::SettingsError;
 
@@ -74,7 +75,7 @@ pub enum KeysError {
         problem: String,
     },
     /// Two live things can't have one name.
-    #[error("there is a {what} named {name:?} already: choose another name, or remove that one first")]
+    #[error("the name {name:?} is taken by another {what}: choose another name, or remove that one first")]
     NameTaken {
         /// `virtual key`, `team`, `user` or `admin token`.
         what: &'static str,
@@ -89,11 +90,19 @@ pub enum KeysError {
         /// What was asked for.
         name: String,
     },
+    /// There is no such user.
+    #[error("there is no user {name:?}: {}", users_in_words(known))]
+    UnknownUser {
+        /// What was asked for.
+        name: String,
+        /// The names of those there are.
+        known: Vec<String>,
+    },
     /// A key that was revoked or has expired can't come back.
     #[error("the virtual key {0} is not in force any more: create a new one")]
     KeyNotLive(KeyId),
     /// At most one budget per scope and window.
-    #[error("there is a budget of {scope} per {window} already, {id}: change that one")]
+    #[error("there is a budget of {scope} {} already, {id}: change that one", per_window(*window))]
     BudgetExists {
         /// Whom it binds.
         scope: BudgetScope,
@@ -188,6 +197,7 @@ impl KeysError {
             Self::Invalid { .. }
             | Self::NameTaken { .. }
             | Self::NotFound { .. }
+            | Self::UnknownUser { .. }
             | Self::KeyNotLive(_)
             | Self::BudgetExists { .. }
             | Self::ChangedMeanwhile { .. }
@@ -210,6 +220,13 @@ impl KeysError {
 
     pub(super) fn not_found(what: &'static str, name: &str) -> Self {
         Self::NotFound { what, name: name.chars().take(64).collect() }
+    }
+}
+
+fn users_in_words(known: &[String]) -> String {
+    match known {
+        [] => "there is none yet, and the link that the server printed at its start makes the first".to_owned(),
+        known => format!("there is {}", known.join(", ")),
     }
 }
 

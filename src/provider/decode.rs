@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 use http::HeaderMap;
+use serde_json::value::RawValue;
 
-use crate::domain::{Dialect, Endpoint, estimate_tokens};
+use crate::domain::{Dialect, Endpoint};
 
 use super::anthropic::{AnthropicDecoder, CountDecoder};
 use super::error::ProviderError;
@@ -50,7 +51,9 @@ pub struct Whole {
     pub model: Option<String>,
     /// Why it ended, in the provider's word.
     pub finish_reason: Option<String>,
-    /// Tokens of its text, counted here; only where it has no usage.
+    /// Whether the model refused in words, whatever it says of its end.
+    pub has_refused: bool,
+    /// Tokens of what it says, counted here; only where it has no usage.
     pub counted_output: u64,
 }
 
@@ -61,6 +64,8 @@ pub struct Progress {
     pub(super) anthropic: super::anthropic::usage::UsageProgress,
     /// Whether the end was announced: a finish reason, or the last event.
     pub finished: bool,
+    /// Whether the model has refused in words, whatever it says of its end.
+    pub has_refused: bool,
     /// Whether content has come.
     pub(super) began: bool,
     dialect: Dialect,
@@ -77,6 +82,7 @@ impl Progress {
             openai: super::openai::usage::UsageProgress::default(),
             anthropic: super::anthropic::usage::UsageProgress::default(),
             finished: false,
+            has_refused: false,
             began: false,
             dialect,
             text_bytes: 0,
@@ -125,7 +131,7 @@ impl Progress {
 
     /// Output tokens counted here: never fewer than records with content, since each carries at least one.
     pub fn counted_output(&self) -> u64 {
-        (self.text_bytes * 2).div_ceil(7).max(self.content_records)
+        tokens_of(self.text_bytes).max(self.content_records)
     }
 }
 
@@ -146,9 +152,42 @@ pub enum Meaning {
     Error(ProviderError),
 }
 
-/// Tokens of an answer's text, where a provider told none: counted from the bytes of its JSON.
-pub(super) fn counted(body: &[u8]) -> u64 {
-    std::str::from_utf8(body).map_or(0, estimate_tokens)
+/// What a whole answer says: text, reasoning, names and arguments of tools. The same as is counted of a stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Said {
+    /// Bytes of it, as they are written.
+    pub(super) bytes: u64,
+    /// Whether any of it is a refusal.
+    pub(super) has_refused: bool,
+}
+
+impl Said {
+    /// Takes a value in: a text without its quotes, an object or a list as it stands.
+    pub(super) fn add(&mut self, value: Option<&RawValue>) {
+        let json = value.map_or("null", RawValue::get);
+        self.bytes += match json.strip_prefix('"') {
+            Some(text) => text.len() - 1,
+            None if json == "null" => 0,
+            None => json.len(),
+        } as u64;
+    }
+
+    /// Takes a refusal in, where it has words.
+    pub(super) fn add_refusal(&mut self, value: Option<&RawValue>) {
+        let before = self.bytes;
+        self.add(value.filter(|value| value.get().starts_with('"')));
+        self.has_refused |= self.bytes > before;
+    }
+
+    /// Tokens of it, counted here.
+    pub(super) fn counted(self) -> u64 {
+        tokens_of(self.bytes)
+    }
+}
+
+/// About how many tokens so many bytes are: as [`crate::domain::estimate_tokens`] has it for plain text.
+fn tokens_of(bytes: u64) -> u64 {
+    (bytes * 2).div_ceil(7)
 }
 
 /// A provider's words, short enough to pass on.

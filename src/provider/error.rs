@@ -239,6 +239,32 @@ impl ProviderError {
         }
     }
 
+    /// A 404 without a reason is most often that of an address, not of a model: says which address it was.
+    #[must_use]
+    pub fn not_found_at(mut self, path: &str) -> Self {
+        if let Self::Rejected { provider, status: status @ 404, message, code, .. } = &mut self {
+            let is_bare = *message == no_message(*status)
+                || message.trim_matches(|c: char| !c.is_alphanumeric()).eq_ignore_ascii_case("not found");
+            if is_bare && code.is_none() {
+                *message = format!(
+                    "{provider} answered 404 at {path} and gave no reason: if the model is there, its base_url in tollgate.toml is wrong"
+                );
+            }
+        }
+        self
+    }
+
+    /// Whether the request was refused because there is no such model, as far as the provider's words tell.
+    pub fn is_model_not_found(&self) -> bool {
+        match self {
+            Self::Rejected { status: 404, message, kind, .. } => {
+                let is_told = kind.as_deref() == Some("not_found_error") || message.to_lowercase().contains("model");
+                is_told && !message.contains(" and gave no reason: ")
+            }
+            _ => false,
+        }
+    }
+
     /// Whether the provider's health is to blame: a request that is refused says nothing about it.
     pub fn is_ill_health(&self) -> bool {
         match self {
@@ -326,6 +352,11 @@ impl ProviderError {
     }
 }
 
+/// What stands for the words of a provider that had none.
+pub(super) fn no_message(status: u16) -> String {
+    format!("it answered with status {status} and no message")
+}
+
 /// Reads the waiting time that an answer asks for: `retry-after-ms` first, then `retry-after` in seconds.
 ///
 /// A date is left to the client: the clocks of two machines differ.
@@ -338,6 +369,29 @@ pub fn retry_after(headers: &http::HeaderMap) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_bare_404_says_where_it_came_from_and_one_with_a_reason_is_left_alone() {
+        let check = |message: &str, kind: Option<&str>, is_model: bool, expected: &str| {
+            let rejected = ProviderError::Rejected {
+                provider: "p".to_owned(),
+                status: 404,
+                message: message.to_owned(),
+                kind: kind.map(str::to_owned),
+                param: None,
+                code: None,
+            };
+            let told = rejected.not_found_at("/api/v1/chat/completions");
+            assert_eq!((told.to_string().contains(expected), told.is_model_not_found()), (true, is_model), "{told}");
+        };
+        let bare = "p answered 404 at /api/v1/chat/completions and gave no reason";
+        check(&no_message(404), None, false, bare);
+        check("\"Not Found\"", None, false, bare);
+        check("Not found.", Some("not_found_error"), false, bare);
+        check("model 'x' not found, try pulling it first", None, true, "try pulling");
+        check("model: claude-x", Some("not_found_error"), true, "model: claude-x");
+        check("No such File object: file-1", None, false, "No such File");
+    }
 
     #[test]
     fn a_message_that_repeats_our_key_loses_it() {

@@ -221,6 +221,11 @@ impl Upstream {
         self.base_url.scheme() == "https"
     }
 
+    /// The path that a request goes to: what a client may know of the address.
+    pub fn path(&self, request: &UpstreamRequest) -> String {
+        self.url(request).path().to_owned()
+    }
+
     /// The address of a path, with the client's query.
     pub(super) fn url(&self, request: &UpstreamRequest) -> Url {
         let below = request.opaque.as_ref().map_or("", |opaque| opaque.below.as_str());

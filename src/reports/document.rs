@@ -209,8 +209,8 @@ impl Report {
         }
         if total.unknown > 0 {
             items.push(Line::new(format!(
-                "The end of {} was not seen: booked at what was held, {}.",
-                counted(total.unknown, "request", "requests"),
+                "{} booked at all that was held, {}: no whole answer came that told the cost.",
+                counted(total.unknown, "request is", "requests are"),
                 money(total.unknown_cost)
             )));
         }

@@ -35,22 +35,23 @@ impl Report {
         };
         let [providers, models, operations, teams, key_groups] = GROUPINGS.each_ref().map(groups);
         let mut windows = Windows { period: &period, ledger, now, read: HashMap::new() };
+        let total = sums.costs[0].total;
+        let forecast = period.is_running.then(|| outlook(period.window, &period.zone, now, total.cost, None).forecast);
+        let forecast = forecast.flatten();
         let month = match period.kind {
             Kind::Monthly => None,
-            Kind::Daily => Some(windows.month()?),
+            Kind::Daily => Some(windows.month()?.with_day(total.cost, forecast)),
         };
         let mut budgets = Vec::new();
         for definition in keys.budgets().iter() {
             budgets.extend(windows.budget(definition, keys)?);
         }
-        let total = sums.costs[0].total;
-        let forecast = period.is_running.then(|| outlook(period.window, &period.zone, now, total.cost, None).forecast);
         Ok(Self {
             written: now,
             total,
             before: before.costs[0].total,
             held: sums.costs[0].held,
-            forecast: forecast.flatten(),
+            forecast,
             month,
             budgets,
             providers,

@@ -97,6 +97,14 @@ pub struct Group {
     pub before: Picodollars,
 }
 
+impl MonthSoFar {
+    /// The same, with its forecast no lower than what its day alone leads to.
+    fn with_day(self, spent: Picodollars, forecast: Option<Picodollars>) -> Self {
+        let at_least = forecast.map(|forecast| self.spent - spent + forecast);
+        Self { forecast: self.forecast.max(self.forecast.and(at_least)), ..self }
+    }
+}
+
 impl Report {
     /// A few lines of plain text for a chat channel or a mail: what was spent, on what, and what needs a look.
     ///

@@ -76,6 +76,24 @@ impl Circuit {
         }
     }
 
+    /// The state as it is at a time: one whose open time is over waits for a call to find out.
+    #[must_use]
+    pub fn at(self, now: Instant) -> Self {
+        match self {
+            Self::Open { until, next } if now >= until => Self::HalfOpen { next, lost: until },
+            state => state,
+        }
+    }
+
+    /// Since when a call could have found out and none has; none while traffic flows or can't.
+    pub fn waiting_since(self) -> Option<Instant> {
+        match self {
+            Self::Closed { .. } => None,
+            Self::Open { until, .. } => Some(until),
+            Self::HalfOpen { lost, .. } => Some(lost),
+        }
+    }
+
     /// The state after a call came back.
     #[must_use]
     pub fn after(self, health: Health, now: Instant, policy: &CircuitPolicy) -> Self {

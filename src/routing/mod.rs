@@ -342,7 +342,7 @@ impl Router {
     }
 
     /// `provider/anything`.
-    fn named(&self, name: &str) -> Option<Candidate> {
+    pub fn named(&self, name: &str) -> Option<Candidate> {
         self.candidate(&name.parse().ok()?)
     }
 
@@ -357,6 +357,15 @@ impl Router {
             .sort_by_key(|upstream| (upstream.sandbox().is_some(), upstream.provider().asked_at(endpoint).is_none()));
         let upstream = serving.first()?;
         self.candidate(&Deployment { provider: upstream.name().clone(), model })
+    }
+
+    /// Whether the price list or a route has a deployment: a name that a client made up is in neither.
+    pub fn knows(&self, deployment: &Deployment) -> bool {
+        let is_priced = |upstream: &Arc<Upstream>| {
+            self.catalog.find(upstream.name(), upstream.catalog(), deployment.model.as_str()).is_some()
+        };
+        self.upstream(&deployment.provider).is_some_and(is_priced)
+            || self.routes().iter().any(|route| route.deployments.contains(deployment))
     }
 
     /// Every name that a client can ask for: routes, then the models of each provider's price list.

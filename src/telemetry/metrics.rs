@@ -1,6 +1,6 @@
 //! Counters of the process: the Prometheus page, and the figures of the overview.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
@@ -14,6 +14,11 @@ use prometheus_client::registry::Registry;
 /// Calls whose times are kept for the percentiles: enough for a steady p95, small enough to sort on demand.
 const RECENT_LEN: usize = 2_048;
 
+/// Models of one provider that are counted by name: each costs some thirty lines of the page for ever.
+const MODELS_MAX: usize = 200;
+/// What all others are called.
+const OTHER: &str = "other";
+
 /// One ended call, as the metrics see it.
 #[derive(Clone, Debug)]
 pub struct CallRecord<'a> {
@@ -21,6 +26,8 @@ pub struct CallRecord<'a> {
     pub provider: &'a str,
     /// The model's name at the provider; empty where none was reached.
     pub model: &'a str,
+    /// Whether the settings or the price list have that model: others are counted together.
+    pub is_known: bool,
     /// `settled`, `failed` or `unknown`.
     pub status: &'static str,
     /// Whether it failed.
@@ -109,6 +116,8 @@ pub struct Metrics {
     redis_reachable: Gauge,
     counts: Counts,
     recent: Mutex<Recent>,
+    /// The models of each provider that are counted by name.
+    models: Mutex<HashMap<String, HashSet<String>>>,
 }
 
 #[derive(Default)]
@@ -148,11 +157,15 @@ impl Default for Metrics {
         let cache = Family::default();
         registry.register("cache_requests", "What the response cache did for calls", cache.clone());
         let circuit = Family::default();
-        registry.register("circuit_state", "0 closed, 1 half-open, 2 open: the worst of a provider", circuit.clone());
+        registry.register(
+            "circuit_state",
+            "0 closed, 1 half-open or some of its models fail, 2 open: nothing of the provider answers",
+            circuit.clone(),
+        );
         let budget_remaining = Family::default();
         registry.register(
             "budget_remaining_usd",
-            "What may still be spent in the present window",
+            "What may still be spent in the present window of each budget; a key stands there by its name",
             budget_remaining.clone(),
         );
         let underestimates = Counter::default();
@@ -179,6 +192,7 @@ impl Default for Metrics {
             redis_reachable,
             counts: Counts::default(),
             recent: Mutex::default(),
+            models: Mutex::default(),
         }
     }
 }
@@ -196,7 +210,7 @@ impl Metrics {
 
     /// Counts a call's end.
     pub fn ended(&self, call: &CallRecord<'_>) {
-        let model = ModelLabels { provider: call.provider.to_owned(), model: call.model.to_owned() };
+        let model = ModelLabels { provider: call.provider.to_owned(), model: self.model_label(call).to_owned() };
         let labels = CallLabels { provider: model.provider.clone(), model: model.model.clone(), status: call.status };
         self.requests.get_or_create(&labels).inc();
         self.durations.get_or_create(&model).observe(f64::from(call.latency_ms) / 1_000.0);
@@ -217,6 +231,28 @@ impl Metrics {
         if let Some(first) = call.time_to_first_token_ms {
             push(&mut recent.first_token_ms, first);
         }
+    }
+
+    /// The name that a call's model is counted under: clients make names up, and labels stay for ever.
+    fn model_label<'a>(&self, call: &CallRecord<'a>) -> &'a str {
+        match (call.model, call.is_known) {
+            ("", _) => return "",
+            (_, false) => return OTHER,
+            (_, true) => {}
+        }
+        let mut models = self.models.lock().expect("no holder of this lock panics");
+        let Some(known) = models.get_mut(call.provider) else {
+            models.insert(call.provider.to_owned(), HashSet::from([call.model.to_owned()]));
+            return call.model;
+        };
+        if known.contains(call.model) {
+            return call.model;
+        }
+        if known.len() >= MODELS_MAX {
+            return OTHER;
+        }
+        known.insert(call.model.to_owned());
+        call.model
     }
 
     /// Sets what the page shows of a provider's circuit: 0 closed, 1 half-open, 2 open.
@@ -291,6 +327,7 @@ mod tests {
             metrics.ended(&CallRecord {
                 provider: "p",
                 model: "m",
+                is_known: true,
                 status: "settled",
                 failed: false,
                 cache: "bypass",
@@ -307,5 +344,32 @@ mod tests {
         assert_eq!(metrics.totals().output_tokens, 10_000);
         let page = metrics.page();
         assert!(page.contains("tollgate_requests_total{provider=\"p\",model=\"m\",status=\"settled\"} 5000"), "{page}");
+    }
+
+    #[test]
+    fn models_that_nobody_knows_or_that_are_too_many_are_counted_together() {
+        let metrics = Metrics::default();
+        let label = |model, is_known| {
+            let call = CallRecord {
+                provider: "p",
+                model,
+                is_known,
+                status: "failed",
+                failed: true,
+                cache: "bypass",
+                latency_ms: 1,
+                time_to_first_token_ms: None,
+                tokens: (0, 0),
+                cost_usd: 0.0,
+                underestimated: false,
+            };
+            metrics.model_label(&call).to_owned()
+        };
+        assert_eq!((label("", false), label("made-up", false)), (String::new(), OTHER.to_owned()));
+        let names: Vec<String> = (0..MODELS_MAX + 5).map(|number| format!("m{number}")).collect();
+        let labels: Vec<String> = names.iter().map(|name| label(name, true)).collect();
+        assert_eq!(labels[..MODELS_MAX], names[..MODELS_MAX]);
+        assert!(labels[MODELS_MAX..].iter().all(|label| label == OTHER));
+        assert_eq!(label("m0", true), "m0");
     }
 }

@@ -3,6 +3,7 @@
 The data folder is kept, and the end of the server's log printed, when a test failed.
 """
 
+import contextlib
 import http.server
 import json
 import os
@@ -14,6 +15,7 @@ import subprocess
 import tempfile
 import threading
 import time
+import urllib.error
 import urllib.request
 
 import pytest
@@ -101,6 +103,14 @@ class Tollgate:
         line = [self.binary, "reconcile", "--provider", "sandbox", "--csv", str(file), "--config", str(self.config)]
         done = subprocess.run(line, env=self.environment, capture_output=True, timeout=60, check=False)
         assert done.returncode == 1, f"all of it is drift: {done.stdout.decode()}{done.stderr.decode()}"
+
+    def try_to_ask(self, headers):
+        """One call that may be refused."""
+        body = {"model": "sandbox-small", "messages": [{"role": "user", "content": "Say no"}]}
+        headers = {"content-type": "application/json", "authorization": f"Bearer {self.key}", **headers}
+        request = urllib.request.Request(f"{self.url}/v1/chat/completions", json.dumps(body).encode(), headers)
+        with contextlib.suppress(urllib.error.HTTPError), DIRECT.open(request, timeout=30) as answer:
+            answer.read()
 
     def stop(self):
         """An orderly stop, an open page notwithstanding."""

@@ -268,6 +268,21 @@ def test_no_page_scrolls_sideways(logged_in, tollgate, width, scheme):
             keep(page, f"{path.split('?')[0].strip('/').replace('/', '-') or 'overview'}-{width}-{scheme}")
 
 
+@pytest.mark.parametrize("width", [1440, 1366, 1280, 900])
+def test_no_table_beside_other_cards_is_cut_off(logged_in, tollgate, width):
+    page = logged_in
+    page.size(width)
+    # A badge as wide as they come.
+    tollgate.ask("sandbox-large", "A call that is refused by nobody")
+    refused = {"x-tollgate-cache": "refresh", "x-tollgate-sandbox": "error=400"}
+    tollgate.try_to_ask(refused)
+    for path in ("/", "/cache"):
+        page.open(f"{tollgate.url}{path}")
+        cut = "[...document.querySelectorAll('.c8 section:not([id$=chart]) .tbl')].filter(t => t.scrollWidth > t.clientWidth).length"
+        assert page.evaluate("document.querySelectorAll('.c8 .tbl tbody tr').length") > 0
+        assert page.evaluate(cut) == 0, f"{path} at {width}"
+
+
 def test_the_menu_of_a_phone_opens_and_closes(logged_in, tollgate):
     page = logged_in
     page.size(390)

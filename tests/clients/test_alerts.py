@@ -256,7 +256,7 @@ base_url = "BASE"
     wait_for(lambda: receivers["slack"].taken and receivers["discord"].taken, "the alert", SECONDS_MAX)
     settle(receivers["webhook"])
     assert [message["scope"] for message in receivers["webhook"].of_type("unpriced_traffic")] == [
-        {"kind": "deployment", "id": "own/sandbox-small"}
+        {"kind": "provider", "id": "own"}
     ]
     assert receivers["discord"].taken[0]["allowed_mentions"] == {"parse": []}
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 import threading
 import time
+import urllib.request
 from decimal import Decimal
 
 import anthropic
@@ -11,6 +12,7 @@ import openai
 import pytest
 
 from books import picodollars, settled_row
+from conftest import ADMIN_TOKEN, wait_for
 from test_openai import user
 from test_translation import WEATHER, both_ways
 
@@ -295,9 +297,10 @@ def test_a_mode_that_is_none_is_the_clients_fault(openai_client, upstream, marke
     [
         ("echo:one two three four", {"max_tokens": 2}),
         ("refuse:I_will_not.", {}),
+        ("spaced refuse:I_will_not.", {}),
         ("filtered echo:Half an", {}),
     ],
-    ids=["cut_short", "refused", "filtered"],
+    ids=["cut_short", "refused", "refused_with_spaces", "filtered"],
 )
 @both_ways
 def test_an_answer_that_is_none_is_not_kept(openai_client, upstream, marker, text, options, stream):
@@ -316,6 +319,70 @@ def test_no_message_that_is_none_is_kept(anthropic_client, upstream, marker, tex
     results = [raw_message(anthropic_client, marker, text, stream=stream, **options) for _ in range(2)]
     assert "hit" not in seen(results)
     assert len(upstream.account(marker)) == 2
+
+
+@pytest.mark.parametrize("text", ["refuse:I_will_not.", "spaced refuse:I_will_not."], ids=["compact", "spaced"])
+@both_ways
+def test_a_translated_refusal_is_not_kept(anthropic_client, upstream, marker, text, stream):
+    results = [raw_message(anthropic_client, marker, text, MINI, stream) for _ in range(2)]
+    assert [answer.stop_reason for _, _, answer in results] == ["refusal"] * 2
+    assert "hit" not in seen(results)
+    assert len(upstream.account(marker)) == 2
+
+
+@both_ways
+def test_a_refused_response_is_not_kept(openai_client, upstream, marker, stream):
+    for _ in range(2):
+        raw = openai_client.responses.with_raw_response.create(
+            model=MINI, input=f"id:{marker} spaced refuse:I_will_not.", stream=stream
+        )
+        assert raw.headers["x-tollgate-cache"] == "miss"
+        assert "I will not." in raw.http_response.read().decode()
+    assert len(upstream.account(marker)) == 2
+
+
+def test_warming_tells_what_is_not_kept_and_why(openai_client, gateway, marker):
+    def line(text, **options):
+        return json.dumps({"model": MINI, "messages": user(f"id:{marker} {text}"), **options})
+
+    lines = [
+        line("echo:kept"),
+        line("echo:one two three four", max_tokens=2),
+        line("echo:one two three", max_tokens=2, stream=True),
+        line("refuse:I_will_not."),
+        line("echo:two answers", n=2),
+    ]
+    request = urllib.request.Request(
+        f"{gateway.url}/api/cache/warm?key=sdk",
+        data="\n".join(lines).encode(),
+        headers={"authorization": f"Bearer {ADMIN_TOKEN}", "content-type": "application/x-ndjson"},
+    )
+    with urllib.request.urlopen(request, timeout=60) as response:
+        warmed = json.load(response)
+    assert (warmed["warmed"], warmed["hits"], warmed["notCached"], warmed["failed"]) == (1, 0, 4, 0), warmed
+    assert [(told["line"], told["reason"]) for told in warmed["notCachedLines"]] == [
+        (2, "the answer was cut"),
+        (3, "the answer was cut"),
+        (4, "the model refused"),
+        (5, "answers to such a request are never kept"),
+    ]
+
+
+def test_what_a_call_brings_that_ran_while_the_cache_was_cleared_is_not_kept(openai_client, gateway, upstream, marker):
+    results = []
+
+    def call(text="slow:1s echo:old"):
+        results.append(raw_chat(openai_client, marker, text))
+
+    running = threading.Thread(target=call)
+    running.start()
+    wait_for(lambda: upstream.account(marker), "the call reaching the provider", 10)
+    gateway.admin("/api/cache?pattern=no-such-model-*", "DELETE")
+    running.join()
+    call()
+    assert seen(results) == ["miss", "miss"]
+    call()
+    assert seen(results)[-1] == "hit"
 
 
 def test_several_choices_are_not_kept(openai_client, upstream, marker):

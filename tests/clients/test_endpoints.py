@@ -1,7 +1,11 @@
 """OpenAI's other endpoints through its official SDK: legacy completions, and what is passed on unread."""
 
 import io
+import json
+import urllib.error
+import urllib.request
 
+import anthropic
 import openai
 import pytest
 
@@ -123,6 +127,91 @@ def test_what_has_no_price_is_refused_under_a_block_budget(openai_options, gatew
 
 
 @pytest.mark.gateway
+def refused(gateway, method, path):
+    """What is said to a request without an SDK: status, headers, body."""
+    headers = {"authorization": f"Bearer {gateway.key}"}
+    request = urllib.request.Request(f"{gateway.url}{path}", headers=headers, method=method)
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(request, timeout=30)
+    return caught.value.code, caught.value.headers, json.load(caught.value)
+
+
+@pytest.mark.gateway
+@pytest.mark.parametrize(
+    ("path", "right"),
+    [
+        ("", "/v1"),
+        ("/v1/v1", "/v1"),
+        ("//v1", "/v1"),
+    ],
+    ids=["no_version", "two_versions", "two_slashes"],
+)
+def test_a_client_of_openai_with_a_wrong_base_url_learns_the_right_one(gateway, openai_options, path, right):
+    with openai.OpenAI(**{**openai_options, "base_url": f"{gateway.url}{path}"}) as client:
+        calls = [
+            lambda: client.chat.completions.create(model="x", messages=[{"role": "user", "content": "hi"}]),
+            lambda: client.responses.create(model="x", input="hi"),
+            lambda: client.embeddings.create(model="x", input="hi"),
+            lambda: client.completions.create(model="x", prompt="hi"),
+            lambda: client.models.list(),
+            lambda: client.models.retrieve("x"),
+        ]
+        for call in calls:
+            with pytest.raises(openai.NotFoundError) as caught:
+                call()
+            assert f"{gateway.url}{right}" in caught.value.message, caught.value.message
+            assert caught.value.code == "unknown_path"
+
+
+@pytest.mark.gateway
+@pytest.mark.parametrize("path", ["/v1", "//"], ids=["with_version", "two_slashes"])
+def test_a_client_of_anthropic_with_a_wrong_base_url_learns_the_right_one(gateway, anthropic_options, path):
+    with anthropic.Anthropic(**{**anthropic_options, "base_url": f"{gateway.url}{path}"}) as client:
+        for call in (
+            lambda: client.messages.create(model="x", max_tokens=9, messages=[{"role": "user", "content": "hi"}]),
+            lambda: client.messages.count_tokens(model="x", messages=[{"role": "user", "content": "hi"}]),
+            lambda: client.models.list(),
+        ):
+            with pytest.raises(anthropic.NotFoundError) as caught:
+                call()
+            told = caught.value.body
+            assert told["error"]["type"] == "not_found_error" and told["request_id"]
+            assert told["error"]["message"].endswith(f"without /v1: {gateway.url}")
+
+
+@pytest.mark.gateway
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("GET", "/v1/chat/completions", "POST"),
+        ("DELETE", "/v1/messages", "POST"),
+        ("PUT", "/v1/files/file-1", "GET, POST, DELETE"),
+        ("POST", "/v1/models", "GET"),
+    ],
+)
+def test_a_wrong_method_says_which_are_right(gateway, method, path, allowed):
+    status, headers, told = refused(gateway, method, path)
+    assert (status, headers["allow"]) == (405, allowed)
+    assert allowed in told["error"]["message"]
+    assert ("request_id" in told) == path.startswith("/v1/messages")
+
+
+@pytest.mark.gateway
+def test_an_unknown_path_lists_what_is_served(gateway):
+    status, _, told = refused(gateway, "GET", "/v1/assistants")
+    assert status == 404
+    assert "/v1/chat/completions" in told["error"]["message"]
+
+
+@pytest.mark.gateway
+@pytest.mark.parametrize("name", ["openai/gpt-4o-mini", "openai%2Fgpt-4o-mini"])
+def test_a_model_is_found_with_its_provider(gateway, name):
+    found = get_json(f"{gateway.url}/v1/models/{name}", gateway.key)
+    assert (found["id"], found["owned_by"]) == ("openai/gpt-4o-mini", "openai")
+    with pytest.raises(AssertionError, match=": 404"):
+        get_json(f"{gateway.url}/v1/models/openai/no-such-model", gateway.key)
+
+
 def test_realtime_is_not_here_and_says_so(gateway):
     with pytest.raises(AssertionError, match=r": 404 .*[Rr]ealtime"):
         get_json(f"{gateway.url}/v1/realtime?model=gpt-realtime", gateway.key)

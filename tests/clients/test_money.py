@@ -170,6 +170,33 @@ def test_missing_usage_is_estimated_and_never_zero(openai_client, gateway, marke
     assert picodollars(row["cost_usd"]) >= 4_500_000
 
 
+def test_the_same_words_without_usage_cost_the_same_whole_and_streamed(openai_client, gateway, marker):
+    booked = []
+    for stream in (False, True):
+        name = f"{marker}-{stream}"
+        answer = call_openai(openai_client, "openai/gpt-4o-mini", name, "no-usage echo:one two three four", stream=stream)
+        if stream:
+            list(answer)
+        booked.append(tokens(settled_row(gateway, name)))
+    whole, streamed = (row[3] for row in booked)
+    # Eighteen letters, in four words.
+    assert whole == 6 and 4 <= streamed <= whole, booked
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+def test_a_translated_answer_without_usage_tells_what_is_booked(anthropic_client, gateway, marker, stream):
+    options = {"model": "openai/gpt-4o-mini", "max_tokens": 100, "extra_headers": {"x-request-id": marker}}
+    options["messages"] = [{"role": "user", "content": f"id:{marker} no-usage echo:one two three four"}]
+    if stream:
+        with anthropic_client.messages.stream(**options) as events:
+            usage = events.get_final_message().usage
+    else:
+        usage = anthropic_client.messages.create(**options).usage
+    row = settled_row(gateway, marker)
+    assert (usage.input_tokens, usage.output_tokens) == (tokens(row)[0], tokens(row)[3])
+    assert usage.input_tokens > 10
+
+
 def test_usage_below_zero_never_gives_money_back(openai_client, gateway, marker):
     call_openai(openai_client, "openai/gpt-4o-mini", marker, "negative-usage echo:one two three")
     row = settled_row(gateway, marker)

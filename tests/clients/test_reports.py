@@ -73,8 +73,8 @@ def test_the_command_line_prints_what_the_server_reports(gateway, marker):
     assert text.startswith("# Tollgate, ") and "spent**" in text
     report = json.loads(command(gateway, "report", "monthly", f"{today():%Y-%m}", "--json"))
     assert report["kind"] == "monthly" and report["requests"] >= 1
-    assert "has not begun yet" in command(gateway, "report", "daily", str(today() + datetime.timedelta(days=2)), code=1)
-    assert "is no month" in command(gateway, "report", "monthly", "2026-13", code=1)
+    assert "has not begun yet" in command(gateway, "report", "daily", str(today() + datetime.timedelta(days=2)), code=2)
+    assert "is no month" in command(gateway, "report", "monthly", "2026-13", code=2)
 
 
 def test_exports_of_the_command_line_are_those_of_the_api(gateway, marker, tmp_path):
@@ -103,8 +103,8 @@ def test_exports_of_the_command_line_are_those_of_the_api(gateway, marker, tmp_p
 
 def test_what_cannot_be_exported_is_told_and_leaves_no_file(gateway, tmp_path):
     out = tmp_path / "costs.csv"
-    assert "groupBy has to be" in command(gateway, "export", "costs", "--group-by", "colour", "--out", str(out), code=1)
-    assert "from has to" in command(gateway, "export", "requests", "--from", "yesterday", "--out", str(out), code=1)
+    assert "groupBy has to be" in command(gateway, "export", "costs", "--group-by", "colour", "--out", str(out), code=2)
+    assert "from has to" in command(gateway, "export", "requests", "--from", "yesterday", "--out", str(out), code=2)
     assert "--group-by" in command(gateway, "export", "costs", "--format", "focus", "--group-by", "team", code=2)
     assert "no-such-folder" in command(gateway, "export", "costs", "--out", str(tmp_path / "no-such-folder" / "x.csv"), code=1)
     assert list(tmp_path.iterdir()) == []

@@ -22,6 +22,7 @@ after them and marks the request in the account); with none of them the answer i
     tier:priority            the service tier that the answer claims to be billed at
     no-usage negative-usage  reports none, or counts below zero
     slow:200ms drip:20ms     waits before the first byte, or before every record
+    spaced                   JSON with spaces behind its colons and commas, as Python's json writes it
     split:7                  sends the body in pieces of so many bytes, even inside a character
     cut cut:N truncate:N     breaks the connection, or ends the stream in good order, after N records
     hang hang:mid reset      never answers; stops after two records; resets the connection
@@ -77,6 +78,15 @@ ANTHROPIC_MODELS = ("claude-haiku-4-5", "claude-sonnet-4-5", "claude-sonnet-5")
 LENIENT_ROUTES = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings")
 BODY_BYTES_MAX = 64 * 1024 * 1024
 ENDLESS_BYTES_MAX = 96 * 1024 * 1024
+
+
+def _spaced(record):
+    """A record of a stream whose data is JSON, with the spaces that Python's json writes."""
+    lines = []
+    for line in record.split("\n"):
+        name, colon, value = line.partition(": ")
+        lines.append(f"data: {json.dumps(json.loads(value))}" if name == "data" and value.startswith("{") else line)
+    return "\n".join(lines)
 
 
 class BrokenOff(Exception):
@@ -508,7 +518,8 @@ class Provider(http.server.BaseHTTPRequestHandler):
         self._send_body(entry["status"], headers, content)
 
     def _send_json(self, status, value, headers=None):
-        self._send_body(status, headers or self._request_headers(), answers.compact(value).encode("utf-8"))
+        text = json.dumps(value) if "spaced" in self.directives else answers.compact(value)
+        self._send_body(status, headers or self._request_headers(), text.encode("utf-8"))
 
     def _send_body(self, status, headers, content, kind="application/json"):
         """A whole body, or a part of it where the directive breaks it off."""
@@ -530,7 +541,7 @@ class Provider(http.server.BaseHTTPRequestHandler):
         directives = self.directives
         self.record["status"] = 200
         headers = {**headers, "content-type": "text/event-stream; charset=utf-8"}
-        records = list(records)
+        records = [_spaced(record) for record in records] if "spaced" in directives else list(records)
         complete = True
         for name, default in (("cut", 3), ("truncate", 3), ("hang", 2)):
             if name in directives:

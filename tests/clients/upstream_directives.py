@@ -9,7 +9,7 @@ from upstream_model import marker_in
 FIXTURES = pathlib.Path(__file__).resolve().parent.parent / "fixtures" / "wire"
 # Nothing waits longer than this, so that a test that goes wrong leaves no thread behind.
 HANG_SECONDS_MAX = 60
-FLAGS = frozenset("cut truncate hang reset garbage html endless-line negative-usage no-usage redirect filtered".split())
+FLAGS = frozenset("cut truncate hang reset garbage html endless-line negative-usage no-usage redirect filtered spaced".split())
 WITH_VALUE = frozenset(
     "fixture echo error usage tier slow drip split cut truncate hang html call think refuse quirk".split()
 )

@@ -8,7 +8,7 @@ use clap::Subcommand;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::client::{Refused, encoded};
+use super::client::encoded;
 use super::reach::{Absent, Folder, Reach};
 use super::{Shared, people, terminal};
 use crate::keys::{AdminToken, Keys, SetupToken};
@@ -189,14 +189,7 @@ async fn reset_password(reach: &Reach, user: Option<&str>, now: Timestamp) -> an
     let (user, token, expires_at, base) = match reach {
         Reach::Server(client) => {
             let asked = json!({ "username": user });
-            let made = client.post("/api/admin/password-resets", &asked).await.map_err(|error| {
-                match error.downcast_ref::<Refused>() {
-                    Some(refused) if refused.status == 404 && user.is_none() => {
-                        error.context("the running server can't do this: stop it, run this again, start it")
-                    }
-                    _ => error,
-                }
-            })?;
+            let made = client.post("/api/admin/password-resets", &asked).await?;
             let text = |name: &str| made[name].as_str().unwrap_or_default().to_owned();
             (text("username"), text("token"), text("expiresAt"), client.base().to_owned())
         }

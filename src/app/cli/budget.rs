@@ -1,6 +1,7 @@
 //! `tollgate budget`: what may be spent, by whom, in which window.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -8,7 +9,9 @@ use serde_json::{Value, json};
 use super::client::{Client, Refused, encoded};
 use super::reach::{Absent, Folder, Reach};
 use super::{Shared, Usage, key, terminal};
+use crate::domain::wording::per_window;
 use crate::domain::{BudgetAction, BudgetDefinition, BudgetId, BudgetScope, BudgetTerms, Picodollars, Window};
+use crate::keys::VirtualKey;
 use crate::runtime::Clock;
 
 const SET_EXAMPLES: &str = "\
@@ -120,10 +123,10 @@ async fn set(shared: &Shared, arguments: &SetArguments) -> anyhow::Result<ExitCo
     } else {
         let text = |name: &str| set[name].as_str().unwrap_or_default().to_owned();
         terminal::print(&format!(
-            "{}: {} USD per {} for {}, then {}",
+            "{}: {} USD {} for {}, then {}",
             text("id"),
             text("limitUsd"),
-            text("window"),
+            per_window(arguments.window),
             arguments.scope,
             text("action")
         ));
@@ -228,19 +231,33 @@ pub(super) fn as_json(budget: &BudgetDefinition) -> Value {
 }
 
 async fn list(shared: &Shared) -> anyhow::Result<ExitCode> {
-    let items = match Reach::find(shared, Absent::Told)? {
-        Reach::Server(client) => client.list("/api/budgets").await?,
-        Reach::Folder(folder) => folder.keys.budgets().iter().map(|budget| as_json(budget)).collect(),
+    let (mut items, keys) = match Reach::find(shared, Absent::Told)? {
+        Reach::Server(client) => (client.list("/api/budgets").await?, client.list("/api/keys").await?),
+        Reach::Folder(folder) => {
+            let name = |key: &Arc<VirtualKey>| json!({ "id": key.id, "name": key.name });
+            let budgets = folder.keys.budgets().iter().map(|budget| as_json(budget)).collect();
+            (budgets, folder.keys.list().iter().map(name).collect())
+        }
     };
     if shared.json {
         terminal::print(&json!({ "items": items, "nextCursor": null }).to_string());
     } else if items.is_empty() {
         terminal::tell("there is no budget yet: `tollgate budget set everything month 500` makes one");
     } else {
+        name_keys(&mut items, &keys);
         let rows: Vec<Vec<String>> = items.iter().map(row).collect();
         terminal::print_table(&["ID", "SCOPE", "WINDOW", "LIMIT USD", "ACTION", "SPENT", "HELD"], &rows);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Puts the name of a key where people read its id.
+fn name_keys(budgets: &mut [Value], keys: &[Value]) {
+    for scope in budgets.iter_mut().map(|budget| &mut budget["scope"]).filter(|scope| scope["kind"] == "key") {
+        if let Some(key) = keys.iter().find(|key| key["id"] == scope["id"]) {
+            scope["id"] = key["name"].clone();
+        }
+    }
 }
 
 fn row(budget: &Value) -> Vec<String> {
@@ -284,6 +301,15 @@ mod tests {
         assert_eq!(scope_of("tag:env=prod:eu"), ("tag", Some("env=prod:eu")));
         assert!(window_of("fortnight").unwrap_err().contains("hour, day, week, month, total"));
         assert!(id_of("3").is_err() && id_of("budget_3") == Ok(BudgetId(3)));
+    }
+
+    #[test]
+    fn a_list_for_people_has_the_names_of_keys() {
+        let scope = |kind: &str, id: &str| json!({ "id": "budget_1", "scope": { "kind": kind, "id": id } });
+        let mut budgets = [scope("key", "key_1"), scope("key", "key_gone"), scope("team", "key_1")];
+        name_keys(&mut budgets, &[json!({ "id": "key_1", "name": "ci" })]);
+        let shown: Vec<String> = budgets.iter().map(|budget| row(budget)[1].clone()).collect();
+        assert_eq!(shown, ["key:ci", "key:key_gone", "team:key_1"]);
     }
 
     #[tokio::test]

@@ -179,7 +179,7 @@ async fn warm(shared: &Shared, server: Option<&Client>, arguments: &WarmArgument
 async fn warm_at(client: &Client, file: &Path, lines: &Lines, key: Option<&str>) -> anyhow::Result<Value> {
     let path = key.map_or_else(|| "/api/cache/warm".to_owned(), |key| format!("/api/cache/warm?key={}", encoded(key)));
     let mut progress = terminal::Progress::new("requests", lines.len());
-    let mut sum = json!({ "requests": 0, "warmed": 0, "hits": 0, "notCached": 0, "failed": 0, "failures": [] });
+    let mut sum = json!({ "requests": 0, "warmed": 0, "hits": 0, "notCached": 0, "failed": 0, "notCachedLines": [], "failures": [] });
     for batch in lines.chunks(BATCH_LEN) {
         let text: Vec<&str> = batch.iter().map(|(_, line)| line.as_str()).collect();
         // What the server counts from the batch's beginning stands elsewhere in the file.
@@ -197,10 +197,12 @@ async fn warm_at(client: &Client, file: &Path, lines: &Lines, key: Option<&str>)
         for count in ["requests", "warmed", "hits", "notCached", "failed"] {
             sum[count] = (sum[count].as_u64().unwrap_or(0) + warmed[count].as_u64().unwrap_or(0)).into();
         }
-        for failure in warmed["failures"].as_array().into_iter().flatten() {
-            let failure = json!({ "line": number(&failure["line"]), "error": failure["error"] });
-            if let Some(failures) = sum["failures"].as_array_mut() {
-                failures.push(failure);
+        for (list, word) in [("failures", "error"), ("notCachedLines", "reason")] {
+            for told in warmed[list].as_array().into_iter().flatten() {
+                let told = json!({ "line": number(&told["line"]), word: told[word] });
+                if let Some(all) = sum[list].as_array_mut() {
+                    all.push(told);
+                }
             }
         }
         progress.advance(batch.len());
@@ -217,14 +219,16 @@ fn warmed_in_words(warmed: &Value, file: &Path) -> String {
     let number = |name: &str| warmed[name].as_u64().unwrap_or(0);
     let mut text = format!("{} warmed, {} were there already", number("warmed"), number("hits"));
     if number("notCached") > 0 {
-        text.push_str(&format!(", {} are of a kind that is never kept", number("notCached")));
+        text.push_str(&format!(", {} answered but not kept", number("notCached")));
     }
     if number("failed") > 0 {
         text.push_str(&format!(", {} failed", number("failed")));
     }
-    for failure in warmed["failures"].as_array().into_iter().flatten() {
-        let (line, error) = (&failure["line"], failure["error"].as_str().unwrap_or_default());
-        text.push_str(&format!("\n{}:{line}: {error}", file.display()));
+    for (list, word) in [("notCachedLines", "reason"), ("failures", "error")] {
+        for told in warmed[list].as_array().into_iter().flatten() {
+            let (line, reason) = (&told["line"], told[word].as_str().unwrap_or_default());
+            text.push_str(&format!("\n{}:{line}: {reason}", file.display()));
+        }
     }
     text
 }
@@ -243,11 +247,17 @@ mod tests {
     async fn a_file_is_sent_in_batches_and_failures_have_their_lines_in_the_file() {
         let batch = |failures: Value| json!({ "requests": 16, "warmed": 15, "hits": 0, "notCached": 0, "failed": 1, "failures": failures });
         let failed = json!([{ "line": 3, "error": "no such model" }]);
-        let (address, server) = scripted(vec![(200, batch(json!([]))), (200, batch(failed))]);
+        let mut second = batch(failed);
+        second["notCached"] = json!(1);
+        second["notCachedLines"] = json!([{ "line": 1, "reason": "the answer was cut" }]);
+        let (address, server) = scripted(vec![(200, batch(json!([]))), (200, second)]);
         let sum = warm_at(&client(&address), Path::new("f.jsonl"), &lines(32), Some("ci")).await.unwrap();
         assert_eq!((&sum["requests"], &sum["warmed"], &sum["failed"]), (&json!(32), &json!(30), &json!(2)));
         let words = warmed_in_words(&sum, Path::new("f.jsonl"));
-        assert_eq!(words, "30 warmed, 0 were there already, 2 failed\nf.jsonl:37: no such model");
+        assert_eq!(
+            words,
+            "30 warmed, 0 were there already, 1 answered but not kept, 2 failed\nf.jsonl:33: the answer was cut\nf.jsonl:37: no such model"
+        );
         assert_eq!(server.join().unwrap()[0].0, "POST /api/cache/warm?key=ci");
     }
 

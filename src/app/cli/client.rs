@@ -47,6 +47,11 @@ pub(super) struct Refused {
 }
 
 impl Refused {
+    /// Whether something in the command can't be as it was typed.
+    pub(super) fn is_wrong_usage(&self) -> bool {
+        matches!(self.code(), "invalid_field" | "invalid_parameter")
+    }
+
     /// The stable code of the problem.
     pub(super) fn code(&self) -> &str {
         self.problem["code"].as_str().unwrap_or_default()

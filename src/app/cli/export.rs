@@ -97,7 +97,19 @@ pub(super) enum ExportCommand {
 
 /// Writes the export.
 pub(super) async fn run(shared: &Shared, command: &ExportCommand) -> anyhow::Result<ExitCode> {
+    let json_with = |format: &str| {
+        Usage(format!("--json writes JSON lines, and --format {format} something else: leave one of the two out"))
+    };
     let (selection, group_by, shape) = match command {
+        ExportCommand::Costs { format: Some(CostsFormat::Focus), .. } if shared.json => {
+            return Err(json_with("focus").into());
+        }
+        ExportCommand::Costs { format: Some(CostsFormat::Csv), .. }
+        | ExportCommand::Requests { format: Some(RequestsFormat::Csv), .. }
+            if shared.json =>
+        {
+            return Err(json_with("csv").into());
+        }
         ExportCommand::Costs { selection, group_by, format } => {
             let plain = if shared.json { CostsFormat::Jsonl } else { CostsFormat::Csv };
             let shape = match format.unwrap_or(plain) {

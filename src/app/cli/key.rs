@@ -156,11 +156,19 @@ impl CreateArguments {
             tokens_per_minute: self.tokens_per_minute,
             concurrent_requests: self.concurrent_requests,
         };
+        let mut tags = BTreeMap::new();
+        for (name, value) in self.tags {
+            if let Some(before) = tags.insert(name.clone(), value) {
+                return Err(Usage(format!(
+                    "--tag {name} is given twice, once as {before:?}: a key has one value of a tag"
+                )));
+            }
+        }
         Ok(NewKey {
             name: self.name,
             team: self.team,
             owner: self.owner,
-            tags: self.tags.into_iter().collect::<BTreeMap<_, _>>(),
+            tags,
             allowed_models: (!self.allowed_models.is_empty()).then_some(self.allowed_models),
             allowed_endpoints: (!self.allowed_endpoints.is_empty()).then_some(self.allowed_endpoints),
             limits,

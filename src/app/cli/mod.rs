@@ -33,6 +33,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use super::settings::Settings;
 use super::with_causes;
 use crate::config::Problems;
+use crate::keys::KeysError;
 use crate::telemetry::logs;
 
 /// What the process tells about itself.
@@ -56,7 +57,7 @@ on the data folder when there is none. Exit codes: 0 done, 1 failed, 2 wrong usa
 
 /// One binary between a team and its AI providers: routing, exact costs, budgets, dashboard.
 #[derive(Debug, Parser)]
-#[command(name = "tollgate", version, after_help = EXAMPLES, disable_help_subcommand = true)]
+#[command(name = "tollgate", version, after_help = EXAMPLES)]
 struct Arguments {
     #[command(flatten)]
     shared: Shared,
@@ -165,12 +166,22 @@ pub fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             terminal::tell(&format!("tollgate: {}", told(&error)));
-            let is_usage = error.is::<Usage>() || error.is::<Problems>();
-            if is_usage { ExitCode::from(WRONG_USAGE) } else { ExitCode::FAILURE }
+            if is_wrong_usage(&error) { ExitCode::from(WRONG_USAGE) } else { ExitCode::FAILURE }
         }
     };
     logs::flush();
     code
+}
+
+/// Whether a command can't be as it was typed, whoever says so: the command line, the settings, a running server, or the folder
+/// where none runs.
+fn is_wrong_usage(error: &anyhow::Error) -> bool {
+    let by_server = error.downcast_ref::<client::Refused>().is_some_and(client::Refused::is_wrong_usage);
+    let by_folder = matches!(
+        error.downcast_ref::<KeysError>(),
+        Some(KeysError::Invalid { .. } | KeysError::Budget(_) | KeysError::Password(_))
+    );
+    error.is::<Usage>() || error.is::<Problems>() || by_server || by_folder
 }
 
 /// An error for people, with every problem of the settings on a line of its own.
@@ -267,6 +278,22 @@ mod tests {
             assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
         }
         for line in ["tollgate --help", "tollgate --version", "tollgate key create --help"] {
+            assert_eq!(parse(line).unwrap_err().exit_code(), 0, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_the_folder_or_a_server_says_of_the_arguments_is_wrong_usage_too() {
+        let invalid = KeysError::Invalid { field: "name", problem: "give one".to_owned() };
+        assert!(is_wrong_usage(&invalid.into()));
+        assert!(is_wrong_usage(&anyhow::Error::from(Usage("no".to_owned())).context("while doing something")));
+        let taken = KeysError::NameTaken { what: "virtual key", name: "ci".to_owned() };
+        assert!(!is_wrong_usage(&taken.into()));
+    }
+
+    #[test]
+    fn help_is_a_command_too() {
+        for line in ["tollgate help", "tollgate help key create"] {
             assert_eq!(parse(line).unwrap_err().exit_code(), 0, "{line}");
         }
     }

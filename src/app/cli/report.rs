@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Subcommand;
+use jiff::tz::TimeZone;
 
 use super::client::encoded;
 use super::reach::{Absent, Folder, Reach};
@@ -52,6 +53,8 @@ pub(super) async fn run(shared: &Shared, command: &ReportCommand) -> anyhow::Res
         ReportCommand::Daily { date } => (Kind::Daily, "date", date.as_deref()),
         ReportCommand::Monthly { month } => (Kind::Monthly, "month", month.as_deref()),
     };
+    // Checked before anything is asked for; which moment the days begin at doesn't matter to it.
+    Period::new(kind, name, Clock::system().now(), &TimeZone::UTC).map_err(|error| Usage(error.to_string()))?;
     let text = match Reach::find(shared, Absent::Told)? {
         Reach::Server(client) => {
             let query = name.map(|name| format!("?{parameter}={}", encoded(name))).unwrap_or_default();

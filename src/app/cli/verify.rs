@@ -128,16 +128,21 @@ fn as_text(report: &Value, is_expected: bool) -> String {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let mut lines = vec![
         format!(
-            "{} entries, {} of them unknown, come to {} USD",
-            count("entries"),
-            count("unknown"),
+            "{}, {} unknown, {} {} USD",
+            counted(count("entries"), "entry", "entries"),
+            if count("entries") == 1 { count("unknown").to_string() } else { format!("{} of them", count("unknown")) },
+            if count("entries") == 1 { "comes to" } else { "come to" },
             text(&report["totalUsd"])
         ),
-        format!("{} rollups and {} balances compared", count("rollups"), count("balances")),
+        format!(
+            "{} and {} compared",
+            counted(count("rollups"), "rollup", "rollups"),
+            counted(count("balances"), "balance", "balances")
+        ),
         format!("{} folded", counted(count("chains"), "day's chain", "days' chains")),
     ];
     if count("running") > 0 {
-        lines.push(format!("{} calls were running and are in no sum", count("running")));
+        lines.push(format!("{} running and in no sum", counted(count("running"), "call was", "calls were")));
     }
     let list = |name: &str| report[name].as_array().cloned().unwrap_or_default();
     let (faults, differences) = (list("chainFaults"), list("differences"));

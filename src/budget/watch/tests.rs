@@ -206,7 +206,7 @@ async fn a_key_that_spends_ten_times_its_usual_is_told_once_a_day() {
 }
 
 #[tokio::test]
-async fn a_deployment_without_a_price_is_told_once_a_day() {
+async fn models_without_a_price_are_told_once_a_day_for_each_provider() {
     let fixture = Fixture::new();
     let key = fixture.key();
     for _ in 0..2 {
@@ -217,21 +217,51 @@ async fn a_deployment_without_a_price_is_told_once_a_day() {
 }
 
 #[tokio::test]
-async fn a_provider_counts_as_recovered_after_a_restart_only_when_it_has_answered() {
+async fn made_up_models_are_one_alert_that_names_the_first_and_how_many() {
+    let fixture = Fixture::new();
+    let made_up = (0..1_200).map(|number| format!("own/made-up-{number:04}").parse().unwrap());
+    let raised: Vec<NewAlert> =
+        fixture.watch.unpriced(made_up.chain(["b/m".parse().unwrap()]).collect(), noon()).collect();
+    assert_eq!(raised.len(), 2);
+    assert_eq!(raised[1].scope, AlertScope::new("provider", Some("own")));
+    insta::assert_snapshot!(raised[1].text, @"own was asked for models without a price: made-up-0000, made-up-0001, made-up-0002, made-up-0003, made-up-0004 and 1195 more. Calls to such models count as nothing, and no budget holds them back. Give them prices under [prices] in tollgate.toml; this is told once a day, and the costs by model name all of them.");
+}
+
+#[tokio::test]
+async fn a_provider_counts_as_recovered_only_when_it_has_answered_also_after_a_restart() {
     let mut fixture = Fixture::new();
-    let key = fixture.key();
-    let configured: [ProviderName; 1] = ["openai".parse().unwrap()];
-    let failing: [Deployment; 1] = ["openai/gpt-5".parse().unwrap()];
-    fixture.watch.look_at_providers(&failing, &configured, noon());
-    fixture.watch.look_at_providers(&failing, &configured, noon());
-    assert_eq!(fixture.raised(), [(AlertKind::ProviderDown, None)]);
+    let look = |fixture: &Fixture, health: ProviderHealth| {
+        fixture.watch.look_at_providers(&[("openai".parse().unwrap(), health)], noon());
+    };
+    let failing = || vec!["openai/gpt-5".parse().unwrap()];
+    let (down, recovered) = ((AlertKind::ProviderDown, None), (AlertKind::ProviderRecovered, None));
+    look(&fixture, ProviderHealth::Down(failing()));
+    look(&fixture, ProviderHealth::Down(failing()));
+    look(&fixture, ProviderHealth::TriedAgain(failing()));
+    assert_eq!(fixture.raised(), [down]);
     fixture.restart();
-    fixture.watch.look_at_providers(&[], &configured, noon());
-    assert_eq!(fixture.raised().len(), 1, "its circuit is closed because nobody has called yet");
-    fixture.call(&key, noon(), "0.1", CostBasis::Exact).await;
-    fixture.watch.look_at_providers(&[], &configured, noon());
-    fixture.watch.look_at_providers(&[], &configured, noon());
-    assert_eq!(fixture.raised(), [(AlertKind::ProviderDown, None), (AlertKind::ProviderRecovered, None)]);
+    look(&fixture, ProviderHealth::Unknown);
+    assert_eq!(fixture.raised(), [down], "nobody has called yet");
+    look(&fixture, ProviderHealth::Well);
+    look(&fixture, ProviderHealth::Well);
+    assert_eq!(fixture.raised(), [down, recovered]);
+}
+
+#[tokio::test]
+async fn a_provider_that_answers_but_for_one_model_is_degraded_and_told_so_once_an_hour() {
+    let fixture = Fixture::new();
+    let failing = || vec!["openai/gpt-5".parse().unwrap()];
+    let look = |health| fixture.watch.look_at_providers(&[("openai".parse().unwrap(), health)], noon());
+    for health in [ProviderHealth::Degraded(failing()), ProviderHealth::Well, ProviderHealth::Degraded(failing())] {
+        look(health);
+    }
+    assert_eq!(fixture.raised(), [(AlertKind::ProviderDegraded, None)]);
+    look(ProviderHealth::Down(failing()));
+    look(ProviderHealth::Degraded(failing()));
+    let kinds: Vec<AlertKind> = fixture.raised().into_iter().map(|(kind, _)| kind).collect();
+    assert_eq!(kinds, [AlertKind::ProviderDegraded, AlertKind::ProviderDown, AlertKind::ProviderRecovered]);
+    let text = fixture.watch.alerts.page(None, 1).0[0].alert.what.text.clone();
+    assert_eq!(text, "openai answers again, but calls to openai/gpt-5 still fail.");
 }
 
 #[tokio::test]

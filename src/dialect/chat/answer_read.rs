@@ -190,6 +190,7 @@ impl Reader {
                         self.think(thought);
                     }
                 }
+                Some("refusal") => self.refuse(text(part.refusal).unwrap_or_default()),
                 _ => self.say(text(part.text).unwrap_or_default()),
             }
         }

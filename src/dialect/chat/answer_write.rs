@@ -23,11 +23,12 @@ const NO_ARGUMENTS: &str = "{}";
 
 /// Writes a whole answer.
 pub fn write_answer(answer: &ChatAnswer, usage: &TokenUsage, frame: &Frame) -> Vec<u8> {
+    let has_refusal = answer.parts.iter().any(|part| matches!(part, AssistantPart::Refusal(_)));
     let choice = WholeChoice {
         index: 0,
         message: message(answer),
         logprobs: (),
-        finish_reason: finish_reason(answer.ending.reason),
+        finish_reason: finish_reason(&answer.ending, has_refusal),
     };
     let id = id(&answer.id, frame);
     let answer = Answer {
@@ -96,8 +97,10 @@ fn id<'a>(id: &'a str, frame: &Frame) -> Cow<'a, str> {
     }
 }
 
-fn finish_reason(reason: FinishReason) -> &'static str {
-    match reason {
+fn finish_reason(ending: &Ending, has_refusal: bool) -> &'static str {
+    match ending.reason {
+        // A model that refuses in its own words has stopped like any other.
+        FinishReason::Refusal if has_refusal && ending.explanation.is_none() => "stop",
         FinishReason::Stop | FinishReason::StopSequence => "stop",
         FinishReason::Length => "length",
         FinishReason::ToolCalls => "tool_calls",
@@ -226,7 +229,7 @@ impl Writer {
         if let Some(text) = explanation(ending).filter(|_| !self.has_refused) {
             self.chunk(Delta { refusal: Some(text), ..Delta::default() }, None, out);
         }
-        self.chunk(Delta::default(), Some(finish_reason(ending.reason)), out);
+        self.chunk(Delta::default(), Some(finish_reason(ending, self.has_refused)), out);
     }
 }
 

@@ -378,6 +378,8 @@ pub(super) struct PartRead<'a> {
     #[serde(borrow)]
     pub(super) text: Option<&'a RawValue>,
     #[serde(borrow)]
+    pub(super) refusal: Option<&'a RawValue>,
+    #[serde(borrow)]
     pub(super) thinking: Option<&'a RawValue>,
     #[serde(borrow)]
     pub(super) signature: Option<&'a RawValue>,

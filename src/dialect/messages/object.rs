@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Number;
 use serde_json::value::RawValue;
 
-use crate::dialect::Untranslatable;
+use crate::dialect::{Untranslatable, expected, shown};
 use crate::domain::json::{JsonError, Member, members};
 
 /// An object, and where it stands.
@@ -136,14 +136,14 @@ impl<'a> Object<'a> {
         match self.members.iter().find(|member| member.value != "null") {
             None => Ok(()),
             Some(member) => {
-                let reason = format!("the field {} can't be translated; leave it out", member.name);
+                let reason = format!("the field {} can't be translated; leave it out", shown(&member.name));
                 Err(Untranslatable::new(self.path(&member.name), reason))
             }
         }
     }
 
-    fn typed<T: DeserializeOwned>(&mut self, name: &str, expected: &str) -> Result<Option<T>, Untranslatable> {
-        self.take(name).map(|value| parse(&value.at, value.json, expected)).transpose()
+    fn typed<T: DeserializeOwned>(&mut self, name: &str, what: &str) -> Result<Option<T>, Untranslatable> {
+        self.take(name).map(|value| parse(&value.at, value.json, what)).transpose()
     }
 }
 
@@ -151,8 +151,8 @@ fn path(at: &str, name: &str) -> String {
     if at.is_empty() { name.to_owned() } else { format!("{at}.{name}") }
 }
 
-fn parse<T: DeserializeOwned>(at: &str, json: &str, expected: &str) -> Result<T, Untranslatable> {
-    serde_json::from_str(json).map_err(|_| wrong_type(at, expected))
+fn parse<T: DeserializeOwned>(at: &str, json: &str, what: &str) -> Result<T, Untranslatable> {
+    serde_json::from_str(json).map_err(|_| wrong_type(at, expected(json, what)))
 }
 
 /// A value that isn't what it must be.

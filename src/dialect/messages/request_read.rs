@@ -242,7 +242,8 @@ fn system(fields: &mut Object<'_>) -> Result<Vec<Marked<String>>, Untranslatable
         Some(value) if value.is_text() => {
             Ok(Some(value.text()?).filter(|text| !text.is_empty()).map(Marked::plain).into_iter().collect())
         }
-        Some(value) => value.list()?.into_iter().map(block_text).collect(),
+        Some(value) if value.json.starts_with('[') => value.list()?.into_iter().map(block_text).collect(),
+        Some(value) => Err(wrong_type(&value.at, "a string or a list of blocks")),
     }
 }
 

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-use crate::dialect::Untranslatable;
+use crate::dialect::{Untranslatable, expected, shown};
 use crate::domain::chat::Json;
 use crate::domain::json::{JsonError, Member, members};
 
@@ -78,7 +78,7 @@ impl<'a> Object<'a> {
 
     fn parsed<T: DeserializeOwned>(&mut self, name: &str, kind: &str) -> Result<Option<T>, Untranslatable> {
         let Some(value) = self.take(name) else { return Ok(None) };
-        serde_json::from_str(value).map(Some).map_err(|_| must_be(self.at(name), kind))
+        serde_json::from_str(value).map(Some).map_err(|_| must_be(self.at(name), expected(value, kind)))
     }
 
     /// Takes a text.
@@ -159,7 +159,8 @@ impl<'a> Object<'a> {
         match self.members.first() {
             None => Ok(()),
             Some(Member { name, .. }) => {
-                let reason = format!("`{}` can't be said in the provider's dialect; leave it out", self.at(name));
+                let reason =
+                    format!("`{}` can't be said in the provider's dialect; leave it out", shown(&self.at(name)));
                 Err(self.refuse(name, reason))
             }
         }

@@ -78,6 +78,7 @@ impl Conversation {
             Some("function_call") => self.call(item),
             Some("function_call_output") => self.result(item),
             Some("reasoning") => self.reasoning(item),
+            None if item.has("content") => Err(item.missing("role")),
             None | Some("item_reference") => {
                 Err(item.refuse("id", "items aren't kept, so none can be referred to; send the item itself"))
             }

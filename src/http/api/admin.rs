@@ -110,7 +110,11 @@ pub(super) async fn reset_password(
                 let detail = "there is no user yet: open the link that the server printed at its start";
                 return Err(Problem::new(Code::NotFound, detail));
             }
-            _ => return Err(Problem::field("username", "there are several users: say which one")),
+            several => {
+                let names: Vec<&str> = several.iter().map(|user| user.name.as_str()).collect();
+                let detail = format!("there are several users: say which one of {}", names.join(", "));
+                return Err(Problem::field("username", detail));
+            }
         },
     };
     let (keys, now) = (Arc::clone(&state.keys), state.clock.now());

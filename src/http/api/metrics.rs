@@ -1,6 +1,7 @@
 //! `/api/metrics`, figures for people and scripts, and `/metrics`, the page for Prometheus.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
@@ -10,11 +11,11 @@ use super::budgets::standings;
 use super::cache::CacheJson;
 use super::input::Params;
 use super::status::QueueJson;
-use crate::domain::{Picodollars, Window};
+use crate::domain::{BudgetScope, Picodollars, ProviderHealth, Window};
 use crate::http::problem::Problem;
 use crate::http::state::State;
+use crate::keys::KeyStatus;
 use crate::ledger::{LedgerError, TimeRange};
-use crate::routing::Circuit;
 use crate::telemetry::Percentiles;
 
 /// What the page is: the format that the library writes.
@@ -105,14 +106,21 @@ pub(super) async fn show(state: web::Data<State>, request: HttpRequest) -> Resul
     }))
 }
 
+/// What a budget binds, as people call it; none of a key that is not in force any more, whose name another may have.
+fn scope_label(state: &State, scope: &BudgetScope) -> Option<String> {
+    let BudgetScope::Key(id) = scope else { return Some(scope.to_string()) };
+    let key = state.keys.get(id).filter(|key| key.status(state.clock.now()) == KeyStatus::Live)?;
+    Some(format!("key {}", key.name))
+}
+
 /// `GET /metrics`.
 pub(super) async fn page(state: web::Data<State>) -> HttpResponse {
     let router = state.gateway.router();
     for provider in &state.config.providers {
-        let circuit = match router.health().of_provider(&provider.name) {
-            Circuit::Closed { .. } => 0,
-            Circuit::HalfOpen { .. } => 1,
-            Circuit::Open { .. } => 2,
+        let circuit = match router.health().of_provider(&provider.name, Instant::now()) {
+            ProviderHealth::Unknown | ProviderHealth::Well => 0,
+            ProviderHealth::Degraded(_) | ProviderHealth::TriedAgain(_) => 1,
+            ProviderHealth::Down(_) => 2,
         };
         state.metrics.circuit(provider.name.as_str(), circuit);
     }
@@ -120,8 +128,8 @@ pub(super) async fn page(state: web::Data<State>) -> HttpResponse {
     // Where the ledger can't be read, the counters are still worth showing: that is when somebody looks.
     if let Ok(standings) = standings(&state, budgets).await {
         for standing in standings {
-            let (scope, window) = (standing.definition.scope.to_string(), standing.definition.window.as_str());
-            state.metrics.budget(&scope, window, standing.free().to_dollars_f64());
+            let Some(scope) = scope_label(&state, &standing.definition.scope) else { continue };
+            state.metrics.budget(&scope, standing.definition.window.as_str(), standing.free().to_dollars_f64());
         }
     }
     state.metrics.redis(state.cache.stats().shared.is_some_and(|shared| shared.reachable));

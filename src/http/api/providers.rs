@@ -1,6 +1,6 @@
 //! `/api/providers`: what stands behind the gateway, and how it does.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
@@ -9,9 +9,12 @@ use url::Url;
 use super::Items;
 use super::input::Params;
 use crate::config::{ProviderConfig, Timeouts};
-use crate::domain::ProviderKind;
+use crate::domain::{ProviderHealth, ProviderKind};
 use crate::http::problem::Problem;
 use crate::http::state::State;
+
+/// Deployments of one provider that are named: clients make names up.
+const FAILING_TOLD_MAX: usize = 20;
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -22,6 +25,8 @@ struct ProviderJson {
     base_url: Option<String>,
     catalog: String,
     circuit: &'static str,
+    /// The deployments whose last calls failed in a row.
+    failing: Vec<String>,
     concurrent_requests_max: u32,
     timeouts: TimeoutsJson,
 }
@@ -52,16 +57,20 @@ impl From<Timeouts> for TimeoutsJson {
 pub(super) async fn list(state: web::Data<State>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     Params::of(&request, &[])?;
     let router = state.gateway.router();
-    let provider = |provider: &ProviderConfig| ProviderJson {
+    let now = Instant::now();
+    let health = |provider: &ProviderConfig| router.health().of_provider(&provider.name, now);
+    let provider = |(provider, health): (&ProviderConfig, ProviderHealth)| ProviderJson {
         name: provider.name.to_string(),
         kind: provider.kind.as_str(),
         base_url: (provider.kind != ProviderKind::Sandbox).then(|| address(&provider.base_url)),
         catalog: provider.catalog.clone(),
-        circuit: router.health().of_provider(&provider.name).as_str(),
+        circuit: health.circuit(),
+        failing: health.failing().iter().take(FAILING_TOLD_MAX).map(ToString::to_string).collect(),
         concurrent_requests_max: provider.concurrent_requests_max,
         timeouts: provider.timeouts.into(),
     };
-    let items = state.config.providers.iter().map(provider).collect();
+    let items =
+        state.config.providers.iter().map(|configured| (configured, health(configured))).map(provider).collect();
     Ok(HttpResponse::Ok().json(Items { items, next_cursor: None }))
 }
 

@@ -1,5 +1,7 @@
 //! `/api/status`: the state of the server on one page.
 
+use std::time::Instant;
+
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
 
@@ -86,7 +88,7 @@ pub(super) async fn show(state: web::Data<State>, request: HttpRequest) -> Resul
     let router = state.gateway.router();
     let provider = |provider: &crate::config::ProviderConfig| ProviderJson {
         name: provider.name.to_string(),
-        circuit: router.health().of_provider(&provider.name).as_str(),
+        circuit: router.health().of_provider(&provider.name, Instant::now()).circuit(),
     };
     let status = match (state.ledger.trouble(), state.is_draining()) {
         (Some(_), _) => "unavailable",

@@ -3,7 +3,7 @@
 //! They take the way of every call, under a virtual key that pays for them: routed, limited, booked. Nothing is run
 //! before every line has been understood.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -31,7 +31,7 @@ pub(super) const JSON_LINES: &str = "application/x-ndjson";
 const LINES_MAX: usize = 1_000;
 /// Calls at once: few enough that a provider's rate limits leave room for people.
 const CALLS_AT_ONCE: usize = 8;
-/// Failures that are told one by one.
+/// Failures, and answers that are not kept, that are told one by one.
 const FAILURES_TOLD_MAX: usize = 20;
 /// What the official SDKs send, so that theirs find what was warmed.
 const ANTHROPIC_VERSION: &str = "2023-06-01";
@@ -51,10 +51,25 @@ struct WarmedJson {
     warmed: u64,
     /// There already.
     hits: u64,
-    /// Answered, but of a kind that is never kept.
+    /// Answered, but not kept.
     not_cached: u64,
     failed: u64,
+    /// Why answers were not kept, in the order of their lines.
+    not_cached_lines: Vec<NotCachedJson>,
     failures: Vec<FailureJson>,
+}
+
+#[derive(Debug, Serialize)]
+struct NotCachedJson {
+    line: usize,
+    reason: String,
+}
+
+/// What came of a line.
+enum Made {
+    Warmed,
+    Hit,
+    NotCached(String),
 }
 
 #[derive(Debug, Serialize)]
@@ -91,9 +106,14 @@ pub(super) async fn warm(
     while let Some((line, result)) = calls.next().await {
         warmed.requests += 1;
         match result {
-            Ok(CacheOutcome::Miss) => warmed.warmed += 1,
-            Ok(CacheOutcome::Hit | CacheOutcome::Semantic) => warmed.hits += 1,
-            Ok(CacheOutcome::Bypass) => warmed.not_cached += 1,
+            Ok(Made::Warmed) => warmed.warmed += 1,
+            Ok(Made::Hit) => warmed.hits += 1,
+            Ok(Made::NotCached(reason)) => {
+                warmed.not_cached += 1;
+                if warmed.not_cached_lines.len() < FAILURES_TOLD_MAX {
+                    warmed.not_cached_lines.push(NotCachedJson { line, reason });
+                }
+            }
             Err(error) => {
                 warmed.failed += 1;
                 if warmed.failures.len() < FAILURES_TOLD_MAX {
@@ -103,6 +123,7 @@ pub(super) async fn warm(
         }
     }
     warmed.failures.sort_by_key(|failure| failure.line);
+    warmed.not_cached_lines.sort_by_key(|told| told.line);
     Ok(HttpResponse::Ok().json(warmed))
 }
 
@@ -112,12 +133,14 @@ async fn call(
     client: &Arc<UpstreamClient>,
     key: Arc<VirtualKey>,
     line: Line,
-) -> Result<CacheOutcome, String> {
+) -> Result<Made, String> {
     if state.is_draining() {
         return Err("the server is stopping".to_owned());
     }
     let is_messages = line.endpoint == Endpoint::Messages;
+    let not_kept = Arc::new(OnceLock::new());
     let inbound = Inbound {
+        not_kept: Some(Arc::clone(&not_kept)),
         id: state.gateway.next_id(),
         endpoint: line.endpoint,
         body: line.body,
@@ -151,7 +174,12 @@ async fn call(
             }
         }
     }
-    Ok(answer.cache)
+    Ok(match (answer.cache, not_kept.get()) {
+        (CacheOutcome::Hit | CacheOutcome::Semantic, _) => Made::Hit,
+        (CacheOutcome::Miss, None) => Made::Warmed,
+        (CacheOutcome::Miss, Some(reason)) => Made::NotCached(reason.to_string()),
+        (CacheOutcome::Bypass, _) => Made::NotCached("answers to such a request are never kept".to_owned()),
+    })
 }
 
 /// Counts a call out again, also where whoever asked for it has gone.

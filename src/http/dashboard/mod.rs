@@ -24,6 +24,9 @@ use actix_web::http::Method;
 use actix_web::middleware::from_fn;
 use actix_web::{HttpRequest, HttpResponse, Resource, Route, guard, web};
 
+pub(super) use session::address;
+
+use super::State;
 use answer::with_headers;
 
 use super::guard::Access;
@@ -129,6 +132,9 @@ async fn asset(request: HttpRequest, path: web::Path<String>) -> HttpResponse {
 }
 
 /// What is said at an address that nothing else answers.
-async fn nothing_here(request: HttpRequest) -> HttpResponse {
+async fn nothing_here(request: HttpRequest, state: web::Data<State>) -> HttpResponse {
+    if let Some(misplaced) = super::unserved::misplaced(&request, &state) {
+        return misplaced;
+    }
     answer::not_found(session::bare(&request))
 }

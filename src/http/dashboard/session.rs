@@ -188,7 +188,7 @@ pub(super) fn host(config: &Config, request: &HttpRequest) -> String {
 }
 
 /// Where programs reach this server: `http://127.0.0.1:8000`, without a slash at its end.
-pub(super) fn address(config: &Config, request: &HttpRequest) -> String {
+pub(in crate::http) fn address(config: &Config, request: &HttpRequest) -> String {
     if let Some(public) = &config.public_url {
         return public.as_str().trim_end_matches('/').to_owned();
     }

@@ -6,11 +6,13 @@ use std::sync::LazyLock;
 use bytes::Bytes;
 use http::HeaderMap;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use crate::dialect::sse::fields;
-use crate::provider::decode::{Decoder, Meaning, Progress, Whole, counted, short};
-use crate::provider::error::{ProviderError, retry_after};
+use crate::provider::decode::{Decoder, Meaning, Progress, Said, Whole, short};
+use crate::provider::error::{ProviderError, no_message, retry_after};
 use crate::provider::field::Field;
+use crate::provider::usage::objects;
 
 use super::usage::decode_message;
 
@@ -34,6 +36,28 @@ struct Block {
     kind: String,
 }
 
+/// A block of a whole message, as far as it says something.
+#[derive(Deserialize)]
+struct Words<'a> {
+    #[serde(borrow)]
+    text: Option<&'a RawValue>,
+    #[serde(borrow)]
+    thinking: Option<&'a RawValue>,
+    #[serde(borrow)]
+    name: Option<&'a RawValue>,
+    #[serde(borrow)]
+    input: Option<&'a RawValue>,
+}
+
+/// What the blocks of a message say.
+fn said(content: &RawValue) -> Said {
+    let mut said = Said::default();
+    for block in objects::<Words<'_>>(Some(content)) {
+        [block.text, block.thinking, block.name, block.input].into_iter().for_each(|words| said.add(words));
+    }
+    said
+}
+
 #[derive(Deserialize, Default)]
 struct ErrorBody {
     #[serde(default)]
@@ -52,7 +76,7 @@ fn told(body: &[u8], status: u16) -> (String, Option<String>) {
     let read: ErrorBody = serde_json::from_slice(body).unwrap_or_default();
     let (kind, message) = read.error.map_or((None, None), |error| (error.kind, error.message));
     let message = message.map(|message| short(&message));
-    (message.unwrap_or_else(|| format!("it answered with status {status} and no message")), kind)
+    (message.unwrap_or_else(|| no_message(status)), kind)
 }
 
 impl Decoder for AnthropicDecoder {
@@ -60,16 +84,18 @@ impl Decoder for AnthropicDecoder {
         let garbage =
             |detail: &str| ProviderError::Garbage { provider: provider.to_owned(), detail: detail.to_owned() };
         let answer = decode_message(body).map_err(|_| garbage("it is not a JSON object"))?;
-        if !answer.has_content || answer.kind.as_deref() != Some("message") {
+        let Some(content) = answer.content.filter(|_| answer.kind.as_deref() == Some("message")) else {
             return Err(garbage("it is not a message"));
-        }
+        };
         // A usage that can't be right counts as absent: the call is estimated instead.
         let usage = answer.usage.unwrap_or_default();
         Ok(Whole {
             finish_reason: answer.finish_reason.map(Cow::into_owned),
             model: answer.model.map(Cow::into_owned),
+            // A refusal has no words of its own in this dialect: it is why an answer ends.
+            has_refused: false,
             // Only where it is needed: it reads the whole answer once more.
-            counted_output: if usage.is_none() { counted(body) } else { 0 },
+            counted_output: if usage.is_none() { said(content).counted() } else { 0 },
             usage,
         })
     }
@@ -199,6 +225,20 @@ mod tests {
         assert!(progress.finished && progress.usage_is_final());
         let usage = progress.reported().unwrap().usage;
         assert_eq!((usage.uncached_input, usage.output), (25, 9));
+    }
+
+    #[test]
+    fn a_whole_message_without_usage_is_counted_by_what_it_says() {
+        let check = |content: &str, expected: u64| {
+            let body = format!(
+                r#"{{"id":"m","type":"message","model":"claude","content":{content},"stop_reason":"end_turn"}}"#
+            );
+            assert_eq!(AnthropicDecoder.whole("p", body.as_bytes()).unwrap().counted_output, expected, "{content}");
+        };
+        check("[]", 0);
+        check(r#"[{"type":"text","text":"answer nousage"}]"#, 4);
+        check(r#"[{"type":"thinking","thinking":"so","signature":"long and worth nothing"}]"#, 1);
+        check(r#"[{"type":"tool_use","id":"toolu_1","name":"f","input":{"a":1}}]"#, 3);
     }
 
     #[test]

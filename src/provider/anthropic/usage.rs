@@ -99,7 +99,7 @@ pub fn decode_answer(json: &[u8]) -> Result<ReportedAnswer<'_>, UsageError> {
 /// What of a whole message decides whether it is one, and what it cost.
 pub(super) struct Message<'a> {
     pub(super) kind: Option<Cow<'a, str>>,
-    pub(super) has_content: bool,
+    pub(super) content: Option<&'a RawValue>,
     pub(super) model: Option<Cow<'a, str>>,
     pub(super) finish_reason: Option<Cow<'a, str>>,
     pub(super) usage: Result<Option<ReportedUsage>, UsageError>,
@@ -108,10 +108,10 @@ pub(super) struct Message<'a> {
 /// Reads a whole message in one pass; its content is not looked into.
 pub(super) fn decode_message(json: &[u8]) -> Result<Message<'_>, UsageError> {
     let outer: AnswerWire = record(json)?;
-    let (kind, has_content) = (word(outer.kind), outer.content.is_some());
+    let (kind, content) = (word(outer.kind), outer.content);
     let wire = object(outer.message).unwrap_or(outer);
     let finish_reason = stop_reason(&wire);
-    Ok(Message { kind, has_content, model: word(wire.model), finish_reason, usage: reported(&wire).1 })
+    Ok(Message { kind, content, model: word(wire.model), finish_reason, usage: reported(&wire).1 })
 }
 
 fn reported(wire: &AnswerWire<'_>) -> (Option<ServiceTier>, Result<Option<ReportedUsage>, UsageError>) {

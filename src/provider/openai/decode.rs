@@ -10,15 +10,18 @@ use serde_json::value::RawValue;
 
 use crate::dialect::sse::fields;
 use crate::domain::json;
-use crate::provider::decode::{Decoder, Meaning, Progress, Whole, counted, short};
-use crate::provider::error::{ProviderError, retry_after};
+use crate::provider::decode::{Decoder, Meaning, Progress, Said, Whole, short};
+use crate::provider::error::{ProviderError, no_message, retry_after};
 use crate::provider::field::Field;
 
+use super::said;
 use super::usage::decode_completion;
 
 static ERROR: LazyLock<Field> = LazyLock::new(|| Field::new("\"error\""));
 static USAGE: LazyLock<Field> = LazyLock::new(|| Field::new("\"usage\""));
 static FINISH_REASON: LazyLock<Field> = LazyLock::new(|| Field::new("\"finish_reason\""));
+/// What the words of a refusal stand in.
+pub(super) static REFUSAL: LazyLock<Field> = LazyLock::new(|| Field::new("\"refusal\""));
 /// What holds the text of a record; the most frequent first.
 static TEXTS: LazyLock<[Field; 4]> =
     LazyLock::new(|| ["\"content\"", "\"arguments\"", "\"reasoning_content\"", "\"reasoning\""].map(Field::new));
@@ -100,7 +103,7 @@ fn told(body: &[u8], status: u16) -> Told {
         .or_else(|| read.error.as_ref().and_then(text))
         .or_else(|| read.message.as_ref().and_then(text))
         .or_else(|| read.detail.as_ref().map(|detail| short(&detail.to_string())))
-        .unwrap_or_else(|| format!("it answered with status {status} and no message"));
+        .unwrap_or_else(|| no_message(status));
     Told { message, kind: field("type"), param: field("param"), code: field("code") }
 }
 
@@ -120,11 +123,14 @@ impl Decoder for OpenAiDecoder {
         }
         // A usage that can't be right counts as absent: the call is estimated instead.
         let usage = answer.usage.unwrap_or_default();
+        // Only where it is needed: it reads the whole answer once more.
+        let is_read = usage.is_none() || REFUSAL.says_text(body);
+        let said = if is_read { said::in_choices(answer.choices.unwrap_or_default()) } else { Said::default() };
         Ok(Whole {
             model: answer.model.map(std::borrow::Cow::into_owned),
             finish_reason: answer.finish_reason.map(std::borrow::Cow::into_owned),
-            // Only where it is needed: it reads the whole answer once more.
-            counted_output: if usage.is_none() { counted(body) } else { 0 },
+            has_refused: said.has_refused,
+            counted_output: if usage.is_none() { said.counted() } else { 0 },
             usage,
         })
     }
@@ -155,7 +161,9 @@ impl Decoder for OpenAiDecoder {
             progress.finished |= progress.openai.finish_reason().is_some();
             usage_only = !before && progress.openai.reported().is_some() && has_no_choices(data);
         }
-        let bytes: usize = TEXTS.iter().map(|text| text.text_length(data)).sum();
+        let refused = REFUSAL.text_length(data);
+        progress.has_refused |= refused > 0;
+        let bytes: usize = TEXTS.iter().map(|text| text.text_length(data)).sum::<usize>() + refused;
         if bytes > 0 {
             progress.text(bytes);
             return Meaning::Content;
@@ -294,12 +302,51 @@ mod tests {
         let answer = answer.unwrap();
         assert_eq!((answer.model.as_deref(), answer.counted_output), (Some("m"), 0));
         assert!(check(r#"{"choices":[]}"#).unwrap().usage.is_none());
-        assert!(check(r#"{"choices":[{}],"usage":null,"error":null}"#).unwrap().counted_output > 0);
+        assert_eq!(check(r#"{"choices":[{}],"usage":null,"error":null}"#).unwrap().counted_output, 0);
         for body in ["[]", "{", "{}", r#"{"choices":null}"#, r#"{"choices":1}"#, r#"{"choices":["x"]}"#] {
             assert!(matches!(check(body), Err(ProviderError::Garbage { .. })), "{body}");
         }
         let failed = check(r#"{"choices":[],"error":{"message":"boom"}}"#);
         assert!(matches!(failed, Err(ProviderError::StreamError { message, .. }) if message == "boom"));
+    }
+
+    #[test]
+    fn a_whole_answer_without_usage_counts_as_much_as_its_stream() {
+        let check = |message: &str, delta: &str| {
+            let body = format!(r#"{{"id":"c","model":"m","choices":[{{"index":0,"message":{message}}}]}}"#);
+            let whole = OpenAiDecoder.whole("p", body.as_bytes()).unwrap();
+            let (_, progress) = read(&[&format!(r#"{{"choices":[{{"index":0,"delta":{delta}}}]}}"#)]);
+            assert_eq!(whole.counted_output, progress.counted_output(), "{message}");
+        };
+        for said in [
+            r#"{"role":"assistant","content":"answer nousage"}"#,
+            r#"{"content": "a", "reasoning_content": "because of that", "refusal": null}"#,
+            r#"{"content":null,"refusal":"I will not do that."}"#,
+        ] {
+            check(said, said);
+        }
+        let call = r#"{"tool_calls":[{"id":"c","function":{"name":"f","arguments":"{\"city\":\"Paris\"}"}}]}"#;
+        check(call, r#"{"content":"f","tool_calls":[{"function":{"arguments":"{\"city\":\"Paris\"}"}}]}"#);
+    }
+
+    #[test]
+    fn a_refusal_is_seen_whole_and_streamed_however_it_is_written() {
+        let check = |message: &str, expected: bool| {
+            let body = format!(
+                r#"{{"choices": [{{"message": {message}, "finish_reason": "stop"}}], "usage": {{"prompt_tokens": 1}}}}"#
+            );
+            assert_eq!(OpenAiDecoder.whole("p", body.as_bytes()).unwrap().has_refused, expected, "{body}");
+            let (_, progress) = read(&[
+                r#"{"choices":[{"delta":{"content":"","refusal":null}}]}"#,
+                &format!(r#"{{"choices": [{{"delta": {message}}}]}}"#),
+            ]);
+            assert_eq!(progress.has_refused, expected, "{message}");
+        };
+        check(r#"{"content":null,"refusal":"no"}"#, true);
+        check(r#"{"content": null, "refusal" : "no"}"#, true);
+        check(r#"{"content":[{"type": "refusal", "refusal": "no"}]}"#, true);
+        check(r#"{"content": "the word \"refusal\":\"no\"", "refusal": null}"#, false);
+        check(r#"{"content": "", "refusal": ""}"#, false);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod decode;
 mod other;
 mod responses;
+mod said;
 pub mod usage;
 
 use http::{HeaderMap, header};

@@ -63,9 +63,8 @@ impl Decoder for EmbeddingsDecoder {
         }
         Ok(Whole {
             model: answer.model.map(std::borrow::Cow::into_owned),
-            finish_reason: None,
-            counted_output: 0,
             usage: answer.usage.unwrap_or_default(),
+            ..Whole::default()
         })
     }
 
@@ -90,7 +89,7 @@ impl<D: Decoder> Decoder for OpaqueDecoder<D> {
         let answer = decode_answer(body).ok();
         let model = answer.as_ref().and_then(|answer| answer.model.as_deref().map(ToOwned::to_owned));
         let usage = answer.and_then(|answer| answer.usage.ok().flatten());
-        Ok(Whole { usage, model, finish_reason: None, counted_output: 0 })
+        Ok(Whole { usage, model, ..Whole::default() })
     }
 
     fn record(&self, provider: &str, _: &[u8], _: &mut Progress) -> Meaning {

@@ -6,10 +6,12 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::dialect::sse::{fields, string_length_after};
-use crate::provider::decode::{Decoder, Meaning, Progress, Whole, counted, short};
+use crate::provider::decode::{Decoder, Meaning, Progress, Said, Whole, short};
 use crate::provider::error::ProviderError;
 
 use super::OpenAiDecoder;
+use super::decode::REFUSAL;
+use super::said;
 use super::usage::decode_answer;
 
 /// Reads responses.
@@ -52,6 +54,12 @@ fn failure(error: Option<&RawValue>) -> Option<Failure> {
     Some(serde_json::from_str(error.get()).unwrap_or_default())
 }
 
+/// Whether the response that a stream ends with is a refusal.
+fn has_refused(data: &[u8]) -> bool {
+    let output = serde_json::from_slice::<Event<'_>>(data).ok().and_then(|event| event.response?.output);
+    output.is_some_and(|output| said::in_output(output.get()).has_refused)
+}
+
 fn gave_up(provider: &str, failure: Failure) -> ProviderError {
     let Failure { code, message } = failure;
     let overloaded = code.as_deref().is_some_and(|code| code.contains("overload"));
@@ -72,13 +80,15 @@ impl Decoder for ResponsesDecoder {
         {
             return Err(gave_up(provider, failure));
         }
-        if read.output.is_none() {
-            return Err(garbage("it has no output"));
-        }
+        let Some(output) = read.output else { return Err(garbage("it has no output")) };
+        // Only where it is needed: it reads the whole answer once more.
+        let is_read = usage.is_none() || REFUSAL.says_text(body);
+        let said = if is_read { said::in_output(output.get()) } else { Said::default() };
         Ok(Whole {
             model: answer.model.map(std::borrow::Cow::into_owned),
             finish_reason: answer.finish_reason.map(std::borrow::Cow::into_owned),
-            counted_output: if usage.is_some() { 0 } else { counted(body) },
+            has_refused: said.has_refused,
+            counted_output: if usage.is_none() { said.counted() } else { 0 },
             usage,
         })
     }
@@ -102,12 +112,15 @@ impl Decoder for ResponsesDecoder {
         };
         match &*kind {
             kind if kind.rsplit_once('.').is_some_and(|(_, what)| what == "delta") => {
+                progress.has_refused |= kind == "response.refusal.delta";
                 progress.text(string_length_after(data, b"\"delta\":\"").max(1));
                 Meaning::Content
             }
             "response.completed" | "response.incomplete" => {
                 let _ = progress.openai.take(data);
                 progress.finished = true;
+                // Servers that don't stream a refusal tell it here alone.
+                progress.has_refused |= REFUSAL.says_text(data) && has_refused(data);
                 Meaning::End
             }
             "response.failed" | "error" => {
@@ -172,6 +185,22 @@ mod tests {
             (5, Some("completed"), Some("m"))
         );
         assert_eq!(progress.reported().unwrap().usage.output, 2);
+    }
+
+    #[test]
+    fn a_refusal_is_seen_whole_and_streamed_however_it_is_written() {
+        let output = r#"[{"type": "message", "content": [{"type" : "refusal", "refusal" : "no"}]}]"#;
+        let usage = r#"{"input_tokens": 5, "output_tokens": 2}"#;
+        let body = format!(r#"{{"status": "completed", "output": {output}, "usage": {usage}}}"#);
+        assert!(ResponsesDecoder.whole("p", body.as_bytes()).unwrap().has_refused);
+        let completed = format!(r#"{{"response": {body}}}"#);
+        assert!(read(&[("response.completed", &completed)]).1.has_refused);
+        assert!(read(&[("response.refusal.delta", r#"{"delta": "no"}"#)]).1.has_refused);
+        let quoted = body.replace(output, r#"[{"content": [{"text": "\"refusal\":\"no\""}]}]"#);
+        assert!(!ResponsesDecoder.whole("p", quoted.as_bytes()).unwrap().has_refused);
+        let echoed =
+            body.replace(output, "[]").replace("\"status\"", "\"metadata\": {\"refusal\": \"no\"}, \"status\"");
+        assert!(!ResponsesDecoder.whole("p", echoed.as_bytes()).unwrap().has_refused);
     }
 
     #[test]

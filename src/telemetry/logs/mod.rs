@@ -1,4 +1,4 @@
-//! Logs: one line per event on standard error, JSON where nobody watches.
+//! Logs: one line per event on standard error, JSON of a server that nobody watches.
 //!
 //! Where somebody watches, lines are written one by one as they come. Otherwise they gather for a moment, so that calls
 //! don't pay for a write each ([`lines`]); [`flush`] writes them at once, and whoever ends the process calls it.
@@ -6,7 +6,7 @@
 mod json;
 mod lines;
 
-use std::io::Stderr;
+use std::io::{IsTerminal as _, Stderr};
 use std::sync::OnceLock;
 
 use tracing_subscriber::EnvFilter;
@@ -32,6 +32,8 @@ pub fn start(filter: Option<&str>, json: bool) {
         }
         builder.event_format(JsonLine).with_writer(lines).try_init()
     } else {
+        // Codes for colours are for people alone.
+        let builder = if std::io::stderr().is_terminal() { builder } else { builder.with_ansi(false) };
         builder.with_target(false).with_writer(std::io::stderr).try_init()
     };
 }

@@ -2,7 +2,7 @@
 
 use serde_json::value::RawValue;
 
-use crate::dialect::Untranslatable;
+use crate::dialect::{Untranslatable, expected, shown};
 use crate::domain::chat::Json;
 use crate::domain::json::{self, JsonError, Member};
 
@@ -82,7 +82,7 @@ impl<'a> Fields<'a> {
             None => Ok(()),
             Some(member) => {
                 let place = self.place(&member.name);
-                let reason = format!("{place} is not known to the translation; leave it out");
+                let reason = format!("{} is not known to the translation; leave it out", shown(&place));
                 Err(Untranslatable::new(place, reason))
             }
         }
@@ -123,7 +123,7 @@ impl<'a> Field<'a> {
     }
 
     pub(super) fn parsed<T: serde::Deserialize<'a>>(&self, what: &str) -> Result<T, Untranslatable> {
-        serde_json::from_str(self.json).map_err(|_| self.must_be(what))
+        serde_json::from_str(self.json).map_err(|_| self.must_be(expected(self.json, what)))
     }
 
     fn must_be(&self, what: &str) -> Untranslatable {

@@ -47,6 +47,7 @@ fn figures_are_of_the_process_and_of_the_ledger() {
         fixture.state.metrics.ended(&CallRecord {
             provider: "openai",
             model: "gpt-5",
+            is_known: true,
             status: "failed",
             failed: true,
             cache: "bypass",
@@ -74,7 +75,7 @@ fn providers_are_shown_without_their_keys() {
         let listed = fixture.get("/api/providers").await;
         assert_matches("ProviderList", &listed.json());
         assert!(!listed.body.contains("canary"), "{}", listed.body);
-        insta::assert_snapshot!(listed.json()["items"], @r##"[{"baseUrl":"https://api.openai.com/v1","catalog":"openai","circuit":"closed","concurrentRequestsMax":1000,"kind":"openai","name":"openai","timeouts":{"connectMs":800,"firstTokenMs":60000,"idleMs":60000,"totalMs":600000}},{"baseUrl":null,"catalog":"sandbox","circuit":"open","concurrentRequestsMax":1000,"kind":"sandbox","name":"sandbox","timeouts":{"connectMs":800,"firstTokenMs":60000,"idleMs":60000,"totalMs":600000}}]"##);
+        insta::assert_snapshot!(listed.json()["items"], @r##"[{"baseUrl":"https://api.openai.com/v1","catalog":"openai","circuit":"closed","concurrentRequestsMax":1000,"failing":[],"kind":"openai","name":"openai","timeouts":{"connectMs":800,"firstTokenMs":60000,"idleMs":60000,"totalMs":600000}},{"baseUrl":null,"catalog":"sandbox","circuit":"open","concurrentRequestsMax":1000,"failing":["sandbox/sandbox-small"],"kind":"sandbox","name":"sandbox","timeouts":{"connectMs":800,"firstTokenMs":60000,"idleMs":60000,"totalMs":600000}}]"##);
     });
 }
 

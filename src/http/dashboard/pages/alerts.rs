@@ -133,6 +133,7 @@ fn kind_badge(kind: AlertKind, threshold: Option<u8>) -> Badge {
         },
         AlertKind::BudgetForecast => ("Forecast", Tone::Warn),
         AlertKind::ProviderDown => ("Provider fails", Tone::Bad),
+        AlertKind::ProviderDegraded => ("Model fails", Tone::Warn),
         AlertKind::ProviderRecovered => ("Provider back", Tone::Ok),
         AlertKind::UnpricedTraffic => ("No price", Tone::Warn),
         AlertKind::LedgerTrouble => ("Ledger stuck", Tone::Bad),

@@ -21,7 +21,7 @@ use crate::domain::{
     BudgetAction, BudgetDefinition, BudgetId, BudgetScope, BudgetTerms, Picodollars, ProviderName, Window,
 };
 use crate::http::State;
-use crate::keys::KeysError;
+use crate::keys::{KeyStatus, KeysError};
 
 /// Scopes that a form offers; budgets of runs are made by the workflows themselves.
 const SCOPES: [(&str, &str); 7] = [
@@ -362,7 +362,13 @@ fn budget_row(state: &State, standing: &Standing, column: MoneyColumn, clock: &C
     let name = budget_name(definition, &state.keys);
     let forecast = ahead.forecast.filter(|_| !definition.limit.is_zero());
     let forecast = forecast.map(|forecast| forecast.percent_of(definition.limit));
+    let ended = match &definition.scope {
+        BudgetScope::Key(id) => state.keys.get(id).map(|key| key.status(now)),
+        _ => None,
+    };
     let (outlook, outlook_tone) = match (is_used_up(standing), ahead.passes_at) {
+        _ if ended == Some(KeyStatus::Revoked) => ("Key revoked".to_owned(), Tone::Neutral),
+        _ if ended == Some(KeyStatus::Expired) => ("Key expired".to_owned(), Tone::Neutral),
         (true, _) if definition.limit.is_zero() => ("Lets nothing pass".to_owned(), tone_of(standing)),
         (true, _) => ("Has run out".to_owned(), tone_of(standing)),
         (false, Some(at)) => {

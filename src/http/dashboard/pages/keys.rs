@@ -387,6 +387,7 @@ fn key_state(key: &VirtualKey, standings: &[Standing], is_used: bool, now: Times
     match worst {
         _ if standings.iter().any(|standing| refuses(&standing)) => Badge::new("Refused", Tone::Bad),
         None => Badge::new("No budget", Tone::Warn),
+        Some(worst) if is_used_up(worst) => Badge::new("Has run out", Tone::Warn),
         Some(worst) if tone_of(worst) != Tone::Neutral => Badge::new("Near limit", Tone::Warn),
         Some(_) if !is_used => Badge::new("Unused", Tone::Neutral),
         Some(_) => Badge::new("Active", Tone::Ok),

@@ -210,6 +210,7 @@ fn kpis(call: &Adjusted) -> Vec<Kpi> {
     let (input, output) = (usage.total_input(), usage.total_output());
     let basis = match entry.basis() {
         _ if entry.status == EntryStatus::Pending => "known when it ends",
+        _ if entry.attempts.is_empty() => nobody_asked(entry),
         CostBasis::Exact => "exact",
         CostBasis::Estimated => "estimated",
         CostBasis::Reserved => "charged at its reservation",
@@ -247,6 +248,24 @@ fn kpis(call: &Adjusted) -> Vec<Kpi> {
         token_tile,
         Kpi::new("call-attempts", "Attempts", Some(entry.attempts.len().to_string()), tried.join(", ")),
     ]
+}
+
+/// Why a call cost nothing that no provider was asked for.
+fn nobody_asked(entry: &Entry) -> &'static str {
+    match entry.facts.cache {
+        CacheOutcome::Hit | CacheOutcome::Semantic => "answered from the cache",
+        CacheOutcome::Miss | CacheOutcome::Bypass => "no provider was asked",
+    }
+}
+
+/// Why a call is charged at all that was held for it.
+fn unknown_words(entry: &Entry) -> &'static str {
+    match entry.attempts.last().and_then(|attempt| attempt.error.as_deref()) {
+        Some("upstream_garbage") => {
+            "The provider answered 200 with something that is no answer of its API, such as a web page, and may have billed the call. So all that was held is charged. Is its base_url right? Charged to "
+        }
+        _ => "Its end was never seen, so all that was held is charged to ",
+    }
 }
 
 fn timeline_range(entry: &Entry, state: &State, clock: &Clock) -> String {
@@ -342,11 +361,7 @@ fn timeline(entry: &Entry) -> Vec<TimelineStep> {
     if entry.status != EntryStatus::Pending {
         let key = entry.facts.key_name.to_string();
         let (icon, tone, detail) = match entry.status {
-            EntryStatus::Unknown => (
-                "warn",
-                Tone::Warn,
-                Phrase::new("Its end was never seen, so all that was held is charged to ").strong(key).text("."),
-            ),
+            EntryStatus::Unknown => ("warn", Tone::Warn, Phrase::new(unknown_words(entry)).strong(key).text(".")),
             EntryStatus::Failed => ("bad", Tone::Bad, Phrase::new("Nothing is charged to ").strong(key).text(".")),
             _ => ("check", Tone::Ok, Phrase::new(format!("{} charged to ", money(entry.cost()))).strong(key).text(".")),
         };
@@ -444,7 +459,7 @@ fn cost_note(entry: &Entry) -> Option<String> {
             Some("Estimated: the provider told no usage, or a price stood in for a missing one.".to_owned())
         }
         CostBasis::Reserved => {
-            Some("Never below its true cost; an admin may set it right once that is known.".to_owned())
+            Some("All that was held for it, because nobody can say what the provider billed: never below its true cost; an admin may set it right once that is known.".to_owned())
         }
         CostBasis::Unpriced => {
             Some("Counted as $0.00. Set a price in tollgate.toml and run tollgate re-rate.".to_owned())
@@ -500,9 +515,10 @@ fn details(state: &State, entry: &Entry, clock: &Clock) -> Vec<Detail> {
     add("Endpoint", facts.endpoint.path().into(), true);
     let basis = match entry.basis() {
         _ if entry.status == EntryStatus::Pending => "known when it ends",
+        _ if entry.attempts.is_empty() => nobody_asked(entry),
         CostBasis::Exact => "exact: the provider’s usage at a known price",
         CostBasis::Estimated => "estimated: tokens or prices had to be estimated",
-        CostBasis::Reserved => "reserved: its end was never seen",
+        CostBasis::Reserved => "reserved: what the provider billed is not known",
         CostBasis::Unpriced => "unpriced: no price is known",
     };
     add("Cost basis", basis.into(), false);

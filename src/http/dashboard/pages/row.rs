@@ -84,7 +84,7 @@ pub(super) fn notes(entry: &Entry) -> Vec<Badge> {
             CostBasis::Unpriced => notes.push(Badge::new("No price", Tone::Warn)),
             CostBasis::Estimated => notes.push(Badge::new("Estimated", Tone::Neutral)),
             CostBasis::Reserved if entry.status == EntryStatus::Unknown => {
-                notes.push(Badge::new("End not seen", Tone::Warn));
+                notes.push(Badge::new("Cost not known", Tone::Warn));
             }
             CostBasis::Exact | CostBasis::Reserved => {}
         }

@@ -1,14 +1,15 @@
 //! What needs a person, most urgent first.
 
+use std::time::Instant;
+
 use super::super::format::{count_exact, counted, money, money_whole};
 use super::super::view::{Attention, AttentionItem, Link, Phrase, Tone};
 use super::budgets::{is_used_up, used_percent};
 use super::{Facts, NEAR_LIMIT_PERCENT};
 use crate::budget::{Standing, budget_name, outlook};
-use crate::domain::{BudgetAction, BudgetScope, Window};
+use crate::domain::{BudgetAction, BudgetScope, ProviderHealth, Window};
 use crate::keys::KeyStatus;
 use crate::ledger::Costs;
-use crate::routing::Circuit;
 
 /// Budgets that are told by name; the rest are on their page.
 const BUDGETS_TOLD_MAX: usize = 3;
@@ -56,17 +57,25 @@ fn providers(facts: &Facts<'_>, items: &mut Vec<AttentionItem>) {
     for upstream in router.upstreams() {
         let name = upstream.name();
         let href = format!("/requests?provider={name}");
-        match router.health().of_provider(name) {
-            Circuit::Closed { .. } => {}
-            Circuit::HalfOpen { .. } => {
-                let rest = "One call at a time goes there until it answers again.";
-                items.push(item(Tone::Warn, format!("{name} is being tried again."), rest, "See calls", &href));
+        let health = router.health().of_provider(name, Instant::now());
+        let failing = health.failing_named();
+        let (tone, fact, rest) = match health {
+            ProviderHealth::Unknown | ProviderHealth::Well => continue,
+            ProviderHealth::TriedAgain(_) => {
+                let rest = format!("Calls to {failing} failed in a row; the next one shows whether it answers again.");
+                (Tone::Warn, format!("{name} is being tried again."), rest)
             }
-            Circuit::Open { .. } => {
-                let rest = "Its last calls failed in a row. Calls go on where a route names another provider.";
-                items.push(item(Tone::Bad, format!("{name} does not answer."), rest, "See calls", &href));
+            ProviderHealth::Degraded(_) => {
+                let rest = format!("Calls to {failing} fail in a row; other models of it answer.");
+                (Tone::Warn, format!("{name} is degraded."), rest)
             }
-        }
+            ProviderHealth::Down(_) => {
+                let rest =
+                    format!("Calls to {failing} failed in a row. Calls go on where a route names another provider.");
+                (Tone::Bad, format!("{name} does not answer."), rest)
+            }
+        };
+        items.push(item(tone, fact, rest, "See calls", &href));
     }
 }
 

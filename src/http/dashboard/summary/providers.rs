@@ -1,7 +1,7 @@
 //! The providers in their last hours, from the attempts that were made there.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -9,9 +9,8 @@ use super::super::charts::{Health, Strip};
 use super::super::format::{NO_VALUE, count_exact, counted, duration, percent, share};
 use super::super::view::{Badge, Link, Notice, ProviderLine, ProvidersCard, Tone};
 use super::{Facts, unreadable};
-use crate::domain::{ProviderName, RequestId};
+use crate::domain::{ProviderHealth, ProviderName, RequestId};
 use crate::ledger::{Entry, EntryFilter, GroupBy, LedgerError, TimeRange};
-use crate::routing::Circuit;
 
 const STEPS: usize = 32;
 const STEP: SignedDuration = SignedDuration::from_mins(30);
@@ -52,7 +51,7 @@ pub(super) fn card(facts: &Facts<'_>) -> ProvidersCard {
             Ok((first, histories)) => {
                 let line = |name: &ProviderName| {
                     let history = histories.get(name.as_str()).cloned().unwrap_or_default();
-                    line(facts, name, router.health().of_provider(name), first, history)
+                    line(facts, name, &router.health().of_provider(name, Instant::now()), first, history)
                 };
                 Ok(router.upstreams().iter().map(|upstream| line(upstream.name())).collect())
             }
@@ -116,7 +115,7 @@ fn add(histories: &mut HashMap<String, History>, entry: &Entry, index: impl Fn(i
 fn line(
     facts: &Facts<'_>,
     name: &ProviderName,
-    circuit: Circuit,
+    health: &ProviderHealth,
     first: Timestamp,
     mut history: History,
 ) -> ProviderLine {
@@ -144,11 +143,12 @@ fn line(
         let p95 = p95.map_or_else(|| NO_VALUE.to_owned(), |ms| duration(Duration::from_millis((*ms).into())));
         format!("p95 {p95} · {} errors", percent(share(failed as f64, calls as f64)))
     };
-    let (tone, badge) = match circuit {
-        Circuit::Open { .. } => (Tone::Bad, Some("Down")),
-        Circuit::HalfOpen { .. } => (Tone::Warn, Some("Half-open")),
-        Circuit::Closed { .. } if calls == 0 => (Tone::Neutral, None),
-        Circuit::Closed { .. } => (Tone::Ok, None),
+    let (tone, badge) = match health {
+        ProviderHealth::Down(_) => (Tone::Bad, Some("Down")),
+        ProviderHealth::TriedAgain(_) => (Tone::Warn, Some("Half-open")),
+        ProviderHealth::Degraded(_) => (Tone::Warn, Some("Degraded")),
+        ProviderHealth::Unknown | ProviderHealth::Well if calls == 0 => (Tone::Neutral, None),
+        ProviderHealth::Unknown | ProviderHealth::Well => (Tone::Ok, None),
     };
     ProviderLine { name: name.to_string(), tone, badge: badge.map(|text| Badge::new(text, tone)), summary, strip }
 }

@@ -34,7 +34,7 @@ fn keep(fixture: &Fixture, text: &str, model: &str, hits: usize) -> Fingerprint 
         upstream_request_id: None,
         ttl: None,
     };
-    fixture.state.cache.store(fingerprint, entry, noon());
+    let _ = fixture.state.cache.store(fingerprint, entry, 0, noon());
     for _ in 0..hits {
         fixture.state.cache.lookup(&fingerprint, noon()).unwrap();
     }

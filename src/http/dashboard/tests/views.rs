@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::content::{Excerpt, Exchange};
+use crate::domain::{BudgetAction, BudgetScope, BudgetTerms, Window};
 
 async fn with_calls() -> (Fixture, Browser, RequestId) {
     let (fixture, browser) = Fixture::with_admin(SETTINGS);
@@ -279,5 +280,25 @@ fn a_report_that_cannot_be_says_why() {
         assert_eq!(ahead.status, 200);
         assert!(ahead.body.contains("2026-11-20 has not begun yet"), "{}", ahead.body);
         assert!(browser.get("/reports?kind=monthly&period=soon").await.body.contains("is no month"));
+    });
+}
+
+#[test]
+fn a_budget_that_has_run_out_and_one_of_a_revoked_key_are_called_the_same_everywhere() {
+    run(async {
+        let (fixture, browser) = Fixture::with_admin(SETTINGS);
+        let key = fixture.key("web-app");
+        let scope = BudgetScope::Key(key.id.clone());
+        let terms = BudgetTerms::new("0.001".parse().unwrap(), BudgetAction::Alert);
+        let now = fixture.state.clock.now();
+        let budget = fixture.state.keys.create_budget(scope, Window::Day, terms, now).unwrap();
+        fixture.state.budgets.track(&budget, now).await.unwrap();
+        fixture.call(&key, Call::USUAL).await;
+        let page = browser.get("/budgets").await.body;
+        assert_eq!(page.to_lowercase().matches("has run out").count(), 2, "the budget's row and the key's: {page}");
+        assert!(!page.contains("Near limit"), "{page}");
+        fixture.state.keys.revoke(&key.id, now).unwrap();
+        let page = browser.get("/budgets").await.body;
+        assert!(page.contains("Key revoked") && !page.contains("On track"), "{page}");
     });
 }
