@@ -11,7 +11,7 @@ use crate::domain::{
 };
 
 use super::cells::{CELL_KEY_LEN, Cell, CellNames};
-use super::decisions;
+use super::decisions::{self, StoredDecision};
 use super::names::{NONE, Names};
 use super::record::{Adjustment, AdjustmentKind, Attempt, CallFacts, Entry, Rating, Scope};
 
@@ -121,6 +121,7 @@ struct StoredRest<'a> {
     ratings: Vec<Option<StoredRating>>,
     #[serde(borrow)]
     adjustment: Option<StoredAdjustment<'a>>,
+    decision: Option<StoredDecision>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -146,17 +147,16 @@ pub(super) fn is_chained(row: &[u8]) -> bool {
     row.first() != Some(&VERSION)
 }
 
-/// The parts of an entry's row: what it had from the beginning, what came later, and the decision behind it.
-fn decode_stored(bytes: &[u8]) -> Result<(StoredEntry<'_>, StoredRest<'_>, &[u8]), DecodeError> {
+/// The parts of an entry's row: what it had from the beginning, and what came later. Its seal stands behind them.
+fn decode_stored(bytes: &[u8]) -> Result<(StoredEntry<'_>, StoredRest<'_>), DecodeError> {
     const WHAT: &str = "entry";
     let failed = |error: postcard::Error| DecodeError { what: WHAT, detail: error.to_string() };
     match bytes {
         [ENTRY_VERSION, rest @ ..] => {
             let (stored, rest) = postcard::take_from_bytes(rest).map_err(failed)?;
-            let (rest, decision) = postcard::take_from_bytes(rest).map_err(failed)?;
-            Ok((stored, rest, decision))
+            Ok((stored, postcard::take_from_bytes(rest).map_err(failed)?.0))
         }
-        _ => Ok((decode(WHAT, bytes)?, StoredRest::default(), &[])),
+        _ => Ok((decode(WHAT, bytes)?, StoredRest::default())),
     }
 }
 
@@ -231,15 +231,13 @@ pub(super) fn encode_entry(entry: &Entry, names: &Names, bytes: &mut Vec<u8>) ->
         by: &adjustment.by,
         reason: &adjustment.reason,
     });
-    let rest = StoredRest { ratings: ratings.collect(), adjustment };
+    let decision = facts.decision.as_deref().map(|decision| decisions::stored(decision, names));
+    let rest = StoredRest { ratings: ratings.collect(), adjustment, decision };
     bytes.clear();
     bytes.push(ENTRY_VERSION);
     *bytes = postcard::to_extend(&stored, std::mem::take(bytes))
         .and_then(|bytes| postcard::to_extend(&rest, bytes))
         .expect("these types always have a stored form");
-    if let Some(decision) = &facts.decision {
-        *bytes = decisions::append(decision, names, std::mem::take(bytes));
-    }
     cell_names
 }
 
@@ -261,7 +259,7 @@ pub(super) struct Gist {
 
 /// The gist of an entry, several times as fast as the whole: no name is looked up.
 pub(super) fn decode_gist(bytes: &[u8]) -> Result<Gist, DecodeError> {
-    let (stored, rest, _) = decode_stored(bytes)?;
+    let (stored, rest) = decode_stored(bytes)?;
     let cost = stored.attempts.iter().map(|attempt| attempt.cost).sum();
     Ok(Gist { cost, latency_ms: stored.latency_ms, error: stored.error, is_adjustment: rest.adjustment.is_some() })
 }
@@ -289,7 +287,7 @@ pub(super) fn cell_names(entry: &Entry, names: &Names) -> CellNames {
 /// An entry from its stored form.
 pub(super) fn decode_entry(id: u128, bytes: &[u8], names: &Names) -> Result<Entry, DecodeError> {
     const WHAT: &str = "entry";
-    let (stored, rest, decision) = decode_stored(bytes)?;
+    let (stored, rest) = decode_stored(bytes)?;
     let missing =
         || DecodeError { what: WHAT, detail: "it names something that is not in the list of names".to_owned() };
     let name = |number| names.name(number).ok_or_else(missing);
@@ -337,7 +335,7 @@ pub(super) fn decode_entry(id: u128, bytes: &[u8], names: &Names) -> Result<Entr
         stream: stored.stream,
         cache: stored.cache,
         kept_from,
-        decision: decisions::read(decision, names)?,
+        decision: rest.decision.map(|stored| decisions::read(stored, names)).transpose()?,
         client_request_id: stored.client_request_id.map(Arc::from),
         trace: None,
         tags: stored.tags.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
