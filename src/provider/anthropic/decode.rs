@@ -53,7 +53,9 @@ struct Words<'a> {
 fn said(content: &RawValue) -> Said {
     let mut said = Said::default();
     for block in objects::<Words<'_>>(Some(content)) {
-        [block.text, block.thinking, block.name, block.input].into_iter().for_each(|words| said.add(words));
+        for words in [block.text, block.thinking, block.name, block.input] {
+            said.add(words);
+        }
     }
     said
 }
