@@ -13,6 +13,7 @@
 //! - **2, [`ledger`]**: reserve, settle, sums, proof. **[`keys`]**: virtual keys, users, sessions, budget definitions.
 //!   **[`content`]**: what calls said, where that is to be kept. **[`provider`]**: how each upstream is called and what its
 //!   answers mean. **[`catalog`]**: models and prices.
+//!   **[`idempotency`]**: which calls were made before with the same key, and what they were answered.
 //!   **[`cache`]**: which questions are the same, their answers in memory, calls that ask the same at the same time.
 //!   **[`alerts`]**: told once, delivered to Slack, Discord and webhooks, with a durable outbox and the one client for such addresses.
 //! - **1, [`dialect`]**: chat completions, messages and responses as they stand on the wire, each to and from the one neutral
@@ -66,6 +67,7 @@ pub mod domain;
 pub mod fuzzing;
 pub mod gateway;
 pub mod http;
+pub mod idempotency;
 pub mod keys;
 pub mod ledger;
 pub mod provider;

@@ -15,6 +15,7 @@ use crate::config::{Config, Durability, ProviderConfig};
 use crate::content::{Content, ContentOptions};
 use crate::domain::{ProviderKind, RequestIds};
 use crate::gateway::{self, Gateway};
+use crate::idempotency::Idempotency;
 use crate::keys::Keys;
 use crate::ledger::{Acknowledge, Ledger, LedgerOptions};
 use crate::provider::sandbox::{SandboxSettings, parse_script};
@@ -37,6 +38,7 @@ pub(crate) struct Parts {
     pub(crate) budgets: Arc<Budgets>,
     pub(crate) cache: Arc<Cache>,
     pub(crate) content: Arc<Content>,
+    pub(crate) idempotency: Arc<Idempotency>,
     pub(crate) alerts: Arc<Alerts>,
     pub(crate) gateway: Arc<Gateway>,
     pub(crate) metrics: Arc<Metrics>,
@@ -57,6 +59,7 @@ impl Parts {
         }
         let ledger = Arc::new(open_ledger(folder, &config)?);
         let content = Arc::new(open_content(folder, &config));
+        let idempotency = Arc::new(Idempotency::open(folder.path().join("idempotency.redb")));
         let budgets = Arc::new(Budgets::new(Arc::clone(&keys), Arc::clone(&ledger)));
         budgets.track_all(clock.now()).await?;
         let cache = Arc::new(Cache::new(&config.cache));
@@ -75,13 +78,14 @@ impl Parts {
             cache: Arc::clone(&cache),
             keys: Arc::clone(&keys),
             content: Arc::clone(&content),
+            idempotency: Arc::clone(&idempotency),
             metrics: Arc::clone(&metrics),
             clock: clock.clone(),
             tasks: tasks.clone(),
             ids: RequestIds::new(salt),
         });
         let (alerts, gateway) = (Arc::new(alerts), Arc::new(gateway));
-        Ok(Self { config, keys, ledger, budgets, cache, content, alerts, gateway, metrics, clock, tasks })
+        Ok(Self { config, keys, ledger, budgets, cache, content, idempotency, alerts, gateway, metrics, clock, tasks })
     }
 
     /// How the workers make connections to providers.
@@ -91,13 +95,14 @@ impl Parts {
 
     /// Writes what is only in memory, and closes the files. Nothing may run any more.
     pub(crate) async fn close(self) {
-        let Self { config: _, keys, ledger, budgets, cache: _, content, alerts, gateway, metrics: _, clock, tasks: _ } =
+        let Self { config: _, keys, ledger, budgets, cache: _, content, idempotency, alerts, gateway, metrics: _, clock, tasks: _ } =
             self;
         alerts.flush();
         if let Err(error) = keys.flush_sessions(clock.now()) {
             tracing::warn!("the last use of sessions couldn't be written: {error}");
         }
         content.stop();
+        idempotency.stop();
         drop((gateway, budgets));
         let mut ledger = ledger;
         let until = tokio::time::Instant::now() + LAST_HOLDERS_WAIT_MAX;

@@ -12,6 +12,7 @@ mod ids;
 pub mod json;
 mod model;
 mod money;
+mod owner;
 mod secret;
 mod tokens;
 mod usage;
@@ -27,6 +28,7 @@ pub use model::{
     CacheOutcome, CostBasis, Deployment, Dialect, Endpoint, EntryStatus, ModelId, ProviderKind, ProviderName,
 };
 pub use money::{MoneyError, Multiplier, Picodollars, Price};
+pub use owner::Owner;
 pub use secret::Secret;
 pub use tokens::estimate_tokens;
 pub use usage::TokenUsage;

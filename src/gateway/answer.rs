@@ -1,5 +1,6 @@
 //! What goes into the gateway and what comes out: values between it and the HTTP server.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::cache::Directives;
 use crate::domain::{CacheOutcome, Deployment, Endpoint, Picodollars, RequestId};
+use crate::idempotency::IdempotencyKey;
 use crate::keys::VirtualKey;
 use crate::ledger::Reservation;
 use crate::provider::{Client, ForwardedHeaders, Opaque};
@@ -48,6 +50,8 @@ pub struct Inbound {
     pub arrived: Instant,
     /// What the client says about the cache.
     pub cache: Directives,
+    /// What the client sends again if it has to ask for the same call again.
+    pub idempotency_key: Option<IdempotencyKey>,
     /// A limit on the whole call that is shorter than the provider's.
     pub timeout: Option<Duration>,
 }
@@ -88,12 +92,14 @@ pub struct Answer {
     pub cache: CacheOutcome,
     /// Which kept answer it is, where it is one.
     pub kept: Option<KeptAnswer>,
+    /// The call whose answer it is, where that was asked for again with the same idempotency key.
+    pub replay_of: Option<RequestId>,
     /// The provider's own id of the request.
     pub upstream_request_id: Option<Arc<str>>,
     /// Whether the answer is an estimate of the gateway's own.
     pub estimated: bool,
     /// What of the request the provider's dialect could not use, and was left out.
-    pub dropped: Vec<&'static str>,
+    pub dropped: Vec<Cow<'static, str>>,
     /// The answer itself.
     pub body: AnswerBody,
 }

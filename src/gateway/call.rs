@@ -10,6 +10,7 @@ use crate::content::Excerpt;
 use crate::dialect::Untranslatable;
 use crate::domain::chat::ChatRequest;
 use crate::domain::{CacheOutcome, Deployment, Endpoint, ModelId};
+use crate::idempotency::Claim;
 use crate::ledger::CallFacts;
 use crate::routing::{Candidate, Plan, RouteError};
 
@@ -35,6 +36,8 @@ pub(super) struct Call {
     pub(super) told: OnceLock<Excerpt>,
     /// Its place under the limits of its key, until it has ended.
     pub(super) pass: Option<Pass>,
+    /// Its right to its idempotency key, until its answer is kept.
+    pub(super) claim: Option<Claim>,
 }
 
 impl Call {
@@ -55,9 +58,12 @@ impl Call {
         let envelope = Envelope::parse(&body, self.inbound.endpoint)?;
         self.may_ask_for(&envelope.model)?;
         let facts = self.facts(&envelope)?;
+        if self.replay(&facts).await? {
+            return Ok(());
+        }
         let plan = match self.gateway.router().plan(&envelope.model, self.inbound.endpoint, Instant::now()) {
             Err(RouteError::NotServed { .. }) if self.inbound.endpoint == Endpoint::CountTokens => {
-                self.count_here(facts);
+                self.count_here(facts).await;
                 return Ok(());
             }
             plan => plan?,

@@ -47,6 +47,7 @@ impl Call {
     /// Tries deployments until one answers.
     pub(super) async fn attempt_in_order(&mut self, asked: &Asked<'_>, plan: &Plan) -> Result<Committed, GatewayError> {
         let facts = &asked.facts;
+        self.bind_key(facts).await?;
         let health = Arc::clone(self.gateway.router().health());
         let mut fallen: Option<Fallen> = None;
         let mut index = 0;

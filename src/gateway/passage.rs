@@ -4,6 +4,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::dialect::NotOfShape;
 use crate::domain::TokenUsage;
+use crate::idempotency;
 use crate::provider::{Decoder, Meaning, ProviderError};
 use crate::routing::Candidate;
 
@@ -13,10 +14,11 @@ use super::translation::Interpreter;
 /// The most of a stream that is recorded for the cache.
 const RECORDING_BYTES_MAX: usize = 8 << 20;
 
-/// The way of a stream's records, and what the client gets of them where the cache may keep it.
+/// The way of a stream's records, and what the client gets of them where it may be kept.
 pub(super) struct Passage {
     way: Way,
     recording: Option<BytesMut>,
+    recording_bytes_max: usize,
 }
 
 /// The way of a stream's records.
@@ -31,12 +33,13 @@ pub(super) enum Way {
 }
 
 impl Passage {
-    /// A way, recorded or not.
-    pub(super) fn new(way: Way, is_recorded: bool) -> Self {
-        Self { way, recording: is_recorded.then(BytesMut::new) }
+    /// A way, recorded for the cache, for those who ask again, or not at all.
+    pub(super) fn new(way: Way, for_cache: bool, for_retries: bool) -> Self {
+        let recording_bytes_max = if for_cache { RECORDING_BYTES_MAX } else { idempotency::ANSWER_BYTES_MAX };
+        Self { way, recording: (for_cache || for_retries).then(BytesMut::new), recording_bytes_max }
     }
 
-    /// All that the client got, where it was recorded.
+    /// All that the client got, where it was recorded and not too much.
     pub(super) fn recorded(self) -> Option<Bytes> {
         self.recording.map(BytesMut::freeze)
     }
@@ -66,7 +69,7 @@ impl Passage {
     fn note(&mut self, sent: &[u8]) {
         if let Some(recording) = &mut self.recording {
             recording.extend_from_slice(sent);
-            if recording.len() > RECORDING_BYTES_MAX {
+            if recording.len() > self.recording_bytes_max {
                 self.recording = None;
             }
         }

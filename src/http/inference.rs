@@ -13,6 +13,7 @@ use http::{HeaderValue, Method};
 use crate::cache::Directives;
 use crate::domain::{Dialect, Endpoint, Name, RequestId};
 use crate::gateway::{Answer, AnswerBody, GatewayError, Inbound, Piece, Refusal, UpstreamClient, below};
+use crate::idempotency::{IdempotencyKey, KeyError};
 use crate::keys::VirtualKey;
 use crate::provider::{ForwardedHeaders, Opaque};
 
@@ -198,6 +199,7 @@ fn inbound(
             header_error("x-tollgate-timeout", &format!("{given:?} is not a duration such as 30s or 1500ms"))
         })?),
     };
+    let idempotency_key = idempotency_key(request)?;
     let client_request_id = match text("x-request-id") {
         Some(given) if given.len() <= TAG_CHARS_MAX && given.bytes().all(|byte| byte.is_ascii_graphic()) => {
             Some(given.into())
@@ -216,6 +218,7 @@ fn inbound(
             query: Some(request.query_string()).filter(|query| !query.is_empty()).map(ToOwned::to_owned),
         },
         client_request_id,
+        idempotency_key,
         operation,
         session,
         tags,
@@ -224,6 +227,16 @@ fn inbound(
         cache,
         timeout,
     })
+}
+
+/// What makes a call that is sent twice one call. What only reads or deletes needs no such thing.
+fn idempotency_key(request: &HttpRequest) -> Result<Option<IdempotencyKey>, GatewayError> {
+    let mut given = request.headers().get_all(IdempotencyKey::HEADER);
+    let Some(first) = given.next().filter(|_| request.method() == actix_web::http::Method::POST) else {
+        return Ok(None);
+    };
+    let key = if given.next().is_none() { IdempotencyKey::parse(first.as_bytes()) } else { Err(KeyError) };
+    key.map(Some).map_err(|error| header_error(IdempotencyKey::HEADER, &error.to_string()))
 }
 
 fn header_error(name: &'static str, message: &str) -> GatewayError {
@@ -356,6 +369,10 @@ fn respond(answer: Answer, id: RequestId, endpoint: Endpoint, running: Running, 
     if let Some(kept) = answer.kept {
         response.insert_header(("x-tollgate-cache-age", kept.age.as_secs().to_string()));
         response.insert_header(("x-tollgate-cache-entry", kept.entry));
+    }
+    if let Some(original) = answer.replay_of {
+        response.insert_header(("idempotent-replayed", "true"));
+        response.insert_header(("x-tollgate-original-request-id", original.to_string()));
     }
     if answer.estimated {
         response.insert_header(("x-tollgate-estimated", "true"));

@@ -34,6 +34,7 @@ use crate::domain::{CacheOutcome, CostBasis, Endpoint, EntryStatus, Picodollars,
 use crate::gateway::{Gateway, Parts, UpstreamClient};
 use crate::http::guard::{CSRF_HEADER, SESSION_COOKIE_PLAIN};
 use crate::http::state::State;
+use crate::idempotency::Idempotency;
 use crate::keys::{Keys, LoginThrottle, NewKey, SetupToken, VirtualKey};
 use crate::ledger::{Acknowledge, Attempt, CallFacts, Ledger, LedgerOptions, Outcome, Planned};
 use crate::provider::{ClientSettings, Upstream};
@@ -176,6 +177,7 @@ impl Fixture {
             cache: Arc::new(Cache::new(&config.cache)),
             keys: Arc::clone(&keys),
             content: Arc::new(content),
+            idempotency: Arc::new(Idempotency::open(folder.path().join("idempotency.redb"))),
             metrics: Arc::clone(&metrics),
             clock: clock.clone(),
             tasks: tasks.clone(),
