@@ -31,6 +31,10 @@
 //! answer is committed to a deployment with its first content, and its last piece leaves only when the call is booked
 //! durably.
 //!
+//! A call with an `Idempotency-Key` that was made before is answered from [`idempotency`] first of all; otherwise the key is durable
+//! before anything is sent, and the answer before its last piece leaves. An attempt waits for its place at a provider before it
+//! holds money.
+//!
 //! Before the attempts the [`cache`] is asked, and calls that ask the same join each other. A candidate that speaks another
 //! shape than the client is sent a translation ([`dialect`]), and its answer comes back through the same; a candidate that speaks
 //! the client's own gets the client's bytes.
@@ -51,7 +55,7 @@
 //!
 //! # Absent on purpose
 //!
-//! No ORM, no message queue, no second process: one file for money, one for settings, and one for contents only where they are wanted. No retry after the first content
+//! No ORM, no message queue, no second process: one file for money, one for settings, one for calls that may be asked for again, and one for contents only where they are wanted. No retry after the first content
 //! has gone out. No price that the list doesn't have: what is unpriced says so. No answer of a cache is kept over a restart.
 
 pub mod alerts;

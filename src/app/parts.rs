@@ -95,8 +95,20 @@ impl Parts {
 
     /// Writes what is only in memory, and closes the files. Nothing may run any more.
     pub(crate) async fn close(self) {
-        let Self { config: _, keys, ledger, budgets, cache: _, content, idempotency, alerts, gateway, metrics: _, clock, tasks: _ } =
-            self;
+        let Self {
+            config: _,
+            keys,
+            ledger,
+            budgets,
+            cache: _,
+            content,
+            idempotency,
+            alerts,
+            gateway,
+            metrics: _,
+            clock,
+            tasks: _,
+        } = self;
         alerts.flush();
         if let Err(error) = keys.flush_sessions(clock.now()) {
             tracing::warn!("the last use of sessions couldn't be written: {error}");
@@ -214,7 +226,7 @@ mod tests {
             assert!(parts.keys.setup_needed());
             parts.close().await;
         }
-        for file in ["settings.redb", "ledger.redb", "pepper", "tollgate.lock"] {
+        for file in ["settings.redb", "ledger.redb", "idempotency.redb", "pepper", "tollgate.lock"] {
             assert!(folder.path().join(file).is_file(), "{file}");
         }
     }

@@ -12,13 +12,13 @@ use bytes::Bytes;
 
 use crate::config::Durability;
 use crate::content::Excerpt;
-use crate::domain::{CacheOutcome, EntryStatus, Owner, Picodollars, RequestId};
-use crate::idempotency::{Answered, Begun, Fate, Idempotency, IdempotencyError, Kept, Question};
-use crate::ledger::{CallFacts, Ledger};
+use crate::domain::{CacheOutcome, CostBasis, EntryStatus, Owner, Picodollars, RequestId};
+use crate::idempotency::{Answered, Begun, Fate, Idempotency, IdempotencyError, IdempotencyKey, Kept, Question};
+use crate::ledger::{CallFacts, Entry, Ledger};
 use crate::routing::Candidate;
 use crate::telemetry::names;
 
-use super::answer::{Answer, AnswerBody};
+use super::answer::{Answer, AnswerBody, Inbound};
 use super::attempt::Flow;
 use super::cached::EVENT_STREAM;
 use super::call::Call;
@@ -96,13 +96,16 @@ fn wait_for(since: Duration) -> Duration {
 impl Call {
     /// Answers a call that was made before with the same key, or takes the key for it. Returns whether it has answered.
     pub(super) async fn replay(&mut self, facts: &CallFacts) -> Result<bool, GatewayError> {
-        let Some(question) = self.question() else { return Ok(false) };
+        let inbound = self.inbound.clone();
+        let Some(key) = inbound.idempotency_key.clone() else { return Ok(false) };
         let gateway = Arc::clone(&self.gateway);
-        let (id, now) = (self.inbound.id, gateway.parts().clock.now());
         let begun = tokio::task::spawn_blocking(move || {
             let parts = gateway.parts();
             let durability = parts.config.ledger.durability;
-            parts.idempotency.begin(&question, id, now, |call| fate(&parts.ledger, durability, call))
+            // Here, because hashing a large body takes a while too.
+            let question = question(&key, &inbound);
+            let now = parts.clock.now();
+            parts.idempotency.begin(&question, inbound.id, now, |call| fate(&parts.ledger, durability, call))
         });
         let begun = begun.await.map_err(|_| GatewayError::Internal)?;
         let refused = match begun.map_err(NotReplayed::Unavailable) {
@@ -126,25 +129,6 @@ impl Call {
         Err(self.refuse(facts, refused.into()))
     }
 
-    /// What is asked under the key, where there is one.
-    fn question(&self) -> Option<Question> {
-        let inbound = &self.inbound;
-        let key = inbound.idempotency_key.as_ref()?;
-        let opaque = inbound.opaque.as_ref();
-        let path = opaque.map_or_else(String::new, |opaque| opaque.below.clone());
-        let path = format!("{}{path}", inbound.endpoint.path());
-        let headers = &inbound.headers;
-        let said = [
-            headers.anthropic_version.as_deref(),
-            headers.anthropic_beta.as_deref(),
-            headers.query.as_deref(),
-            headers.sandbox.as_deref(),
-            Some(&*inbound.operation),
-        ];
-        let content_type = opaque.and_then(|opaque| opaque.content_type.as_ref()?.to_str().ok());
-        Some(Question::new(key, &inbound.caller.id, &path, &said, content_type, &inbound.body))
-    }
-
     async fn cost_of(&self, call: RequestId) -> Option<Picodollars> {
         let ledger = Arc::clone(&self.gateway.parts().ledger);
         let entry = tokio::task::spawn_blocking(move || ledger.entry(call)).await;
@@ -160,7 +144,7 @@ impl Call {
         let outcome = self.booked(EntryStatus::Settled, None, 200, None, None);
         self.remember_answer(|| Excerpt::of(&body));
         self.count(&facts, &outcome, Picodollars::ZERO, false);
-        tracing::info!({ names::REQUEST_ID } = %facts.id, "answered again as {call} was, by its idempotency key");
+        tracing::debug!({ names::REQUEST_ID } = %facts.id, "answered again as {call} was, by its idempotency key");
         if let Err(unbooked) = self.gateway.parts().ledger.record(facts, outcome) {
             tracing::warn!("an answer that was given again is not in the ledger: {unbooked}");
         }
@@ -236,6 +220,22 @@ impl Call {
     }
 }
 
+/// What is asked under a key.
+fn question(key: &IdempotencyKey, inbound: &Inbound) -> Question {
+    let opaque = inbound.opaque.as_ref();
+    let path = format!("{}{}", inbound.endpoint.path(), opaque.map_or("", |opaque| opaque.below.as_str()));
+    let headers = &inbound.headers;
+    let said = [
+        headers.anthropic_version.as_deref(),
+        headers.anthropic_beta.as_deref(),
+        headers.query.as_deref(),
+        headers.sandbox.as_deref(),
+        Some(&*inbound.operation),
+    ];
+    let content_type = opaque.and_then(|opaque| opaque.content_type.as_ref()?.to_str().ok());
+    Question::new(key, &inbound.caller.id, &path, &said, content_type, &inbound.body)
+}
+
 /// Whether a call with the same key may be made, in the word of the ledger.
 fn fate(ledger: &Ledger, durability: Durability, call: RequestId) -> Result<Fate, IdempotencyError> {
     let entry = ledger.entry(call).map_err(|error| Idempotency::unknown(&error))?;
@@ -244,11 +244,17 @@ fn fate(ledger: &Ledger, durability: Durability, call: RequestId) -> Result<Fate
         None if durability == Durability::Strict => Fate::Free,
         None => Fate::Owed(None),
         Some(entry) => match entry.status {
-            EntryStatus::Failed => Fate::Free,
+            EntryStatus::Failed if owes_nothing(&entry) => Fate::Free,
             EntryStatus::Pending => Fate::Running,
-            EntryStatus::Settled | EntryStatus::Unknown => Fate::Owed(Some(entry.cost())),
+            EntryStatus::Failed | EntryStatus::Settled | EntryStatus::Unknown => Fate::Owed(Some(entry.cost())),
         },
     })
+}
+
+/// Whether it is known of every attempt that it cost nothing: one whose end nobody saw may have been made, also where
+/// no price says what it cost.
+fn owes_nothing(entry: &Entry) -> bool {
+    entry.attempts.iter().all(|attempt| attempt.cost.is_zero() && attempt.basis != CostBasis::Reserved)
 }
 
 #[cfg(test)]

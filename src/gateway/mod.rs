@@ -21,6 +21,7 @@ pub(crate) mod fuzzing;
 mod idempotent;
 mod opaque;
 mod passage;
+mod place;
 mod prepare;
 mod recast;
 mod record;

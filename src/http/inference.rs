@@ -19,7 +19,6 @@ use crate::provider::{ForwardedHeaders, Opaque};
 
 use super::State;
 use super::dialect::{SOON, Told, ids};
-use super::hangup::Hangup;
 
 /// The paths whose calls are read.
 pub(super) const CALLS: [Endpoint; 6] = [
@@ -96,10 +95,11 @@ pub(super) async fn call(
         Ok(opaque) => opaque,
         Err(told) => return told.response(dialect, Some(id), false),
     };
-    let running = u64::try_from(state.metrics.totals().in_flight).unwrap_or(0);
-    if running >= u64::from(state.config.limits.concurrent_requests_max) {
+    // Before the body is read: bodies that are still on their way take memory too.
+    if !state.metrics.try_begin(state.config.limits.concurrent_requests_max) {
         return refuse(GatewayError::Overloaded { retry_after: SOON });
     }
+    let running = Running(state.clone());
     let body = match read_body(&request, body, state.config.limits.body_bytes_max, dialect).await {
         Ok(body) => body,
         Err(told) => return told.response(dialect, Some(id), false),
@@ -108,18 +108,8 @@ pub(super) async fn call(
         Ok(inbound) => Inbound { opaque, ..inbound },
         Err(error) => return refuse(error),
     };
-    state.metrics.began();
-    let running = Running(state.clone());
-    let waiting = state.gateway.begin(&client.into_inner(), inbound);
-    let hangup = Hangup::of(&request);
-    let outcome = tokio::select! {
-        biased;
-        outcome = waiting => outcome,
-        // Nobody reads what is answered; the call learns by the end of the waiting.
-        () = hangup.noticed() => return HttpResponse::RequestTimeout().finish(),
-    };
-    match outcome {
-        Ok(Ok(answer)) => respond(answer, id, endpoint, running, hangup),
+    match state.gateway.begin(&client.into_inner(), inbound).await {
+        Ok(Ok(answer)) => respond(answer, id, endpoint, running),
         Ok(Err(refusal)) => {
             let Refusal { error, attempts, deployment } = refusal;
             let exhausted = attempts > 1 && matches!(error, GatewayError::Upstream(_));
@@ -351,7 +341,7 @@ async fn read_body(
     Ok(if rest.is_empty() { first.unwrap_or_default() } else { rest.freeze() })
 }
 
-fn respond(answer: Answer, id: RequestId, endpoint: Endpoint, running: Running, hangup: Hangup) -> HttpResponse {
+fn respond(answer: Answer, id: RequestId, endpoint: Endpoint, running: Running) -> HttpResponse {
     let mut response = HttpResponse::Ok();
     ids(&mut response, id);
     if let Some(deployment) = &answer.deployment {
@@ -396,13 +386,9 @@ fn respond(answer: Answer, id: RequestId, endpoint: Endpoint, running: Running, 
         }
         AnswerBody::Stream(pieces) => {
             response.insert_header((const { HeaderName::from_static("x-accel-buffering") }, "no"));
-            let pieces = stream::unfold((pieces, running, hangup), |(mut pieces, running, hangup)| async move {
-                let piece = tokio::select! {
-                    biased;
-                    piece = pieces.recv() => piece?,
-                    () = hangup.noticed() => return None,
-                };
-                Some((piece, (pieces, running, hangup)))
+            let pieces = stream::unfold((pieces, running), |(mut pieces, running)| async move {
+                let piece = pieces.recv().await?;
+                Some((piece, (pieces, running)))
             });
             let mut last = Bytes::new();
             let bytes = pieces.map(move |piece| {

@@ -168,7 +168,8 @@ mod tests {
         };
         assert_eq!(form("aaaa", "word"), form("bbbbbb", "word"));
         assert_ne!(form("aaaa", "word").digest, form("aaaa", "other").digest);
-        for kind in ["multipart/form-data", "multipart/form-data; boundary=", "text/plain; boundary=x", "m;boundary=x"] {
+        for kind in ["multipart/form-data", "multipart/form-data; boundary=", "text/plain; boundary=x", "m;boundary=x"]
+        {
             assert_eq!(boundary(kind), None, "{kind}");
         }
     }

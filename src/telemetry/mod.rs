@@ -4,4 +4,4 @@ pub mod logs;
 mod metrics;
 pub mod names;
 
-pub use metrics::{CallRecord, Metrics, Percentiles, Totals};
+pub use metrics::{CallRecord, Limit, Metrics, Percentiles, Totals};
