@@ -38,7 +38,7 @@ impl Call {
         if self.replay(&facts).await? {
             return Ok(());
         }
-        self.admit(&facts, &envelope)?;
+        self.admit(&facts, &envelope).await?;
         let asked = Asked { envelope, facts, conversation: None };
         let committed = self.attempt_in_order(&asked, &plan).await?;
         self.answer_whole(&asked, committed, None).await

@@ -11,7 +11,7 @@ use futures_util::{StreamExt as _, stream};
 use http::{HeaderValue, Method};
 
 use crate::cache::Directives;
-use crate::domain::{Dialect, Endpoint, Name, RequestId};
+use crate::domain::{Dialect, Endpoint, Name, RequestId, TraceParent};
 use crate::gateway::{Answer, AnswerBody, GatewayError, Inbound, Piece, Refusal, UpstreamClient, below};
 use crate::idempotency::{IdempotencyKey, KeyError};
 use crate::keys::VirtualKey;
@@ -209,6 +209,7 @@ fn inbound(
         },
         client_request_id,
         idempotency_key,
+        trace: text("traceparent").and_then(TraceParent::parse),
         operation,
         session,
         tags,

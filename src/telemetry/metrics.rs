@@ -136,6 +136,7 @@ pub struct Metrics {
     refused: Family<LimitLabels, Counter>,
     provider_running: Family<ProviderLabels, Gauge>,
     provider_waiting: Family<ProviderLabels, Gauge>,
+    redis_reachable: Gauge,
     counts: Counts,
     recent: Mutex<Recent>,
 }
@@ -210,6 +211,8 @@ impl Default for Metrics {
             "Calls that wait for a place at a provider",
             provider_waiting.clone(),
         );
+        let redis_reachable = Gauge::default();
+        registry.register("redis_reachable", "1 while a Redis is shared and answers", redis_reachable.clone());
         Self {
             registry,
             requests,
@@ -224,6 +227,7 @@ impl Default for Metrics {
             refused,
             provider_running,
             provider_waiting,
+            redis_reachable,
             counts: Counts::default(),
             recent: Mutex::default(),
         }
@@ -304,6 +308,11 @@ impl Metrics {
     pub fn budget(&self, scope: &str, window: &str, remaining_usd: f64) {
         let labels = BudgetLabels { scope: scope.to_owned(), window: window.to_owned() };
         self.budget_remaining.get_or_create(&labels).set(remaining_usd);
+    }
+
+    /// Sets whether a Redis is shared and answers.
+    pub fn redis(&self, is_reachable: bool) {
+        self.redis_reachable.set(i64::from(is_reachable));
     }
 
     /// Sets how many jobs wait or run.
