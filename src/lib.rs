@@ -16,6 +16,7 @@
 //! - **2, [`ledger`]**: reserve, settle, sums, proof. **[`keys`]**: virtual keys, teams, people and roles, sessions, budget definitions.
 //!   **[`content`]**: what calls said, where that is to be kept. **[`provider`]**: how each upstream is called and what its
 //!   answers mean. **[`catalog`]**: models and prices.
+//!   **[`idempotency`]**: which calls were made before with the same key, and what they were answered.
 //!   **[`cache`]**: which questions are the same, their answers in memory, calls that ask the same at the same time.
 //!   **[`alerts`]**: told once, delivered to Slack, Discord and webhooks, with a durable outbox and the one client for such addresses.
 //!   **[`statements`]**: the providers' own usage and cost reports, fetched or from a file, and kept by day.
@@ -38,6 +39,10 @@
 //! as a line in the cap on output ([`ledger::WorstCase`]), and the cap that was granted is written into the body. Who is kept
 //! back by others alone waits there for them to settle. A budget that downgrades turns the call to another route's plan.
 //!
+//! A call with an `Idempotency-Key` that was made before is answered from [`idempotency`] first of all; otherwise the key is durable
+//! before anything is sent, and the answer before its last piece leaves. An attempt waits for its place at a provider before it
+//! holds money.
+//!
 //! Before the attempts the [`cache`] is asked, and calls that ask the same join each other. A candidate that speaks another
 //! shape than the client is sent a translation ([`dialect`]), and its answer comes back through the same; a candidate that speaks
 //! the client's own gets the client's bytes.
@@ -59,7 +64,7 @@
 //!
 //! # Absent on purpose
 //!
-//! No ORM, no message queue, no second process: one file for money, one for settings, and one for contents only where they are wanted. No retry after the first content
+//! No ORM, no message queue, no second process: one file for money, one for settings, one for calls that may be asked for again, and one for contents only where they are wanted. No retry after the first content
 //! has gone out. No price that the list doesn't have: what is unpriced says so. No answer of a cache is kept over a restart, unless instances share a Redis; that Redis is never asked about money.
 
 pub mod alerts;
@@ -75,6 +80,7 @@ pub mod domain;
 pub mod fuzzing;
 pub mod gateway;
 pub mod http;
+pub mod idempotency;
 pub mod keys;
 pub mod ledger;
 pub mod provider;

@@ -15,6 +15,7 @@ use crate::config::{Config, Durability, ProviderConfig};
 use crate::content::{Content, ContentOptions};
 use crate::domain::{ProviderKind, RequestIds};
 use crate::gateway::{self, Gateway};
+use crate::idempotency::Idempotency;
 use crate::keys::Keys;
 use crate::ledger::{Acknowledge, Ledger, LedgerOptions};
 use crate::provider::sandbox::{SandboxSettings, parse_script};
@@ -39,6 +40,7 @@ pub(crate) struct Parts {
     pub(crate) budgets: Arc<Budgets>,
     pub(crate) cache: Arc<Cache>,
     pub(crate) content: Arc<Content>,
+    pub(crate) idempotency: Arc<Idempotency>,
     pub(crate) alerts: Arc<Alerts>,
     pub(crate) reconciler: Arc<Reconciler>,
     pub(crate) gateway: Arc<Gateway>,
@@ -60,6 +62,7 @@ impl Parts {
         }
         let ledger = Arc::new(open_ledger(folder, &config)?);
         let content = Arc::new(open_content(folder, &config));
+        let idempotency = Arc::new(Idempotency::open(folder.path().join("idempotency.redb")));
         let budgets = Arc::new(Budgets::new(Arc::clone(&keys), Arc::clone(&ledger)));
         budgets.track_all(clock.now()).await?;
         let ca_file = config.tls.ca_file.as_deref();
@@ -81,13 +84,28 @@ impl Parts {
             shared,
             keys: Arc::clone(&keys),
             content: Arc::clone(&content),
+            idempotency: Arc::clone(&idempotency),
             metrics: Arc::clone(&metrics),
             clock: clock.clone(),
             tasks: tasks.clone(),
             ids: RequestIds::new(salt),
         });
         let (alerts, gateway) = (Arc::new(alerts), Arc::new(gateway));
-        Ok(Self { config, keys, ledger, budgets, cache, content, alerts, reconciler, gateway, metrics, clock, tasks })
+        Ok(Self {
+            config,
+            keys,
+            ledger,
+            budgets,
+            cache,
+            content,
+            idempotency,
+            alerts,
+            reconciler,
+            gateway,
+            metrics,
+            clock,
+            tasks,
+        })
     }
 
     /// How the workers make connections to providers.
@@ -97,12 +115,13 @@ impl Parts {
 
     /// Writes what is only in memory, and closes the files. Nothing may run any more.
     pub(crate) async fn close(self) {
-        let Self { keys, ledger, budgets, content, alerts, gateway, clock, .. } = self;
+        let Self { keys, ledger, budgets, content, idempotency, alerts, gateway, clock, .. } = self;
         alerts.flush();
         if let Err(error) = keys.flush_sessions(clock.now()) {
             tracing::warn!("the last use of sessions couldn't be written: {error}");
         }
         content.stop();
+        idempotency.stop();
         drop((gateway, budgets));
         let mut ledger = ledger;
         let until = tokio::time::Instant::now() + LAST_HOLDERS_WAIT_MAX;
@@ -224,7 +243,7 @@ mod tests {
             assert!(parts.keys.setup_needed());
             parts.close().await;
         }
-        for file in ["settings.redb", "ledger.redb", "pepper", "tollgate.lock"] {
+        for file in ["settings.redb", "ledger.redb", "idempotency.redb", "pepper", "tollgate.lock"] {
             assert!(folder.path().join(file).is_file(), "{file}");
         }
     }

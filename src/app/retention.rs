@@ -1,10 +1,11 @@
-//! What is kept for a time only: contents of calls, swept as their time ends.
+//! What is kept for a time only: contents of calls and idempotency keys, swept as their time ends.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::content::Content;
 use crate::domain::RequestId;
+use crate::idempotency::Idempotency;
 use crate::runtime::{Clock, Tasks};
 
 /// How often contents are swept: the shortest time to keep them is an hour.
@@ -21,6 +22,24 @@ pub(crate) fn sweep_contents(content: &Arc<Content>, retention: Option<Duration>
                 Ok(gone) => tracing::info!("the contents of {gone} calls were deleted: their time was over"),
                 // The writer has told of a file that can't be written when it found out.
                 Err(error) => tracing::debug!("contents whose time is over couldn't be deleted: {error}"),
+            }
+            tokio::select! {
+                () = stopping.cancelled() => return,
+                () = tokio::time::sleep(SWEEP_INTERVAL) => {}
+            }
+        }
+    });
+}
+
+/// Forgets keys whose time is over, from the start on; until then they are passed over.
+pub(crate) fn sweep_idempotency_keys(idempotency: &Arc<Idempotency>, clock: &Clock, tasks: &Tasks) {
+    let (idempotency, clock, stopping) = (Arc::clone(idempotency), clock.clone(), tasks.stopping().clone());
+    tasks.spawn(async move {
+        loop {
+            match idempotency.sweep(clock.now()).await {
+                Ok(gone) => tracing::debug!("{gone} idempotency keys were forgotten: their time was over"),
+                // The writer has told of a file that can't be written when it found out.
+                Err(error) => tracing::debug!("idempotency keys whose time is over couldn't be forgotten: {error}"),
             }
             tokio::select! {
                 () = stopping.cancelled() => return,

@@ -140,6 +140,7 @@ impl Server {
         let Self { address: _, serving, listening, state, parts, local_token, folder, first_start: _ } = self;
         price_file::watch(&parts.config, &parts.gateway, &parts.tasks);
         retention::sweep_contents(&parts.content, parts.config.log.retention, &parts.clock, &parts.tasks);
+        retention::sweep_idempotency_keys(&parts.idempotency, &parts.clock, &parts.tasks);
         flush_sessions_now_and_then(&parts);
         inspect_the_ledger(&parts);
         alert_watch::start(&parts);

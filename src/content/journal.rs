@@ -5,8 +5,8 @@ use tokio::sync::oneshot;
 
 use super::scrub::scrub;
 use super::tables::{BODIES, OWNERS, decode, encode, owners, place};
-use super::{ContentError, Exchange, Owner};
-use crate::domain::{RequestId, Secret};
+use super::{ContentError, Exchange};
+use crate::domain::{Owner, RequestId, Secret};
 use crate::store::{CommitError, Journal};
 
 /// Contents that one transaction erases: the worst was 50 ms at ten times as many, and what is to be kept waits meanwhile.

@@ -21,7 +21,7 @@ use redb::ReadableDatabase as _;
 use tokio::sync::oneshot;
 
 use crate::config::Bodies;
-use crate::domain::{KeyId, RequestId, Secret};
+use crate::domain::{KeyId, Owner, RequestId, Secret};
 use crate::store::{OnPanic, OpenOptions, Writer, WriterOptions, guard};
 
 pub use excerpt::{BODY_BYTES_MAX, Excerpt};
@@ -72,17 +72,6 @@ pub struct Exchange {
     pub request: Excerpt,
     /// What came of it.
     pub answer: Excerpt,
-}
-
-/// Whose contents are to be deleted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Owner {
-    /// Those of a virtual key.
-    Key(KeyId),
-    /// Those of a session.
-    Session(String),
-    /// Those of a person.
-    User(String),
 }
 
 /// Why contents can't be read or deleted.

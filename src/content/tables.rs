@@ -3,8 +3,8 @@
 use redb::TableDefinition;
 use serde::{Deserialize, Serialize};
 
-use super::{Excerpt, Exchange, Owner};
-use crate::domain::{KeyId, RequestId};
+use super::{Excerpt, Exchange};
+use crate::domain::{KeyId, Owner, RequestId};
 
 /// Contents: request id → [`StoredExchange`].
 pub(super) const BODIES: TableDefinition<u128, &[u8]> = TableDefinition::new("body");

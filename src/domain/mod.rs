@@ -15,6 +15,7 @@ mod ids;
 pub mod json;
 mod model;
 mod money;
+mod owner;
 mod secret;
 mod tokens;
 mod trace;
@@ -35,6 +36,7 @@ pub use model::{
     ProviderName,
 };
 pub use money::{MoneyError, Multiplier, Picodollars, Price};
+pub use owner::Owner;
 pub use secret::Secret;
 pub use tokens::estimate_tokens;
 pub use trace::TraceParent;

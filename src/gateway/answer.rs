@@ -1,5 +1,6 @@
 //! What goes into the gateway and what comes out: values between it and the HTTP server.
 
+use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -9,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::cache::{Directives, NotKept};
 use crate::domain::{CacheOutcome, Deployment, Endpoint, Picodollars, RequestId, Strategy, TraceParent};
+use crate::idempotency::IdempotencyKey;
 use crate::keys::VirtualKey;
 use crate::ledger::Reservation;
 use crate::provider::{Client, ForwardedHeaders, Opaque};
@@ -52,6 +54,8 @@ pub struct Inbound {
     pub arrived: Instant,
     /// What the client says about the cache.
     pub cache: Directives,
+    /// What the client sends again if it has to ask for the same call again.
+    pub idempotency_key: Option<IdempotencyKey>,
     /// A limit on the whole call that is shorter than the provider's.
     pub timeout: Option<Duration>,
     /// Where it is written down why the answer is not kept; for who asks only so that it will be.
@@ -94,6 +98,8 @@ pub struct Answer {
     pub cache: CacheOutcome,
     /// Which kept answer it is, where it is one.
     pub kept: Option<KeptAnswer>,
+    /// The call whose answer it is, where that was asked for again with the same idempotency key.
+    pub replay_of: Option<RequestId>,
     /// The provider's own id of the request.
     pub upstream_request_id: Option<Arc<str>>,
     /// Whether the answer is an estimate of the gateway's own.
@@ -103,7 +109,7 @@ pub struct Answer {
     /// The route that a budget sent the call to at its limit.
     pub downgraded: Option<Arc<str>>,
     /// What of the request the provider's dialect could not use, and was left out.
-    pub dropped: Vec<&'static str>,
+    pub dropped: Vec<Cow<'static, str>>,
     /// The answer itself.
     pub body: AnswerBody,
 }

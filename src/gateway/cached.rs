@@ -21,7 +21,7 @@ use super::prepare::Asked;
 use super::recast::{Wanted, recast};
 
 /// What a stream's type is called.
-const EVENT_STREAM: &str = "text/event-stream; charset=utf-8";
+pub(super) const EVENT_STREAM: &str = "text/event-stream; charset=utf-8";
 
 /// What the cache has done for a call.
 pub(super) enum Looked {
@@ -71,7 +71,7 @@ impl Call {
         if mode.may_read() {
             if let Some((entry, body)) = self.kept(&asked.envelope, fingerprint, cache) {
                 cache.count_hit(&entry);
-                self.answer_from(asked, fingerprint, &entry, body);
+                self.answer_from(asked, fingerprint, &entry, body).await;
                 return Ok(Looked::Answered);
             }
             cache.count_miss();
@@ -81,7 +81,7 @@ impl Call {
             return match self.kept_elsewhere(&asked.envelope, fingerprint, cache).await {
                 Some((entry, body)) => {
                     cache.count_joined(&entry);
-                    self.answer_from(asked, fingerprint, &entry, body);
+                    self.answer_from(asked, fingerprint, &entry, body).await;
                     Ok(Looked::Answered)
                 }
                 None => Err(self.refuse(&asked.facts, GatewayError::CacheMiss)),
@@ -102,7 +102,7 @@ impl Call {
                     Joined::Answer(entry) => match self.in_form(&asked.envelope, &entry) {
                         Some(body) => {
                             cache.count_joined(&entry);
-                            self.answer_from(asked, fingerprint, &entry, body);
+                            self.answer_from(asked, fingerprint, &entry, body).await;
                             return Ok(Looked::Answered);
                         }
                         None => None,
@@ -126,7 +126,7 @@ impl Call {
             if let Some(leader) = keep.leader.take() {
                 leader.publish(&entry);
             }
-            self.answer_from(asked, fingerprint, &entry, body);
+            self.answer_from(asked, fingerprint, &entry, body).await;
             return Ok(Looked::Answered);
         }
         Ok(Looked::Keep(keep))
@@ -183,7 +183,7 @@ impl Call {
     }
 
     /// Answers a call with what the cache has; its entry costs nothing and isn't waited for.
-    fn answer_from(&mut self, asked: &mut Asked<'_>, fingerprint: Fingerprint, entry: &Entry, body: Bytes) {
+    async fn answer_from(&mut self, asked: &mut Asked<'_>, fingerprint: Fingerprint, entry: &Entry, body: Bytes) {
         asked.facts.cache = CacheOutcome::Hit;
         asked.facts.kept_from = Some(entry.facts.deployment.clone());
         let mut outcome = self.booked(EntryStatus::Settled, None, 200, None, None);
@@ -201,13 +201,15 @@ impl Call {
             budget_remaining: None,
             cache: CacheOutcome::Hit,
             kept: Some(kept),
+            replay_of: None,
             upstream_request_id: None,
             estimated: false,
             clipped: None,
             downgraded: None,
             dropped: Vec::new(),
             body: AnswerBody::Whole { bytes: body, content_type, cost: Some(Picodollars::ZERO) },
-        });
+        })
+        .await;
     }
 
     /// Keeps an answer, where it may be, for those who wait for it and those who ask later.

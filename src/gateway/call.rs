@@ -9,6 +9,7 @@ use crate::content::Excerpt;
 use crate::dialect::Untranslatable;
 use crate::domain::chat::ChatRequest;
 use crate::domain::{CacheOutcome, Deployment, Endpoint, ModelId};
+use crate::idempotency::Claim;
 use crate::ledger::CallFacts;
 use crate::routing::{Candidate, Plan, RouteError};
 
@@ -39,6 +40,8 @@ pub(super) struct Call {
     pub(super) told: OnceLock<Excerpt>,
     /// Its place under the limits of its key, until it has ended.
     pub(super) pass: Option<Pass>,
+    /// Its right to its idempotency key, until its answer is kept.
+    pub(super) claim: Option<Claim>,
 }
 
 impl Call {
@@ -58,12 +61,19 @@ impl Call {
         let body = self.inbound.body.clone();
         let envelope = Envelope::parse(&body, self.inbound.endpoint)?;
         let planned = self.plan(&envelope, &envelope.model);
+        if let Err(error @ GatewayError::ModelNotAllowed { .. }) = planned {
+            return Err(error);
+        }
         let facts = self.facts(&envelope)?;
+        // Before everything that may have changed since: routes, health, the cache.
+        if self.replay(&facts).await? {
+            return Ok(());
+        }
         let plan = match planned {
             Err(GatewayError::Route(RouteError::NotServed { .. }))
                 if self.inbound.endpoint == Endpoint::CountTokens =>
             {
-                self.count_here(facts);
+                self.count_here(facts).await;
                 return Ok(());
             }
             plan => plan?,

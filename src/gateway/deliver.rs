@@ -21,14 +21,14 @@ use super::cached::{Given, Keep};
 use super::call::Call;
 use super::error::GatewayError;
 use super::fallback::Committed;
-use super::passage::{Passage, Way, garbage};
+use super::passage::{Passage, Recorded, Way, garbage};
 use super::prepare::Asked;
 use super::relay::{Ended, Rules, relay};
 use super::translation::Translation;
 
 impl Call {
     /// Counts tokens for a client whose provider can't: it would ask again and again for real answers otherwise.
-    pub(super) fn count_here(&mut self, facts: CallFacts) {
+    pub(super) async fn count_here(&mut self, facts: CallFacts) {
         let tokens = std::str::from_utf8(&self.inbound.body).map_or(0, estimate_tokens);
         let outcome = self.booked(EntryStatus::Settled, None, 200, None, None);
         self.count(&facts, &outcome, Picodollars::ZERO, false);
@@ -43,13 +43,15 @@ impl Call {
             budget_remaining: None,
             cache: CacheOutcome::Bypass,
             kept: None,
+            replay_of: None,
             upstream_request_id: None,
             estimated: true,
             clipped: None,
             downgraded: None,
             dropped: Vec::new(),
             body,
-        });
+        })
+        .await;
     }
 
     pub(super) async fn answer_whole(
@@ -111,7 +113,7 @@ impl Call {
         }
         let content_type = content_type.filter(|_| self.inbound.endpoint.is_opaque());
         let body = AnswerBody::Whole { bytes, content_type, cost };
-        self.hand_over(asked, &candidate, upstream_request_id, remaining, dropped, body);
+        self.hand_over(asked, &candidate, upstream_request_id, remaining, dropped, body).await;
         if let Some(timing) = timing {
             self.learn(asked, &candidate, &usage, timing);
         }
@@ -135,7 +137,7 @@ impl Call {
         }
     }
 
-    fn hand_over(
+    async fn hand_over(
         &mut self,
         asked: &Asked<'_>,
         candidate: &Candidate,
@@ -150,16 +152,20 @@ impl Call {
             budget_remaining,
             cache: asked.facts.cache,
             kept: None,
+            replay_of: None,
             upstream_request_id,
             estimated: false,
             clipped: self.clipped,
             downgraded: self.turns.route().cloned(),
-            dropped,
+            dropped: dropped.into_iter().map(Into::into).collect(),
             body,
-        });
+        })
+        .await;
     }
 
-    pub(super) fn answer(&mut self, answer: Answer) {
+    /// Hands the answer to whoever waits for it; one that is whole is kept for a retry before.
+    pub(super) async fn answer(&mut self, answer: Answer) {
+        self.keep_answer(&answer).await;
         if let Some(head) = self.head.take() {
             let _ = head.send(Ok(answer));
         }
@@ -176,12 +182,14 @@ impl Call {
         let (pieces, receiver) = mpsc::channel(PIECES_LEN);
         let body = AnswerBody::Stream(receiver);
         let remaining = reservation.remaining_at(reservation.held());
-        self.hand_over(asked, &candidate, flow.upstream_request_id.clone(), remaining, dropped, body);
+        let kept = self.claim.is_some().then(|| self.stream_to_keep(&candidate, &flow, &dropped));
+        self.hand_over(asked, &candidate, flow.upstream_request_id.clone(), remaining, dropped, body).await;
         let way = match &translation {
             Some(translation) => Way::Translated(translation.stream()),
             None => Way::AsItCame { strip_usage: asked.envelope.usage_unasked() },
         };
-        let mut passage = Passage::new(way, keep.is_some(), self.inbound.body.clone());
+        let wanted = Recorded { for_cache: keep.is_some(), for_retries: kept.is_some() };
+        let mut passage = Passage::new(way, wanted, self.inbound.body.clone());
         let rules = Rules {
             deadline: self.deadline(&candidate),
             on_disconnect: self.gateway.parts().config.streams.on_disconnect,
@@ -200,9 +208,13 @@ impl Call {
         let outcome = self.stream_outcome(&candidate, &reservation, began, &flow, &ended);
         let (usage, cost) = outcome.last.as_ref().map(|last| (last.usage, last.cost)).unwrap_or_default();
         let settled = self.settle(&asked.facts, reservation, outcome).await;
+        let recorded = passage.recorded();
+        // Also for a client that has left: it may have lost its connection, and ask again.
+        if let Some(kept) = kept.filter(|_| settled.is_ok() && ended.is_whole) {
+            self.finish_key(kept, recorded.clone()).await;
+        }
         // Of a client that has left not all may have come.
         let keep = keep.filter(|_| settled.is_ok() && ended.error.is_none() && !ended.client_left);
-        let recorded = passage.recorded();
         if keep.is_some() && recorded.is_none() {
             self.note_not_kept(NotKept::TooLarge);
         }

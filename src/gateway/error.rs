@@ -13,6 +13,8 @@ use crate::domain::{Deployment, Dialect, Picodollars, Window};
 use crate::provider::ProviderError;
 use crate::routing::RouteError;
 
+use super::idempotent::NotReplayed;
+
 /// A refusal or failure, before it has a status or a dialect.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum GatewayError {
@@ -51,6 +53,9 @@ pub enum GatewayError {
         "the response cache has no answer to this request, and x-tollgate-cache says only: leave the header out to ask the provider"
     )]
     CacheMiss,
+    /// There was such a call before, under the same idempotency key, and it can't be answered as that was.
+    #[error(transparent)]
+    NotReplayed(#[from] NotReplayed),
     /// A `block` budget would be exceeded.
     #[error("{0}")]
     OverBudget(Box<OverBudget>),
@@ -214,6 +219,8 @@ const INVALID: Row = Row { openai: (400, "invalid_request_error"), anthropic: (4
 const NOT_FOUND: Row = Row { openai: (404, "invalid_request_error"), anthropic: (404, "not_found_error") };
 const TOO_LARGE: Row = Row { openai: (413, "invalid_request_error"), anthropic: (413, "request_too_large") };
 const FORBIDDEN: Row = Row { openai: (403, "invalid_request_error"), anthropic: (403, "permission_error") };
+const CONFLICT: Row = Row { openai: (409, "invalid_request_error"), anthropic: (409, "invalid_request_error") };
+const UNPROCESSABLE: Row = Row { openai: (422, "invalid_request_error"), anthropic: (422, "invalid_request_error") };
 const NO_MONEY: Row = Row { openai: (429, "insufficient_quota"), anthropic: (402, "billing_error") };
 const RATE_LIMIT: Row = Row { openai: (429, "rate_limit_error"), anthropic: (429, "rate_limit_error") };
 const OVERLOADED: Row = Row { openai: (503, "server_error"), anthropic: (529, "overloaded_error") };
@@ -248,6 +255,12 @@ impl GatewayError {
             Self::Route(RouteError::NoProvider { .. }) => (NOT_FOUND, "not_served"),
             Self::Untranslatable { .. } => (INVALID, "untranslatable"),
             Self::CacheMiss => (TIMEOUT, "cache_miss"),
+            Self::NotReplayed(NotReplayed::Running { .. }) => (CONFLICT, "idempotency_key_in_use"),
+            Self::NotReplayed(NotReplayed::OtherBody { .. }) => (UNPROCESSABLE, "idempotency_key_reused"),
+            Self::NotReplayed(
+                NotReplayed::TooLarge { .. } | NotReplayed::Deleted { .. } | NotReplayed::Unanswered { .. },
+            ) => (CONFLICT, "idempotency_answer_lost"),
+            Self::NotReplayed(NotReplayed::Unavailable(_)) => (UNAVAILABLE, "idempotency_unavailable"),
             Self::ModelNotAllowed { .. } => (FORBIDDEN, "model_not_allowed"),
             Self::OverBudget(budget) if budget.only_held() => (RATE_LIMIT, "budget_held"),
             Self::OverBudget(_) => (NO_MONEY, "budget_exceeded"),
@@ -267,6 +280,10 @@ impl GatewayError {
         match self {
             Self::OverBudget(budget) => budget.fits_in,
             Self::RateLimited(limited) => Some(limited.retry_after),
+            Self::NotReplayed(NotReplayed::Running { retry_after, .. }) => Some(*retry_after),
+            Self::NotReplayed(NotReplayed::Unavailable(error)) => {
+                Some(Duration::from_secs(if error.is_busy() { 1 } else { 5 }))
+            }
             Self::Stopping | Self::LedgerUnavailable { .. } => Some(Duration::from_secs(5)),
             Self::Upstream(
                 ProviderError::RateLimited { retry_after, .. }
@@ -284,7 +301,9 @@ impl GatewayError {
     fn should_retry(&self) -> Option<bool> {
         match self {
             Self::OverBudget(budget) => Some(budget.only_held()),
-            Self::Stopping => Some(true),
+            Self::Stopping | Self::NotReplayed(NotReplayed::Running { .. } | NotReplayed::Unavailable(_)) => Some(true),
+            // Asked again and again, the answer would be the same.
+            Self::NotReplayed(_) => Some(false),
             Self::CacheMiss => Some(false),
             // A key that is refused or out of money is not mended by trying again.
             Self::Upstream(ProviderError::OutOfFunds { .. } | ProviderError::Unauthorized { .. }) => Some(false),

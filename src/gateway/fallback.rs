@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 
 use crate::config::OnDisconnect;
 use crate::domain::{BudgetId, RequestId};
-use crate::ledger::{Attempt, LedgerError, Reservation};
-use crate::provider::{ProviderError, TimeLimit, UpstreamRequest};
+use crate::ledger::{Attempt, CallFacts, LedgerError, Reservation};
+use crate::provider::{Place, ProviderError, TimeLimit, UpstreamRequest};
 use crate::routing::{Candidate, Health, Plan, Step, step};
 use crate::telemetry::names;
 
@@ -17,6 +17,7 @@ use super::attempt::{Begun, Failed, Try};
 use super::booking::{AttemptEnd, Evidence};
 use super::call::Call;
 use super::error::GatewayError;
+use super::place::Placeless;
 use super::prepare::{Asked, Outgoing, Prepared};
 use super::translation::Translation;
 
@@ -37,7 +38,7 @@ pub(super) struct Committed {
     /// What of the request was left out.
     pub(super) dropped: Vec<&'static str>,
     /// The call's place among those that may run at the provider; given back when the answer has ended.
-    pub(super) place: OwnedSemaphorePermit,
+    pub(super) place: Place,
 }
 
 /// What came of trying to hold money for an attempt.
@@ -74,6 +75,7 @@ impl Call {
         asked: &mut Asked<'_>,
         mut plan: Plan,
     ) -> Result<Committed, GatewayError> {
+        self.bind_key(&asked.facts).await?;
         let health = Arc::clone(self.gateway.router().health());
         let mut fallen: Option<Fallen> = None;
         let mut index = 0;
@@ -88,26 +90,22 @@ impl Call {
                     index += 1;
                     continue;
                 }
-                Err(error) => {
-                    return Err(match fallen {
-                        Some(fallen) => self.give_up(facts, fallen.reservation, fallen.ended, fallen.error).await,
-                        None => self.refuse(facts, error),
-                    });
-                }
+                Err(error) => return Err(self.not_tried(facts, fallen, error).await),
             };
-            if let Err(retry_after) = health.admit(&candidate.deployment, Instant::now()) {
-                if another {
+            let place = match self.place(asked, &plan, index).await {
+                Ok(place) => place,
+                Err(Placeless::Elsewhere) => {
                     index += 1;
                     continue;
                 }
-                let provider = candidate.upstream.name().to_string();
-                let error = ProviderError::CircuitOpen { provider, retry_after };
-                return Err(match fallen {
-                    Some(fallen) => self.give_up(facts, fallen.reservation, fallen.ended, fallen.error).await,
-                    None => self.refuse(facts, error.into()),
-                });
+                Err(Placeless::Refused(error)) => return Err(self.not_tried(facts, fallen, error).await),
+            };
+            let reserved = self.reserve(asked, candidate, prepared, fallen.take()).await;
+            if !matches!(reserved, Ok(Reserved::Held(..))) {
+                // It was let through the circuit, perhaps as the one call that finds out.
+                health.note(&candidate.deployment, Health::Unclear, Instant::now());
             }
-            let (reservation, outgoing) = match self.reserve(asked, candidate, prepared, fallen.take()).await? {
+            let (reservation, outgoing) = match reserved? {
                 Reserved::Held(reservation, outgoing) => (*reservation, outgoing),
                 Reserved::Turned(turned) => {
                     let Turned { budget, refusal, fallen: before } = *turned;
@@ -128,13 +126,14 @@ impl Call {
             let Outgoing { asked_at, body, translation, dropped } = outgoing;
             let request = self.upstream_request(asked_at, body, translation.is_some());
             let failed = match self.attempt(asked.envelope.stream, candidate, &reservation, request).await {
-                Ok((begun, place)) => {
+                Ok(begun) => {
                     health.note(&candidate.deployment, Health::Well, Instant::now());
                     let candidate = candidate.clone();
                     return Ok(Committed { candidate, reservation, began, begun, translation, dropped, place });
                 }
                 Err(failed) => failed,
             };
+            drop(place);
             let verdict = if failed.error.is_ill_health() { Health::Ill } else { Health::Unclear };
             health.note(&candidate.deployment, verdict, Instant::now());
             let failure = self.fell(candidate, reservation, began, failed);
@@ -164,6 +163,14 @@ impl Call {
                 }
             }
             fallen = Some(failure);
+        }
+    }
+
+    /// Ends a call that can't be tried any further: as its last attempt ended, where it had one.
+    async fn not_tried(&self, facts: &CallFacts, fallen: Option<Fallen>, error: GatewayError) -> GatewayError {
+        match fallen {
+            Some(fallen) => self.give_up(facts, fallen.reservation, fallen.ended, fallen.error).await,
+            None => self.refuse(facts, error),
         }
     }
 
@@ -247,8 +254,7 @@ impl Call {
         candidate: &Candidate,
         reservation: &Reservation,
         request: UpstreamRequest,
-    ) -> Result<(Begun, OwnedSemaphorePermit), Failed> {
-        let place = candidate.upstream.place().await?;
+    ) -> Result<Begun, Failed> {
         let attempt = Try {
             client: &self.client,
             reservation,
@@ -273,9 +279,7 @@ impl Call {
                 }),
             },
         };
-        begun
-            .map(|begun| (begun, place))
-            .map_err(|failed| Failed { error: candidate.upstream.redacted(failed.error), ..failed })
+        begun.map_err(|failed| Failed { error: candidate.upstream.redacted(failed.error), ..failed })
     }
 
     /// When the call has to be over at a deployment.

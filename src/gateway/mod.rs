@@ -19,8 +19,10 @@ mod error;
 mod fallback;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
+mod idempotent;
 mod opaque;
 mod passage;
+mod place;
 mod prepare;
 mod recast;
 mod record;
@@ -38,6 +40,7 @@ use crate::cache::Cache;
 use crate::config::Config;
 use crate::content::Content;
 use crate::domain::RequestIds;
+use crate::idempotency::Idempotency;
 use crate::keys::Keys;
 use crate::ledger::Ledger;
 use crate::routing::Router;
@@ -47,6 +50,7 @@ use crate::telemetry::Metrics;
 
 pub use answer::{Answer, AnswerBody, Inbound, Outcome, Piece, Refusal, UpstreamClient, Waiting};
 pub use error::{Fault, GatewayError};
+pub use idempotent::NotReplayed;
 pub use opaque::below;
 pub use routed::Sample;
 
@@ -74,6 +78,8 @@ pub struct Parts {
     pub keys: Arc<Keys>,
     /// What of them is kept beside the ledger.
     pub content: Arc<Content>,
+    /// Which of them were made before.
+    pub idempotency: Arc<Idempotency>,
     /// What is counted of them.
     pub metrics: Arc<Metrics>,
     /// The time.
@@ -130,6 +136,7 @@ impl Gateway {
             turns: Turns::default(),
             clipped: None,
             pass: None,
+            claim: None,
         };
         // On the heap from the start: the runtime moves what it is given several times, and a call's state is ten kilobytes.
         self.parts.tasks.spawn(Box::pin(call.run()));

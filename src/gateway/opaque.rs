@@ -39,6 +39,9 @@ impl Call {
         let span = named.as_ref().map(|(_, span)| span.clone());
         let envelope = Envelope::opaque(model.into(), span, &body, self.reads_only());
         let facts = self.facts(&envelope)?;
+        if self.replay(&facts).await? {
+            return Ok(());
+        }
         self.admit(&facts, &envelope).await?;
         let mut asked = Asked { envelope, facts, conversation: None };
         let committed = self.attempt_in_order(&mut asked, plan).await?;

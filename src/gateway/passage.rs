@@ -3,6 +3,7 @@
 use bytes::{Bytes, BytesMut};
 
 use crate::dialect::NotOfShape;
+use crate::idempotency;
 use crate::provider::{Decoder, Meaning, ProviderError};
 use crate::routing::Candidate;
 
@@ -13,12 +14,22 @@ use super::translation::Interpreter;
 /// The most of a stream that is recorded for the cache.
 const RECORDING_BYTES_MAX: usize = 8 << 20;
 
-/// The way of a stream's records, and what the client gets of them where the cache may keep it.
+/// The way of a stream's records, and what the client gets of them where it may be kept.
 pub(super) struct Passage {
     way: Way,
     /// The request, from which the input is estimated where no usage comes.
     request: Bytes,
     recording: Option<BytesMut>,
+    recording_bytes_max: usize,
+}
+
+/// Who wants what the client gets.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Recorded {
+    /// The response cache.
+    pub(super) for_cache: bool,
+    /// Those who send the same call again.
+    pub(super) for_retries: bool,
 }
 
 /// The way of a stream's records.
@@ -33,12 +44,14 @@ pub(super) enum Way {
 }
 
 impl Passage {
-    /// A way, recorded or not.
-    pub(super) fn new(way: Way, is_recorded: bool, request: Bytes) -> Self {
-        Self { way, request, recording: is_recorded.then(BytesMut::new) }
+    /// A way, recorded for who wants it.
+    pub(super) fn new(way: Way, wanted: Recorded, request: Bytes) -> Self {
+        let recording_bytes_max = if wanted.for_cache { RECORDING_BYTES_MAX } else { idempotency::ANSWER_BYTES_MAX };
+        let recording = (wanted.for_cache || wanted.for_retries).then(BytesMut::new);
+        Self { way, request, recording, recording_bytes_max }
     }
 
-    /// All that the client got, where it was recorded.
+    /// All that the client got, where it was recorded and not too much.
     pub(super) fn recorded(self) -> Option<Bytes> {
         self.recording.map(BytesMut::freeze)
     }
@@ -80,7 +93,7 @@ impl Passage {
     fn note(&mut self, sent: &[u8]) {
         if let Some(recording) = &mut self.recording {
             recording.extend_from_slice(sent);
-            if recording.len() > RECORDING_BYTES_MAX {
+            if recording.len() > self.recording_bytes_max {
                 self.recording = None;
             }
         }

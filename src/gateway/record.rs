@@ -88,7 +88,7 @@ impl Default for Metadata<'_> {
 }
 
 /// The people whom a body names, each once.
-fn users(body: &[u8]) -> Vec<String> {
+pub(super) fn users(body: &[u8]) -> Vec<String> {
     let People { user, safety_identifier, metadata } = serde_json::from_slice(body).unwrap_or_default();
     let user_id = match metadata {
         Metadata::Object { user_id } => user_id,

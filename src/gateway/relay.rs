@@ -29,8 +29,10 @@ pub(super) struct Ended {
     pub(super) last: Bytes,
     /// Why it didn't end as it should.
     pub(super) error: Option<ProviderError>,
-    /// Whether the client was there to the end.
+    /// Whether the client had left before the end.
     pub(super) client_left: bool,
+    /// Whether all of it came, with its end.
+    pub(super) is_whole: bool,
 }
 
 /// What the relay needs to know beside the stream.
@@ -57,7 +59,11 @@ pub(super) async fn relay(
     let mut out = BytesMut::new();
     let mut held = std::mem::take(&mut flow.held).into_iter();
     let mut heard = Instant::now();
-    let done = |last: Bytes, error, client_left| Ended { last, error, client_left };
+    let done = |last, error: Option<_>, client_left| {
+        let is_whole = error.is_none();
+        Ended { last, error, client_left, is_whole }
+    };
+    let broken = |error, client_left| Ended { last: Bytes::new(), error, client_left, is_whole: false };
     loop {
         // What is here already, up to the end of the stream.
         loop {
@@ -71,7 +77,7 @@ pub(super) async fn relay(
                     Ok(None) => break,
                     Err(error) => {
                         send(&mut client, &mut out).await;
-                        return done(Bytes::new(), Some(error), client.is_none());
+                        return broken(Some(error), client.is_none());
                     }
                 },
             };
@@ -83,12 +89,12 @@ pub(super) async fn relay(
                 }
                 Meaning::Error(error) => {
                     send(&mut client, &mut out).await;
-                    return done(Bytes::new(), Some(error), client.is_none());
+                    return broken(Some(error), client.is_none());
                 }
                 meaning => {
                     if let Err(error) = passage.record(&record, &meaning, flow.decoder, candidate, &mut out) {
                         send(&mut client, &mut out).await;
-                        return done(Bytes::new(), Some(error), client.is_none());
+                        return broken(Some(error), client.is_none());
                     }
                 }
             }
@@ -100,12 +106,12 @@ pub(super) async fn relay(
                 .map_err(drop)
                 .and_then(|place| if rules.on_disconnect == OnDisconnect::Drain { Ok(place) } else { Err(()) })
             else {
-                return done(Bytes::new(), None, true);
+                return broken(None, true);
             };
             drain = Some(Drain::begin(flow, candidate, rules.drain_usd_max, place));
         }
         if drain.as_ref().is_some_and(|drain| drain.is_over(flow)) {
-            return done(Bytes::new(), None, true);
+            return broken(None, true);
         }
         let pings = client.is_some() && passage.is_translated();
         match next_chunk(flow, candidate, rules, client, drain.as_ref(), Silence { heard, pings }).await {
@@ -118,15 +124,15 @@ pub(super) async fn relay(
                 flow.take_in(&chunk);
             }
             Next::ClientLeft => client = None,
-            Next::DrainOver => return done(Bytes::new(), None, true),
-            Next::Failed(error) => return done(Bytes::new(), Some(error), client.is_none()),
+            Next::DrainOver => return broken(None, true),
+            Next::Failed(error) => return broken(Some(error), client.is_none()),
             Next::End => {
                 // A record without its blank line is still a record.
                 let rest = flow.splitter.rest();
                 if !rest.is_empty()
                     && let Meaning::Error(error) = flow.decoder.record(&provider, &rest, &mut flow.progress)
                 {
-                    return done(Bytes::new(), Some(error), client.is_none());
+                    return broken(Some(error), client.is_none());
                 }
                 // Some servers leave the end marker out; one that has said why it finished has finished.
                 if flow.progress.finished {
@@ -135,7 +141,7 @@ pub(super) async fn relay(
                 }
                 let detail = "the stream ended before its end marker".to_owned();
                 let error = ProviderError::BrokeOff { provider, detail };
-                return done(Bytes::new(), Some(error), client.is_none());
+                return broken(Some(error), client.is_none());
             }
         }
     }

@@ -9,7 +9,7 @@ use crate::domain::{BudgetScope, CostBasis, EntryStatus, Picodollars};
 use crate::ledger::{Attempt, CallFacts, LedgerError, Outcome as Booked, Reservation};
 use crate::provider::{Owed, ProviderError};
 use crate::routing::Candidate;
-use crate::telemetry::{CallRecord, names};
+use crate::telemetry::{CallRecord, Limit, names};
 
 use super::booking::{Bill, Evidence, bill, millis};
 use super::call::Call;
@@ -27,6 +27,13 @@ impl Call {
     /// Books a call that ends without an attempt.
     pub(super) fn refuse(&self, facts: &CallFacts, error: GatewayError) -> GatewayError {
         self.remember_failure(&error);
+        match &error {
+            GatewayError::RateLimited(_) => self.gateway.parts().metrics.refused(Limit::Key),
+            GatewayError::Upstream(ProviderError::Crowded { .. }) => {
+                self.gateway.parts().metrics.refused(Limit::Provider)
+            }
+            _ => {}
+        }
         let fault = error.fault(self.inbound.endpoint.dialect());
         let outcome = self.booked(EntryStatus::Failed, Some(fault.code), fault.status, None, None);
         self.count(facts, &outcome, Picodollars::ZERO, false);

@@ -14,12 +14,12 @@ use crate::cache::Directives;
 use crate::config::STRATEGIES_NOT_YET as NOT_YET;
 use crate::domain::{Dialect, Endpoint, EndpointFamily, Name, RequestId, Strategy, TraceParent};
 use crate::gateway::{Answer, AnswerBody, GatewayError, Inbound, Piece, Refusal, UpstreamClient, below};
+use crate::idempotency::{IdempotencyKey, KeyError};
 use crate::keys::VirtualKey;
 use crate::provider::{ForwardedHeaders, Opaque};
 
 use super::State;
 use super::dialect::{SOON, Told, ids};
-use super::hangup::Hangup;
 
 /// The paths whose calls are read.
 pub(super) const CALLS: [Endpoint; 6] = [
@@ -85,10 +85,11 @@ pub(super) async fn call(
         Ok(opaque) => opaque,
         Err(told) => return told.response(dialect, Some(id), false),
     };
-    let running = u64::try_from(state.metrics.totals().in_flight).unwrap_or(0);
-    if running >= u64::from(state.config.limits.concurrent_requests_max) {
+    // Before the body is read: bodies that are still on their way take memory too.
+    if !state.metrics.try_begin(state.config.limits.concurrent_requests_max) {
         return refuse(GatewayError::Overloaded { retry_after: SOON });
     }
+    let running = Running(state.clone());
     let body = match read_body(&request, body, state.config.limits.body_bytes_max, dialect).await {
         Ok(body) => body,
         Err(told) => return told.response(dialect, Some(id), false),
@@ -97,18 +98,8 @@ pub(super) async fn call(
         Ok(inbound) => Inbound { opaque, ..inbound },
         Err(error) => return refuse(error),
     };
-    state.metrics.began();
-    let running = Running(state.clone());
-    let waiting = state.gateway.begin(&client.into_inner(), inbound);
-    let hangup = Hangup::of(&request);
-    let outcome = tokio::select! {
-        biased;
-        outcome = waiting => outcome,
-        // Nobody reads what is answered; the call learns by the end of the waiting.
-        () = hangup.noticed() => return HttpResponse::RequestTimeout().finish(),
-    };
-    match outcome {
-        Ok(Ok(answer)) => respond(answer, id, endpoint, running, hangup),
+    match state.gateway.begin(&client.into_inner(), inbound).await {
+        Ok(Ok(answer)) => respond(answer, id, endpoint, running),
         Ok(Err(refusal)) => {
             let Refusal { error, attempts, deployment } = refusal;
             let exhausted = attempts > 1 && matches!(error, GatewayError::Upstream(_));
@@ -188,6 +179,7 @@ fn inbound(
             header_error("x-tollgate-timeout", &format!("{given:?} is not a duration such as 30s or 1500ms"))
         })?),
     };
+    let idempotency_key = idempotency_key(request)?;
     let client_request_id = match text("x-request-id") {
         Some(given) if given.len() <= TAG_CHARS_MAX && given.bytes().all(|byte| byte.is_ascii_graphic()) => {
             Some(given.into())
@@ -207,6 +199,7 @@ fn inbound(
             query: Some(request.query_string()).filter(|query| !query.is_empty()).map(ToOwned::to_owned),
         },
         client_request_id,
+        idempotency_key,
         trace: text("traceparent").and_then(TraceParent::parse),
         operation,
         strategy: strategy(text("x-tollgate-strategy"))?,
@@ -232,6 +225,16 @@ pub(super) fn strategy(given: Option<&str>) -> Result<Option<Strategy>, GatewayE
         Some(strategy) => Ok(Some(strategy)),
         None => Err(wrong(format!("{:?} is no strategy", given.chars().take(TAG_CHARS_MAX).collect::<String>()))),
     }
+}
+
+/// What makes a call that is sent twice one call. What only reads or deletes needs no such thing.
+fn idempotency_key(request: &HttpRequest) -> Result<Option<IdempotencyKey>, GatewayError> {
+    let mut given = request.headers().get_all(IdempotencyKey::HEADER);
+    let Some(first) = given.next().filter(|_| request.method() == actix_web::http::Method::POST) else {
+        return Ok(None);
+    };
+    let key = if given.next().is_none() { IdempotencyKey::parse(first.as_bytes()) } else { Err(KeyError) };
+    key.map(Some).map_err(|error| header_error(IdempotencyKey::HEADER, &error.to_string()))
 }
 
 fn header_error(name: &'static str, message: &str) -> GatewayError {
@@ -360,7 +363,7 @@ async fn read_body(
     Ok(if rest.is_empty() { first.unwrap_or_default() } else { rest.freeze() })
 }
 
-fn respond(answer: Answer, id: RequestId, endpoint: Endpoint, running: Running, hangup: Hangup) -> HttpResponse {
+fn respond(answer: Answer, id: RequestId, endpoint: Endpoint, running: Running) -> HttpResponse {
     let mut response = HttpResponse::Ok();
     ids(&mut response, id);
     if let Some(deployment) = &answer.deployment {
@@ -378,6 +381,10 @@ fn respond(answer: Answer, id: RequestId, endpoint: Endpoint, running: Running, 
     if let Some(kept) = answer.kept {
         response.insert_header(("x-tollgate-cache-age", kept.age.as_secs().to_string()));
         response.insert_header(("x-tollgate-cache-entry", kept.entry));
+    }
+    if let Some(original) = answer.replay_of {
+        response.insert_header(("idempotent-replayed", "true"));
+        response.insert_header(("x-tollgate-original-request-id", original.to_string()));
     }
     if answer.estimated {
         response.insert_header(("x-tollgate-estimated", "true"));
@@ -407,13 +414,9 @@ fn respond(answer: Answer, id: RequestId, endpoint: Endpoint, running: Running, 
         }
         AnswerBody::Stream(pieces) => {
             response.insert_header((const { HeaderName::from_static("x-accel-buffering") }, "no"));
-            let pieces = stream::unfold((pieces, running, hangup), |(mut pieces, running, hangup)| async move {
-                let piece = tokio::select! {
-                    biased;
-                    piece = pieces.recv() => piece?,
-                    () = hangup.noticed() => return None,
-                };
-                Some((piece, (pieces, running, hangup)))
+            let pieces = stream::unfold((pieces, running), |(mut pieces, running)| async move {
+                let piece = pieces.recv().await?;
+                Some((piece, (pieces, running)))
             });
             let mut last = Bytes::new();
             let bytes = pieces.map(move |piece| {

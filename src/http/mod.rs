@@ -4,7 +4,6 @@ pub mod api;
 pub mod dashboard;
 mod dialect;
 pub mod guard;
-mod hangup;
 pub mod health;
 mod inference;
 mod models;
@@ -21,7 +20,6 @@ use std::time::Duration;
 use actix_web::dev::Server;
 use actix_web::{App, HttpServer, guard as method, web};
 
-use crate::config::OnDisconnect;
 use crate::gateway::UpstreamClient;
 use crate::provider::ClientSettings;
 
@@ -34,7 +32,6 @@ const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
 /// Makes the server; it runs when it is awaited.
 pub fn serve(listener: TcpListener, state: Arc<State>, clients: ClientSettings) -> std::io::Result<Server> {
-    let cancels = state.config.streams.on_disconnect == OnDisconnect::Cancel;
     let state = web::Data::from(state);
     let server = HttpServer::new(move || {
         // Each worker is one thread with its own runtime and its own connections: nothing on a call's way changes threads.
@@ -42,12 +39,10 @@ pub fn serve(listener: TcpListener, state: Arc<State>, clients: ClientSettings) 
         App::new().app_data(state.clone()).app_data(client).configure(routes)
     });
     let server = server
-        // A handle more for each connection: only where it is used.
-        .on_connect(move |connection, data| {
-            if cancels {
-                hangup::remember(connection, data);
-            }
-        })
+        // A client that has gone is noticed when it goes, and not when there is something to write to it: a call that still
+        // waits for its place leaves the queue, and one that may be cancelled is. As at most proxies, one that closes only its
+        // sending side counts as gone.
+        .h1_allow_half_closed(false)
         .client_request_timeout(HEADERS_TIME_MAX)
         .keep_alive(KEEP_ALIVE)
         // Without it every stream's first text comes twenty milliseconds late.

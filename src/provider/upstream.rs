@@ -6,16 +6,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use url::Url;
 
 use crate::config::{ProviderConfig, Timeouts};
-use crate::domain::{Endpoint, ProviderKind, ProviderName, Secret};
+use crate::domain::{Endpoint, KeyId, ProviderKind, ProviderName, Secret};
 
 use super::anthropic::Anthropic;
 use super::compatible::Compatible;
 use super::error::ProviderError;
 use super::openai::OpenAi;
+use super::places::{NoPlace, Place, Places};
 use super::sandbox::Sandbox;
 use super::sandbox::SandboxSettings;
 
@@ -106,7 +106,7 @@ pub struct Upstream {
     credentials: Vec<Secret<String>>,
     next_credential: AtomicUsize,
     timeouts: Timeouts,
-    places: Arc<Semaphore>,
+    places: Arc<Places>,
     provider: Box<dyn Provider>,
     sandbox: Option<SandboxSettings>,
 }
@@ -126,7 +126,6 @@ impl Upstream {
                 uris.push((endpoint, uri));
             }
         }
-        let places = usize::try_from(config.concurrent_requests_max).unwrap_or(Semaphore::MAX_PERMITS);
         Self {
             name: config.name.clone(),
             kind: config.kind,
@@ -137,7 +136,7 @@ impl Upstream {
             credentials: config.api_keys.clone(),
             next_credential: AtomicUsize::new(0),
             timeouts: config.timeouts,
-            places: Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS))),
+            places: Places::new(usize::try_from(config.concurrent_requests_max).unwrap_or(usize::MAX)),
             provider,
             sandbox: (config.kind == ProviderKind::Sandbox).then(|| sandbox.unwrap_or_default()),
         }
@@ -183,11 +182,15 @@ impl Upstream {
         self.sandbox.as_ref()
     }
 
-    /// Waits for a place among the calls that may run at once, in the order of arrival.
-    pub async fn place(&self) -> Result<OwnedSemaphorePermit, ProviderError> {
-        let crowded = || ProviderError::Crowded { provider: self.name.to_string() };
-        let waiting = tokio::time::timeout(CROWDED_WAIT_MAX, Arc::clone(&self.places).acquire_owned());
-        waiting.await.map_err(|_| crowded())?.map_err(|_| crowded())
+    /// The places of the calls that may run at once.
+    pub fn places(&self) -> &Arc<Places> {
+        &self.places
+    }
+
+    /// Waits for a place among the calls that may run at once, in the turn of the virtual key, at most so long.
+    pub async fn place(&self, key: &KeyId, wait_max: Duration) -> Result<Place, ProviderError> {
+        let place = self.places.take(key, wait_max.min(CROWDED_WAIT_MAX)).await;
+        place.map_err(|NoPlace| ProviderError::Crowded { provider: self.name.to_string() })
     }
 
     /// An error of this provider, without its credentials.

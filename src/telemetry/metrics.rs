@@ -46,6 +46,28 @@ pub struct CallRecord<'a> {
     pub underestimated: bool,
 }
 
+/// A limit on calls at once or in a minute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Limit {
+    /// Of the server.
+    Server,
+    /// Of a virtual key.
+    Key,
+    /// Of a provider, after waiting for a place.
+    Provider,
+}
+
+impl Limit {
+    /// Its word in labels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Server => "server",
+            Self::Key => "key",
+            Self::Provider => "provider",
+        }
+    }
+}
+
 /// What was counted since the process began.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Totals {
@@ -99,6 +121,11 @@ struct BudgetLabels {
     window: String,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LimitLabels {
+    limit: &'static str,
+}
+
 type Seconds = Family<ModelLabels, Histogram, fn() -> Histogram>;
 
 /// The metrics of one process.
@@ -113,6 +140,9 @@ pub struct Metrics {
     budget_remaining: Family<BudgetLabels, Gauge<f64, AtomicU64>>,
     underestimates: Counter,
     queue_jobs: Gauge,
+    refused: Family<LimitLabels, Counter>,
+    provider_running: Family<ProviderLabels, Gauge>,
+    provider_waiting: Family<ProviderLabels, Gauge>,
     redis_reachable: Gauge,
     counts: Counts,
     recent: Mutex<Recent>,
@@ -176,6 +206,24 @@ impl Default for Metrics {
         );
         let queue_jobs = Gauge::default();
         registry.register("queue_jobs", "Jobs that wait or run", queue_jobs.clone());
+        let refused = Family::<LimitLabels, Counter>::default();
+        registry.register(
+            "refused_calls",
+            "Calls that a limit on calls at once or in a minute refused",
+            refused.clone(),
+        );
+        for limit in [Limit::Server, Limit::Key, Limit::Provider] {
+            // From the start, so that the first refusal shows as an increase.
+            drop(refused.get_or_create(&LimitLabels { limit: limit.as_str() }));
+        }
+        let provider_running = Family::default();
+        registry.register("provider_running_calls", "Calls that run at a provider", provider_running.clone());
+        let provider_waiting = Family::default();
+        registry.register(
+            "provider_waiting_calls",
+            "Calls that wait for a place at a provider",
+            provider_waiting.clone(),
+        );
         let redis_reachable = Gauge::default();
         registry.register("redis_reachable", "1 while a Redis is shared and answers", redis_reachable.clone());
         Self {
@@ -189,6 +237,9 @@ impl Default for Metrics {
             budget_remaining,
             underestimates,
             queue_jobs,
+            refused,
+            provider_running,
+            provider_waiting,
             redis_reachable,
             counts: Counts::default(),
             recent: Mutex::default(),
@@ -198,9 +249,38 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Counts a call that begins; [`Self::ended`] counts its end.
+    /// Counts a call that begins; [`Self::left`] counts it out again.
     pub fn began(&self) {
         self.counts.in_flight.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The same where fewer than so many run; otherwise counts a refusal. However many come at once, no more begin.
+    pub fn try_begin(&self, running_max: u32) -> bool {
+        let before = self.counts.in_flight.fetch_add(1, Ordering::Relaxed);
+        let begins = before < i64::from(running_max);
+        if !begins {
+            self.left();
+            self.refused(Limit::Server);
+        }
+        begins
+    }
+
+    /// Counts a call that a limit has refused.
+    pub fn refused(&self, limit: Limit) {
+        self.refused.get_or_create(&LimitLabels { limit: limit.as_str() }).inc();
+    }
+
+    /// How many calls a limit has refused.
+    pub fn refusals(&self, limit: Limit) -> u64 {
+        self.refused.get_or_create(&LimitLabels { limit: limit.as_str() }).get()
+    }
+
+    /// Sets what the page shows of the calls at a provider.
+    pub fn provider(&self, provider: &str, running: usize, waiting: usize) {
+        let labels = ProviderLabels { provider: provider.to_owned() };
+        let number = |count| i64::try_from(count).unwrap_or(i64::MAX);
+        self.provider_running.get_or_create(&labels).set(number(running));
+        self.provider_waiting.get_or_create(&labels).set(number(waiting));
     }
 
     /// Counts a call that began and has gone, whatever became of it.
@@ -318,6 +398,21 @@ fn percentiles(values: &VecDeque<u32>) -> Percentiles {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn however_many_come_at_once_no_more_begin_than_may() {
+        let metrics = Metrics::default();
+        let begun: usize = std::thread::scope(|scope| {
+            let threads: Vec<_> =
+                (0..8).map(|_| scope.spawn(|| (0..500).filter(|_| metrics.try_begin(37)).count())).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+        });
+        assert_eq!((begun, metrics.totals().in_flight), (37, 37));
+        assert_eq!(metrics.refusals(Limit::Server), 8 * 500 - 37);
+        metrics.left();
+        assert!(metrics.try_begin(37) && !metrics.try_begin(37));
+        assert!(metrics.page().contains("tollgate_refused_calls_total{limit=\"key\"} 0"), "{}", metrics.page());
+    }
 
     #[test]
     fn percentiles_are_of_the_most_recent_calls() {

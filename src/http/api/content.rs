@@ -6,9 +6,11 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
 
 use super::input::Params;
-use crate::content::{Content, ContentError, Excerpt, Exchange, Owner};
+use crate::content::{Content, ContentError, Excerpt, Exchange};
+use crate::domain::Owner;
 use crate::http::problem::{Code, Problem};
 use crate::http::state::State;
+use crate::idempotency::IdempotencyError;
 
 /// Whose contents can be deleted.
 pub(super) const PARAMETERS: &[&str] = &["key", "session", "user"];
@@ -79,7 +81,9 @@ pub(super) async fn delete(state: web::Data<State>, request: HttpRequest) -> Res
     };
     let mut deleted = 0;
     for owner in owners {
-        deleted += state.gateway.parts().content.delete(owner).await?;
+        let parts = state.gateway.parts();
+        deleted += parts.idempotency.delete(owner.clone()).await?;
+        deleted += parts.content.delete(owner).await?;
     }
     Ok(HttpResponse::Ok().json(DeletedJson { deleted }))
 }
@@ -93,6 +97,16 @@ fn of_key(state: &State, key: &str) -> Result<Vec<Owner>, Problem> {
         return Err(Problem::new(Code::NotFound, "there is no such key: GET /api/keys lists those that there are"));
     }
     Ok(owners)
+}
+
+impl From<IdempotencyError> for Problem {
+    fn from(error: IdempotencyError) -> Self {
+        tracing::error!("a request of the management API failed: {error}");
+        Self::new(
+            Code::ContentUnavailable,
+            "the answers that are kept for retries can't be read or written at the moment: GET /api/status and the log of the server have the reason",
+        )
+    }
 }
 
 impl From<ContentError> for Problem {

@@ -16,7 +16,8 @@ use crate::http::problem::Problem;
 use crate::http::state::State;
 use crate::keys::KeyStatus;
 use crate::ledger::{LedgerError, TimeRange};
-use crate::telemetry::Percentiles;
+use crate::provider::{Crowd, Upstream};
+use crate::telemetry::{Limit, Percentiles};
 
 /// What the page is: the format that the library writes.
 pub(super) const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -35,6 +36,51 @@ struct MetricsJson {
     cost_usd: CostJson,
     cache: CacheJson,
     queue: QueueJson,
+    overload: OverloadJson,
+}
+
+/// How near the limits on calls at once are.
+#[derive(Debug, Serialize)]
+struct OverloadJson {
+    /// The most calls that the server runs at once.
+    limit: u32,
+    refused: RefusedJson,
+    providers: Vec<CrowdJson>,
+}
+
+/// Calls since the process began, by the limit that refused them.
+#[derive(Debug, Serialize)]
+struct RefusedJson {
+    server: u64,
+    key: u64,
+    provider: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct CrowdJson {
+    name: String,
+    running: usize,
+    waiting: usize,
+    limit: usize,
+}
+
+impl OverloadJson {
+    fn of(state: &State) -> Self {
+        let refused = |limit| state.metrics.refusals(limit);
+        let crowd = |upstream: &Arc<Upstream>| {
+            let Crowd { running, waiting, places } = upstream.places().crowd();
+            CrowdJson { name: upstream.name().to_string(), running, waiting, limit: places }
+        };
+        Self {
+            limit: state.config.limits.concurrent_requests_max,
+            refused: RefusedJson {
+                server: refused(Limit::Server),
+                key: refused(Limit::Key),
+                provider: refused(Limit::Provider),
+            },
+            providers: state.gateway.router().upstreams().iter().map(crowd).collect(),
+        }
+    }
 }
 
 /// Since the process began.
@@ -103,6 +149,7 @@ pub(super) async fn show(state: web::Data<State>, request: HttpRequest) -> Resul
         cost_usd,
         cache: CacheJson::of(&state.cache),
         queue: QueueJson::of(&state),
+        overload: OverloadJson::of(&state),
     }))
 }
 
@@ -123,6 +170,10 @@ pub(super) async fn page(state: web::Data<State>) -> HttpResponse {
             ProviderHealth::Down(_) => 2,
         };
         state.metrics.circuit(provider.name.as_str(), circuit);
+    }
+    for upstream in router.upstreams() {
+        let Crowd { running, waiting, .. } = upstream.places().crowd();
+        state.metrics.provider(upstream.name().as_str(), running, waiting);
     }
     let budgets = state.keys.budgets().iter().take(BUDGETS_MAX).map(Arc::clone).collect();
     // Where the ledger can't be read, the counters are still worth showing: that is when somebody looks.

@@ -1,5 +1,6 @@
 //! `/api/status`: the state of the server on one page.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -25,6 +26,14 @@ struct StatusJson {
     queue: QueueJson,
     providers: Vec<ProviderJson>,
     content: ContentStateJson,
+    idempotency: IdempotencyJson,
+}
+
+/// The keys of calls that are made once.
+#[derive(Debug, Serialize)]
+struct IdempotencyJson {
+    /// Why calls with a key are refused; null where they are taken.
+    trouble: Option<Arc<str>>,
 }
 
 /// The budgets over everything; null where none is set.
@@ -104,5 +113,6 @@ pub(super) async fn show(state: web::Data<State>, request: HttpRequest) -> Resul
         queue: QueueJson::of(&state),
         providers: state.config.providers.iter().map(provider).collect(),
         content: ContentStateJson::of(&state.gateway.parts().content),
+        idempotency: IdempotencyJson { trouble: state.gateway.parts().idempotency.trouble() },
     }))
 }

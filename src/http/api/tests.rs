@@ -42,6 +42,7 @@ use crate::domain::{
 use crate::gateway::{Gateway, Parts, UpstreamClient};
 use crate::http::guard::{CSRF_HEADER, SESSION_COOKIE_PLAIN};
 use crate::http::state::State;
+use crate::idempotency::Idempotency;
 use crate::keys::{Entrance, Keys, LoginThrottle, NewKey, NewUser, SetupToken, VirtualKey};
 use crate::ledger::{Acknowledge, Attempt, CallFacts, Ledger, LedgerOptions, Outcome, Planned, WorstCase};
 use crate::provider::{ClientSettings, Upstream};
@@ -187,6 +188,7 @@ impl Fixture {
             shared: None,
             keys: Arc::clone(&keys),
             content: Arc::new(content),
+            idempotency: Arc::new(Idempotency::open(folder.path().join("idempotency.redb"))),
             metrics: Arc::clone(&metrics),
             clock: clock.clone(),
             tasks: tasks.clone(),

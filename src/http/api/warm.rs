@@ -158,6 +158,7 @@ async fn call(
         caller: key,
         arrived: Instant::now(),
         cache: Directives::default(),
+        idempotency_key: None,
         timeout: None,
     };
     state.metrics.began();

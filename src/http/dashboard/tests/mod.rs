@@ -33,6 +33,7 @@ use crate::domain::{
 };
 use crate::gateway::{Gateway, Parts};
 use crate::http::State;
+use crate::idempotency::Idempotency;
 use crate::keys::{Keys, LoginThrottle, NewKey, SetupToken, VirtualKey};
 use crate::ledger::{Acknowledge, Attempt, CallFacts, Ledger, LedgerOptions, Outcome, Planned, WorstCase};
 use crate::provider::Upstream;
@@ -128,6 +129,7 @@ impl Fixture {
             shared: None,
             keys: Arc::clone(&keys),
             content: Arc::new(Content::open(options)),
+            idempotency: Arc::new(Idempotency::open(folder.path().join("idempotency.redb"))),
             metrics: Arc::clone(&metrics),
             clock: clock.clone(),
             tasks: tasks.clone(),
