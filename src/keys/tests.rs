@@ -478,7 +478,7 @@ mod users {
         assert!(matches!(create(text.expose(), "  ", PASSWORD, start()), Err(KeysError::Invalid { .. })));
 
         let admin = create(text.expose(), " Ada ", PASSWORD, start()).unwrap();
-        assert_eq!((admin.name.as_str(), admin.role), ("Ada", Role::Admin));
+        assert_eq!((admin.name.as_str(), &admin.role), ("Ada", &Role::Admin));
         assert!(!fixture.keys.setup_needed());
         assert!(!setup.is_valid(text.expose(), start()), "used up");
         assert!(matches!(create(text.expose(), "bob", PASSWORD, start()), Err(KeysError::SetUpAlready)));
@@ -790,7 +790,7 @@ fn no_secret_is_in_the_debug_output_of_anything_nor_in_the_file() {
         keys.pepper, keys.passwords
     );
     let hash = tables_hash(&keys, &key.id);
-    let stored_hash = keys.state().users["ada"].password_hash.expose().clone();
+    let stored_hash = keys.state().users["ada"].password_hash.as_ref().unwrap().expose().clone();
     let secrets = [
         &setup_text,
         &key_secret,

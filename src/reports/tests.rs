@@ -80,7 +80,7 @@ impl Fixture {
             id: self.ids.next(at(call.at).as_millisecond()),
             key: key.id.clone(),
             key_name: key.name.as_str().into(),
-            team: key.team.as_deref().map(Arc::from),
+            team: key.team.as_ref().map(|team| team.as_str().into()),
             operation: "chat".into(),
             endpoint: Endpoint::ChatCompletions,
             requested_model: "smart".parse().unwrap(),

@@ -119,7 +119,7 @@ def test_a_team_is_made_and_a_key_joins_it_and_gets_a_new_secret(logged_in, toll
     assert "browsers" in text and "Ada" in text and "May call" in text
     page.submit("#key-rotate .btn")
     secret = page.evaluate("document.querySelector('#secret').textContent")
-    assert secret.startswith("tg-") and "The old secret works for 24 h more." in page.text()
+    assert secret.startswith("tg-") and "The old secret works for 1 d more." in page.text()
     page.open(f"{tollgate.url}/teams/browsers")
     assert "browser" in page.text() and secret not in page.evaluate("document.documentElement.outerHTML")
 

@@ -103,11 +103,14 @@ fn key(id: &str, limits: KeyLimits) -> VirtualKey {
         owner: None,
         tags: std::collections::BTreeMap::new(),
         allowed_models: None,
+        allowed_endpoints: None,
         limits,
         created: jiff::Timestamp::UNIX_EPOCH,
         expires_at: None,
         revoked_at: None,
         last4: "0000".to_owned(),
+        previous: Vec::new(),
+        revision: crate::keys::Revision::FIRST,
     }
 }
 
