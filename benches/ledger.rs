@@ -76,6 +76,7 @@ fn facts(at: usize) -> CallFacts {
         cache: CacheOutcome::Miss,
         kept_from: None,
         client_request_id: None,
+        trace: None,
         tags: vec![("env".into(), "production".into())],
     }
 }

@@ -32,6 +32,7 @@ fn facts(number: u64, id: tollgate::domain::RequestId) -> CallFacts {
         cache: CacheOutcome::Bypass,
         kept_from: None,
         client_request_id: None,
+        trace: None,
         tags: vec![],
     }
 }

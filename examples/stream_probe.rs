@@ -63,7 +63,7 @@ async fn provide(mut connection: TcpStream, pace: Pace) -> Result<(), Failure> {
 
 /// Opens one stream, and notes how late each of its chunks is.
 async fn consume(
-    request: Arc<String>,
+    request: String,
     proxy: Arc<String>,
     pace: Pace,
     open: Arc<AtomicUsize>,
@@ -108,18 +108,21 @@ async fn probe(arguments: &[String]) -> Result<String, Failure> {
             connections.spawn(provide(connection, pace));
         }
     };
-    let body = format!(
-        r#"{{"model":"{model}","stream":true,"max_tokens":100,"messages":[{{"role":"user","content":"Hi"}}]}}"#
-    );
     let head = format!(
         "POST /v1/chat/completions HTTP/1.1\r\nhost: probe\r\ncontent-type: application/json\r\nauthorization: Bearer {key}"
     );
-    let request = Arc::new(format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()));
+    // Each stream asks for something else: those that ask for the same would share one answer.
+    let request = |number| {
+        let body = format!(
+            r#"{{"model":"{model}","stream":true,"max_tokens":100,"messages":[{{"role":"user","content":"{number:05}"}}]}}"#
+        );
+        format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+    };
     let (proxy, open) = (Arc::new(proxy.clone()), Arc::new(AtomicUsize::new(0)));
     let consuming = async {
         let mut consumers = tokio::task::JoinSet::new();
         for number in 0..streams {
-            consumers.spawn(consume(Arc::clone(&request), Arc::clone(&proxy), pace, Arc::clone(&open)));
+            consumers.spawn(consume(request(number), Arc::clone(&proxy), pace, Arc::clone(&open)));
             if number % 50 == 49 {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }

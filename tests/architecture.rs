@@ -29,6 +29,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("dialect", 1),
     ("config", 1),
     ("telemetry", 1),
+    ("shared", 1),
     ("runtime", 1),
     ("store", 1),
     ("embedding", 1),
@@ -41,11 +42,13 @@ const HOMES: &[(&str, &[&str])] = &[
     ("askama", &["http"]),
     ("rust_embed", &["http"]),
     ("redb", &["store", "ledger", "keys", "content"]),
-    ("reqwest", &["provider", "alerts", "app"]),
+    ("reqwest", &["provider", "alerts", "telemetry", "app"]),
+    ("opentelemetry_proto", &["telemetry"]),
     ("clap", &["app"]),
     ("toml", &["config"]),
     ("argon2", &["keys"]),
     ("moka", &["cache"]),
+    ("redis", &["shared"]),
 ];
 
 /// Module names that say nothing.

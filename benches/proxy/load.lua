@@ -1,10 +1,26 @@
--- Posts one body for ever; says at the end, in one line of JSON, what came of it.
+-- Sends one body for ever, or the same with a number in it that is never sent twice; says at the end, in one line of
+-- JSON, what came of it.
 local file = assert(io.open(os.getenv("BENCH_BODY"), "rb"))
-wrk.method = "POST"
+wrk.method = os.getenv("BENCH_METHOD")
 wrk.body = file:read("*a")
 file:close()
 wrk.headers["content-type"] = "application/json"
 wrk.headers["authorization"] = "Bearer " .. os.getenv("BENCH_KEY")
+
+if wrk.method == "GET" then
+  wrk.body = nil
+elseif os.getenv("BENCH_SAME") == "" then
+  -- Each run has its own beginning, so that no answer of a run before is found again.
+  math.randomseed(os.time())
+  local head, tail = wrk.body:match("^(.-What does)(.*)$")
+  local run, number = string.format(" %08x", math.random(0, 0x7fffffff)), 0
+  -- As long as what gives way.
+  tail = tail:sub(1, -21) .. tail:sub(-4)
+  function request()
+    number = number + 1
+    return wrk.format(nil, nil, nil, head .. run .. string.format("%08d", number) .. tail)
+  end
+end
 
 -- At random, so that the connections don't march in step.
 local pause = tonumber(os.getenv("BENCH_PAUSE_MS") or "0")

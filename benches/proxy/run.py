@@ -37,7 +37,9 @@ START_SECONDS_MAX = 30
 STOP_SECONDS_MAX = 40
 TICK = os.sysconf("SC_CLK_TCK")
 PATH = "/v1/chat/completions"
+FILE = "/answer.json"
 BEFORE = "before, strict"
+UNCACHED = "tollgate, strict, no cache"
 PROBE_STREAMS, PROBE_CHUNKS, PROBE_INTERVAL_MS = 64, 200, 20
 OPEN_SECONDS = 40
 FILES_MAX = 65_536
@@ -171,10 +173,18 @@ def filled(name, folder, **values):
 # The targets
 
 class Target:
-    """Something that calls go through: for each case, the process whose CPU counts, a port, and the model to ask for."""
+    """Something that calls go through: for each case, the process whose CPU counts, a port, and the model to ask for.
+
+    The cases: `whole` and `stream` ask for something else every time, `hit` for the same every time, which nginx has in a
+    file; `probe` is for many streams at once.
+    """
 
     def __init__(self, name, cases, key="sk-any"):
         self.name, self.cases, self.key = name, cases, key
+
+    def request(self, case):
+        """Method and path of a case."""
+        return ("GET", FILE) if case == "hit" and self.name == "nginx" else ("POST", PATH)
 
 
 def admin(port, method, path, body=None):
@@ -189,8 +199,8 @@ def admin(port, method, path, body=None):
     return json.loads(text)
 
 
-def start_tollgate(running, binary, durability, upstreams, name=None):
-    """Everything on: a virtual key, a blocking budget over everything, the ledger, metrics, the log."""
+def start_tollgate(running, binary, durability, upstreams, name=None, cache=True):
+    """Everything on: a virtual key, a blocking budget over everything, the ledger, the cache, metrics, the log."""
     name = name or f"tollgate, {durability}"
     folder = running.folder / name.replace(", ", "-").replace(" ", "-")
     folder.mkdir()
@@ -202,7 +212,8 @@ def start_tollgate(running, binary, durability, upstreams, name=None):
         for provider, upstream in upstreams.items())
     config.write_text(f'listen = "127.0.0.1:{port}"\ndata_dir = "{folder / "data"}"\ntime_zone = "UTC"\n'
                       f'limits = {{ concurrent_requests_max = 20000 }}\n'
-                      f'ledger = {{ durability = "{durability}" }}\n{providers}')
+                      f'ledger = {{ durability = "{durability}" }}\n'
+                      f'cache = {{ enabled = {str(cache).lower()} }}\n{providers}')
     command = [binary, "serve", "--config", config]
     environment = {"TOLLGATE_ADMIN_TOKEN": ADMIN_TOKEN, "BENCH_UPSTREAM_KEY": "sk-upstream-test"}
     process = running.start(folder.name, command, environment)
@@ -211,6 +222,8 @@ def start_tollgate(running, binary, durability, upstreams, name=None):
           {"scope": {"kind": "everything", "id": None}, "window": "day", "limitUsd": "1000", "action": "block"})
     key = admin(port, "POST", "/api/keys", {"name": "benchmark"})["key"]
     models = {"whole": "whole", "stream": "paced", "probe": "probe"}
+    if cache:
+        models["hit"] = "whole"
     cases = {case: (process.pid, port, f"{provider}/{MODEL}") for case, provider in models.items()}
     facts.update(command=command, environment=environment, process=process, port=port)
     return Target(name, cases, key), facts
@@ -224,9 +237,12 @@ def start_targets(running, build, against=None):
     pacing = [build / "examples" / "paced_upstream", f"127.0.0.1:{paced}", CHUNKS, CHUNK_INTERVAL_MS]
     wait_for_port(paced, running.start("paced", pacing))
 
-    ports = {"whole": free_port(), "stream": free_port(), "probe": free_port()}
-    proxy = filled("proxy.nginx", running.folder, workers=os.cpu_count(), **upstreams,
-                   port_whole=ports["whole"], port_paced=ports["stream"], port_probe=ports["probe"])
+    ports = {"whole": free_port(), "stream": free_port(), "probe": free_port(), "hit": free_port()}
+    # For a worker of nginx, which isn't root.
+    running.folder.chmod(0o755)
+    (running.folder / FILE.lstrip("/")).write_text(answer_body())
+    proxy = filled("proxy.nginx", running.folder, workers=os.cpu_count(), **upstreams, port_whole=ports["whole"],
+                   port_paced=ports["stream"], port_probe=ports["probe"], port_hit=ports["hit"])
     nginx = running.start("nginx", ["nginx", "-c", proxy, "-p", running.folder])
     wait_for_port(ports["whole"], nginx)
     targets = [Target("nginx", {case: (nginx.pid, port, MODEL) for case, port in ports.items()})]
@@ -245,6 +261,7 @@ def start_targets(running, build, against=None):
         target, facts = start_tollgate(running, build / "tollgate", durability, upstreams)
         targets.append(target)
         tollgates[durability] = facts
+    targets.append(start_tollgate(running, build / "tollgate", "strict", upstreams, UNCACHED, cache=False)[0])
     # Twice, so that the difference of two equal programs shows what the noise is.
     for name in (BEFORE, f"{BEFORE}, again") if against else ():
         targets.append(start_tollgate(running, against, "strict", upstreams, name)[0])
@@ -260,10 +277,11 @@ def load(target, case, folder, connections, seconds, pause_ms=0):
     pid, port, model = target.cases[case]
     body = folder / "body.json"
     body.write_text(request_body(model, case == "stream"))
-    environment = {**os.environ, "BENCH_BODY": str(body), "BENCH_KEY": target.key,
-                   "BENCH_PAUSE_MS": str(round(pause_ms))}
+    method, path = target.request(case)
+    environment = {**os.environ, "BENCH_METHOD": method, "BENCH_BODY": str(body), "BENCH_KEY": target.key,
+                   "BENCH_SAME": "1" if case == "hit" else "", "BENCH_PAUSE_MS": str(round(pause_ms))}
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s", "-s", str(HERE / "load.lua"),
-               f"http://127.0.0.1:{port}{PATH}"]
+               f"http://127.0.0.1:{port}{path}"]
     before = cpu_seconds(pid)
     out = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=seconds + 30, check=True).stdout
     spent = cpu_seconds(pid) - before
@@ -278,6 +296,7 @@ def one_by_one(target, case, count, pause):
     """Milliseconds to the first byte of the body and to its end, one call at a time on one connection."""
     _, port, model = target.cases[case]
     body = request_body(model, case == "stream").encode()
+    begun = body.index(b"What does")
     head = (f"POST {PATH} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
             f"authorization: Bearer {target.key}\r\ncontent-length: {len(body)}\r\n\r\n").encode()
     firsts, ends = [], []
@@ -285,8 +304,10 @@ def one_by_one(target, case, count, pause):
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for _ in range(count):
             time.sleep(pause)
+            # No answer of a call before may serve this one.
+            asked = body[:begun] + f"{time.time_ns():020d}".encode() + body[begun + 20:]
             began = time.perf_counter()
-            connection.sendall(head + body)
+            connection.sendall(head + asked)
             got, first, length = b"", None, None
             while True:
                 piece = connection.recv(65536)
@@ -405,10 +426,15 @@ def show_load(case, rounds, targets):
         median = {name: statistics.median(one[name] for one in ones) for name in ("rate", "p50", "p99")}
         print(f"| {target.name:<20} | {statistics.median(cpu):.4f} | {min(cpu):.4f} … {max(cpu):.4f} | "
               f"{statistics.median(cpu) / base:.2f} | {median['rate']:.0f} | {median['p50']:.2f} | {median['p99']:.2f} |")
-    for target in targets if BEFORE in rounds else ():
-        ratios = sorted(one["cpu"] / before["cpu"] for one, before in zip(rounds[target.name], rounds[BEFORE]))
-        print(f"{target.name} ÷ {BEFORE}, round by round: median {statistics.median(ratios):.3f}, "
-              f"middle half {percentile(ratios, 0.25):.3f} … {percentile(ratios, 0.75):.3f}")
+    for other in (BEFORE, UNCACHED):
+        for target in targets if other in rounds else ():
+            show_against(rounds, target.name, other)
+
+
+def show_against(rounds, name, other):
+    ratios = sorted(one["cpu"] / before["cpu"] for one, before in zip(rounds[name], rounds[other]))
+    print(f"{name} ÷ {other}, round by round: median {statistics.median(ratios):.3f}, "
+          f"middle half {percentile(ratios, 0.25):.3f} … {percentile(ratios, 0.75):.3f}")
 
 
 def show_latency(title, figures):
@@ -433,14 +459,15 @@ def measure(options, running):
     if options.only:
         targets = [target for target in targets if any(name in target.name for name in ["nginx", *options.only.split(",")])]
     for case in options.cases.split(","):
-        rounds = {target.name: [] for target in targets}
-        for target in targets:
+        able = [target for target in targets if case in target.cases]
+        rounds = {target.name: [] for target in able}
+        for target in able:
             load(target, case, running.folder, options.connections, 1)
         for number in range(options.rounds):
-            turn = number % len(targets)
-            for target in targets[turn:] + targets[:turn]:
+            turn = number % len(able)
+            for target in able[turn:] + able[:turn]:
                 rounds[target.name].append(load(target, case, running.folder, options.connections, options.seconds))
-        show_load(case, rounds, targets)
+        show_load(case, rounds, able)
         result["load"][case] = rounds
 
     if options.latency_calls:
@@ -489,7 +516,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=3)
     parser.add_argument("--connections", type=int, default=64)
-    parser.add_argument("--cases", default="whole,stream")
+    parser.add_argument("--cases", default="whole,stream,hit")
     parser.add_argument("--only", help="targets beside nginx, by parts of their names")
     parser.add_argument("--against", type=pathlib.Path, help="another tollgate binary, to compare with round by round")
     parser.add_argument("--latency-calls", type=int, default=1000)

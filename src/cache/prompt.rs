@@ -14,10 +14,10 @@ const WORDS: [&[u8]; 2] = [b"content", b"text"];
 /// The words of a request, as many as are worth keeping.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Prompt {
-    /// The beginning of the last thing said, on one line.
-    pub title: Box<str>,
     /// Beginning and end of everything that is said.
     pub text: Box<str>,
+    /// Where in it the last thing said begins.
+    last: usize,
 }
 
 impl Prompt {
@@ -38,13 +38,28 @@ impl Prompt {
                 }
             }
         }
-        let title = texts.last().map(|text| one_line(&read(*text, HALF_BYTES_MAX))).unwrap_or_default();
-        Self { title, text: both_ends(&texts).into() }
+        let (text, last) = both_ends(&texts);
+        Self { text: text.into(), last }
+    }
+
+    /// The beginning of the last thing said, on one line: made when somebody looks, which is seldom.
+    pub fn title(&self) -> Box<str> {
+        one_line(&self.text[self.last..])
+    }
+
+    /// What it is made of.
+    pub(super) fn parts(&self) -> (&str, usize) {
+        (&self.text, self.last)
+    }
+
+    /// The same from its parts; nothing where they don't fit together.
+    pub(super) fn from_parts(text: &str, last: usize) -> Option<Self> {
+        text.is_char_boundary(last).then(|| Self { text: text.into(), last })
     }
 
     /// Bytes of memory.
     pub(super) fn weight(&self) -> usize {
-        self.title.len() + self.text.len()
+        self.text.len()
     }
 }
 
@@ -73,7 +88,7 @@ fn read(text: Text<'_>, bytes_max: usize) -> String {
     let mut bytes = Vec::with_capacity(cut.written.len());
     // The cut may have gone through an escape; what stands before it has been taken.
     let _ = cut.pieces(|piece| bytes.extend_from_slice(piece));
-    String::from_utf8_lossy(&bytes).into_owned()
+    String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }
 
 fn one_line(text: &str) -> Box<str> {
@@ -92,9 +107,10 @@ fn one_line(text: &str) -> Box<str> {
     line.into()
 }
 
-fn both_ends(texts: &[Text<'_>]) -> String {
+/// The beginning and the end, and where the last text begins in them.
+fn both_ends(texts: &[Text<'_>]) -> (String, usize) {
     let mut kept = String::new();
-    let mut taken = 0;
+    let (mut taken, mut last) = (0, 0);
     for text in texts {
         if kept.len() >= HALF_BYTES_MAX {
             break;
@@ -102,6 +118,7 @@ fn both_ends(texts: &[Text<'_>]) -> String {
         if !kept.is_empty() {
             kept.push('\n');
         }
+        last = kept.len();
         kept.push_str(&read(*text, HALF_BYTES_MAX));
         taken += 1;
     }
@@ -116,9 +133,10 @@ fn both_ends(texts: &[Text<'_>]) -> String {
     }
     for text in end.iter().rev() {
         kept.push('\n');
+        last = kept.len();
         kept.push_str(text);
     }
-    kept
+    (kept, last)
 }
 
 #[cfg(test)]
@@ -130,7 +148,7 @@ mod tests {
         let body = br#"{"model":"gpt-5","messages":[{"role":"system","content":"Be brief."},{"role":"user","content":[
             {"type":"text","text":"How do I\n reset \u0061 password?"},{"type":"image_url","image_url":{"url":"data:x"}}]}]}"#;
         let prompt = Prompt::of(body);
-        assert_eq!(&*prompt.title, "How do I reset a password?");
+        assert_eq!(&*prompt.title(), "How do I reset a password?");
         assert_eq!(&*prompt.text, "Be brief.\nHow do I\n reset a password?");
         assert_eq!(
             &*Prompt::of(br#"{"system":"S","messages":[{"content":"Q"}],"tools":[{"content":"no"}]}"#).text,
@@ -147,7 +165,7 @@ mod tests {
         let prompt = Prompt::of(format!(r#"{{"messages":[{}]}}"#, messages.join(",")).as_bytes());
         assert!(prompt.text.starts_with("0: é") && prompt.text.contains("99: é"), "{}", prompt.text);
         assert!(prompt.text.len() < 3 * HALF_BYTES_MAX, "{}", prompt.text.len());
-        assert!(prompt.title.chars().count() <= TITLE_CHARS_MAX + 1);
+        assert!(prompt.title().chars().count() <= TITLE_CHARS_MAX + 1);
         // One text that is longer than everything that is kept.
         let prompt = Prompt::of(format!(r#"{{"prompt":"{}"}}"#, "\\u00e9".repeat(5_000)).as_bytes());
         assert!(prompt.text.len() <= HALF_BYTES_MAX && prompt.text.starts_with('é'));

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use http::HeaderName;
 use url::{Host, Url};
 
 use super::defaults;
@@ -31,8 +32,10 @@ pub struct AlertsConfig {
 /// Traces and metrics.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TelemetryConfig {
-    /// The collector that traces and metrics are sent to.
+    /// The collector that traces are sent to, without `/v1/traces`.
     pub otlp_endpoint: Option<Url>,
+    /// Headers that it wants, such as one with a key.
+    pub otlp_headers: Vec<(HeaderName, Secret<String>)>,
     /// The credential that reads `/metrics`, besides an admin's.
     pub metrics_token: Option<Secret<String>>,
 }
@@ -119,6 +122,30 @@ fn read_thresholds(alerts: &mut Section<'_>) -> Vec<u8> {
 pub(super) fn read_telemetry(root: &mut Section<'_>) -> TelemetryConfig {
     root.section("telemetry", |telemetry| TelemetryConfig {
         otlp_endpoint: telemetry.parsed("otlp_endpoint", base_url),
+        otlp_headers: read_headers(telemetry),
         metrics_token: telemetry.secret("metrics_token", Form::Word),
     })
+}
+
+/// Headers, each as `name: value`; which part of one is wrong is told, what it says is not.
+fn read_headers(telemetry: &mut Section<'_>) -> Vec<(HeaderName, Secret<String>)> {
+    let mut headers = Vec::new();
+    for (place, given) in telemetry.secrets("otlp_headers", Form::Text).unwrap_or_default().iter().enumerate() {
+        let split = given.expose().split_once(':');
+        let read = split.and_then(|(name, value)| {
+            let name = name.trim().parse::<HeaderName>().ok()?;
+            let is_value = |byte: u8| byte.is_ascii_graphic() || byte == b' ';
+            let value = value.trim();
+            (!value.is_empty() && value.bytes().all(is_value)).then(|| (name, Secret::new(value.to_owned())))
+        });
+        match read {
+            Some(header) => headers.push(header),
+            None => telemetry.problem_below(
+                "otlp_headers",
+                &format!("[{place}]"),
+                "not of the form \"name: value\", such as \"authorization: Bearer …\"",
+            ),
+        }
+    }
+    headers
 }

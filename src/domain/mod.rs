@@ -14,6 +14,7 @@ mod model;
 mod money;
 mod secret;
 mod tokens;
+mod trace;
 mod usage;
 mod window;
 pub mod wording;
@@ -30,5 +31,6 @@ pub use model::{
 pub use money::{MoneyError, Multiplier, Picodollars, Price};
 pub use secret::Secret;
 pub use tokens::estimate_tokens;
+pub use trace::TraceParent;
 pub use usage::TokenUsage;
 pub use window::{Window, WindowId};

@@ -8,7 +8,7 @@ use http::HeaderValue;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::cache::Directives;
-use crate::domain::{CacheOutcome, Deployment, Endpoint, Picodollars, RequestId};
+use crate::domain::{CacheOutcome, Deployment, Endpoint, Picodollars, RequestId, TraceParent};
 use crate::keys::VirtualKey;
 use crate::ledger::Reservation;
 use crate::provider::{Client, ForwardedHeaders, Opaque};
@@ -38,6 +38,8 @@ pub struct Inbound {
     pub headers: ForwardedHeaders,
     /// The client's own id of the call.
     pub client_request_id: Option<Arc<str>>,
+    /// The client's trace that it belongs to.
+    pub trace: Option<TraceParent>,
     /// What the call is for.
     pub operation: Arc<str>,
     /// The conversation that the client says it belongs to.

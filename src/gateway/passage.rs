@@ -63,6 +63,18 @@ impl Passage {
         (last, error)
     }
 
+    /// Whether the client gets other records than the provider's own.
+    pub(super) fn is_translated(&self) -> bool {
+        matches!(self.way, Way::Translated(_))
+    }
+
+    /// Appends a sign of life, where one may stand now; the cache has no use for it.
+    pub(super) fn ping(&mut self, out: &mut BytesMut) {
+        if let Way::Translated(interpreter) = &mut self.way {
+            interpreter.ping(out);
+        }
+    }
+
     fn note(&mut self, sent: &[u8]) {
         if let Some(recording) = &mut self.recording {
             recording.extend_from_slice(sent);

@@ -19,6 +19,9 @@ use super::passage::Passage;
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(30);
 /// The most that is read of it then.
 const DRAIN_BYTES_MAX: usize = 1 << 20;
+/// After so long without a word a translated stream shows that it lives: what a provider says to that end isn't
+/// translated, and the patience of some proxies is ten seconds.
+const QUIET_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// How a stream ended.
 pub(super) struct Ended {
@@ -53,6 +56,7 @@ pub(super) async fn relay(
     let mut drain: Option<Drain<'_>> = None;
     let mut out = BytesMut::new();
     let mut held = std::mem::take(&mut flow.held).into_iter();
+    let mut heard = Instant::now();
     let done = |last: Bytes, error, client_left| Ended { last, error, client_left };
     loop {
         // What is here already, up to the end of the stream.
@@ -103,8 +107,11 @@ pub(super) async fn relay(
         if drain.as_ref().is_some_and(|drain| drain.is_over(flow)) {
             return done(Bytes::new(), None, true);
         }
-        match next_chunk(flow, candidate, rules, client, drain.as_ref()).await {
+        let pings = client.is_some() && passage.is_translated();
+        match next_chunk(flow, candidate, rules, client, drain.as_ref(), Silence { heard, pings }).await {
+            Next::Quiet => passage.ping(&mut out),
             Next::Chunk(chunk) => {
+                heard = Instant::now();
                 if let Some(drain) = &mut drain {
                     drain.bytes += chunk.len();
                 }
@@ -134,8 +141,18 @@ pub(super) async fn relay(
     }
 }
 
+/// How long a provider has said nothing.
+#[derive(Clone, Copy)]
+struct Silence {
+    heard: Instant,
+    /// Whether the client is told that the stream lives.
+    pings: bool,
+}
+
 enum Next {
     Chunk(Bytes),
+    /// Nothing yet.
+    Quiet,
     End,
     Failed(ProviderError),
     ClientLeft,
@@ -148,15 +165,19 @@ async fn next_chunk(
     rules: &Rules<'_>,
     client: Option<&mpsc::Sender<Piece>>,
     drain: Option<&Drain<'_>>,
+    silence: Silence,
 ) -> Next {
     let timeouts = candidate.upstream.timeouts();
     let left = rules.deadline.saturating_duration_since(Instant::now());
-    let (limit, allowed, after) = if left < timeouts.idle {
+    let patience = timeouts.idle.saturating_sub(silence.heard.elapsed());
+    let (limit, allowed, after) = if left < patience {
         (TimeLimit::Total, left, timeouts.total)
     } else {
-        (TimeLimit::Idle, timeouts.idle, timeouts.idle)
+        (TimeLimit::Idle, patience, timeouts.idle)
     };
     let allowed = drain.map_or(allowed, |drain| allowed.min(drain.time_left()));
+    let pings = silence.pings && QUIET_TIME_MAX < allowed;
+    let allowed = if pings { QUIET_TIME_MAX } else { allowed };
     let gone = async {
         match client {
             Some(client) => client.closed().await,
@@ -170,6 +191,7 @@ async fn next_chunk(
             Ok(Ok(Some(chunk))) => Next::Chunk(chunk),
             Ok(Ok(None)) => Next::End,
             Ok(Err(error)) => Next::Failed(error),
+            Err(_) if pings => Next::Quiet,
             Err(_) if drain.is_some_and(|drain| drain.time_left().is_zero()) => Next::DrainOver,
             Err(_) => Next::Failed(ProviderError::Timeout { provider: candidate.upstream.name().to_string(), limit, after }),
         },

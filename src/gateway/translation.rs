@@ -143,6 +143,11 @@ impl Interpreter {
         Ok(out.freeze())
     }
 
+    /// Appends a sign of life, where one may stand now.
+    pub(super) fn ping(&mut self, out: &mut BytesMut) {
+        self.writer.ping(out);
+    }
+
     fn tell(&mut self, out: &mut BytesMut) {
         for event in self.events.drain(..) {
             self.writer.event(&event, out);

@@ -11,7 +11,7 @@ use futures_util::{StreamExt as _, stream};
 use http::{HeaderValue, Method};
 
 use crate::cache::Directives;
-use crate::domain::{Dialect, Endpoint, EndpointFamily, Name, RequestId};
+use crate::domain::{Dialect, Endpoint, EndpointFamily, Name, RequestId, TraceParent};
 use crate::gateway::{Answer, AnswerBody, GatewayError, Inbound, Piece, Refusal, UpstreamClient, below};
 use crate::keys::VirtualKey;
 use crate::provider::{ForwardedHeaders, Opaque};
@@ -219,6 +219,7 @@ fn inbound(
             query: Some(request.query_string()).filter(|query| !query.is_empty()).map(ToOwned::to_owned),
         },
         client_request_id,
+        trace: text("traceparent").and_then(TraceParent::parse),
         operation,
         session,
         tags,

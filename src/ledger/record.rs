@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::{
     BudgetId, CacheOutcome, CostBasis, Deployment, Endpoint, EntryStatus, KeyId, ModelId, Picodollars, ProviderName,
-    RequestId, TokenUsage, WindowId,
+    RequestId, TokenUsage, TraceParent, WindowId,
 };
 
 /// What is known of a call before its first attempt, and doesn't change any more.
@@ -35,6 +35,8 @@ pub struct CallFacts {
     pub kept_from: Option<Deployment>,
     /// The client's own id of the call.
     pub client_request_id: Option<Arc<str>>,
+    /// The client's trace that it belongs to: told to whoever follows the entries, not kept.
+    pub trace: Option<TraceParent>,
     /// The client's own labels; one that is repeated counts once.
     pub tags: Vec<(Arc<str>, Arc<str>)>,
 }

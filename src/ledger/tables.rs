@@ -251,6 +251,7 @@ pub(super) fn decode_entry(id: u128, bytes: &[u8], names: &Names) -> Result<Entr
         cache: stored.cache,
         kept_from,
         client_request_id: stored.client_request_id.map(Arc::from),
+        trace: None,
         tags: stored.tags.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
     };
     Ok(Entry {
@@ -328,6 +329,7 @@ pub(super) mod tests {
                 cache: CacheOutcome::Bypass,
                 kept_from: None,
                 client_request_id: Some("mine".into()),
+                trace: None,
                 tags: vec![("env".into(), "test".into())],
             },
             status: EntryStatus::Settled,

@@ -88,6 +88,7 @@ impl Fixture {
             cache: CacheOutcome::Miss,
             kept_from: None,
             client_request_id: None,
+            trace: None,
             tags: vec![("env".into(), "prod".into())],
         };
         let cost: Picodollars = call.cost.parse().unwrap();

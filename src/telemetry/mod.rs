@@ -1,7 +1,8 @@
-//! What the process tells about itself: names, counters, logs.
+//! What the process tells about itself: names, counters, logs, traces.
 
 pub mod logs;
 mod metrics;
 pub mod names;
+pub mod traces;
 
 pub use metrics::{CallRecord, Metrics, Percentiles, Totals};

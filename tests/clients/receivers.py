@@ -4,6 +4,9 @@ Slack: incoming webhooks (JSON with `text`; errors are plain words with 4xx; mor
 Retry-After in whole seconds). Discord: execute webhook (JSON with `content` of at most 2,000 characters, `allowed_mentions`
 with known words, 204 without a body; 429 with Retry-After, fractions of a second, and the same in the body). The plain webhook checks
 the signature as a careful receiver does: over the bytes as they came, in constant time.
+
+The collector takes traces as OTLP over HTTP (specification 1.9): protobuf by the project's own definitions, at
+`/v1/traces`; ids of the right length and no zeros, ends that are not before their beginnings.
 """
 
 import hashlib
@@ -12,6 +15,9 @@ import http.server
 import json
 import threading
 import time
+
+from google.protobuf.message import DecodeError
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest, ExportTraceServiceResponse
 
 DISCORD_CHARS_MAX = 2000
 DISCORD_MENTIONS = {"roles", "users", "everyone"}
@@ -143,3 +149,67 @@ class Webhook(Receiver):
     def of_type(self, kind):
         with self.lock:
             return [message for message in self.taken if message["type"] == kind]
+
+
+class Collector(Receiver):
+    """A collector of traces; what it has taken are spans, each with its resource as a dictionary."""
+
+    path = "/v1/traces"
+    wanted = {}
+
+    @property
+    def endpoint(self):
+        return self.url.removesuffix(self.path)
+
+    def answer(self, path, headers, body):
+        with self.lock:
+            if self.answer_next:
+                return self.answer_next.pop(0)
+            if path != self.path:
+                return self.refuse(404, b"")
+            if headers.get("content-type") != "application/x-protobuf":
+                return self.refuse(415, b"")
+            if any(headers.get(name) != value for name, value in self.wanted.items()):
+                return self.refuse(401, b"")
+            try:
+                request = ExportTraceServiceRequest.FromString(body)
+                spans = [self.read(resource, span) for resource, span in self.spans(request)]
+            except (DecodeError, AssertionError) as error:
+                return self.refuse(400, str(error).encode())
+            self.taken.extend(spans)
+            return 200, {"content-type": "application/x-protobuf"}, ExportTraceServiceResponse().SerializeToString()
+
+    @staticmethod
+    def spans(request):
+        for resource in request.resource_spans:
+            for scope in resource.scope_spans:
+                for span in scope.spans:
+                    yield values(resource.resource.attributes), span
+
+    @staticmethod
+    def read(resource, span):
+        assert len(span.trace_id) == 16 and any(span.trace_id), "trace id"
+        assert len(span.span_id) == 8 and any(span.span_id), "span id"
+        assert len(span.parent_span_id) in (0, 8), "parent span id"
+        assert 0 < span.start_time_unix_nano <= span.end_time_unix_nano, "times"
+        assert span.name and span.kind, "name and kind"
+        return {
+            "resource": resource,
+            "trace": span.trace_id.hex(),
+            "id": span.span_id.hex(),
+            "parent": span.parent_span_id.hex() or None,
+            "name": span.name,
+            "kind": {2: "server", 3: "client"}[span.kind],
+            "start": span.start_time_unix_nano,
+            "end": span.end_time_unix_nano,
+            "failed": span.status.code == 2,
+            "message": span.status.message,
+            **values(span.attributes),
+        }
+
+
+def values(attributes):
+    """Attributes as a dictionary; none may stand twice."""
+    told = {one.key: getattr(one.value, one.value.WhichOneof("value")) for one in attributes}
+    assert len(told) == len(attributes), "an attribute stands twice"
+    return told

@@ -637,3 +637,12 @@ def test_a_fallback_may_cross_the_dialects(openai_client, upstream, marker, stre
     assert raw.headers["x-tollgate-provider"] == "anthropic"
     (entry,) = upstream.account(marker)
     assert entry["dialect"] == "anthropic"
+
+
+@pytest.mark.gateway
+def test_a_quiet_stream_shows_that_it_lives(openai_client, claude, marker):
+    with openai_client.chat.completions.with_streaming_response.create(
+        model=claude, messages=user(f"id:{marker} hang:4"), stream=True, extra_headers={"x-tollgate-timeout": "7s"}
+    ) as answer:
+        lines = answer.iter_lines()
+        assert any(line == ": ping" for line in lines)

@@ -670,3 +670,13 @@ def test_an_error_amid_a_compatible_servers_stream_raises(anthropic_client, faul
     stream = ask(anthropic_client, faulty("compat", "qwen3-coder"), text, stream=True)
     seen, _ = read_until_error(stream, anthropic.APIStatusError)
     assert seen == "Half an"
+
+
+@pytest.mark.gateway
+def test_a_quiet_stream_shows_that_it_lives(anthropic_client, gpt, marker):
+    with anthropic_client.messages.with_streaming_response.create(
+        model=gpt, messages=user(f"id:{marker} hang:3"), max_tokens=100, stream=True, extra_headers={"x-tollgate-timeout": "7s"}
+    ) as answer:
+        names = (line for line in answer.iter_lines() if line.startswith("event: "))
+        assert next(names) == "event: message_start"
+        assert any(name == "event: ping" for name in names)

@@ -75,6 +75,7 @@ impl Fixture {
             cache: CacheOutcome::Bypass,
             kept_from: None,
             client_request_id: None,
+            trace: None,
             tags: Vec::new(),
         };
         let ceiling = cost.parse().unwrap();

@@ -405,6 +405,11 @@ fn secrets_must_be_there_and_are_never_repeated() {
         "[telemetry]\nmetrics_token = \" \"",
         &["telemetry.metrics_token: this is empty; give it a value or take the key out"],
     );
+    let wrong = "not of the form \"name: value\", such as \"authorization: Bearer …\"";
+    check(
+        "[telemetry]\notlp_headers = [\"canary\", \"a: b\", \"a b: canary\", \"a:\"]",
+        &[0, 2, 3].map(|place| format!("telemetry.otlp_headers[{place}]: {wrong}")).each_ref().map(String::as_str),
+    );
 }
 
 #[test]

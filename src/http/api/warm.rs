@@ -128,6 +128,7 @@ async fn call(
         opaque: None,
         session: None,
         client_request_id: None,
+        trace: None,
         operation: "chat".into(),
         tags: key.tags.iter().map(|(name, value)| (name.as_str().into(), value.as_str().into())).collect(),
         caller: key,

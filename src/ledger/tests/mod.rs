@@ -59,6 +59,7 @@ fn facts_at(number: u64, unix_ms: i64) -> CallFacts {
         cache: CacheOutcome::Bypass,
         kept_from: None,
         client_request_id: None,
+        trace: None,
         tags: vec![("env".into(), "test".into())],
     }
 }

@@ -64,7 +64,9 @@ pub(in super::super) async fn clear(
         return answer(&visitor, &shared, Fields::of_query(query.trim_start_matches('?'))).await;
     };
     let (cache, now) = (Arc::clone(&visitor.state.cache), visitor.state.clock.now());
-    let removed = blocking(move || cache.invalidate(&pattern, now)).await?;
+    let elsewhere = cache.invalidate_elsewhere(&pattern, written, now).await;
+    // Most entries of ours are there too.
+    let removed = blocking(move || cache.invalidate(&pattern, now)).await?.max(elsewhere.unwrap_or(0));
     tracing::info!("user {:?} has taken {removed} entries out of the response cache", visitor.session.user.name);
     let (shown, order) = (fields.text("shown"), fields.text("order"));
     let back = href("/cache", &[("pattern", shown), ("order", order), ("removed", &removed.to_string())]);
@@ -301,7 +303,9 @@ fn rows(listed: &Listed, is_narrowed: bool, now: Timestamp) -> Card<Vec<CacheRow
 fn row(fingerprint: &Fingerprint, entry: &KeptEntry, column: MoneyColumn, now: Timestamp) -> CacheRow {
     let facts = &entry.facts;
     CacheRow {
-        title: Some(&*facts.prompt.title).filter(|title| !title.is_empty()).unwrap_or(NO_WORDS).to_owned(),
+        title: Some(facts.prompt.title().into_string())
+            .filter(|title| !title.is_empty())
+            .unwrap_or_else(|| NO_WORDS.to_owned()),
         sub: format!("{} · {}", facts.deployment.model, facts.deployment.provider),
         href: format!("/requests/{}", facts.request),
         key: facts.key_name.to_string(),
