@@ -451,7 +451,10 @@ mod tests {
         let new = NewKey { budgets: vec![key_budget_of("day=1.00").unwrap()], ..NewKey::named("ci") };
         let body = as_request(&new);
         let fields: Vec<&str> = body.as_object().unwrap().keys().map(String::as_str).collect();
-        assert_eq!(fields, ["allowedModels", "budgets", "expiresAt", "limits", "name", "tags", "team"]);
+        assert_eq!(
+            fields,
+            ["allowedEndpoints", "allowedModels", "budgets", "expiresAt", "limits", "name", "owner", "tags", "team"]
+        );
         assert_eq!(body["budgets"], json!([{ "window": "day", "limitUsd": "1", "action": "block" }]));
         assert!(as_request(&NewKey::named("ci")).get("budgets").is_none());
     }

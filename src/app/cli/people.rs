@@ -30,13 +30,36 @@ Examples:
 
 A change signs them out everywhere.";
 
-const TEAM_EXAMPLES: &str = "\
+const LIST_EXAMPLES: &str = "\
+Examples:
+  tollgate admin user list
+  tollgate admin user list --json | jq -r '.items[] | select(.state == \"disabled\").name'";
+
+const REMOVE_EXAMPLES: &str = "\
+Examples:
+  tollgate admin user remove grace
+
+They are signed out everywhere. Keys that they made stay: revoke those with `tollgate key revoke`.";
+
+const TEAM_CREATE_EXAMPLES: &str = "\
 Examples:
   tollgate admin team create research
-  tollgate admin team rename research 'Research lab'
-  tollgate admin team list
 
-A team's id is the name that it is made with, and stays. `tollgate key create NAME --team TEAM` makes one too.";
+The name becomes the team's id, which stays when the name is changed. `tollgate key create NAME --team TEAM` makes one too.";
+
+const TEAM_LIST_EXAMPLES: &str = "\
+Examples:
+  tollgate admin team list";
+
+const TEAM_RENAME_EXAMPLES: &str = "\
+Examples:
+  tollgate admin team rename research 'Research lab'";
+
+const TEAM_REMOVE_EXAMPLES: &str = "\
+Examples:
+  tollgate admin team remove research
+
+What it spent stays in the ledger, and its id is never given to another team.";
 
 /// People who can log in.
 #[derive(Debug, Subcommand)]
@@ -57,6 +80,7 @@ pub(super) enum UserCommand {
         expires_in: Option<Duration>,
     },
     /// List them
+    #[command(after_help = LIST_EXAMPLES)]
     List,
     /// Change their role or team, keep them out, or let them in again
     #[command(after_help = CHANGE_EXAMPLES)]
@@ -77,6 +101,7 @@ pub(super) enum UserCommand {
         enable: bool,
     },
     /// Take them away; the last admin stays
+    #[command(after_help = REMOVE_EXAMPLES)]
     Remove {
         /// Their name
         name: String,
@@ -85,16 +110,18 @@ pub(super) enum UserCommand {
 
 /// Teams.
 #[derive(Debug, Subcommand)]
-#[command(after_help = TEAM_EXAMPLES)]
 pub(super) enum TeamCommand {
     /// Make a team
+    #[command(after_help = TEAM_CREATE_EXAMPLES)]
     Create {
         /// Its name, which becomes its id
         name: String,
     },
     /// List the teams
+    #[command(after_help = TEAM_LIST_EXAMPLES)]
     List,
     /// Give a team another name; its id stays
+    #[command(after_help = TEAM_RENAME_EXAMPLES)]
     Rename {
         /// Its name or id
         team: String,
@@ -102,6 +129,7 @@ pub(super) enum TeamCommand {
         name: String,
     },
     /// Remove a team without live keys, budgets and people
+    #[command(after_help = TEAM_REMOVE_EXAMPLES)]
     Remove {
         /// Its name or id
         team: String,

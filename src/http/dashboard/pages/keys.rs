@@ -167,7 +167,7 @@ async fn created(
     if visitor.is_htmx {
         let (state, view) = (state.clone(), visitor.view.clone());
         let list = blocking(move || keys_seen(&state, &view)).await?;
-        created.list = Some(KeyList { is_update: true, may_create: true, ..list });
+        created.list = Some(KeyList { is_update: true, has_dialog: visitor.team().is_none(), ..list });
         return Ok(ok(&created));
     }
     let layout = form_layout(visitor, shared, "Key created").await?;
@@ -292,7 +292,7 @@ impl LastUses {
 
 /// All the keys: those in force first, the dearest of them first. Blocking.
 pub(super) fn key_list(state: &State) -> KeyList {
-    keys_seen(state, &View::new(&state.ledger, None))
+    KeyList { has_dialog: true, ..keys_seen(state, &View::new(&state.ledger, None)) }
 }
 
 /// The keys of whom a view sees, in the same order. Blocking.
@@ -315,7 +315,7 @@ pub(super) fn keys_seen(state: &State, view: &View) -> KeyList {
         key_rows(state, view, keys, now, &clock).or_else(|error| unreadable("The keys", &error, "/budgets"))
     };
     let month = state.ledger.zone().to_datetime(now).strftime("%B").to_string();
-    KeyList { summary, month, rows, is_update: false, may_create: true }
+    KeyList { summary, month, rows, is_update: false, may_create: true, has_dialog: false }
 }
 
 fn key_rows(

@@ -22,6 +22,8 @@ pub struct KeyList {
     pub is_update: bool,
     /// True where the reader may make keys.
     pub may_create: bool,
+    /// True on the page that has the form in a dialog.
+    pub has_dialog: bool,
 }
 
 /// Its template escapes every value.
