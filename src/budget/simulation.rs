@@ -479,7 +479,11 @@ async fn simulate(seed: u64) -> Tally {
 }
 
 #[test]
-#[expect(clippy::disallowed_methods, clippy::print_stderr, reason = "how much is tried is chosen outside, and a seed is told there")]
+#[expect(
+    clippy::disallowed_methods,
+    clippy::print_stderr,
+    reason = "how much is tried is chosen outside, and a seed is told there"
+)]
 fn no_traffic_no_fault_and_no_crash_takes_a_budget_over_its_limit() {
     let given = std::env::var("SIMULATION_SEED").ok().and_then(|seed| seed.parse().ok());
     let is_deep = std::env::var("DEEP_TESTS").is_ok_and(|deep| deep == "1");
