@@ -86,6 +86,7 @@ impl Fixture {
             kept_from: None,
             client_request_id: None,
             tags: Vec::new(),
+            trace: None,
         };
         let deployment: Deployment = call.deployment.parse().unwrap();
         let planned = Planned {
