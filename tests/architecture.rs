@@ -31,6 +31,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("dialect", 1),
     ("config", 1),
     ("telemetry", 1),
+    ("shared", 1),
     ("runtime", 1),
     ("store", 1),
     ("embedding", 1),
@@ -49,6 +50,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("toml", &["config"]),
     ("argon2", &["keys"]),
     ("moka", &["cache"]),
+    ("redis", &["shared"]),
 ];
 
 /// Module names that say nothing.

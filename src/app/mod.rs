@@ -15,6 +15,7 @@ mod reconcile_daily;
 mod retention;
 mod serve;
 pub mod settings;
+mod shared_news;
 mod traces;
 
 /// An error and its causes in one line, each said once: some errors repeat theirs.

@@ -22,6 +22,7 @@ use crate::provider::{ClientSettings, Upstream};
 use crate::reconciliation::Reconciler;
 use crate::routing::{HealthBook, Router};
 use crate::runtime::{Clock, Tasks};
+use crate::shared::Shared;
 use crate::store::{OpenOptions, Settings};
 use crate::telemetry::Metrics;
 
@@ -61,9 +62,10 @@ impl Parts {
         let content = Arc::new(open_content(folder, &config));
         let budgets = Arc::new(Budgets::new(Arc::clone(&keys), Arc::clone(&ledger)));
         budgets.track_all(clock.now()).await?;
-        let cache = Arc::new(Cache::new(&config.cache));
         let ca_file = config.tls.ca_file.as_deref();
         let reconciler = Arc::new(Reconciler::open(settings.clone(), &config)?);
+        let shared = shared(&config)?;
+        let cache = Arc::new(Cache::new(&config.cache, shared.clone()));
         let alerts = Alerts::open(settings, &config.alerts, ca_file, clock.clone(), config.time_zone.clone())?;
         let catalog = price_file::catalog(&config)?;
         let upstreams = upstreams(&config)?;
@@ -76,6 +78,7 @@ impl Parts {
             ledger: Arc::clone(&ledger),
             budgets: Arc::clone(&budgets),
             cache: Arc::clone(&cache),
+            shared,
             keys: Arc::clone(&keys),
             content: Arc::clone(&content),
             metrics: Arc::clone(&metrics),
@@ -119,6 +122,13 @@ impl Parts {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
+}
+
+/// The Redis that the settings name, which doesn't have to be there.
+fn shared(config: &Config) -> anyhow::Result<Option<Arc<Shared>>> {
+    let Some(url) = &config.redis_url else { return Ok(None) };
+    let shared = Shared::new(url, config.redis_secret.as_ref(), config.tls.ca_file.as_deref())?;
+    Ok(Some(Arc::new(shared)))
 }
 
 /// Opens the settings of a folder.

@@ -4,8 +4,7 @@ use super::reader::Context;
 use super::routes::Strategy;
 
 /// Paths that this version accepts and does nothing with.
-const PATHS: [&str; 8] =
-    ["redis_url", "operations", "cache.semantic", "workers", "workflows", "schedules", "github", "tls.acme"];
+const PATHS: [&str; 7] = ["operations", "cache.semantic", "workers", "workflows", "schedules", "github", "tls.acme"];
 
 /// Strategies that work as [`Strategy::Fallback`].
 pub(super) const STRATEGIES: [Strategy; 5] =
