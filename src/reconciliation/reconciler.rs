@@ -172,9 +172,10 @@ impl Reconciler {
                 Ok(kept) => kept?,
                 Err(error) => std::panic::resume_unwind(error.into_panic()),
             }
-            match &error {
-                Some(error) => tracing::warn!("the reports of provider {provider} could not be fetched: {error}"),
-                None => tracing::info!("the reports of provider {provider} were fetched for {} days", days.len()),
+            if let Some(error) = &error {
+                tracing::warn!("the reports of provider {provider} could not be fetched: {error}");
+            } else {
+                tracing::info!("the reports of provider {provider} were fetched for {} days", days.len());
             }
             fetched.push(Fetched { provider, error });
         }
@@ -184,28 +185,26 @@ impl Reconciler {
     /// Takes a file of a provider's console, whole or not at all. Blocks for the disk.
     pub fn import(&self, only: Option<&str>, text: &str, now: Timestamp) -> Result<Imported, ReconcileError> {
         let file = File::read(text)?;
-        let known = match only {
-            Some(name) => {
-                let known = self.find(name)?;
-                file.check(name, known.kind)?;
-                known
-            }
-            None => {
-                let mut candidates = self.known.iter().filter(|known| file.is_from(known.kind));
-                match (candidates.next(), candidates.next()) {
-                    (Some(known), None) => known,
-                    _ => {
-                        let candidates = self.known.iter().filter(|known| file.is_from(known.kind));
-                        let candidates = candidates.map(|known| known.name.to_string()).collect();
-                        return Err(ReconcileError::WhichProvider { what: file.what(), candidates });
-                    }
-                }
-            }
-        };
+        let known = self.whose(&file, only)?;
         self.statements.keep(&known.name, &file.reading, Source::File, now)?;
         let (provider, days) = (known.name.clone(), file.reading.days);
         tracing::info!("{} of provider {provider} were imported from a file for {} days", file.what(), days.len());
         Ok(Imported { provider, what: file.what(), rows: file.rows, days })
+    }
+
+    /// The provider that a file is taken for: the one that is named, or the only one that can have made it.
+    fn whose(&self, file: &File, only: Option<&str>) -> Result<&Known, ReconcileError> {
+        if let Some(name) = only {
+            let known = self.find(name)?;
+            file.check(name, known.kind)?;
+            return Ok(known);
+        }
+        let candidates: Vec<&Known> = self.known.iter().filter(|known| file.is_from(known.kind)).collect();
+        if let [known] = candidates[..] {
+            return Ok(known);
+        }
+        let candidates = candidates.into_iter().map(|known| known.name.to_string()).collect();
+        Err(ReconcileError::WhichProvider { what: file.what(), candidates })
     }
 
     /// Holds what is known of a range of days against the ledger. Blocking: looks at every entry of the days.

@@ -12,13 +12,13 @@ pub enum FetchError {
         detail: String,
     },
     /// The key opens nothing.
-    #[error("it doesn't know the admin key (401): {}", how_to_get_a_key(*company))]
+    #[error("it doesn't know the admin key (401): {}", how_to_get_a_key(company))]
     UnknownKey {
         /// Whose key it should be.
         company: &'static str,
     },
     /// The key is of another kind, or may not read reports.
-    #[error("the key may not read its reports (403): {}", how_to_get_a_key(*company))]
+    #[error("the key may not read its reports (403): {}", how_to_get_a_key(company))]
     WrongKey {
         /// Whose key it should be.
         company: &'static str,

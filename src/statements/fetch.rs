@@ -20,7 +20,7 @@ use super::reading::Reading;
 use super::{anthropic, openai};
 
 /// The longest that one page takes: sums over a month are slow at times.
-const PAGE_TIME_MAX: Duration = Duration::from_secs(60);
+const PAGE_TIME_MAX: Duration = Duration::from_mins(1);
 /// A page of a month by model is some hundred kilobytes.
 const PAGE_BYTES_MAX: usize = 16 << 20;
 /// Pages of one report: a quarter by day has three; a provider that never ends is broken.
@@ -30,7 +30,7 @@ const TRIES_MAX: u32 = 5;
 /// The pause after the first failure; it doubles.
 const PAUSE_MIN: Duration = Duration::from_secs(1);
 /// The longest that a provider may ask to wait for within one fetch.
-const PAUSE_MAX: Duration = Duration::from_secs(60);
+const PAUSE_MAX: Duration = Duration::from_mins(1);
 /// What is repeated of a refusal.
 const REFUSAL_CHARS_MAX: usize = 300;
 /// The version that the reports are described for.
@@ -48,6 +48,27 @@ struct Page<B> {
     data: Vec<B>,
     has_more: bool,
     next_page: Option<String>,
+}
+
+/// An error of either company.
+#[derive(Deserialize)]
+struct RefusalBody {
+    error: RefusalText,
+}
+
+#[derive(Deserialize)]
+struct RefusalText {
+    message: String,
+}
+
+/// Whether trying again may help, and when.
+#[derive(Clone, Copy)]
+enum Again {
+    Never,
+    /// After a pause of our choice.
+    Later,
+    /// After theirs.
+    After(Duration),
 }
 
 impl Reporter {
@@ -109,8 +130,9 @@ impl Reporter {
         for attempt in 1.. {
             let (error, wait) = match self.ask(account, path, query).await {
                 Ok(body) => return Ok(body),
-                Err((error, Some(wait))) => (error, wait.unwrap_or(pause)),
-                Err((error, None)) => return Err(error),
+                Err((error, Again::Never)) => return Err(error),
+                Err((error, Again::Later)) => (error, pause),
+                Err((error, Again::After(wait))) => (error, wait),
             };
             if attempt == TRIES_MAX || wait > PAUSE_MAX {
                 return Err(error);
@@ -122,18 +144,13 @@ impl Reporter {
         unreachable!("the last attempt returns")
     }
 
-    /// One request. An error comes with a pause where trying again may help, and the pause is theirs where they name one.
-    async fn ask(
-        &self,
-        account: &Account,
-        path: &str,
-        query: &str,
-    ) -> Result<Vec<u8>, (FetchError, Option<Option<Duration>>)> {
+    /// One request. An error comes with whether trying again may help.
+    async fn ask(&self, account: &Account, path: &str, query: &str) -> Result<Vec<u8>, (FetchError, Again)> {
         let mut url = account.base_url.clone();
         url.set_path(&format!("{}{path}", account.base_url.path().trim_end_matches('/')));
         url.set_query(Some(query));
         let request = self.client.get(url).headers(credentials(account));
-        let mut response = request.send().await.map_err(|error| (lost(error), Some(None)))?;
+        let mut response = request.send().await.map_err(|error| (lost(error), Again::Later))?;
         let status = response.status();
         if !status.is_success() {
             let asked = retry_after(response.headers());
@@ -141,10 +158,10 @@ impl Reporter {
             return Err(refusal(account, status, asked, &text));
         }
         let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| (lost(error), Some(None)))? {
+        while let Some(chunk) = response.chunk().await.map_err(|error| (lost(error), Again::Later))? {
             body.extend_from_slice(&chunk);
             if body.len() > PAGE_BYTES_MAX {
-                return Err((garbage("a page is larger than 16 MiB".to_owned()), None));
+                return Err((garbage("a page is larger than 16 MiB".to_owned()), Again::Never));
             }
         }
         Ok(body)
@@ -178,24 +195,20 @@ fn credentials(account: &Account) -> HeaderMap {
     headers
 }
 
-fn refusal(
-    account: &Account,
-    status: StatusCode,
-    asked: Option<Duration>,
-    text: &str,
-) -> (FetchError, Option<Option<Duration>>) {
+fn refusal(account: &Account, status: StatusCode, asked: Option<Duration>, text: &str) -> (FetchError, Again) {
     let company = account.company.name();
+    let again = asked.map_or(Again::Later, Again::After);
     match status {
-        StatusCode::UNAUTHORIZED => (FetchError::UnknownKey { company }, None),
-        StatusCode::FORBIDDEN => (FetchError::WrongKey { company }, None),
+        StatusCode::UNAUTHORIZED => (FetchError::UnknownKey { company }, Again::Never),
+        StatusCode::FORBIDDEN => (FetchError::WrongKey { company }, Again::Never),
         StatusCode::TOO_MANY_REQUESTS => {
-            (FetchError::Limited { seconds: asked.unwrap_or(PAUSE_MAX).as_secs().max(1) }, Some(asked))
+            (FetchError::Limited { seconds: asked.unwrap_or(PAUSE_MAX).as_secs().max(1) }, again)
         }
-        status if status.is_server_error() => (FetchError::Failing { status: status.as_u16() }, Some(asked)),
+        status if status.is_server_error() => (FetchError::Failing { status: status.as_u16() }, again),
         status => {
             // Some repeat the key that they refuse.
             let text = text.replace(account.admin_key.expose().as_str(), "***");
-            (FetchError::Refused { status: status.as_u16(), text }, None)
+            (FetchError::Refused { status: status.as_u16(), text }, Again::Never)
         }
     }
 }
@@ -215,15 +228,7 @@ async fn beginning(response: &mut reqwest::Response) -> String {
             break;
         }
     }
-    #[derive(Deserialize)]
-    struct Body {
-        error: Error,
-    }
-    #[derive(Deserialize)]
-    struct Error {
-        message: String,
-    }
-    let text = match serde_json::from_slice::<Body>(&body) {
+    let text = match serde_json::from_slice::<RefusalBody>(&body) {
         Ok(body) => body.error.message,
         Err(_) => String::from_utf8_lossy(&body).into_owned(),
     };

@@ -70,8 +70,8 @@ pub(super) struct Usage {
 
 pub(super) async fn read(reporter: &Reporter, account: &Account, days: Days) -> Result<Reading, FetchError> {
     let (mut charges, mut uses) = (ChargesByDay::default(), UsesByDay::default());
-    let projects: String =
-        account.projects.iter().map(|project| format!("&project_ids={}", encoded(project))).collect();
+    let projects: Vec<String> = account.projects.iter().map(|project| encoded(project)).collect();
+    let projects = projects.iter().fold(String::new(), |query, project| query + "&project_ids=" + project);
     let range = format!(
         "start_time={}&end_time={}&bucket_width=1d",
         start_of(days.from()).as_second(),

@@ -228,7 +228,7 @@ mod tests {
             "ourTokens": {"input": 100, "output": 5}, "theirTokens": {"input": 90, "output": 10}})
     }
 
-    fn check(state: &str, line: Value, expected: [&str; 4]) {
+    fn check(state: &str, line: &Value, expected: [&str; 4]) {
         let mut day = line.clone();
         day["day"] = "2026-11-20".into();
         day["provider"] = "openai".into();
@@ -243,15 +243,15 @@ mod tests {
 
     #[test]
     fn a_row_says_what_was_compared_and_how_far_apart_it_is() {
-        check("complete", line("money", Some("1"), Some(5.0), true), ["1.05", "1", "+5.0 %", "drifts"]);
-        check("complete", line("money", Some("1.05"), Some(0.0), false), ["1.05", "1.05", "0.0 %", ""]);
-        check("provisional", line("usage", Some("1"), Some(5.0), true), ["1.05", "~1", "+5.0 %", "provisional"]);
+        check("complete", &line("money", Some("1"), Some(5.0), true), ["1.05", "1", "+5.0 %", "drifts"]);
+        check("complete", &line("money", Some("1.05"), Some(0.0), false), ["1.05", "1.05", "0.0 %", ""]);
+        check("provisional", &line("usage", Some("1"), Some(5.0), true), ["1.05", "~1", "+5.0 %", "provisional"]);
         check(
             "complete",
-            line("tokens", None, Some(5.0), true),
+            &line("tokens", None, Some(5.0), true),
             ["1.05", "#100 of our 105 tokens", "+5.0 %", "drifts"],
         );
-        check("untold", line("", None, None, false), ["1.05", "-", "-", "not told"]);
+        check("untold", &line("", None, None, false), ["1.05", "-", "-", "not told"]);
     }
 
     #[test]

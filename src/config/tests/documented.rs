@@ -230,7 +230,7 @@ fn a_route_without_a_strategy_falls_back_in_order() {
 
 #[test]
 fn an_admin_key_that_is_none_by_its_looks_is_warned_of() {
-    let warned = |kind: &str, key: &'static str| {
+    let warned = |kind: &'static str, key: &'static str| {
         let text =
             format!("[[providers]]\nname = \"p\"\nkind = \"{kind}\"\napi_key = \"env:K\"\nadmin_api_key = \"env:A\"");
         warnings(&accept_with(&text, &[("K", "sk-1"), ("A", key)])).join("\n")

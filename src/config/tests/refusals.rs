@@ -129,12 +129,9 @@ fn only_companies_with_reports_have_admin_keys() {
     check_provider("admin_api_key = \"x\"", &[&format!("providers.p.admin_api_key: {told}")]);
     check_provider("admin_projects = [\"proj_1\"]", &[&format!("providers.p.admin_projects: {told}")]);
     check_with(
-        "[[providers]]\nname = \"p\"\nkind = \"openai\"\napi_key = \"env:K\"\nadmin_projects = [\"a b\", \"\"]",
+        "[[providers]]\nname = \"p\"\nkind = \"openai\"\napi_key = \"env:K\"\nadmin_projects = [\"proj_1\", \"a b\"]",
         &[("K", "sk-1")],
-        &[
-            "providers.p.admin_projects[0]: \"a b\" is no id of a project or workspace, such as \"proj_abc\"",
-            "providers.p.admin_projects[1]: this is empty; give it a value or take the key out",
-        ],
+        &["providers.p.admin_projects[1]: \"a b\" is no id of a project or workspace, such as \"proj_abc\""],
     );
 }
 
