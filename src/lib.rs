@@ -18,7 +18,7 @@
 //!   **[`alerts`]**: told once, delivered to Slack, Discord and webhooks, with a durable outbox and the one client for such addresses.
 //! - **1, [`dialect`]**: chat completions, messages and responses as they stand on the wire, each to and from the one neutral
 //!   form of [`domain::chat`]; only calls whose client and provider differ go through it. **[`config`]**: raw text to checked settings. **[`store`]**: the redb files. **[`runtime`]**: tracked tasks, the clock.
-//!   **[`telemetry`]**: names, counters, logs, traces.
+//!   **[`telemetry`]**: names, counters, logs, traces. **[`shared`]**: the Redis that instances share, asked within 50 ms or done without.
 //! - **0, [`domain`]**: money, tokens, names, windows of time. No I/O, no async.
 //!
 //! # The way of a call
@@ -52,7 +52,7 @@
 //! # Absent on purpose
 //!
 //! No ORM, no message queue, no second process: one file for money, one for settings, and one for contents only where they are wanted. No retry after the first content
-//! has gone out. No price that the list doesn't have: what is unpriced says so. No answer of a cache is kept over a restart.
+//! has gone out. No price that the list doesn't have: what is unpriced says so. No answer of a cache is kept over a restart, unless instances share a Redis; that Redis is never asked about money.
 
 pub mod alerts;
 pub mod app;
@@ -73,5 +73,6 @@ pub mod provider;
 pub mod reports;
 pub mod routing;
 pub mod runtime;
+pub mod shared;
 pub mod store;
 pub mod telemetry;

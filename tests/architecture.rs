@@ -29,6 +29,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("dialect", 1),
     ("config", 1),
     ("telemetry", 1),
+    ("shared", 1),
     ("runtime", 1),
     ("store", 1),
     ("embedding", 1),
@@ -47,6 +48,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("toml", &["config"]),
     ("argon2", &["keys"]),
     ("moka", &["cache"]),
+    ("redis", &["shared"]),
 ];
 
 /// Module names that say nothing.

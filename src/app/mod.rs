@@ -14,6 +14,7 @@ mod price_file;
 mod retention;
 mod serve;
 pub mod settings;
+mod shared_news;
 mod traces;
 
 /// An error and its causes in one line, each said once: some errors repeat theirs.

@@ -21,6 +21,7 @@ use crate::provider::sandbox::{SandboxSettings, parse_script};
 use crate::provider::{ClientSettings, Upstream};
 use crate::routing::{Directory, Experience, Router};
 use crate::runtime::{Clock, Tasks};
+use crate::shared::Shared;
 use crate::store::{OpenOptions, Settings};
 use crate::telemetry::Metrics;
 
@@ -59,8 +60,9 @@ impl Parts {
         let content = Arc::new(open_content(folder, &config));
         let budgets = Arc::new(Budgets::new(Arc::clone(&keys), Arc::clone(&ledger)));
         budgets.track_all(clock.now()).await?;
-        let cache = Arc::new(Cache::new(&config.cache));
         let ca_file = config.tls.ca_file.as_deref();
+        let shared = shared(&config)?;
+        let cache = Arc::new(Cache::new(&config.cache, shared.clone()));
         let alerts = Alerts::open(settings, &config.alerts, ca_file, clock.clone(), config.time_zone.clone())?;
         let catalog = price_file::catalog(&config)?;
         let upstreams = upstreams(&config)?;
@@ -73,6 +75,7 @@ impl Parts {
             ledger: Arc::clone(&ledger),
             budgets: Arc::clone(&budgets),
             cache: Arc::clone(&cache),
+            shared,
             keys: Arc::clone(&keys),
             content: Arc::clone(&content),
             metrics: Arc::clone(&metrics),
@@ -117,6 +120,13 @@ impl Parts {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
+}
+
+/// The Redis that the settings name, which doesn't have to be there.
+fn shared(config: &Config) -> anyhow::Result<Option<Arc<Shared>>> {
+    let Some(url) = &config.redis_url else { return Ok(None) };
+    let shared = Shared::new(url, config.redis_secret.as_ref(), config.tls.ca_file.as_deref())?;
+    Ok(Some(Arc::new(shared)))
 }
 
 /// Opens the settings of a folder.

@@ -15,7 +15,7 @@ use super::first_start::FirstStart;
 use super::folder::DataFolder;
 use super::local_token::LocalTokenFile;
 use super::parts::Parts;
-use super::{price_file, retention, traces};
+use super::{price_file, retention, shared_news, traces};
 use crate::config::Config;
 use crate::domain::RequestId;
 use crate::http;
@@ -137,6 +137,7 @@ impl Server {
         flush_sessions_now_and_then(&parts);
         inspect_the_ledger(&parts);
         alert_watch::start(&parts);
+        shared_news::follow(&parts);
         traces::start(&parts, state.version)?;
         let ended = serve_and_stop(serving, listening, &state, &parts, &mut asked_to_stop).await?;
         if ended == Ended::AtOnce {

@@ -6,7 +6,10 @@
 //!
 //! Tokens are taken at admission by an estimate and corrected when the call's usage is known. A call that is larger than
 //! the limit itself goes when nothing is owed, and the minutes after pay for it: refused for ever, it would be a limit
-//! on the size of calls, which this is not. Everything lies in memory: a restart forgives. Time comes in as a value.
+//! on the size of calls, which this is not. Everything lies in memory: a restart forgives. Instances that share a Redis hold the
+//! limits of a minute together (`shared`); calls at once are each instance's own. Time comes in as a value.
+
+mod shared;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -16,6 +19,9 @@ use std::time::{Duration, Instant};
 use crate::config::LimitsConfig;
 use crate::domain::KeyId;
 use crate::keys::{KeyLimits, VirtualKey};
+use crate::runtime::Tasks;
+use crate::shared::Shared;
+use shared::SharedRates;
 
 /// What limits are counted over.
 const MINUTE: Duration = Duration::from_mins(1);
@@ -164,6 +170,8 @@ pub struct Rates {
     /// For keys without limits of their own.
     defaults: KeyLimits,
     book: Mutex<Book>,
+    /// What all instances have used, where they share a Redis.
+    shared: Option<SharedRates>,
 }
 
 struct Book {
@@ -172,14 +180,16 @@ struct Book {
 }
 
 impl Rates {
-    /// Nothing is used yet; the settings hold for keys that have no limit of their own.
-    pub fn new(settings: &LimitsConfig) -> Self {
+    /// Nothing is used yet; the settings hold for keys that have no limit of their own. With a Redis, all who share it hold the
+    /// limits of a minute together.
+    pub fn new(settings: &LimitsConfig, shared: Option<Arc<Shared>>, tasks: Tasks) -> Self {
         let defaults = KeyLimits {
             requests_per_minute: settings.requests_per_minute,
             tokens_per_minute: settings.tokens_per_minute,
             concurrent_requests: None,
         };
-        Self { defaults, book: Mutex::new(Book { keys: HashMap::new(), forget_at: KEYS_REMEMBERED }) }
+        let shared = shared.map(|shared| SharedRates::new(shared, tasks));
+        Self { defaults, book: Mutex::new(Book { keys: HashMap::new(), forget_at: KEYS_REMEMBERED }), shared }
     }
 
     /// Lets a call of a key go, or says how long it has to wait. `tokens` is asked only where they are limited.
@@ -201,7 +211,30 @@ impl Rates {
         }
         book.keys.entry(key.id.clone()).or_default().admit(&limits, tokens, now)?;
         let tokens = limits.tokens_per_minute.map(|limit| (tokens, limit));
-        Ok(Pass(Some(Running { rates: Arc::clone(self), key: key.id.clone(), tokens })))
+        let requests = limits.requests_per_minute;
+        Ok(Pass(Some(Running { rates: Arc::clone(self), key: key.id.clone(), requests, tokens })))
+    }
+
+    /// Asks whether the other instances have left room for a call that was let go here; a pass that is refused is given
+    /// back as if it had never been.
+    pub async fn confirm(&self, pass: Pass, now: Instant) -> Result<Pass, RateLimited> {
+        let (Some(shared), Some(running)) = (&self.shared, &pass.0) else { return Ok(pass) };
+        if running.requests.is_none() && running.tokens.is_none() {
+            return Ok(pass);
+        }
+        let taken = shared.take(&running.key, running.requests, running.tokens).await;
+        if let Err(limited) = taken {
+            if let Some(rate) = self.book().keys.get_mut(&running.key) {
+                if let Some(limit) = running.requests {
+                    rate.requests.correct(now, 1, 0, limit);
+                }
+                if let Some((estimated, limit)) = running.tokens {
+                    rate.tokens.correct(now, estimated, 0, limit);
+                }
+            }
+            return Err(limited);
+        }
+        Ok(pass)
     }
 
     fn limits_of(&self, key: &VirtualKey) -> KeyLimits {
@@ -225,17 +258,21 @@ pub struct Pass(Option<Running>);
 struct Running {
     rates: Arc<Rates>,
     key: KeyId,
-    /// What was taken, of which limit.
+    /// The limit that the call itself was taken of.
+    requests: Option<u64>,
+    /// The tokens that were taken, of which limit.
     tokens: Option<(u64, u64)>,
 }
 
 impl Pass {
     /// Corrects the estimate: the call has used so many tokens. To be told once; untold, the estimate stands.
     pub fn used(&self, used: u64, now: Instant) {
-        if let Some(Running { rates, key, tokens: Some((estimated, limit)) }) = &self.0
-            && let Some(rate) = rates.book().keys.get_mut(key)
-        {
+        let Some(Running { rates, key, tokens: Some((estimated, limit)), .. }) = &self.0 else { return };
+        if let Some(rate) = rates.book().keys.get_mut(key) {
             rate.tokens.correct(now, *estimated, used, *limit);
+        }
+        if let Some(shared) = &rates.shared {
+            shared.correct(key, *estimated, used, *limit);
         }
     }
 }

@@ -74,6 +74,26 @@ impl Fingerprint {
         Ok(Taken { fingerprint: Self(sink.finish()), is_deterministic: shown.is_deterministic })
     }
 
+    /// The whole of it, for names elsewhere: unlike what is shown.
+    pub(super) fn to_hex(self) -> String {
+        use fmt::Write as _;
+        let mut hex = String::with_capacity(2 * self.0.len());
+        self.0.iter().for_each(|byte| write!(hex, "{byte:02x}").expect("a text takes everything"));
+        hex
+    }
+
+    /// The fingerprint that [`Self::to_hex`] has written.
+    pub(super) fn from_hex(hex: &str) -> Option<Self> {
+        let mut bytes = [0; 32];
+        if hex.len() != 2 * bytes.len() || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return None;
+        }
+        for (at, byte) in bytes.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).ok()?;
+        }
+        Some(Self(bytes))
+    }
+
     /// A byte of it, to spread by.
     pub(super) fn spread(&self) -> u8 {
         self.0[0]

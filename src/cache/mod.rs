@@ -2,7 +2,8 @@
 //!
 //! [`Fingerprint`] says which questions are the same; [`Cache`] keeps answers under it, in memory, bounded by bytes and time,
 //! and joins calls that ask the same at the same time. Whoever leads a call asks [`may_use`] before and [`may_store`]
-//! after it; what a hit looks like on the wire and in the ledger is decided above. Nothing is kept over a restart.
+//! after it; what a hit looks like on the wire and in the ledger is decided above. Nothing is kept over a restart, unless
+//! instances share a Redis as a second tier.
 //!
 //! Answers never cross a circle: its name, made by the server, is a part of what is hashed, and so is everything else that
 //! decides over the answer. A kept answer goes out as it came: the bytes are shared, not copied.
@@ -17,6 +18,7 @@ mod list;
 mod memory;
 mod pattern;
 mod prompt;
+mod shared;
 mod storable;
 #[cfg(test)]
 mod tests;
@@ -28,6 +30,7 @@ use jiff::Timestamp;
 
 use crate::config::CacheConfig;
 use crate::domain::{KeyId, Picodollars};
+use crate::shared::Shared;
 
 pub use directives::{DirectiveError, Directives, Mode};
 pub use entry::{Entry, Form, NewEntry};
@@ -41,11 +44,14 @@ pub use storable::{AnswerEnd, Asked, NotKept, may_store, may_use};
 
 use flight::Flights;
 use memory::Memory;
+use shared::{News, SharedAnswers};
 
 /// The answers that are kept, and the calls that are under way.
 pub struct Cache {
     config: CacheConfig,
     memory: Memory,
+    /// What other instances keep too, where they share a Redis.
+    shared: Option<SharedAnswers>,
     flights: Arc<Flights>,
     hits: AtomicU64,
     misses: AtomicU64,
@@ -72,6 +78,19 @@ pub struct Stats {
     pub saved: Picodollars,
     /// Calls that others may wait for right now.
     pub in_flight: u64,
+    /// What the Redis has done for it, where instances share one.
+    pub shared: Option<SharedTier>,
+}
+
+/// What the second tier has done since the process began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SharedTier {
+    /// Whether it is asked at the moment: after failures nobody does for a while.
+    pub reachable: bool,
+    /// Answers that it had.
+    pub hits: u64,
+    /// Questions that it had no answer to.
+    pub misses: u64,
 }
 
 impl Stats {
@@ -84,9 +103,10 @@ impl Stats {
 }
 
 impl Cache {
-    /// An empty cache, as the settings want it.
-    pub fn new(config: &CacheConfig) -> Self {
+    /// An empty cache, as the settings want it; with a Redis, answers are shared through it.
+    pub fn new(config: &CacheConfig, shared: Option<Arc<Shared>>) -> Self {
         Self {
+            shared: shared.filter(|_| config.enabled).map(SharedAnswers::new),
             memory: Memory::new(if config.enabled { config.bytes_max } else { 0 }),
             config: config.clone(),
             flights: Arc::default(),
@@ -145,6 +165,42 @@ impl Cache {
         entry
     }
 
+    /// Looks for an answer that another instance has kept; found, it is kept here too. For leaders alone: one question is
+    /// enough for all who ask the same.
+    pub async fn fetch(&self, fingerprint: Fingerprint, now: Timestamp) -> Option<Arc<Entry>> {
+        let entry = Arc::new(self.shared.as_ref()?.fetch(&fingerprint, now).await?);
+        self.memory.insert(fingerprint, Arc::clone(&entry));
+        Some(entry)
+    }
+
+    /// Whether instances share answers.
+    pub fn is_shared(&self) -> bool {
+        self.shared.is_some()
+    }
+
+    /// Keeps what [`Self::store`] has kept for the other instances too.
+    pub async fn share(&self, fingerprint: Fingerprint, entry: &Entry, now: Timestamp) {
+        if let Some(shared) = &self.shared {
+            shared.keep(&fingerprint, entry, now).await;
+        }
+    }
+
+    /// Takes out what the other instances have taken out since the last look.
+    pub async fn follow_others(&self, now: Timestamp) {
+        let Some(shared) = &self.shared else { return };
+        match shared.news().await {
+            News::Nothing => {}
+            News::Patterns(patterns) => {
+                for pattern in patterns.iter().filter_map(|written| written.parse::<Pattern>().ok()) {
+                    self.invalidate(&pattern, now);
+                }
+            }
+            News::Everything => {
+                self.clear(now);
+            }
+        }
+    }
+
     /// What the cache holds and has done.
     pub fn stats(&self) -> Stats {
         let (entries, bytes, evictions) = self.memory.size();
@@ -157,6 +213,10 @@ impl Cache {
             evictions,
             saved: Picodollars::new(self.saved.load(Ordering::Relaxed).into()),
             in_flight: self.flights.len() as u64,
+            shared: self.shared.as_ref().map(|shared| {
+                let (hits, misses, reachable) = shared.stats();
+                SharedTier { reachable, hits, misses }
+            }),
         }
     }
 
@@ -168,6 +228,13 @@ impl Cache {
     /// Takes out the entries that fit, and tells how many there were.
     pub fn invalidate(&self, pattern: &Pattern, now: Timestamp) -> u64 {
         self.memory.remove(now, |fingerprint, entry| pattern.fits(fingerprint, entry, now))
+    }
+
+    /// Takes them out of the Redis too, and of the memory of those who share it. Tells how many there were in it; nothing
+    /// where there is none, or it didn't answer.
+    pub async fn invalidate_elsewhere(&self, pattern: &Pattern, written: &str, now: Timestamp) -> Option<u64> {
+        let shared = self.shared.as_ref()?;
+        shared.take_out(written, |fingerprint, entry| pattern.fits(fingerprint, entry, now)).await
     }
 
     /// Takes everything out, and tells how much there was.

@@ -47,6 +47,16 @@ impl Prompt {
         one_line(&self.text[self.last..])
     }
 
+    /// What it is made of.
+    pub(super) fn parts(&self) -> (&str, usize) {
+        (&self.text, self.last)
+    }
+
+    /// The same from its parts; nothing where they don't fit together.
+    pub(super) fn from_parts(text: &str, last: usize) -> Option<Self> {
+        text.is_char_boundary(last).then(|| Self { text: text.into(), last })
+    }
+
     /// Bytes of memory.
     pub(super) fn weight(&self) -> usize {
         self.text.len()

@@ -83,7 +83,7 @@ impl Cache {
 
 #[test]
 fn what_is_kept_answers_until_its_time_is_over() {
-    let cache = Cache::new(&config());
+    let cache = Cache::new(&config(), None);
     assert!(cache.lookup(&fingerprint(1), noon()).is_none());
     cache.store(fingerprint(1), new_entry(), noon());
     let hit = cache.lookup(&fingerprint(1), at("2026-11-22T12:59:59Z")).unwrap();
@@ -99,7 +99,7 @@ fn what_is_kept_answers_until_its_time_is_over() {
 
 #[test]
 fn a_caller_may_say_how_long_and_a_new_answer_takes_the_place_of_the_old_with_its_time() {
-    let cache = Cache::new(&config());
+    let cache = Cache::new(&config(), None);
     cache.store(fingerprint(1), NewEntry { ttl: Some(Duration::from_secs(5)), ..new_entry() }, noon());
     assert!(cache.lookup(&fingerprint(1), at("2026-11-22T12:00:05Z")).is_none());
     cache.store(fingerprint(1), NewEntry { ttl: Some(Duration::from_secs(5)), ..new_entry() }, noon());
@@ -109,7 +109,7 @@ fn a_caller_may_say_how_long_and_a_new_answer_takes_the_place_of_the_old_with_it
 
 #[test]
 fn a_hit_shares_the_bytes_and_keeps_nothing_else_of_what_they_came_in() {
-    let cache = Cache::new(&config());
+    let cache = Cache::new(&config(), None);
     let buffer = Bytes::from(vec![b'x'; 100_000]);
     cache.store(fingerprint(1), NewEntry { body: buffer.slice(..10), ..new_entry() }, noon());
     let one = cache.lookup(&fingerprint(1), noon()).unwrap();
@@ -120,7 +120,7 @@ fn a_hit_shares_the_bytes_and_keeps_nothing_else_of_what_they_came_in() {
 
 #[test]
 fn entries_never_take_more_bytes_than_they_may() {
-    let cache = Cache::new(&CacheConfig { bytes_max: 1 << 20, ..config() });
+    let cache = Cache::new(&CacheConfig { bytes_max: 1 << 20, ..config() }, None);
     for number in 0..200 {
         cache.store(fingerprint(number), NewEntry { body: vec![0; 20_000].into(), ..new_entry() }, noon());
     }
@@ -131,7 +131,7 @@ fn entries_never_take_more_bytes_than_they_may() {
 
 #[test]
 fn a_cache_that_is_off_keeps_nothing() {
-    let cache = Cache::new(&CacheConfig { enabled: false, ..config() });
+    let cache = Cache::new(&CacheConfig { enabled: false, ..config() }, None);
     cache.store(fingerprint(1), new_entry(), noon());
     assert!(cache.lookup(&fingerprint(1), noon()).is_none());
     assert_eq!(cache.stats().entries, 0);
@@ -139,7 +139,7 @@ fn a_cache_that_is_off_keeps_nothing() {
 
 #[test]
 fn what_fits_a_pattern_is_taken_out_and_counted() {
-    let cache = Cache::new(&config());
+    let cache = Cache::new(&config(), None);
     for number in 0..10 {
         let provider = if number < 3 { "anthropic/claude-haiku-4-5" } else { "openai/gpt-5" };
         cache.store(fingerprint(number), NewEntry { deployment: provider.parse().unwrap(), ..new_entry() }, noon());
@@ -153,7 +153,7 @@ fn what_fits_a_pattern_is_taken_out_and_counted() {
 
 #[test]
 fn pages_follow_one_another_without_gap_or_repetition() {
-    let cache = Cache::new(&config());
+    let cache = Cache::new(&config(), None);
     for number in 0..10 {
         let cost = Picodollars::new(i128::from(number % 3));
         cache.store(fingerprint(number), NewEntry { cost, ..new_entry() }, noon());
@@ -190,7 +190,7 @@ fn pages_follow_one_another_without_gap_or_repetition() {
 
 #[test]
 fn who_joined_another_call_counts_as_a_hit_and_no_longer_as_a_miss() {
-    let cache = Cache::new(&config());
+    let cache = Cache::new(&config(), None);
     assert!(cache.lookup(&fingerprint(1), noon()).is_none() && cache.lookup(&fingerprint(1), noon()).is_none());
     let entry = cache.store(fingerprint(1), new_entry(), noon());
     cache.count_joined(&entry);

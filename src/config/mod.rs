@@ -121,6 +121,8 @@ pub struct Config {
     pub public_url: Option<Url>,
     /// The Redis that instances share.
     pub redis_url: Option<Secret<String>>,
+    /// What their answers in it are sealed with; without it, with the address.
+    pub redis_secret: Option<Secret<String>>,
     /// The admin token from the environment.
     pub admin_token: Option<Secret<String>>,
     /// Providers, in the order of the file; their names differ.
@@ -246,6 +248,7 @@ fn read(root: &mut Section<'_>) -> Config {
         time_zone: top.time_zone,
         public_url: top.public_url,
         redis_url: top.redis_url,
+        redis_secret: top.redis_secret,
         admin_token: read_admin_token(root.context),
         operations: routes::read_operations(root, &route_names),
         prices: prices::read(root),

@@ -18,7 +18,7 @@ use super::problem::{Problem, did_you_mean, quoted};
 /// The position of what doesn't stand in the file: after all that does.
 const AFTER_FILE: usize = usize::MAX;
 /// Keys of the file's top that people write below a section by mistake.
-const TOP_KEYS: [&str; 5] = ["listen", "data_dir", "time_zone", "public_url", "redis_url"];
+const TOP_KEYS: [&str; 6] = ["listen", "data_dir", "time_zone", "public_url", "redis_url", "redis_secret"];
 
 /// What all sections of one walk share.
 pub(super) struct Context<'c> {

@@ -96,6 +96,7 @@ pub(super) struct Top {
     pub(super) time_zone: TimeZone,
     pub(super) public_url: Option<Url>,
     pub(super) redis_url: Option<Secret<String>>,
+    pub(super) redis_secret: Option<Secret<String>>,
 }
 
 /// Reads what stands above all sections.
@@ -120,8 +121,22 @@ pub(super) fn read_top(root: &mut Section<'_>) -> Top {
             zone
         }),
         public_url: root.parsed("public_url", quantities::base_url),
-        redis_url: root.parsed_secret("redis_url", Form::Word, redis_url),
+        redis_url: read_redis_url(root),
+        redis_secret: root.secret("redis_secret", Form::Word),
     }
+}
+
+/// The Redis that instances share; who can write into one without a password can write answers, unless they are sealed.
+fn read_redis_url(root: &mut Section<'_>) -> Option<Secret<String>> {
+    let url = root.parsed_secret("redis_url", Form::Word, redis_url)?;
+    let has_password = Url::parse(url.expose()).is_ok_and(|url| url.password().is_some());
+    if !has_password && !root.is_set("redis_secret") {
+        root.warning_at(
+            "redis_url",
+            "there is no password in it, so whoever reaches the Redis could put answers into the cache; set redis_secret, the same for all instances",
+        );
+    }
+    Some(url)
 }
 
 /// Checks the address of a Redis; it may hold a password, so the message doesn't repeat it.

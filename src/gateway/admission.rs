@@ -14,13 +14,17 @@ const OUTPUT_TOKENS_GUESSED: u64 = 1_024;
 
 impl Call {
     /// Takes the call's place under the limits of its key, or books its refusal.
-    pub(super) fn admit(&mut self, facts: &CallFacts, envelope: &Envelope<'_>) -> Result<(), GatewayError> {
+    pub(super) async fn admit(&mut self, facts: &CallFacts, envelope: &Envelope<'_>) -> Result<(), GatewayError> {
         let tokens = || {
             let input = std::str::from_utf8(&self.inbound.body).map_or(0, estimate_tokens);
             let output = envelope.output_cap.unwrap_or(OUTPUT_TOKENS_GUESSED).saturating_mul(envelope.choices);
             input.saturating_add(output)
         };
-        let admitted = self.gateway.rates.admit(&self.inbound.caller, tokens, Instant::now());
+        let rates = &self.gateway.rates;
+        let admitted = match rates.admit(&self.inbound.caller, tokens, Instant::now()) {
+            Ok(pass) => rates.confirm(pass, Instant::now()).await,
+            Err(limited) => Err(limited),
+        };
         self.pass = Some(admitted.map_err(|limited| self.refuse(facts, GatewayError::RateLimited(limited)))?);
         Ok(())
     }

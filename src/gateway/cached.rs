@@ -74,7 +74,14 @@ impl Call {
         }
         asked.facts.cache = CacheOutcome::Miss;
         if mode == Mode::Only {
-            return Err(self.refuse(&asked.facts, GatewayError::CacheMiss));
+            return match self.kept_elsewhere(&asked.envelope, fingerprint, cache).await {
+                Some((entry, body)) => {
+                    cache.count_joined(&entry);
+                    self.answer_from(asked, fingerprint, &entry, body);
+                    Ok(Looked::Answered)
+                }
+                None => Err(self.refuse(&asked.facts, GatewayError::CacheMiss)),
+            };
         }
         let mut keep = Keep { fingerprint, leader: None, ttl };
         // Who wants a fresh answer doesn't wait for one that is under way.
@@ -102,10 +109,15 @@ impl Call {
         if !self.has_client() {
             return Err(self.refuse(&asked.facts, GatewayError::ClientLeft));
         }
-        // The answer may have come between the look and the leading.
-        if keep.leader.is_some()
-            && let Some((entry, body)) = self.kept(&asked.envelope, fingerprint, cache)
-        {
+        if keep.leader.is_none() {
+            return Ok(Looked::Keep(keep));
+        }
+        // The answer may have come between the look and the leading, or another instance has it.
+        let found = match self.kept(&asked.envelope, fingerprint, cache) {
+            Some(found) => Some(found),
+            None => self.kept_elsewhere(&asked.envelope, fingerprint, cache).await,
+        };
+        if let Some((entry, body)) = found {
             cache.count_joined(&entry);
             if let Some(leader) = keep.leader.take() {
                 leader.publish(&entry);
@@ -139,6 +151,18 @@ impl Call {
     /// A kept answer in the form that is asked for.
     fn kept(&self, envelope: &Envelope<'_>, fingerprint: Fingerprint, cache: &Cache) -> Option<(Arc<Entry>, Bytes)> {
         let entry = cache.peek(&fingerprint, self.gateway.parts().clock.now())?;
+        let body = self.in_form(envelope, &entry)?;
+        Some((entry, body))
+    }
+
+    /// The same, kept by another instance.
+    async fn kept_elsewhere(
+        &self,
+        envelope: &Envelope<'_>,
+        fingerprint: Fingerprint,
+        cache: &Cache,
+    ) -> Option<(Arc<Entry>, Bytes)> {
+        let entry = cache.fetch(fingerprint, self.gateway.parts().clock.now()).await?;
         let body = self.in_form(envelope, &entry)?;
         Some((entry, body))
     }
@@ -210,9 +234,14 @@ impl Call {
             upstream_request_id: given.upstream_request_id,
             ttl,
         };
-        let entry = parts.cache.store(fingerprint, entry, parts.clock.now());
+        let now = parts.clock.now();
+        let entry = parts.cache.store(fingerprint, entry, now);
         if let Some(leader) = leader {
             leader.publish(&entry);
+        }
+        if parts.cache.is_shared() {
+            let cache = Arc::clone(&parts.cache);
+            parts.tasks.spawn(async move { cache.share(fingerprint, &entry, now).await });
         }
     }
 }

@@ -63,7 +63,7 @@ impl Call {
             }
             plan => plan?,
         };
-        self.admit(&facts, &envelope)?;
+        self.admit(&facts, &envelope).await?;
         let mut asked = Asked { envelope, facts, conversation: None };
         let keep = match self.look_up(&mut asked, &plan).await? {
             Looked::Answered => return Ok(()),

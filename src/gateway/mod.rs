@@ -41,6 +41,7 @@ use crate::keys::Keys;
 use crate::ledger::Ledger;
 use crate::routing::Router;
 use crate::runtime::{Clock, Tasks};
+use crate::shared::Shared;
 use crate::telemetry::Metrics;
 
 pub use answer::{Answer, AnswerBody, Inbound, Outcome, Piece, Refusal, UpstreamClient, Waiting};
@@ -65,6 +66,8 @@ pub struct Parts {
     pub budgets: Arc<Budgets>,
     /// The answers that are kept.
     pub cache: Arc<Cache>,
+    /// The Redis whose limits count for all instances, where they share one.
+    pub shared: Option<Arc<Shared>>,
     /// Who makes them.
     pub keys: Arc<Keys>,
     /// What of them is kept beside the ledger.
@@ -91,7 +94,7 @@ impl Gateway {
     /// A gateway over its parts.
     pub fn new(parts: Parts) -> Self {
         let router = RwLock::new(Arc::clone(&parts.router));
-        let rates = Arc::new(Rates::new(&parts.config.limits));
+        let rates = Arc::new(Rates::new(&parts.config.limits, parts.shared.clone(), parts.tasks.clone()));
         Self { parts, router, drains: Semaphore::new(DRAINS_MAX), rates }
     }
 

@@ -39,7 +39,7 @@ impl Call {
         let span = named.as_ref().map(|(_, span)| span.clone());
         let envelope = Envelope::opaque(model.into(), span, &body, self.reads_only());
         let facts = self.facts(&envelope)?;
-        self.admit(&facts, &envelope)?;
+        self.admit(&facts, &envelope).await?;
         let asked = Asked { envelope, facts, conversation: None };
         let committed = self.attempt_in_order(&asked, &plan).await?;
         self.answer_whole(&asked, committed, None).await

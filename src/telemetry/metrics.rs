@@ -106,6 +106,7 @@ pub struct Metrics {
     budget_remaining: Family<BudgetLabels, Gauge<f64, AtomicU64>>,
     underestimates: Counter,
     queue_jobs: Gauge,
+    redis_reachable: Gauge,
     counts: Counts,
     recent: Mutex<Recent>,
 }
@@ -162,6 +163,8 @@ impl Default for Metrics {
         );
         let queue_jobs = Gauge::default();
         registry.register("queue_jobs", "Jobs that wait or run", queue_jobs.clone());
+        let redis_reachable = Gauge::default();
+        registry.register("redis_reachable", "1 while a Redis is shared and answers", redis_reachable.clone());
         Self {
             registry,
             requests,
@@ -173,6 +176,7 @@ impl Default for Metrics {
             budget_remaining,
             underestimates,
             queue_jobs,
+            redis_reachable,
             counts: Counts::default(),
             recent: Mutex::default(),
         }
@@ -224,6 +228,11 @@ impl Metrics {
     pub fn budget(&self, scope: &str, window: &str, remaining_usd: f64) {
         let labels = BudgetLabels { scope: scope.to_owned(), window: window.to_owned() };
         self.budget_remaining.get_or_create(&labels).set(remaining_usd);
+    }
+
+    /// Sets whether a Redis is shared and answers.
+    pub fn redis(&self, is_reachable: bool) {
+        self.redis_reachable.set(i64::from(is_reachable));
     }
 
     /// Sets how many jobs wait or run.

@@ -129,7 +129,7 @@ async fn clear(shared: &Shared, server: Option<&Client>, pattern: &str) -> anyho
     pattern.parse::<crate::cache::Pattern>().map_err(|error| Usage(error.to_string()))?;
     let removed = match server {
         Some(client) => client.delete_answered(&format!("/api/cache?pattern={}", encoded(pattern))).await?,
-        None => json!({ "removed": 0 }),
+        None => json!({ "removed": 0, "removedShared": null }),
     };
     if shared.json {
         terminal::print(&removed.to_string());

@@ -92,7 +92,7 @@ fn the_limit_that_holds_longest_is_told() {
 }
 
 fn rates(settings: &str) -> Arc<Rates> {
-    Arc::new(Rates::new(&Config::from_toml(settings).unwrap().limits))
+    Arc::new(Rates::new(&Config::from_toml(settings).unwrap().limits, None, Tasks::default()))
 }
 
 fn key(id: &str, limits: KeyLimits) -> VirtualKey {

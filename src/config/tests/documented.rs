@@ -16,6 +16,7 @@ data_dir = "tollgate-data"
 time_zone = "Asia/Seoul"           # budget days and months; default: the system's zone
 public_url = "https://ai.example.test"
 redis_url = "redis://127.0.0.1:6379"   # optional: shared response cache and rate limits
+redis_secret = "env:REDIS_SECRET"
 
 [[providers]]
 name = "anthropic"
@@ -144,6 +145,7 @@ fn whole() -> Config {
             ("WEBHOOK_SECRET", "canary-4"),
             ("GITHUB_TOKEN", "canary-5"),
             ("METRICS_TOKEN", "canary-6"),
+            ("REDIS_SECRET", "canary-8"),
             ("OTLP_HEADER", "authorization: Bearer canary-7"),
         ],
     )

@@ -199,16 +199,12 @@ fn addresses_that_are_probably_wrong_are_told_of() {
 fn what_does_nothing_yet_is_told_of_where_it_is_set_and_only_there() {
     assert!(accept("").warnings.is_empty());
     let config = accept_with(
-        "redis_url = \"redis://127.0.0.1:6379\"\n[cache]\nttl = \"2h\"\n[cache.semantic]\nenabled = false\n[tls]\nplain_http_login = true",
+        "[cache]\nttl = \"2h\"\n[cache.semantic]\nenabled = false\n[tls]\nplain_http_login = true",
         &[("TOLLGATE_WORKERS_CONCURRENCY", "3")],
     );
     assert_eq!(
         warnings(&config),
-        [
-            "redis_url: not used by this version yet",
-            "cache.semantic: not used by this version yet",
-            "workers: not used by this version yet"
-        ]
+        ["cache.semantic: not used by this version yet", "workers: not used by this version yet"]
     );
     let config = accept(
         "[[providers]]\nname = \"b\"\nkind = \"sandbox\"\n[[routes]]\nname = \"r\"\nstrategy = \"learned\"\ndeployments = [\"b/m\"]",

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::input::{PAGE_LEN_MAX, Params};
 use super::{Items, blocking};
-use crate::cache::{Cache, Cursor, Entry, Fingerprint, Form, Order, Page, Pattern, Stats};
+use crate::cache::{Cache, Cursor, Entry, Fingerprint, Form, Order, Page, Pattern, SharedTier, Stats};
 use crate::config::Choice as _;
 use crate::domain::Picodollars;
 use crate::http::guard::Caller;
@@ -30,6 +30,15 @@ pub(super) struct CacheJson {
     size: u64,
     bytes: u64,
     metrics: CacheMetricsJson,
+    shared: Option<SharedTierJson>,
+}
+
+/// The Redis that instances share, where they do.
+#[derive(Debug, Serialize)]
+struct SharedTierJson {
+    reachable: bool,
+    hits: u64,
+    misses: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -60,6 +69,11 @@ impl CacheJson {
                 semantic_hits: stats.semantic_hits,
                 saved_usd: stats.saved,
             },
+            shared: stats.shared.map(|SharedTier { reachable, hits, misses }| SharedTierJson {
+                reachable,
+                hits,
+                misses,
+            }),
         }
     }
 }
@@ -166,8 +180,11 @@ pub(super) async fn list(state: web::Data<State>, request: HttpRequest) -> Resul
 }
 
 #[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 struct RemovedJson {
     removed: u64,
+    /// Where instances share a Redis that answered.
+    removed_shared: Option<u64>,
 }
 
 /// `DELETE /api/cache?pattern=`.
@@ -177,17 +194,20 @@ pub(super) async fn invalidate(
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let params = Params::of(&request, PATTERN_ONLY)?;
-    let pattern = pattern(&params)?.ok_or_else(|| {
+    let pattern = Arc::new(pattern(&params)?.ok_or_else(|| {
         Problem::parameter(
             "pattern",
             "pattern is missing: say which entries shall go, as in pattern=model:gpt-*; * is all",
         )
-    })?;
+    })?);
     let (cache, now) = (Arc::clone(&state.cache), state.clock.now());
+    // First: what is taken out of memory alone could come back from there.
+    let written = params.text("pattern").unwrap_or_default();
+    let removed_shared = cache.invalidate_elsewhere(&pattern, written, now).await;
     let removed = blocking(move || Ok::<_, Problem>(cache.invalidate(&pattern, now))).await?;
     // The pattern may have words of a prompt in it, so it isn't logged.
     tracing::info!("{caller} took {removed} entries out of the response cache");
-    Ok(HttpResponse::Ok().json(RemovedJson { removed }))
+    Ok(HttpResponse::Ok().json(RemovedJson { removed, removed_shared }))
 }
 
 fn pattern(params: &Params) -> Result<Option<Pattern>, Problem> {

@@ -124,5 +124,6 @@ pub(super) async fn page(state: web::Data<State>) -> HttpResponse {
             state.metrics.budget(&scope, window, standing.free().to_dollars_f64());
         }
     }
+    state.metrics.redis(state.cache.stats().shared.is_some_and(|shared| shared.reachable));
     HttpResponse::Ok().content_type(OPENMETRICS).body(state.metrics.page())
 }

@@ -174,7 +174,8 @@ impl Fixture {
             router,
             ledger: Arc::clone(&ledger),
             budgets: Arc::clone(&budgets),
-            cache: Arc::new(Cache::new(&config.cache)),
+            cache: Arc::new(Cache::new(&config.cache, None)),
+            shared: None,
             keys: Arc::clone(&keys),
             content: Arc::new(content),
             metrics: Arc::clone(&metrics),
@@ -187,7 +188,7 @@ impl Fixture {
         let (cookie, session) = keys.start_session("Ada", None, noon()).unwrap();
         let (_, admin_token) = keys.create_admin_token("scripts", noon()).unwrap();
         let (key, secret) = keys.create(NewKey::named("ci"), noon()).unwrap();
-        let cache = Arc::new(Cache::new(&config.cache));
+        let cache = Arc::new(Cache::new(&config.cache, None));
         let state = web::Data::new(State {
             config,
             keys,

@@ -106,8 +106,11 @@ fn what_fits_a_pattern_goes_and_nothing_without_one() {
         }
         let removed = delete(&fixture, "/api/cache?pattern=sandbox-large").await.json();
         assert_matches("CacheRemoved", &removed);
-        assert_eq!(removed, json!({"removed": 1}));
-        assert_eq!(delete(&fixture, "/api/cache?pattern=*").await.json(), json!({"removed": 4}));
+        assert_eq!(removed, json!({ "removed": 1, "removedShared": null }));
+        assert_eq!(
+            delete(&fixture, "/api/cache?pattern=*").await.json(),
+            json!({ "removed": 4, "removedShared": null })
+        );
         assert_eq!(fixture.get("/api/cache").await.json()["size"], 0);
     });
 }

@@ -64,7 +64,9 @@ pub(in super::super) async fn clear(
         return answer(&visitor, &shared, Fields::of_query(query.trim_start_matches('?'))).await;
     };
     let (cache, now) = (Arc::clone(&visitor.state.cache), visitor.state.clock.now());
-    let removed = blocking(move || cache.invalidate(&pattern, now)).await?;
+    let elsewhere = cache.invalidate_elsewhere(&pattern, written, now).await;
+    // Most entries of ours are there too.
+    let removed = blocking(move || cache.invalidate(&pattern, now)).await?.max(elsewhere.unwrap_or(0));
     tracing::info!("user {:?} has taken {removed} entries out of the response cache", visitor.session.user.name);
     let (shown, order) = (fields.text("shown"), fields.text("order"));
     let back = href("/cache", &[("pattern", shown), ("order", order), ("removed", &removed.to_string())]);

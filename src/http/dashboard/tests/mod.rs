@@ -120,7 +120,8 @@ impl Fixture {
             router: Arc::new(router),
             ledger: Arc::clone(&ledger),
             budgets: Arc::clone(&budgets),
-            cache: Arc::new(Cache::new(&config.cache)),
+            cache: Arc::new(Cache::new(&config.cache, None)),
+            shared: None,
             keys: Arc::clone(&keys),
             content: Arc::new(Content::open(options)),
             metrics: Arc::clone(&metrics),
@@ -128,7 +129,7 @@ impl Fixture {
             tasks: tasks.clone(),
             ids: RequestIds::new(7),
         });
-        let cache = Arc::new(Cache::new(&config.cache));
+        let cache = Arc::new(Cache::new(&config.cache, None));
         let (setup, setup_token) = SetupToken::new(noon());
         let state = State {
             config,

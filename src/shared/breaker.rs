@@ -1,0 +1,92 @@
+//! Whether it is worth asking: after failures in a row nobody asks for a while, then one does, to see.
+
+use std::time::{Duration, Instant};
+
+/// Failures in a row after which nobody asks: one may be chance.
+const FAILURES_MAX: u32 = 3;
+const PAUSE_FIRST: Duration = Duration::from_secs(1);
+/// How long it may take to be noticed that it works again.
+const PAUSE_MAX: Duration = Duration::from_secs(15);
+
+/// The state between calls.
+#[derive(Debug, Default)]
+pub(super) struct Breaker {
+    failures: u32,
+    /// Set while nobody asks.
+    open: Option<Open>,
+}
+
+#[derive(Debug)]
+struct Open {
+    until: Instant,
+    pause: Duration,
+}
+
+impl Breaker {
+    /// Whether to ask now. Who is told yes after a pause asks for all: the others go on waiting.
+    pub(super) fn may_ask(&mut self, now: Instant) -> bool {
+        match &mut self.open {
+            None => true,
+            Some(open) if now < open.until => false,
+            Some(open) => {
+                open.until = now + open.pause;
+                true
+            }
+        }
+    }
+
+    /// True where it did not work before.
+    pub(super) fn worked(&mut self) -> bool {
+        self.failures = 0;
+        self.open.take().is_some()
+    }
+
+    /// True where nobody asks from now on.
+    pub(super) fn failed(&mut self, now: Instant) -> bool {
+        if let Some(open) = &mut self.open {
+            open.pause = (open.pause * 2).min(PAUSE_MAX);
+            open.until = now + open.pause;
+            return false;
+        }
+        self.failures += 1;
+        if self.failures < FAILURES_MAX {
+            return false;
+        }
+        self.open = Some(Open { until: now + PAUSE_FIRST, pause: PAUSE_FIRST });
+        true
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.open.is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn three_failures_in_a_row_open_it_and_one_success_between_starts_the_count_anew() {
+        let (mut breaker, now) = (Breaker::default(), Instant::now());
+        assert!(!breaker.failed(now) && !breaker.failed(now) && !breaker.worked());
+        assert!(!breaker.failed(now) && !breaker.failed(now) && breaker.may_ask(now));
+        assert!(breaker.failed(now) && !breaker.may_ask(now) && !breaker.is_closed());
+    }
+
+    #[test]
+    fn after_a_pause_one_asks_for_all_and_a_failure_doubles_the_pause_up_to_a_limit() {
+        let (mut breaker, mut now) = (Breaker::default(), Instant::now());
+        for _ in 0..FAILURES_MAX {
+            breaker.failed(now);
+        }
+        let mut pause = PAUSE_FIRST;
+        for _ in 0..8 {
+            assert!(!breaker.may_ask(now + pause.mul_f64(0.99)));
+            now += pause;
+            assert!(breaker.may_ask(now) && !breaker.may_ask(now), "one alone");
+            assert!(!breaker.failed(now), "told of once");
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+        assert!(breaker.may_ask(now + PAUSE_MAX) && breaker.worked() && breaker.may_ask(now));
+    }
+}
