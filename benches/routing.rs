@@ -100,7 +100,7 @@ fn sample() -> Vec<Call> {
         let system = format!("Program {}: {}", conversation % 12, "be exact and say what you did. ".repeat(300));
         let mut messages = vec![format!(r#"{{"role":"system","content":"{system}"}}"#)];
         let mut at = random.share() * 7_200.0;
-        for turn in 0..1 + random.next() % 10 {
+        for turn in 0..=random.next() % 10 {
             let words = "why does this test fail on the second run ".repeat(1 + (random.next() % 30) as usize);
             messages.push(format!(r#"{{"role":"user","content":"{conversation} {turn} {words}"}}"#));
             let body = format!(r#"{{"messages":[{}]}}"#, messages.join(","));

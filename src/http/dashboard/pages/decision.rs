@@ -2,7 +2,7 @@
 
 use super::super::format::{count_exact, duration, money};
 use super::super::view::{DecisionCard, DecisionLine};
-use crate::domain::{Considered, Decision};
+use crate::domain::{Considered, Decision, Strategy};
 
 /// The candidates of a call in the order in which they were tried.
 pub(super) fn card(decision: &Decision) -> DecisionCard {
@@ -22,15 +22,18 @@ pub(super) fn card(decision: &Decision) -> DecisionCard {
         strategy: decision.strategy.as_str(),
         chosen,
         reason: decision.reason.words(),
-        lines: decision.considered.iter().map(line).collect(),
+        lines: decision.considered.iter().map(|seen| line(seen, decision.strategy)).collect(),
         note: (!note.is_empty()).then(|| note.join(" ")),
     }
 }
 
-fn line(seen: &Considered) -> DecisionLine {
+fn line(seen: &Considered, strategy: Strategy) -> DecisionLine {
     let mut notes: Vec<String> = Vec::new();
     if let Some(exclusion) = seen.exclusion {
         notes.push(exclusion.to_string());
+    }
+    if strategy == Strategy::CostOptimized && seen.cost.is_none() {
+        notes.push("no price is known".to_owned());
     }
     if seen.is_open {
         notes.push("its circuit was open".to_owned());
