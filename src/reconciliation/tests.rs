@@ -88,7 +88,6 @@ impl Fixture {
             client_request_id: None,
             trace: None,
             tags: Vec::new(),
-            trace: None,
         };
         let deployment: Deployment = call.deployment.parse().unwrap();
         let planned = Planned {
