@@ -103,7 +103,7 @@ fn a_twentieth_of_the_calls_looks_whether_another_has_become_faster() {
     let mut counts = [0_u32; 3];
     for dice in 0..10_000 {
         let mut three = contenders(3, |number, contender| {
-            contender.pace = Some(pace(number as f64 + 0.1, [9.0, 5.0, 3.0][number]))
+            contender.pace = Some(pace(number as f64 + 0.1, [9.0, 5.0, 3.0][number]));
         });
         let reason = arrange(&mut three, Strategy::Performance, Odds { dice, ..ODDS });
         let first = names(&three[..1]);
