@@ -9,6 +9,7 @@ mod admin;
 mod admin_token;
 mod budgets;
 mod credential;
+mod edit;
 mod error;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
@@ -30,6 +31,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 pub use admin::SetupToken;
 pub use admin_token::{ACCEPTED_TOKEN_CHARS_MIN, AdminToken, TokenBearer};
+pub use edit::Edit;
 pub use error::{KeyError, KeysError, LoginError, OpenKeysError};
 pub use password::{PASSWORD_CHARS_MAX, PASSWORD_CHARS_MIN, PasswordProblem, check_password};
 pub use pepper::PepperError;

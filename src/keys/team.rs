@@ -160,7 +160,7 @@ fn free_id(state: &State, name: &str) -> TeamId {
         TeamId::new(&format!("{kept}{suffix}")).expect("a name that was checked, at most as long")
     };
     let free = |id: &TeamId| !state.teams.contains_key(id) && state.teams.values().all(|team| team.name != id.as_str());
-    (1..).map(numbered).find(|id| free(id)).expect("there are fewer teams than numbers")
+    (1..=u32::MAX).map(numbered).find(free).expect("there are fewer teams than numbers")
 }
 
 /// Refuses the name of another team, and one that differs from it by the case of its letters alone: nobody means both.

@@ -211,11 +211,11 @@ mod virtual_keys {
         let fixture = Fixture::new();
         let (key, secret) = fixture.keys.create(NewKey::named("ci"), start()).unwrap();
         let patch = KeyPatch {
-            owner: Some(Some("Ada".to_owned())),
-            allowed_models: Some(Some(vec!["gpt-*".to_owned()])),
-            allowed_endpoints: Some(Some(vec![EndpointFamily::Chat])),
-            requests_per_minute: Some(Some(7)),
-            expires_at: Some(Some(start() + 1.hour())),
+            owner: Edit::Set("Ada".to_owned()),
+            allowed_models: Edit::Set(vec!["gpt-*".to_owned()]),
+            allowed_endpoints: Edit::Set(vec![EndpointFamily::Chat]),
+            requests_per_minute: Edit::Set(7),
+            expires_at: Edit::Set(start() + 1.hour()),
             ..KeyPatch::default()
         };
         let changed = fixture.keys.change_key(&key.id, patch, &Expected::Any, start()).unwrap();
@@ -226,11 +226,11 @@ mod virtual_keys {
         assert_eq!(fixture.keys.authenticate(secret.expose(), start()), Ok(Arc::clone(&changed)));
 
         let back = KeyPatch {
-            owner: Some(None),
-            allowed_models: Some(None),
-            allowed_endpoints: Some(None),
-            requests_per_minute: Some(None),
-            expires_at: Some(None),
+            owner: Edit::Clear,
+            allowed_models: Edit::Clear,
+            allowed_endpoints: Edit::Clear,
+            requests_per_minute: Edit::Clear,
+            expires_at: Edit::Clear,
             ..KeyPatch::default()
         };
         let back = fixture.keys.change_key(&key.id, back, &Expected::Any, start()).unwrap();
@@ -243,7 +243,7 @@ mod virtual_keys {
     fn of_two_who_change_the_same_key_the_second_is_told() {
         let fixture = Fixture::new();
         let (key, _) = fixture.keys.create(NewKey::named("ci"), start()).unwrap();
-        let owner = |name: &str| KeyPatch { owner: Some(Some(name.to_owned())), ..KeyPatch::default() };
+        let owner = |name: &str| KeyPatch { owner: Edit::Set(name.to_owned()), ..KeyPatch::default() };
         let seen = Expected::OneOf(vec![key.revision]);
         fixture.keys.change_key(&key.id, owner("Ada"), &seen, start()).unwrap();
         let refused = fixture.keys.change_key(&key.id, owner("Bob"), &seen, start());
@@ -262,12 +262,12 @@ mod virtual_keys {
         let name = |name: &str| KeyPatch { name: Some(name.to_owned()), ..KeyPatch::default() };
         assert!(matches!(refuse(name("")), KeysError::Invalid { field: "name", .. }));
         assert!(matches!(refuse(name("taken")), KeysError::NameTaken { .. }));
-        let past = KeyPatch { expires_at: Some(Some(start())), ..KeyPatch::default() };
+        let past = KeyPatch { expires_at: Edit::Set(start()), ..KeyPatch::default() };
         assert!(matches!(refuse(past), KeysError::Invalid { field: "expiresAt", .. }));
-        let none = KeyPatch { tokens_per_minute: Some(Some(0)), ..KeyPatch::default() };
+        let none = KeyPatch { tokens_per_minute: Edit::Set(0), ..KeyPatch::default() };
         assert!(matches!(refuse(none), KeysError::Invalid { field: "limits", .. }));
         let twice = vec![EndpointFamily::Chat, EndpointFamily::Chat];
-        let twice = KeyPatch { allowed_endpoints: Some(Some(twice)), ..KeyPatch::default() };
+        let twice = KeyPatch { allowed_endpoints: Edit::Set(twice), ..KeyPatch::default() };
         assert!(matches!(refuse(twice), KeysError::Invalid { field: "allowedEndpoints", .. }));
         fixture.keys.revoke(&key.id, start()).unwrap();
         assert!(matches!(refuse(name("later")), KeysError::KeyNotLive(_)));

@@ -11,6 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::Keys;
 use super::admin::{USER_NAME_CHARS_MAX, one_time_link, user_key};
+use super::edit::Edit;
 use super::error::{KeysError, checked_text};
 use super::password::check_password;
 use super::rows::StoredUser;
@@ -135,7 +136,7 @@ pub struct UserPatch {
     /// The word for their role; the team goes along where the new role can have it.
     pub role: Option<String>,
     /// Their team, by its id or name.
-    pub team: Option<Option<String>>,
+    pub team: Edit<String>,
     /// Whether they are kept out.
     pub is_disabled: Option<bool>,
 }
@@ -147,6 +148,11 @@ impl Keys {
     /// The users, by name.
     pub fn users(&self) -> Vec<Arc<User>> {
         self.state().users.values().map(|stored| Arc::clone(&stored.user)).collect()
+    }
+
+    /// Whether there is anybody who can log in.
+    pub fn anybody_can_log_in(&self) -> bool {
+        self.state().users.values().any(|stored| stored.user.state == UserState::Active)
     }
 
     /// A user by their name, whatever its case.
@@ -210,8 +216,8 @@ impl Keys {
             let before = find(draft, name)?;
             let word = patch.role.as_deref().unwrap_or(before.user.role.as_str());
             let kept = before.user.role.team().filter(|_| word != "admin").map(TeamId::as_str);
-            let team = patch.team.as_ref().map_or(kept, Option::as_deref);
-            let role = role(draft, word, team)?;
+            let team = patch.team.clone().applied(kept.map(ToOwned::to_owned));
+            let role = role(draft, word, team.as_deref())?;
             let is_disabled = patch.is_disabled.unwrap_or(before.user.state == UserState::Disabled);
             let user = User { role, ..User::clone(&before.user) };
             let stored = StoredUser::new(user, is_disabled, before.password_hash.clone());

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::edit::Edit;
 use super::error::{KeysError, checked_text};
 use super::revision::Revision;
 use super::team::TEAM_NAME_CHARS_MAX;
@@ -205,29 +206,29 @@ impl NewKey {
     }
 }
 
-/// What is to be changed about a key; an absent part stays as it is, `Some(None)` takes it away.
+/// What is to be changed about a key; what isn't named stays as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeyPatch {
     /// Its name.
     pub name: Option<String>,
     /// The team that its calls count for from now on, by its id or name; one that there isn't is made.
-    pub team: Option<Option<String>>,
+    pub team: Edit<String>,
     /// The person to ask about it.
-    pub owner: Option<Option<String>>,
+    pub owner: Edit<String>,
     /// All of its tags.
     pub tags: Option<BTreeMap<String, String>>,
     /// Patterns of the models that it may ask for.
-    pub allowed_models: Option<Option<Vec<String>>>,
+    pub allowed_models: Edit<Vec<String>>,
     /// The endpoints that it may call.
-    pub allowed_endpoints: Option<Option<Vec<EndpointFamily>>>,
+    pub allowed_endpoints: Edit<Vec<EndpointFamily>>,
     /// Calls in a minute.
-    pub requests_per_minute: Option<Option<u64>>,
+    pub requests_per_minute: Edit<u64>,
     /// Tokens in a minute.
-    pub tokens_per_minute: Option<Option<u64>>,
+    pub tokens_per_minute: Edit<u64>,
     /// Calls at once.
-    pub concurrent_requests: Option<Option<u64>>,
+    pub concurrent_requests: Edit<u64>,
     /// From when on it opens nothing.
-    pub expires_at: Option<Option<Timestamp>>,
+    pub expires_at: Edit<Timestamp>,
 }
 
 impl KeyPatch {
@@ -235,17 +236,17 @@ impl KeyPatch {
     pub(super) fn applied(self, key: &VirtualKey) -> NewKey {
         NewKey {
             name: self.name.unwrap_or_else(|| key.name.clone()),
-            team: self.team.unwrap_or_else(|| key.team.as_ref().map(ToString::to_string)),
-            owner: self.owner.unwrap_or_else(|| key.owner.clone()),
+            team: self.team.applied(key.team.as_ref().map(ToString::to_string)),
+            owner: self.owner.applied(key.owner.clone()),
             tags: self.tags.unwrap_or_else(|| key.tags.clone()),
-            allowed_models: self.allowed_models.unwrap_or_else(|| key.allowed_models.clone()),
-            allowed_endpoints: self.allowed_endpoints.unwrap_or_else(|| key.allowed_endpoints.clone()),
+            allowed_models: self.allowed_models.applied(key.allowed_models.clone()),
+            allowed_endpoints: self.allowed_endpoints.applied(key.allowed_endpoints.clone()),
             limits: KeyLimits {
-                requests_per_minute: self.requests_per_minute.unwrap_or(key.limits.requests_per_minute),
-                tokens_per_minute: self.tokens_per_minute.unwrap_or(key.limits.tokens_per_minute),
-                concurrent_requests: self.concurrent_requests.unwrap_or(key.limits.concurrent_requests),
+                requests_per_minute: self.requests_per_minute.applied(key.limits.requests_per_minute),
+                tokens_per_minute: self.tokens_per_minute.applied(key.limits.tokens_per_minute),
+                concurrent_requests: self.concurrent_requests.applied(key.limits.concurrent_requests),
             },
-            expires_at: self.expires_at.unwrap_or(key.expires_at),
+            expires_at: self.expires_at.applied(key.expires_at),
             budgets: Vec::new(),
         }
     }

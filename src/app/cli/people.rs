@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::anyhow;
 use clap::Subcommand;
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -10,7 +11,7 @@ use serde_json::{Value, json};
 use super::client::encoded;
 use super::reach::{Absent, Reach};
 use super::{Shared, Usage, terminal};
-use crate::keys::{Entrance, Expected, INVITE_LIFE_DEFAULT, NewUser, Team, User, UserPatch};
+use crate::keys::{Edit, Entrance, Expected, INVITE_LIFE_DEFAULT, NewUser, Team, User, UserPatch};
 use crate::runtime::Clock;
 
 const INVITE_EXAMPLES: &str = "\
@@ -147,9 +148,13 @@ pub(super) async fn run_user(shared: &Shared, command: UserCommand) -> anyhow::R
         }
         UserCommand::List => return list_users(shared, &reach).await,
         UserCommand::Change { name, role, team, disable, enable } => {
-            let team = team.map(|team| Some(team).filter(|team| team != "none"));
+            let team = match team.as_deref() {
+                None => Edit::Keep,
+                Some("none") => Edit::Clear,
+                Some(team) => Edit::Set(team.to_owned()),
+            };
             let is_disabled = (disable || enable).then_some(disable);
-            if role.is_none() && team.is_none() && is_disabled.is_none() {
+            if role.is_none() && team.is_keep() && is_disabled.is_none() {
                 return Err(Usage("say what is to change: --role, --team, --disable or --enable".to_owned()).into());
             }
             let changed = change(&reach, &name, UserPatch { role, team, is_disabled }).await?;
@@ -178,32 +183,24 @@ async fn invite(
     let length = humantime::format_duration(life).to_string();
     let (mut made, token, base) = match reach {
         Reach::Server(client) => {
-            let made = match role {
-                Some(role) => {
-                    let body = json!({ "name": name, "role": role, "team": team, "inviteExpiresIn": length });
-                    client.post("/api/users", &body).await?
-                }
-                None => {
-                    let body = json!({ "expiresIn": length });
-                    client.post(&format!("/api/users/{}/invite", encoded(&name)), &body).await?
-                }
+            let made = if let Some(role) = role {
+                let body = json!({ "name": name, "role": role, "team": team, "inviteExpiresIn": length });
+                client.post("/api/users", &body).await?
+            } else {
+                let body = json!({ "expiresIn": length });
+                client.post(&format!("/api/users/{}/invite", encoded(&name)), &body).await?
             };
             let token = made["invite"]["token"].as_str().unwrap_or_default().to_owned();
             (made, token, client.base().to_owned())
         }
         Reach::Folder(folder) => {
-            let (user, (token, expires_at)) = match role {
-                Some(role) => {
-                    let new = NewUser { name, role, team };
-                    let (user, link) = folder.keys.create_user(&new, &Entrance::Invite(life), now)?;
-                    (user, link.ok_or_else(|| anyhow::anyhow!("an invitation without its token"))?)
-                }
-                None => {
-                    let link = folder.keys.invite(&name, life, now)?;
-                    let user = folder.keys.user(&name);
-                    (user.ok_or_else(|| anyhow::anyhow!("there is no user {name:?}"))?, link)
-                }
+            let (user, link) = if let Some(role) = role {
+                folder.keys.create_user(&NewUser { name, role, team }, &Entrance::Invite(life), now)?
+            } else {
+                let link = folder.keys.invite(&name, life, now)?;
+                (folder.keys.user(&name).ok_or_else(|| anyhow!("there is no user {name:?}"))?, Some(link))
             };
+            let (token, expires_at) = link.ok_or_else(|| anyhow!("an invitation without its token"))?;
             let token = token.expose().clone();
             let mut made = user_as_json(&user);
             made["invite"] =
@@ -224,8 +221,8 @@ async fn change(reach: &Reach, name: &str, patch: UserPatch) -> anyhow::Result<V
             if let Some(role) = patch.role {
                 body["role"] = role.into();
             }
-            if let Some(team) = patch.team {
-                body["team"] = json!(team);
+            if !patch.team.is_keep() {
+                body["team"] = json!(patch.team);
             }
             if let Some(is_disabled) = patch.is_disabled {
                 body["disabled"] = is_disabled.into();
@@ -325,7 +322,7 @@ pub(super) async fn run_team(shared: &Shared, command: TeamCommand) -> anyhow::R
 
 fn known(folder: &super::reach::Folder, team: &str) -> anyhow::Result<std::sync::Arc<Team>> {
     let found = folder.keys.team(team);
-    found.ok_or_else(|| anyhow::anyhow!("there is no team {team:?}: `tollgate admin team list` shows all"))
+    found.ok_or_else(|| anyhow!("there is no team {team:?}: `tollgate admin team list` shows all"))
 }
 
 /// A team as far as the settings know it.
@@ -356,7 +353,7 @@ mod tests {
         let (_, fresh) = invite(&reach, "grace".to_owned(), None, None, INVITE_LIFE_DEFAULT, now).await.unwrap();
         assert_ne!(fresh, link);
         assert!(inner.keys.reset_link_user(token, now).is_none());
-        let patch = UserPatch { role: Some("viewer".to_owned()), team: Some(None), is_disabled: Some(true) };
+        let patch = UserPatch { role: Some("viewer".to_owned()), team: Edit::Clear, is_disabled: Some(true) };
         let changed = change(&reach, "grace", patch).await.unwrap();
         assert_eq!(
             (&changed["role"], &changed["team"], &changed["state"]),

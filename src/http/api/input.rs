@@ -13,7 +13,6 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Deserializer};
 use url::form_urlencoded;
 
 use crate::domain::Window;
@@ -189,11 +188,6 @@ impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
             serde_json::from_slice(&body).map(Self).map_err(|error| refused(&error))
         })
     }
-}
-
-/// A field that was sent, null included: told apart from one that was left out, which has its default.
-pub(super) fn sent<'de, T: Deserialize<'de>, D: Deserializer<'de>>(value: D) -> Result<Option<Option<T>>, D::Error> {
-    Option::deserialize(value).map(Some)
 }
 
 /// The states of a thing that its caller has seen, by the header `If-Match`; without it, any.

@@ -12,14 +12,14 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::budgets::{TermsJson, checked_terms};
-use super::input::{INSTANT_EXPECTED, Json, MaybeJson, PAGE_LEN_MAX, Params, etag, expected, instant, length, sent};
+use super::input::{INSTANT_EXPECTED, Json, MaybeJson, PAGE_LEN_MAX, Params, etag, expected, instant, length};
 use super::{Items, blocking};
 use crate::config::NewKeyBudget;
 use crate::domain::{BudgetDefinition, BudgetScope, BudgetTerms, EndpointFamily, KeyId, Picodollars, Secret, Window};
 use crate::http::guard::Caller;
 use crate::http::problem::{Code, Problem};
 use crate::http::state::State;
-use crate::keys::{KeyBudget, KeyLimits, KeyPatch, Keys, NewKey, PreviousSecret, Revision, VirtualKey};
+use crate::keys::{Edit, KeyBudget, KeyLimits, KeyPatch, Keys, NewKey, PreviousSecret, Revision, VirtualKey};
 
 /// The query parameters of the list.
 pub(super) const PARAMETERS: &[&str] = &["limit", "cursor"];
@@ -53,31 +53,31 @@ pub(super) struct NewKeyJson {
 pub(super) struct KeyPatchJson {
     #[serde(default)]
     name: Option<String>,
-    #[serde(default, deserialize_with = "sent")]
-    team: Option<Option<String>>,
-    #[serde(default, deserialize_with = "sent")]
-    owner: Option<Option<String>>,
-    #[serde(default, deserialize_with = "sent")]
-    allowed_models: Option<Option<Vec<String>>>,
-    #[serde(default, deserialize_with = "sent")]
-    allowed_endpoints: Option<Option<Vec<EndpointFamily>>>,
-    #[serde(default, deserialize_with = "sent")]
-    limits: Option<Option<LimitsPatchJson>>,
-    #[serde(default, deserialize_with = "sent")]
-    expires_at: Option<Option<String>>,
-    #[serde(default, deserialize_with = "sent")]
-    tags: Option<Option<BTreeMap<String, String>>>,
+    #[serde(default)]
+    team: Edit<String>,
+    #[serde(default)]
+    owner: Edit<String>,
+    #[serde(default)]
+    allowed_models: Edit<Vec<String>>,
+    #[serde(default)]
+    allowed_endpoints: Edit<Vec<EndpointFamily>>,
+    #[serde(default)]
+    limits: Edit<LimitsPatchJson>,
+    #[serde(default)]
+    expires_at: Edit<String>,
+    #[serde(default)]
+    tags: Edit<BTreeMap<String, String>>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct LimitsPatchJson {
-    #[serde(default, deserialize_with = "sent")]
-    requests_per_minute: Option<Option<u64>>,
-    #[serde(default, deserialize_with = "sent")]
-    tokens_per_minute: Option<Option<u64>>,
-    #[serde(default, deserialize_with = "sent")]
-    concurrent_requests: Option<Option<u64>>,
+    #[serde(default)]
+    requests_per_minute: Edit<u64>,
+    #[serde(default)]
+    tokens_per_minute: Edit<u64>,
+    #[serde(default)]
+    concurrent_requests: Edit<u64>,
 }
 
 /// How long the secret before goes on; left out, not at all.
@@ -334,11 +334,11 @@ impl KeyPatchJson {
     /// What an admin has set about a key is not a member's to lift.
     fn check_for_member(&self) -> Result<(), Problem> {
         let for_admins = [
-            ("team", self.team.is_some()),
-            ("allowedModels", self.allowed_models.is_some()),
-            ("allowedEndpoints", self.allowed_endpoints.is_some()),
-            ("limits", self.limits.is_some()),
-            ("expiresAt", self.expires_at.is_some()),
+            ("team", !self.team.is_keep()),
+            ("allowedModels", !self.allowed_models.is_keep()),
+            ("allowedEndpoints", !self.allowed_endpoints.is_keep()),
+            ("limits", !self.limits.is_keep()),
+            ("expiresAt", !self.expires_at.is_keep()),
         ];
         match for_admins.iter().find(|(_, is_sent)| *is_sent) {
             None => Ok(()),
@@ -350,24 +350,31 @@ impl KeyPatchJson {
     }
 
     fn into_patch(self, state: &State) -> Result<KeyPatch, Problem> {
-        // Null for all the limits takes each of them away.
-        let none = LimitsPatchJson {
-            requests_per_minute: Some(None),
-            tokens_per_minute: Some(None),
-            concurrent_requests: Some(None),
+        let limits = match self.limits {
+            Edit::Keep => LimitsPatchJson::default(),
+            Edit::Set(limits) => limits,
+            // Null for all the limits takes each of them away.
+            Edit::Clear => LimitsPatchJson {
+                requests_per_minute: Edit::Clear,
+                tokens_per_minute: Edit::Clear,
+                concurrent_requests: Edit::Clear,
+            },
         };
-        let limits = self.limits.map(|limits| limits.unwrap_or(none));
         Ok(KeyPatch {
             name: self.name,
             team: self.team,
             owner: self.owner,
-            tags: self.tags.map(Option::unwrap_or_default),
+            tags: match self.tags {
+                Edit::Keep => None,
+                Edit::Clear => Some(BTreeMap::new()),
+                Edit::Set(tags) => Some(tags),
+            },
             allowed_models: self.allowed_models,
             allowed_endpoints: self.allowed_endpoints,
-            requests_per_minute: limits.as_ref().and_then(|limits| limits.requests_per_minute),
-            tokens_per_minute: limits.as_ref().and_then(|limits| limits.tokens_per_minute),
-            concurrent_requests: limits.as_ref().and_then(|limits| limits.concurrent_requests),
-            expires_at: self.expires_at.map(|at| at.map(|text| expiry(state, &text)).transpose()).transpose()?,
+            requests_per_minute: limits.requests_per_minute,
+            tokens_per_minute: limits.tokens_per_minute,
+            concurrent_requests: limits.concurrent_requests,
+            expires_at: self.expires_at.try_map(|text| expiry(state, &text))?,
         })
     }
 }

@@ -7,13 +7,13 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::input::{Json, MaybeJson, Params, length, sent};
+use super::input::{Json, MaybeJson, Params, length};
 use super::{Items, blocking};
 use crate::domain::Secret;
 use crate::http::guard::Caller;
 use crate::http::problem::{Code, Problem};
 use crate::http::state::State;
-use crate::keys::{Entrance, INVITE_LIFE_DEFAULT, NewUser, User, UserPatch};
+use crate::keys::{Edit, Entrance, INVITE_LIFE_DEFAULT, NewUser, User, UserPatch};
 
 /// Whom to let in, and how: by an invitation unless a password is there.
 #[derive(Deserialize)]
@@ -34,8 +34,8 @@ pub(super) struct NewUserJson {
 pub(super) struct UserPatchJson {
     #[serde(default)]
     role: Option<String>,
-    #[serde(default, deserialize_with = "sent")]
-    team: Option<Option<String>>,
+    #[serde(default)]
+    team: Edit<String>,
     #[serde(default)]
     disabled: Option<bool>,
 }

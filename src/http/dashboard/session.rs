@@ -252,7 +252,7 @@ impl Visitor {
         let cookie = transport.session_text(request);
         let found = cookie.and_then(|cookie| Some((state.keys.session(&cookie, state.clock.now())?, cookie)));
         let Some((session, cookie)) = found else {
-            if state.keys.setup_needed() {
+            if !state.keys.anybody_can_log_in() {
                 return Err(PageError::SetupNeeded { is_htmx });
             }
             return Err(PageError::LoginNeeded { next: page_of(request, is_htmx), is_htmx });

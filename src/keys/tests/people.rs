@@ -86,7 +86,7 @@ fn another_role_ends_the_sessions_and_holds_at_once() {
     same.unwrap();
     assert!(fixture.keys.session(cookie.expose(), start()).is_some(), "what changes nothing ends nothing");
     let patch =
-        UserPatch { role: Some("member".to_owned()), team: Some(Some("research".to_owned())), is_disabled: None };
+        UserPatch { role: Some("member".to_owned()), team: Edit::Set("research".to_owned()), is_disabled: None };
     assert_eq!(fixture.keys.change_user("BOB", &patch).unwrap().role, Role::Member(team()));
     assert!(fixture.keys.session(cookie.expose(), start()).is_none());
     assert!(fixture.reopened().keys.session(cookie.expose(), start()).is_none());

@@ -47,7 +47,7 @@ fn two_teams_may_each_have_a_key_of_one_name() {
     fixture.keys.create(in_team("ci", "b"), start()).unwrap();
     assert_eq!(fixture.keys.named("ci", start()), None, "a name that several have means none of them");
     let (other, _) = fixture.keys.create(in_team("other", "b"), start()).unwrap();
-    let patch = KeyPatch { name: Some("ci".to_owned()), team: Some(Some("a".to_owned())), ..KeyPatch::default() };
+    let patch = KeyPatch { name: Some("ci".to_owned()), team: Edit::Set("a".to_owned()), ..KeyPatch::default() };
     let refused = fixture.keys.change_key(&other.id, patch, &Expected::Any, start());
     assert!(matches!(refused, Err(KeysError::NameTaken { .. })));
 }
@@ -80,7 +80,7 @@ fn a_team_in_use_stays_and_says_what_it_has() {
     assert!(matches!(refused, KeysError::TeamInUse { keys: 1, budgets: 1, people: 1, .. }));
     assert!(refused.to_string().contains("1 live key and 1 budget and 1 person - revoke its keys"), "{refused}");
 
-    let nowhere = KeyPatch { team: Some(None), ..KeyPatch::default() };
+    let nowhere = KeyPatch { team: Edit::Clear, ..KeyPatch::default() };
     fixture.keys.change_key(&key.id, nowhere, &Expected::Any, start()).unwrap();
     fixture.keys.remove_budget(budget.id).unwrap();
     assert!(matches!(remove(), Err(KeysError::TeamInUse { keys: 0, budgets: 0, people: 1, .. })));

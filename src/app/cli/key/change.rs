@@ -1,17 +1,19 @@
 //! `tollgate key change`: what a key may do, whose it is, when it ends.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use clap::Args;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
 
 use super::super::client::encoded;
 use super::super::reach::{Absent, Reach};
 use super::super::{Shared, Usage, terminal};
 use super::{as_json, endpoint_of, expires_at, id_at, id_in, tag_of};
-use crate::keys::{Expected, KeyPatch};
+use crate::keys::{Edit, Expected, KeyPatch};
 use crate::runtime::Clock;
 
 const CHANGE_EXAMPLES: &str = "\
@@ -52,59 +54,59 @@ pub(in super::super) struct ChangeArguments {
     tags: Vec<String>,
     /// Calls in a minute, or none for no limit of its own
     #[arg(long, value_name = "NUMBER|none", value_parser = limit_of)]
-    requests_per_minute: Option<Limit>,
+    requests_per_minute: Option<Edit<u64>>,
     /// Tokens in a minute, or none
     #[arg(long, value_name = "NUMBER|none", value_parser = limit_of)]
-    tokens_per_minute: Option<Limit>,
+    tokens_per_minute: Option<Edit<u64>>,
     /// Calls that may run at once, or none
     #[arg(long, value_name = "NUMBER|none", value_parser = limit_of)]
-    concurrent_requests: Option<Limit>,
+    concurrent_requests: Option<Edit<u64>>,
 }
 
 /// A limit as it is typed: a number, or none.
-#[derive(Clone, Copy, Debug)]
-struct Limit(Option<u64>);
-
-fn limit_of(text: &str) -> Result<Limit, String> {
+fn limit_of(text: &str) -> Result<Edit<u64>, String> {
     if text == "none" {
-        return Ok(Limit(None));
+        return Ok(Edit::Clear);
     }
-    text.parse().map(|number| Limit(Some(number))).map_err(|_| format!("{text:?} is neither a whole number nor none"))
+    text.parse().map(Edit::Set).map_err(|_| format!("{text:?} is neither a whole number nor none"))
 }
 
 /// Several values, of which one word alone means that there is no such list.
-fn listed<T>(
-    texts: &[String],
-    nothing: &str,
-    read: impl Fn(&str) -> Result<T, String>,
-) -> Result<Option<Option<Vec<T>>>, Usage> {
+fn listed<T>(texts: &[String], nothing: &str, read: impl Fn(&str) -> Result<T, String>) -> Result<Edit<Vec<T>>, Usage> {
     match texts {
-        [] => Ok(None),
-        [word] if word == nothing => Ok(Some(None)),
-        texts => {
-            texts.iter().map(|text| read(text)).collect::<Result<_, _>>().map(|list| Some(Some(list))).map_err(Usage)
-        }
+        [] => Ok(Edit::Keep),
+        [word] if word == nothing => Ok(Edit::Clear),
+        texts => texts.iter().map(|text| read(text)).collect::<Result<_, _>>().map(Edit::Set).map_err(Usage),
     }
 }
 
 impl ChangeArguments {
     fn patch(&self, zone: &TimeZone, now: Timestamp) -> Result<KeyPatch, Usage> {
-        let or_none = |text: &Option<String>| text.clone().map(|text| Some(text).filter(|text| text != "none"));
+        let or_none = |text: &Option<String>| match text.as_deref() {
+            None => Edit::Keep,
+            Some("none") => Edit::Clear,
+            Some(text) => Edit::Set(text.to_owned()),
+        };
         let expires_at = match self.expires.as_deref() {
-            None => None,
-            Some("never") => Some(None),
-            Some(text) => Some(Some(expires_at(text, zone, now).map_err(Usage)?)),
+            None => Edit::Keep,
+            Some("never") => Edit::Clear,
+            Some(text) => Edit::Set(expires_at(text, zone, now).map_err(Usage)?),
+        };
+        let tags = match listed(&self.tags, "none", tag_of)? {
+            Edit::Keep => None,
+            Edit::Clear => Some(BTreeMap::new()),
+            Edit::Set(tags) => Some(tags.into_iter().collect()),
         };
         let patch = KeyPatch {
             name: self.name.clone(),
             team: or_none(&self.team),
             owner: or_none(&self.owner),
-            tags: listed(&self.tags, "none", tag_of)?.map(|tags| tags.unwrap_or_default().into_iter().collect()),
+            tags,
             allowed_models: listed(&self.allowed_models, "all", |text| Ok(text.to_owned()))?,
             allowed_endpoints: listed(&self.allowed_endpoints, "all", endpoint_of)?,
-            requests_per_minute: self.requests_per_minute.map(|limit| limit.0),
-            tokens_per_minute: self.tokens_per_minute.map(|limit| limit.0),
-            concurrent_requests: self.concurrent_requests.map(|limit| limit.0),
+            requests_per_minute: self.requests_per_minute.unwrap_or_default(),
+            tokens_per_minute: self.tokens_per_minute.unwrap_or_default(),
+            concurrent_requests: self.concurrent_requests.unwrap_or_default(),
             expires_at,
         };
         if patch == KeyPatch::default() {
@@ -116,28 +118,32 @@ impl ChangeArguments {
 
 /// The body of `PATCH /api/keys/{id}`: what isn't named isn't sent.
 fn patch_as_request(patch: &KeyPatch) -> Value {
-    let mut body = serde_json::Map::new();
-    let mut put = |name: &str, value: Option<Value>| {
-        if let Some(value) = value {
-            body.insert(name.to_owned(), value);
-        }
-    };
-    put("name", patch.name.as_ref().map(|name| json!(name)));
-    put("team", patch.team.as_ref().map(|team| json!(team)));
-    put("owner", patch.owner.as_ref().map(|owner| json!(owner)));
-    put("tags", patch.tags.as_ref().map(|tags| json!(tags)));
-    put("allowedModels", patch.allowed_models.as_ref().map(|models| json!(models)));
-    put("allowedEndpoints", patch.allowed_endpoints.as_ref().map(|families| json!(families)));
-    put("expiresAt", patch.expires_at.map(|at| json!(at.map(|at| at.to_string()))));
-    let limits = [
-        ("requestsPerMinute", patch.requests_per_minute),
-        ("tokensPerMinute", patch.tokens_per_minute),
-        ("concurrentRequests", patch.concurrent_requests),
-    ];
-    let limits: serde_json::Map<String, Value> =
-        limits.into_iter().filter_map(|(name, limit)| Some((name.to_owned(), json!(limit?)))).collect();
-    put("limits", (!limits.is_empty()).then(|| limits.into()));
+    let mut body = Map::new();
+    if let Some(name) = &patch.name {
+        body.insert("name".to_owned(), json!(name));
+    }
+    if let Some(tags) = &patch.tags {
+        body.insert("tags".to_owned(), json!(tags));
+    }
+    put(&mut body, "team", &patch.team);
+    put(&mut body, "owner", &patch.owner);
+    put(&mut body, "allowedModels", &patch.allowed_models);
+    put(&mut body, "allowedEndpoints", &patch.allowed_endpoints);
+    put(&mut body, "expiresAt", &patch.expires_at.map(|at| at.to_string()));
+    let mut limits = Map::new();
+    put(&mut limits, "requestsPerMinute", &patch.requests_per_minute);
+    put(&mut limits, "tokensPerMinute", &patch.tokens_per_minute);
+    put(&mut limits, "concurrentRequests", &patch.concurrent_requests);
+    if !limits.is_empty() {
+        body.insert("limits".to_owned(), limits.into());
+    }
     body.into()
+}
+
+fn put<T: Serialize>(body: &mut Map<String, Value>, name: &str, edit: &Edit<T>) {
+    if !edit.is_keep() {
+        body.insert(name.to_owned(), json!(edit));
+    }
 }
 
 pub(super) async fn change(shared: &Shared, arguments: ChangeArguments) -> anyhow::Result<ExitCode> {

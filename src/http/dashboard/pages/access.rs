@@ -22,7 +22,7 @@ const PLAIN_HTTP: &str = "This page came over plain HTTP from another machine, s
 
 /// `GET /login`.
 pub(in super::super) async fn login(request: HttpRequest, state: web::Data<State>) -> Result<HttpResponse, PageError> {
-    if state.keys.setup_needed() {
+    if !state.keys.anybody_can_log_in() {
         return Ok(see_other("/setup"));
     }
     let transport = Transport::of(&state.config, &request);

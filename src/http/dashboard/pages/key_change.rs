@@ -17,7 +17,7 @@ use super::super::view::{Field, KeyCreated, KeyCreatedPage, KeyEditForm, KeyLimi
 use super::access::{failure_words, sentence};
 use super::keys::{back, form_layout, found, key_page, team_names};
 use crate::domain::EndpointFamily;
-use crate::keys::{Expected, KeyPatch, KeysError, VirtualKey};
+use crate::keys::{Edit, Expected, KeyPatch, KeysError, VirtualKey};
 
 const OVERLAPS: [(&str, &str, Duration); 4] = [
     ("none", "Ends at once", Duration::ZERO),
@@ -172,7 +172,7 @@ fn patch(visitor: &Visitor, key: &VirtualKey, fields: &Fields, form: &mut KeyEdi
     if tags.is_none() {
         form.tags.error = Some("Write name=value, with commas between.".to_owned());
     }
-    let own = KeyPatch { name: Some(name?), owner: Some(owned("owner")), tags: Some(tags?), ..KeyPatch::default() };
+    let own = KeyPatch { name: Some(name?), owner: owned("owner").into(), tags: Some(tags?), ..KeyPatch::default() };
     let Some(limits) = form.limits.as_mut() else { return Some(own) };
     let models: Vec<String> =
         fields.text("models").lines().map(str::trim).filter(|line| !line.is_empty()).map(ToOwned::to_owned).collect();
@@ -180,36 +180,34 @@ fn patch(visitor: &Visitor, key: &VirtualKey, fields: &Fields, form: &mut KeyEdi
         EndpointFamily::ALL.iter().copied().filter(|family| is_chosen(fields, *family)).collect();
     // All of them is no restriction, and holds for families to come too.
     let is_some_chosen = !chosen.is_empty() && chosen.len() < EndpointFamily::ALL.len();
-    let limit = |name: &str, field: &mut Field| match fields.given(name) {
-        None => Some(None),
-        Some(text) => match text.parse::<u64>().ok().filter(|limit| *limit > 0) {
-            Some(limit) => Some(Some(limit)),
-            None => {
-                field.error = Some("Write a whole number from 1 on.".to_owned());
-                None
-            }
-        },
+    let limit = |name: &str, field: &mut Field| {
+        let Some(text) = fields.given(name) else { return Some(Edit::Clear) };
+        let limit = text.parse::<u64>().ok().filter(|limit| *limit > 0).map(Edit::Set);
+        if limit.is_none() {
+            field.error = Some("Write a whole number from 1 on.".to_owned());
+        }
+        limit
     };
     let requests = limit("requests_per_minute", &mut limits.requests);
     let tokens = limit("tokens_per_minute", &mut limits.tokens);
     let concurrent = limit("concurrent_requests", &mut limits.concurrent);
     let zone = visitor.state.ledger.zone();
     let expires_at = match fields.given("expires") {
-        None => Some(Some(None)),
+        None => Some(Edit::Clear),
         // The day is shown, not the time: left as it was, the time stays.
-        Some(text) if text == date_of(key, zone) => Some(None),
-        Some(text) => start_of(text, zone).map(|at| Some(Some(at))),
+        Some(text) if text == date_of(key, zone) => Some(Edit::Keep),
+        Some(text) => start_of(text, zone).map(Edit::Set),
     };
     if expires_at.is_none() {
         limits.expires.error = Some("Write a day such as 2027-01-31.".to_owned());
     }
     Some(KeyPatch {
-        team: Some(owned("team")),
-        allowed_models: Some((!models.is_empty()).then_some(models)),
-        allowed_endpoints: Some(is_some_chosen.then_some(chosen)),
-        requests_per_minute: Some(requests?),
-        tokens_per_minute: Some(tokens?),
-        concurrent_requests: Some(concurrent?),
+        team: owned("team").into(),
+        allowed_models: (!models.is_empty()).then_some(models).into(),
+        allowed_endpoints: is_some_chosen.then_some(chosen).into(),
+        requests_per_minute: requests?,
+        tokens_per_minute: tokens?,
+        concurrent_requests: concurrent?,
         expires_at: expires_at?,
         ..own
     })

@@ -178,7 +178,7 @@ pub(in super::super) async fn save(
     let patch = UserPatch {
         role: Some(fields.text("role").to_owned()),
         // Whoever becomes an admin leaves their team: nothing more has to be chosen for that.
-        team: Some(fields.given("team").filter(|_| fields.text("role") != "admin").map(ToOwned::to_owned)),
+        team: fields.given("team").filter(|_| fields.text("role") != "admin").map(ToOwned::to_owned).into(),
         is_disabled: Some(!fields.text("disabled").is_empty()),
     };
     let (keys, name) = (Arc::clone(&visitor.state.keys), user.name.clone());

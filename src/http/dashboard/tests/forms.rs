@@ -61,7 +61,7 @@ fn a_key_is_made_with_its_budget_its_limits_and_its_end() {
         let form = [&KEY[..], &[("team", " research "), ("requests_per_minute", "60")]].concat();
         assert_eq!(browser.post("/keys", &form).await.status, 200);
         let key = fixture.state.keys.named("docs-site", noon()).unwrap();
-        assert_eq!(key.team.as_ref().map(|team| team.as_str()), Some("research"));
+        assert_eq!(key.team.as_ref().map(crate::domain::TeamId::as_str), Some("research"));
         assert_eq!(key.limits.requests_per_minute, Some(60));
         assert_eq!(key.expires_at.unwrap(), noon() + SignedDuration::from_hours(90 * 24));
         let budgets = fixture.state.keys.budgets();

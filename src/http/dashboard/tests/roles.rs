@@ -1,7 +1,7 @@
 //! What each role finds in the dashboard: its pages and forms, and nothing of another team.
 
 use super::*;
-use crate::keys::{Entrance, Expected, KeyPatch, NewUser};
+use crate::keys::{Edit, Entrance, Expected, KeyPatch, NewUser};
 
 /// Two teams that have called, and a browser of somebody of the first.
 async fn two_teams(role: &str, team: Option<&str>) -> (Fixture, Browser, Arc<VirtualKey>, Arc<VirtualKey>, RequestId) {
@@ -115,7 +115,7 @@ fn a_member_makes_keys_for_their_team_whatever_the_form_says() {
         assert_eq!(made.status, 200, "{}", made.body);
         let keys = fixture.state.keys.list();
         let mine = keys.iter().find(|key| key.name == "canary-key" && key.id != other.id).unwrap();
-        assert_eq!(mine.team.as_ref().map(|team| team.as_str()), Some("red"));
+        assert_eq!(mine.team.as_ref().map(crate::domain::TeamId::as_str), Some("red"));
         let uri = format!("/keys/{}", mine.id);
         let revision = mine.revision.to_string();
         let fields = [
@@ -214,7 +214,7 @@ fn a_team_is_made_named_anew_and_removed_on_its_page() {
         let page = browser.get(uri).await;
         assert!(page.status == 200 && !page.body.contains(HOSTILE), "{}", page.body);
         let key = fixture.key("ci");
-        let joined = KeyPatch { team: Some(Some("R&D lab".to_owned())), ..KeyPatch::default() };
+        let joined = KeyPatch { team: Edit::Set("R&D lab".to_owned()), ..KeyPatch::default() };
         fixture.state.keys.change_key(&key.id, joined, &Expected::Any, noon()).unwrap();
         let refused = browser.post(&format!("{uri}/delete"), &[("revision", "2")]).await;
         assert!(refused.status == 422 && refused.body.contains("1 live key"), "{}", refused.body);
