@@ -45,7 +45,7 @@ fn roles(current: &str) -> Vec<SelectOption> {
 
 /// The teams to choose from, and none.
 fn teams(state: &State, current: &str) -> Vec<SelectOption> {
-    let none = SelectOption::new("", "None: sees everything", current);
+    let none = SelectOption::new("", "None", current);
     let teams = state.keys.teams();
     let teams = teams.iter().map(|team| SelectOption::new(team.id.as_str(), &team.name, current));
     std::iter::once(none).chain(teams).collect()
