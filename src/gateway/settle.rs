@@ -25,7 +25,7 @@ impl Call {
         match &error {
             GatewayError::RateLimited(_) => self.gateway.parts().metrics.refused(Limit::Key),
             GatewayError::Upstream(ProviderError::Crowded { .. }) => {
-                self.gateway.parts().metrics.refused(Limit::Provider)
+                self.gateway.parts().metrics.refused(Limit::Provider);
             }
             _ => {}
         }
