@@ -176,8 +176,12 @@ impl State {
         let Ok(place) = waiters.binary_search_by_key(&ticket, |waiter| waiter.ticket) else { return };
         waiters.remove(place);
         self.waiting -= 1;
-        if self.lines[at].waiters.is_empty() {
-            self.lines.remove(at);
+        // Who leaves the head of a line leaves its turn too: those behind it have not waited as long as other keys' first.
+        if place == 0
+            && let Some(line) = self.lines.remove(at)
+            && !line.waiters.is_empty()
+        {
+            self.lines.push_back(line);
         }
     }
 }
@@ -356,17 +360,20 @@ mod tests {
                     Act::End(at) if !running.is_empty() => drop(running.remove(at % running.len())),
                     Act::Leave(_) | Act::End(_) => {}
                 }
-                waiting = waiting
-                    .into_iter()
-                    .filter_map(|mut taking| match has_come(&mut taking) {
-                        Some(Ok(place)) => {
-                            running.push(place);
-                            None
-                        }
-                        Some(Err(NoPlace)) => None,
-                        None => Some(taking),
-                    })
-                    .collect();
+                // Twice: the newest may have turned away one that was asked before it.
+                for _ in 0..2 {
+                    waiting = waiting
+                        .into_iter()
+                        .filter_map(|mut taking| match has_come(&mut taking) {
+                            Some(Ok(place)) => {
+                                running.push(place);
+                                None
+                            }
+                            Some(Err(NoPlace)) => None,
+                            None => Some(taking),
+                        })
+                        .collect();
+                }
                 let crowd = places.crowd();
                 prop_assert_eq!((crowd.running, crowd.waiting), (running.len(), waiting.len()));
                 prop_assert!(running.len() <= places_max && waiting.len() <= places_max.max(QUEUE_LEN_MIN));
