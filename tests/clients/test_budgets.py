@@ -423,8 +423,11 @@ def test_every_scope_counts_and_refuses_in_every_window(server, budget_over, mar
     assert (changed["remainingUsd"], changed["percentUsed"] >= 100) == ("0", True)
     refused = ask(server, made["key"], f"{marker}2", **options)
     assert (refused.status, refused.error()[1]) == (429, "budget_exceeded"), refused.body
-    name = f"over {kind}" + (f" {ids[kind]}" if ids[kind] else "")
-    assert name in refused.error()[2] and f"per {window}" in refused.error()[2]
+    # A key is called by its name.
+    called = made["name"] if kind == "key" else ids[kind]
+    name = f"over {kind}" + (f" {called}" if called else "")
+    span = "in all" if window == "total" else f"per {window}"
+    assert name in refused.error()[2] and span in refused.error()[2]
     # Whoever is out of its scope is not in its way.
     if kind != "everything":
         free = server.admin("/api/keys", "POST", {"name": f"f-{marker}"})["key"]

@@ -76,7 +76,7 @@ pub(super) struct SetArguments {
     /// The route that calls go to at the limit, where the action is to downgrade
     #[arg(long, value_name = "ROUTE")]
     downgrade_to: Option<String>,
-    /// The percentages at which someone is told, in order; left out, a new budget has those of [alerts] and one that is there
+    /// The percentages at which someone is told, in order; left out, a new budget has those of `[alerts]` and one that is there
     /// keeps its own
     #[arg(long, value_name = "PERCENT", value_delimiter = ',')]
     thresholds: Option<Vec<u8>>,
