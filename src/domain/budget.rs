@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::ids::{BudgetId, IdError, KeyId, Name};
 use super::model::{ModelId, ProviderName};
 use super::money::Picodollars;
+use super::revision::Revision;
 use super::window::Window;
 
 /// The longest name of a team, operation, tag, route or run.
@@ -271,7 +272,7 @@ pub struct BudgetDefinition {
     /// When it was made.
     pub created: Timestamp,
     /// How often its terms were set: who changes it says which ones they have seen.
-    pub revision: u32,
+    pub revision: Revision,
 }
 
 impl BudgetDefinition {
@@ -285,12 +286,12 @@ impl BudgetDefinition {
     ) -> Result<Self, BudgetError> {
         terms.check()?;
         let BudgetTerms { limit, action, thresholds } = terms;
-        Ok(Self { id, scope, window, limit, action, thresholds, created, revision: 1 })
+        Ok(Self { id, scope, window, limit, action, thresholds, created, revision: Revision::FIRST })
     }
 
     /// The same budget on other terms.
     pub fn with_terms(&self, terms: BudgetTerms) -> Result<Self, BudgetError> {
-        let revision = self.revision.saturating_add(1);
+        let revision = self.revision.next();
         Self::new(self.id, self.scope.clone(), self.window, terms, self.created).map(|new| Self { revision, ..new })
     }
 

@@ -16,6 +16,7 @@ pub mod json;
 mod model;
 mod money;
 mod owner;
+mod revision;
 mod secret;
 mod tokens;
 mod trace;
@@ -37,6 +38,7 @@ pub use model::{
 };
 pub use money::{MoneyError, Multiplier, Picodollars, Price};
 pub use owner::Owner;
+pub use revision::Revision;
 pub use secret::Secret;
 pub use tokens::estimate_tokens;
 pub use trace::TraceParent;

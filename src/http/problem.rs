@@ -69,8 +69,6 @@ codes! {
     NameTaken = CONFLICT, "name_taken";
     /// The scope and window have a budget.
     BudgetExists = CONFLICT, "budget_exists";
-    /// Somebody else has changed the budget meanwhile.
-    BudgetChanged = CONFLICT, "budget_changed";
     /// The key is revoked or expired.
     KeyNotLive = CONFLICT, "key_not_live";
     /// As many are kept as may be.
@@ -263,10 +261,6 @@ impl From<KeysError> for Problem {
                 Self::new(Code::BudgetExists, format!("{detail} with PUT /api/budgets/{id}"))
                     .with("budgetId", id.to_string())
             }
-            KeysError::BudgetChanged { id, revision, .. } => {
-                Self::new(Code::BudgetChanged, format!("{detail}; GET /api/budgets/{id} shows it"))
-                    .with("revision", revision)
-            }
             KeysError::Budget(error) => error.into(),
             KeysError::Password(_) => Self::field("password", detail),
             KeysError::SetupToken | KeysError::ResetLink => Self::field("token", detail),
@@ -366,7 +360,6 @@ mod tests {
         408 body_timeout
         409 name_taken
         409 budget_exists
-        409 budget_changed
         409 key_not_live
         409 limit_reached
         409 cache_off

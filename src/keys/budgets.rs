@@ -10,6 +10,7 @@ use jiff::Timestamp;
 
 use super::Keys;
 use super::error::KeysError;
+use super::expected::Expected;
 use super::tables::Draft;
 use super::team::{find_or_make, team_scope};
 use super::virtual_key::whole_ms;
@@ -47,19 +48,16 @@ impl Keys {
         })
     }
 
-    /// Puts a budget on new terms; where `seen` says which ones the caller has seen, only if they still stand. Blocks for the
-    /// disk.
+    /// Puts a budget on new terms, where it is as expected. Blocks for the disk.
     pub fn update_budget(
         &self,
         id: BudgetId,
         terms: BudgetTerms,
-        seen: Option<u32>,
+        expected: &Expected,
     ) -> Result<Arc<BudgetDefinition>, KeysError> {
         self.change(|draft| {
             let present = draft.state.budgets.get(&id).map(Arc::clone).ok_or_else(|| unknown(id))?;
-            if let Some(seen) = seen.filter(|seen| *seen != present.revision) {
-                return Err(KeysError::BudgetChanged { id, seen, revision: present.revision });
-            }
+            expected.check(present.revision, "budget")?;
             replace(draft, &present, terms)
         })
     }

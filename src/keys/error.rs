@@ -114,7 +114,7 @@ pub enum KeysError {
     /// Somebody else was first.
     #[error("this {what} was changed meanwhile by someone else: read it again, and make the change to what it is now")]
     ChangedMeanwhile {
-        /// `virtual key` or `team`.
+        /// `virtual key`, `team` or `budget`.
         what: &'static str,
     },
     /// A team with keys, budgets or people can't go.
@@ -132,18 +132,6 @@ pub enum KeysError {
     /// Without an admin nobody could let anybody in again.
     #[error("{0:?} is the only admin who can log in: make another admin first")]
     LastAdmin(String),
-    /// Somebody else has changed the budget meanwhile.
-    #[error(
-        "{id} was changed meanwhile: revision {revision} stands, and you have seen {seen}: look at it again, then change it"
-    )]
-    BudgetChanged {
-        /// The budget.
-        id: BudgetId,
-        /// What the caller has seen.
-        seen: u32,
-        /// What stands.
-        revision: u32,
-    },
     /// A budget that can't be.
     #[error(transparent)]
     Budget(#[from] BudgetError),
@@ -203,7 +191,6 @@ impl KeysError {
             | Self::ChangedMeanwhile { .. }
             | Self::TeamInUse { .. }
             | Self::LastAdmin(_)
-            | Self::BudgetChanged { .. }
             | Self::Budget(_)
             | Self::Password(_)
             | Self::SetUpAlready

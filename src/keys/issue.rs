@@ -17,12 +17,12 @@ use jiff::{SignedDuration, Timestamp};
 use super::Keys;
 use super::credential::{FormError, Kind, check_checksum, last4, random_text};
 use super::error::{KeyError, KeysError};
-use super::revision::{Expected, Revision};
+use super::expected::Expected;
 use super::rows::StoredKey;
 use super::tables::{Draft, KnownSecret};
 use super::team;
 use super::virtual_key::{KeyBudget, KeyPatch, KeyStatus, NewKey, PreviousSecret, VirtualKey, whole_ms};
-use crate::domain::{BudgetScope, KeyId, Secret, TeamId};
+use crate::domain::{BudgetScope, KeyId, Revision, Secret, TeamId};
 
 /// Revoked keys included, for entries refer to them; the directory is loaded whole into memory.
 const KEYS_MAX: usize = 100_000;

@@ -8,12 +8,11 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::pepper::CredentialHash;
-use super::revision::Revision;
 use super::tables::{RowError, hash_text, instant, parse_hash};
 use super::team::Team;
 use super::user::{Role, User, UserState};
 use super::virtual_key::{KeyLimits, PreviousSecret, VirtualKey};
-use crate::domain::{EndpointFamily, KeyId, Secret, TeamId};
+use crate::domain::{EndpointFamily, KeyId, Revision, Secret, TeamId};
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct KeyRow {

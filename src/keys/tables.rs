@@ -18,12 +18,11 @@ use serde::{Deserialize, Serialize};
 use super::admin_token::AdminToken;
 use super::error::KeysError;
 use super::pepper::CredentialHash;
-use super::revision::Revision;
 use super::rows::{StoredKey, StoredUser};
 use super::team::Team;
 use super::virtual_key::VirtualKey;
 use crate::domain::{
-    BudgetAction, BudgetDefinition, BudgetId, BudgetScope, BudgetTerms, KeyId, Picodollars, TeamId, Window,
+    BudgetAction, BudgetDefinition, BudgetId, BudgetScope, BudgetTerms, KeyId, Picodollars, Revision, TeamId, Window,
 };
 use crate::store::{ReadableTable as _, SettingsError, TableDefinition, WriteTransaction};
 
@@ -126,12 +125,8 @@ struct BudgetRow {
     thresholds: Vec<u8>,
     created_ms: i64,
     /// Absent in rows of versions that didn't count.
-    #[serde(default = "first")]
-    revision: u32,
-}
-
-const fn first() -> u32 {
-    1
+    #[serde(default)]
+    revision: Revision,
 }
 
 fn budget_to_row(budget: &BudgetDefinition) -> BudgetRow {

@@ -10,10 +10,10 @@ use jiff::Timestamp;
 
 use super::Keys;
 use super::error::{KeysError, checked_text};
-use super::revision::{Expected, Revision};
+use super::expected::Expected;
 use super::tables::{Draft, State};
 use super::virtual_key::{KeyStatus, whole_ms};
-use crate::domain::{BudgetScope, Name, TeamId};
+use crate::domain::{BudgetScope, Name, Revision, TeamId};
 
 /// The longest name of a team.
 pub(super) const TEAM_NAME_CHARS_MAX: usize = 100;

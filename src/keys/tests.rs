@@ -380,7 +380,7 @@ mod budget_definitions {
         let fixture = fixture.reopened();
         assert_eq!(*fixture.keys.budgets(), [Arc::clone(&budget)]);
         let terms = BudgetTerms { limit: Picodollars::ZERO, action: BudgetAction::Alert, thresholds: vec![90] };
-        let changed = fixture.keys.update_budget(budget.id, terms.clone(), None).unwrap();
+        let changed = fixture.keys.update_budget(budget.id, terms.clone(), &Expected::Any).unwrap();
         assert_eq!((changed.id, changed.created, changed.terms()), (budget.id, budget.created, terms));
         let fixture = fixture.reopened();
         assert_eq!(fixture.keys.budget(budget.id), Some(changed));
@@ -389,7 +389,10 @@ mod budget_definitions {
         let fixture = fixture.reopened();
         assert!(fixture.keys.budgets().is_empty());
         assert!(matches!(fixture.keys.remove_budget(budget.id), Err(KeysError::NotFound { .. })));
-        assert!(matches!(fixture.keys.update_budget(budget.id, dollars(1), None), Err(KeysError::NotFound { .. })));
+        assert!(matches!(
+            fixture.keys.update_budget(budget.id, dollars(1), &Expected::Any),
+            Err(KeysError::NotFound { .. })
+        ));
     }
 
     #[test]
@@ -423,7 +426,7 @@ mod budget_definitions {
     fn terms_that_cant_be_leave_everything_as_it_was() {
         let fixture = Fixture::new();
         let budget = fixture.keys.create_budget(BudgetScope::Everything, Window::Day, dollars(1), start()).unwrap();
-        let refused = fixture.keys.update_budget(budget.id, dollars(-1), None).unwrap_err();
+        let refused = fixture.keys.update_budget(budget.id, dollars(-1), &Expected::Any).unwrap_err();
         assert!(matches!(refused, KeysError::Budget(BudgetError::LimitNegative(_))));
         let falling = BudgetTerms { thresholds: vec![80, 50], ..dollars(1) };
         let refused = fixture.keys.create_budget(BudgetScope::Everything, Window::Week, falling, start()).unwrap_err();
@@ -452,7 +455,7 @@ mod budget_definitions {
         let before = fixture.keys.budgets();
         fixture.keys.create(NewKey::named("ci"), start()).unwrap();
         assert!(Arc::ptr_eq(&before, &fixture.keys.budgets()));
-        fixture.keys.update_budget(budget.id, dollars(2), None).unwrap();
+        fixture.keys.update_budget(budget.id, dollars(2), &Expected::Any).unwrap();
         assert!(!Arc::ptr_eq(&before, &fixture.keys.budgets()));
     }
 }

@@ -7,9 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::edit::Edit;
 use super::error::{KeysError, checked_text};
-use super::revision::Revision;
 use super::team::TEAM_NAME_CHARS_MAX;
-use crate::domain::{BudgetTerms, EndpointFamily, KeyId, TeamId, Window};
+use crate::domain::{BudgetTerms, EndpointFamily, KeyId, Revision, TeamId, Window};
 
 /// The longest name of a key, owner or tag.
 const NAME_CHARS_MAX: usize = 100;

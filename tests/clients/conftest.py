@@ -208,9 +208,9 @@ class Gateway:
     def model(self, provider, name):
         return f"{provider}/{name}"
 
-    def admin(self, path, method="GET", body=None):
+    def admin(self, path, method="GET", body=None, headers=None):
         """One call of the management API."""
-        return get_json(f"{self.url}{path}", ADMIN_TOKEN, method, body)
+        return get_json(f"{self.url}{path}", ADMIN_TOKEN, method, body, headers)
 
     def text(self, path):
         """One text answer of the management API."""

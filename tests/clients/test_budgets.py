@@ -95,9 +95,9 @@ def standing(server, budget_id):
     return server.admin(f"/api/budgets/{budget_id}")
 
 
-def refusal(server, path, method, body):
+def refusal(server, path, method, body, headers=None):
     """The problem that a management call is refused with."""
-    request = urllib.request.Request(f"{server.url}{path}", json.dumps(body).encode(), method=method)
+    request = urllib.request.Request(f"{server.url}{path}", json.dumps(body).encode(), headers or {}, method=method)
     request.add_header("authorization", f"Bearer {ADMIN_TOKEN}")
     request.add_header("content-type", "application/json")
     with pytest.raises(urllib.error.HTTPError) as caught:
@@ -476,10 +476,10 @@ def test_two_admins_do_not_overwrite_each_other(server, budget_over, marker):
     made = budget_over("tag", f"job={marker}", "day", "1", "alert")
     assert (made["revision"], made["thresholds"]) == (1, [60, 90])
     path = f"/api/budgets/{made['id']}"
-    terms = {"limitUsd": "2", "action": "block", "revision": 1}
-    assert server.admin(path, "PUT", {**terms, "thresholds": [75]})["revision"] == 2
-    status, code, detail = refusal(server, path, "PUT", {**terms, "limitUsd": "3"})
-    assert (status, code) == (409, "budget_changed") and "revision 2 stands" in detail and path in detail
+    terms, seen = {"limitUsd": "2", "action": "block"}, {"if-match": '"1"'}
+    assert server.admin(path, "PUT", {**terms, "thresholds": [75]}, seen)["revision"] == 2
+    status, code, detail = refusal(server, path, "PUT", {**terms, "limitUsd": "3"}, seen)
+    assert (status, code) == (412, "changed_meanwhile") and "this budget was changed meanwhile" in detail
     shown = server.admin(path)
     assert (shown["limitUsd"], shown["thresholds"], shown["revision"]) == ("2", [75], 2)
     # Who names no revision replaces whatever stands, and keeps the thresholds.

@@ -110,7 +110,7 @@ fn key(id: &str, limits: KeyLimits) -> VirtualKey {
         revoked_at: None,
         last4: "0000".to_owned(),
         previous: Vec::new(),
-        revision: crate::keys::Revision::FIRST,
+        revision: crate::domain::Revision::FIRST,
     }
 }
 

@@ -7,10 +7,12 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::input::{Json, PAGE_LEN_MAX, Params};
+use super::input::{Json, PAGE_LEN_MAX, Params, etag, expected};
 use super::{Items, blocking};
 use crate::budget::Standing;
-use crate::domain::{BudgetAction, BudgetDefinition, BudgetId, BudgetScope, BudgetTerms, Picodollars, Window};
+use crate::domain::{
+    BudgetAction, BudgetDefinition, BudgetId, BudgetScope, BudgetTerms, Picodollars, Revision, Window,
+};
 use crate::http::guard::Caller;
 use crate::http::problem::{Code, Problem};
 use crate::http::state::State;
@@ -42,24 +44,9 @@ pub(super) struct TermsJson {
     pub(super) action: String,
     #[serde(default)]
     pub(super) downgrade_to: Option<String>,
+    /// Left out, they stay; of a new budget they are the configured ones.
     #[serde(default)]
     pub(super) thresholds: Option<Vec<u8>>,
-}
-
-/// New terms for a budget.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct ChangeJson {
-    limit_usd: Picodollars,
-    action: String,
-    #[serde(default)]
-    downgrade_to: Option<String>,
-    /// Left out, they stay.
-    #[serde(default)]
-    thresholds: Option<Vec<u8>>,
-    /// The revision that the caller has seen; left out, whatever stands is replaced.
-    #[serde(default)]
-    revision: Option<u32>,
 }
 
 #[derive(Debug, Serialize)]
@@ -73,7 +60,7 @@ pub(super) struct BudgetJson {
     downgrade_to: Option<String>,
     thresholds: Vec<u8>,
     created_at: String,
-    revision: u32,
+    revision: Revision,
     /// Booked in the present window, calls of unknown end included.
     spent_usd: Picodollars,
     unknown_usd: Picodollars,
@@ -170,7 +157,7 @@ pub(super) async fn show(
     Params::of(&request, &[])?;
     let budget = state.keys.budget(id.parse()?).filter(|budget| is_shown(&state, &caller, &budget.scope));
     let budget = budget.ok_or_else(missing)?;
-    Ok(HttpResponse::Ok().json(standing_of(&state, budget).await?))
+    Ok(HttpResponse::Ok().insert_header(etag(budget.revision)).json(standing_of(&state, budget).await?))
 }
 
 /// `POST /api/budgets`.
@@ -197,8 +184,9 @@ pub(super) async fn create(
     let budget = blocking(move || keys.create_budget(scope, window, terms, now)).await?;
     tracing::info!("{caller} made {}: {} USD per {window} over {}", budget.id, budget.limit, budget.scope);
     let location = format!("/api/budgets/{}", budget.id);
-    let answer = standing_of(&state, budget).await?;
-    Ok(HttpResponse::Created().insert_header((header::LOCATION, location)).json(answer))
+    let mut created = HttpResponse::Created();
+    created.insert_header((header::LOCATION, location)).insert_header(etag(budget.revision));
+    Ok(created.json(standing_of(&state, budget).await?))
 }
 
 /// `PUT /api/budgets/{id}`: new terms for the same scope and window, unless somebody else was quicker.
@@ -209,20 +197,19 @@ pub(super) async fn change(
     caller: Caller,
     request: HttpRequest,
     id: web::Path<String>,
-    body: Json<ChangeJson>,
+    body: Json<TermsJson>,
 ) -> Result<HttpResponse, Problem> {
     Params::of(&request, &[])?;
     let id: BudgetId = id.parse()?;
     let present = state.keys.budget(id).ok_or_else(missing)?;
-    let ChangeJson { limit_usd, action, downgrade_to, thresholds, revision } = body.0;
-    let thresholds = Some(thresholds.unwrap_or_else(|| present.thresholds.clone()));
-    let terms = checked_terms(&state, TermsJson { limit_usd, action, downgrade_to, thresholds })?;
+    let thresholds = body.0.thresholds.or_else(|| Some(present.thresholds.clone()));
+    let terms = checked_terms(&state, TermsJson { thresholds, ..body.0 })?;
     // One that begins to block has to know what was spent in its window.
     state.budgets.track(&present, state.clock.now()).await?;
-    let keys = Arc::clone(&state.keys);
-    let budget = blocking(move || keys.update_budget(id, terms, revision)).await?;
+    let (keys, expected) = (Arc::clone(&state.keys), expected(&request));
+    let budget = blocking(move || keys.update_budget(id, terms, &expected)).await?;
     tracing::info!("{caller} changed {}: {} USD, {}", budget.id, budget.limit, budget.action.word());
-    Ok(HttpResponse::Ok().json(standing_of(&state, budget).await?))
+    Ok(HttpResponse::Ok().insert_header(etag(budget.revision)).json(standing_of(&state, budget).await?))
 }
 
 /// `DELETE /api/budgets/{id}`.

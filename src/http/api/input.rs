@@ -15,9 +15,9 @@ use jiff::tz::TimeZone;
 use serde::de::DeserializeOwned;
 use url::form_urlencoded;
 
-use crate::domain::Window;
+use crate::domain::{Revision, Window};
 use crate::http::problem::{Code, Problem};
-use crate::keys::{Expected, Revision};
+use crate::keys::Expected;
 use crate::ledger::TimeRange;
 
 /// More than any body of the management API has.

@@ -15,11 +15,13 @@ use super::budgets::{TermsJson, checked_terms};
 use super::input::{INSTANT_EXPECTED, Json, MaybeJson, PAGE_LEN_MAX, Params, etag, expected, instant, length};
 use super::{Items, blocking};
 use crate::config::NewKeyBudget;
-use crate::domain::{BudgetDefinition, BudgetScope, BudgetTerms, EndpointFamily, KeyId, Picodollars, Secret, Window};
+use crate::domain::{
+    BudgetDefinition, BudgetScope, BudgetTerms, EndpointFamily, KeyId, Picodollars, Revision, Secret, Window,
+};
 use crate::http::guard::Caller;
 use crate::http::problem::{Code, Problem};
 use crate::http::state::State;
-use crate::keys::{Edit, KeyBudget, KeyLimits, KeyPatch, Keys, NewKey, PreviousSecret, Revision, VirtualKey};
+use crate::keys::{Edit, KeyBudget, KeyLimits, KeyPatch, Keys, NewKey, PreviousSecret, VirtualKey};
 
 /// The query parameters of the list.
 pub(super) const PARAMETERS: &[&str] = &["limit", "cursor"];

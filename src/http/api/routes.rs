@@ -365,7 +365,7 @@ pub const ROUTES: &[RouteSpec] = &[
     RouteSpec {
         verb: Put,
         path: "/api/budgets/{id}",
-        summary: "Changes a budget's limit, action and thresholds.",
+        summary: "Changes a budget's limit, action and thresholds. Takes If-Match.",
         body: Some("BudgetTerms"),
         answer: Json("Budget"),
         handler: || route().to(budgets::change),

@@ -11,11 +11,11 @@ use serde::{Deserialize, Serialize};
 use super::budgets::{BudgetJson, standings};
 use super::input::{Json, Params, etag, expected};
 use super::{Items, blocking};
-use crate::domain::{BudgetScope, Picodollars, TeamId, Window};
+use crate::domain::{BudgetScope, Picodollars, Revision, TeamId, Window};
 use crate::http::guard::Caller;
 use crate::http::problem::{Code, Problem};
 use crate::http::state::State;
-use crate::keys::{KeyStatus, Revision, Team, VirtualKey};
+use crate::keys::{KeyStatus, Team, VirtualKey};
 use crate::ledger::{GroupBy, LedgerError, TimeRange, View};
 
 #[derive(Debug, Deserialize)]

@@ -8,6 +8,7 @@ use url::form_urlencoded;
 
 use super::answer::PageError;
 use super::view::Field;
+use crate::keys::Expected;
 
 /// More than any form of ours has.
 const BODY_BYTES_MAX: usize = 32 << 10;
@@ -65,6 +66,12 @@ impl Fields {
     /// A field as it is shown again.
     pub(super) fn field(&self, name: &str) -> Field {
         Field { value: self.text(name).to_owned(), error: None }
+    }
+
+    /// The state of what the form is about that its page has shown. A form that says nothing of it fits no state, so its change
+    /// is refused rather than made unseen.
+    pub(super) fn expected(&self) -> Expected {
+        Expected::OneOf(self.text("revision").parse().into_iter().collect())
     }
 
     /// True where nothing was sent.

@@ -143,7 +143,7 @@ pub(in super::super) async fn edit(
         action: budget.action.word().to_owned(),
         downgrade_to: Field { value: budget.action.downgrade_to().unwrap_or_default().to_owned(), error: None },
         thresholds: Field { value: percents(&budget.thresholds), error: None },
-        revision: Some(budget.revision),
+        revision: Some(budget.revision.to_string()),
         is_edit: true,
         ..empty_form(&visitor.state, &layout.csrf_token)
     };
@@ -161,8 +161,8 @@ pub(in super::super) async fn save(
     let budget = found(&visitor.state, &id)?;
     let mut form = given_form(&visitor, &fields, Some(budget.id));
     if let Some(terms) = checked_terms(&visitor.state, &fields, &mut form) {
-        let (keys, id, seen) = (Arc::clone(&visitor.state.keys), budget.id, form.revision);
-        match blocking(move || keys.update_budget(id, terms, seen)).await? {
+        let (keys, id, expected) = (Arc::clone(&visitor.state.keys), budget.id, fields.expected());
+        match blocking(move || keys.update_budget(id, terms, &expected)).await? {
             Ok(budget) => return taken_up(&visitor, &budget).await,
             Err(KeysError::NotFound { .. }) => return Err(PageError::NotFound),
             Err(error) => form.error = Some(words(&error)),
@@ -219,7 +219,7 @@ fn given_form(visitor: &Visitor, fields: &Fields, id: Option<BudgetId>) -> Budge
         action: fields.text("action").to_owned(),
         downgrade_to: fields.field("downgrade_to"),
         thresholds: fields.field("thresholds"),
-        revision: fields.text("revision").parse().ok(),
+        revision: fields.given("revision").map(ToOwned::to_owned),
         is_edit: id.is_some(),
         error: None,
     }
@@ -230,7 +230,7 @@ fn words(error: &KeysError) -> String {
         KeysError::BudgetExists { .. } => {
             "There is a budget for this and this time already. Change that one.".to_owned()
         }
-        KeysError::BudgetChanged { .. } => {
+        KeysError::ChangedMeanwhile { .. } => {
             "Somebody else has changed this budget meanwhile. Open it again to see how it is now, then change it."
                 .to_owned()
         }

@@ -17,7 +17,7 @@ use super::super::view::{Field, KeyCreated, KeyCreatedPage, KeyEditForm, KeyLimi
 use super::access::{failure_words, sentence};
 use super::keys::{back, form_layout, found, key_page, team_names};
 use crate::domain::EndpointFamily;
-use crate::keys::{Edit, Expected, KeyPatch, KeysError, VirtualKey};
+use crate::keys::{Edit, KeyPatch, KeysError, VirtualKey};
 
 const OVERLAPS: [(&str, &str, Duration); 4] = [
     ("none", "Ends at once", Duration::ZERO),
@@ -113,7 +113,7 @@ pub(in super::super) async fn save(
     let key = found(&visitor, &id)?;
     let mut form = given_form(&visitor, &key, &fields);
     if let Some(patch) = patch(&visitor, &key, &fields, &mut form) {
-        let expected = Expected::OneOf(fields.text("revision").parse().into_iter().collect());
+        let expected = fields.expected();
         let (keys, id, now) = (Arc::clone(&visitor.state.keys), key.id.clone(), visitor.state.clock.now());
         match blocking(move || keys.change_key(&id, patch, &expected, now)).await? {
             Ok(key) => {

@@ -21,7 +21,7 @@ use super::{keys, layout};
 use crate::budget::Standing;
 use crate::domain::{BudgetAction, BudgetScope, Picodollars, TeamId, Window};
 use crate::http::State;
-use crate::keys::{Expected, KeyStatus, KeysError, Team};
+use crate::keys::{KeyStatus, KeysError, Team};
 use crate::ledger::{GroupBy, LedgerError, TimeRange, View};
 
 /// Teams in the list; the API has all of them.
@@ -268,7 +268,7 @@ pub(in super::super) async fn rename(
 ) -> Result<HttpResponse, PageError> {
     let Submission { visitor, fields } = submission;
     let team = found(&visitor, &id)?;
-    let expected = Expected::OneOf(fields.text("revision").parse().into_iter().collect());
+    let expected = fields.expected();
     let (keys, id, name) = (Arc::clone(&visitor.state.keys), team.id.clone(), fields.text("name").trim().to_owned());
     let error = match blocking(move || keys.rename_team(&id, &name, &expected)).await? {
         Ok(team) => {
@@ -297,7 +297,7 @@ pub(in super::super) async fn delete(
 ) -> Result<HttpResponse, PageError> {
     let Submission { visitor, fields } = submission;
     let team = found(&visitor, &id)?;
-    let expected = Expected::OneOf(fields.text("revision").parse().into_iter().collect());
+    let expected = fields.expected();
     let (keys, id, now) = (Arc::clone(&visitor.state.keys), team.id.clone(), visitor.state.clock.now());
     match blocking(move || keys.remove_team(&id, &expected, now)).await? {
         Ok(team) => {

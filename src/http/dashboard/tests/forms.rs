@@ -1,7 +1,7 @@
 //! What is changed by forms: keys, their secrets, and budgets.
 
 use super::*;
-use crate::domain::{BudgetAction, BudgetScope, Window};
+use crate::domain::{BudgetAction, BudgetScope, Revision, Window};
 
 const KEY: [(&str, &str); 5] =
     [("name", "docs-site"), ("expires", "90d"), ("limit_usd", "$20"), ("window", "month"), ("action", "block")];
@@ -211,7 +211,7 @@ fn who_changes_a_budget_that_somebody_else_has_changed_is_told_and_changes_nothi
         assert_eq!(answer.status, 422);
         assert!(answer.body.contains("Somebody else has changed this budget"), "{}", answer.body);
         let budget = Arc::clone(&fixture.state.keys.budgets()[0]);
-        assert_eq!((budget.limit.to_string(), budget.revision), ("600".to_owned(), 2));
+        assert_eq!((budget.limit.to_string(), budget.revision), ("600".to_owned(), Revision::FIRST.next()));
         assert!(budget.thresholds.is_empty());
     });
 }

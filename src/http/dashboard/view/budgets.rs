@@ -92,7 +92,7 @@ pub struct BudgetForm {
     /// The percents at which somebody is told, as `50, 80, 100`.
     pub thresholds: Field,
     /// The revision that the form shows, for one that exists.
-    pub revision: Option<u32>,
+    pub revision: Option<String>,
     /// True for one that exists: its scope and window stay.
     pub is_edit: bool,
     /// What is wrong as a whole.
