@@ -10,8 +10,7 @@ use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
 use tollgate::domain::{
-    BudgetId, CacheOutcome, CostBasis, Endpoint, EntryStatus, KeyId, Picodollars, RequestId, RequestIds, TokenUsage,
-    Window,
+    BudgetId, CacheOutcome, CostBasis, EntryStatus, KeyId, Picodollars, RequestId, RequestIds, TokenUsage, Window,
 };
 use tollgate::ledger::{
     Acknowledge, Attempt, CallFacts, Charge, Ledger, LedgerOptions, Outcome, Planned, Scope, WorstCase,
@@ -70,20 +69,16 @@ async fn run(ledger: &Arc<Ledger>, callers: usize, time: Duration) -> u32 {
 
 fn facts(at: usize) -> CallFacts {
     CallFacts {
-        id: RequestId::from_number(0),
-        key: KeyId::new(&format!("key_{}", at % KEYS)).unwrap(),
-        key_name: "continuous integration".into(),
         team: Some("platform".into()),
-        operation: "chat".into(),
-        endpoint: Endpoint::ChatCompletions,
-        requested_model: "gpt-5".parse().unwrap(),
         stream: true,
         cache: CacheOutcome::Miss,
-        kept_from: None,
-        decision: None,
-        client_request_id: None,
-        trace: None,
         tags: vec![("env".into(), "production".into())],
+        ..CallFacts::plain(
+            RequestId::from_number(0),
+            KeyId::new(&format!("key_{}", at % KEYS)).unwrap(),
+            "continuous integration".into(),
+            "gpt-5".parse().unwrap(),
+        )
     }
 }
 

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
-use tollgate::domain::{CacheOutcome, CostBasis, Endpoint, EntryStatus, KeyId, Picodollars, RequestIds, TokenUsage};
+use tollgate::domain::{CostBasis, EntryStatus, KeyId, Picodollars, RequestIds, TokenUsage};
 use tollgate::ledger::{Acknowledge, Attempt, CallFacts, Ledger, LedgerError, LedgerOptions, Outcome};
 use tollgate::runtime::Clock;
 
@@ -21,20 +21,15 @@ const BUSY_PAUSE: Duration = Duration::from_millis(1);
 
 fn facts(number: u64, id: tollgate::domain::RequestId) -> CallFacts {
     CallFacts {
-        id,
-        key: KeyId::new(&format!("key_{}", number % KEYS)).expect("it is a short text"),
-        key_name: format!("key {}", number % KEYS).into(),
         team: Some(["platform", "research"][(number % 2) as usize].into()),
-        operation: "chat".into(),
-        endpoint: Endpoint::ChatCompletions,
-        requested_model: "gpt-5".parse().expect("it is a name"),
         stream: number.is_multiple_of(2),
-        cache: CacheOutcome::Bypass,
-        kept_from: None,
-        decision: None,
-        client_request_id: None,
-        trace: None,
         tags: vec![],
+        ..CallFacts::plain(
+            id,
+            KeyId::new(&format!("key_{}", number % KEYS)).expect("it is a short text"),
+            format!("key {}", number % KEYS).into(),
+            "gpt-5".parse().expect("it is a name"),
+        )
     }
 }
 

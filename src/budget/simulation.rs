@@ -15,7 +15,7 @@ use tokio::sync::{broadcast, oneshot};
 use super::*;
 use crate::alerts::{AlertKind, Alerts};
 use crate::config::Config;
-use crate::domain::{BudgetTerms, CacheOutcome, CostBasis, Endpoint, EntryStatus, Name, RequestIds};
+use crate::domain::{BudgetTerms, CacheOutcome, CostBasis, EntryStatus, Name, RequestIds};
 use crate::keys::{NewKey, VirtualKey};
 use crate::ledger::tests::open_on;
 use crate::ledger::{Attempt, Entry, Outcome, Planned, Reservation, WorstCase};
@@ -176,20 +176,16 @@ impl World {
     fn facts(&mut self) -> CallFacts {
         let key = self.callers[usize::try_from(self.dice.roll(2)).unwrap()].clone();
         CallFacts {
-            id: self.ids.next(self.clock.now().as_millisecond()),
-            key: key.id.clone(),
-            key_name: key.name.as_str().into(),
             team: key.team.as_ref().map(|team| team.as_str().into()),
             operation: self.dice.pick(&["chat", "review-code"]).into(),
-            endpoint: Endpoint::ChatCompletions,
-            requested_model: "m".parse().unwrap(),
-            stream: false,
             cache: CacheOutcome::Miss,
-            kept_from: None,
-            decision: None,
-            client_request_id: None,
-            trace: None,
             tags: vec![("env".into(), self.dice.pick(&["prod", "test"]).into())],
+            ..CallFacts::plain(
+                self.ids.next(self.clock.now().as_millisecond()),
+                key.id.clone(),
+                key.name.as_str().into(),
+                "m".parse().unwrap(),
+            )
         }
     }
 
@@ -521,22 +517,12 @@ async fn check_year(zone_name: &str, start: &str) {
     // Steps of 3 h 35 min meet every hour of the day.
     while instant < start + jiff::SignedDuration::from_hours(366 * 24) {
         count += 1;
-        let facts = CallFacts {
-            id: ids.next(instant.as_millisecond()),
-            key: crate::domain::KeyId::new("key_1").unwrap(),
-            key_name: "ci".into(),
-            team: None,
-            operation: "chat".into(),
-            endpoint: Endpoint::ChatCompletions,
-            requested_model: "m".parse().unwrap(),
-            stream: false,
-            cache: CacheOutcome::Bypass,
-            kept_from: None,
-            decision: None,
-            client_request_id: None,
-            trace: None,
-            tags: Vec::new(),
-        };
+        let facts = CallFacts::plain(
+            ids.next(instant.as_millisecond()),
+            crate::domain::KeyId::new("key_1").unwrap(),
+            "ci".into(),
+            "m".parse().unwrap(),
+        );
         let last = Attempt { cost: Picodollars::new(count), basis: CostBasis::Exact, ..attempt() };
         ledger.record(facts, outcome(last)).unwrap();
         if count % 100 == 0 {

@@ -8,9 +8,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use crate::domain::{
-    CacheOutcome, CostBasis, Deployment, Endpoint, EntryStatus, KeyId, Picodollars, RequestId, TokenUsage,
-};
+use crate::domain::{CostBasis, Deployment, EntryStatus, KeyId, Picodollars, RequestId, TokenUsage};
 
 use super::journal::Command;
 use super::record::{Attempt, CallFacts, Entry};
@@ -90,20 +88,11 @@ fn entry(call: PastCall) -> Entry {
     };
     Entry {
         facts: CallFacts {
-            id: call.id,
-            key: call.key,
-            key_name: call.key_name,
             team: call.team,
             operation: call.operation,
-            endpoint: Endpoint::ChatCompletions,
-            requested_model: attempt.deployment.model.clone(),
-            stream: false,
-            cache: CacheOutcome::Bypass,
-            kept_from: None,
-            decision: None,
             client_request_id: call.foreign_id,
             tags: call.tags,
-            trace: None,
+            ..CallFacts::plain(call.id, call.key, call.key_name, attempt.deployment.model.clone())
         },
         status: call.status,
         error: None,

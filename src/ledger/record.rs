@@ -43,6 +43,28 @@ pub struct CallFacts {
     pub tags: Vec<(Arc<str>, Arc<str>)>,
 }
 
+impl CallFacts {
+    /// A chat call of a key, of which nothing else is said.
+    pub fn plain(id: RequestId, key: KeyId, key_name: Arc<str>, requested_model: ModelId) -> Self {
+        Self {
+            id,
+            key,
+            key_name,
+            team: None,
+            operation: "chat".into(),
+            endpoint: Endpoint::ChatCompletions,
+            requested_model,
+            stream: false,
+            cache: CacheOutcome::Bypass,
+            kept_from: None,
+            decision: None,
+            client_request_id: None,
+            trace: None,
+            tags: Vec::new(),
+        }
+    }
+}
+
 /// One attempt, ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attempt {

@@ -412,20 +412,15 @@ pub(super) mod tests {
     pub(in crate::ledger) fn entry(id: u128, cost: i128) -> Entry {
         Entry {
             facts: CallFacts {
-                id: RequestId::from_number(id),
-                key: KeyId::new("key_1").unwrap(),
-                key_name: "ci".into(),
-                team: None,
-                operation: "chat".into(),
-                endpoint: Endpoint::ChatCompletions,
-                requested_model: "gpt-5".parse().unwrap(),
                 stream: true,
-                cache: CacheOutcome::Bypass,
-                kept_from: None,
-                decision: None,
                 client_request_id: Some("mine".into()),
-                trace: None,
                 tags: vec![("env".into(), "test".into())],
+                ..CallFacts::plain(
+                    RequestId::from_number(id),
+                    KeyId::new("key_1").unwrap(),
+                    "ci".into(),
+                    "gpt-5".parse().unwrap(),
+                )
             },
             status: EntryStatus::Settled,
             error: None,

@@ -11,9 +11,7 @@ use super::*;
 use crate::alerts::{AlertKind, Alerts};
 use crate::catalog::Catalog;
 use crate::config::Config;
-use crate::domain::{
-    CacheOutcome, CostBasis, Deployment, Endpoint, EntryStatus, KeyId, Picodollars, RequestIds, ServiceTier, TokenUsage,
-};
+use crate::domain::{CostBasis, Deployment, EntryStatus, KeyId, Picodollars, RequestIds, ServiceTier, TokenUsage};
 use crate::ledger::{Acknowledge, Attempt, CallFacts, Ledger, LedgerOptions, Outcome, Planned, WorstCase};
 use crate::runtime::Clock;
 use crate::statements::{Charges, Days, Source, Statement, Told, Used, Uses};
@@ -73,22 +71,12 @@ impl Fixture {
     }
 
     async fn book(&self, call: &Call<'_>) {
-        let facts = CallFacts {
-            id: self.ids.next(at(call.time).as_millisecond()),
-            key: KeyId::new("key_1").unwrap(),
-            key_name: "ci".into(),
-            team: None,
-            operation: "chat".into(),
-            endpoint: Endpoint::ChatCompletions,
-            requested_model: "gpt-5-mini".parse().unwrap(),
-            stream: false,
-            cache: CacheOutcome::Bypass,
-            kept_from: None,
-            decision: None,
-            client_request_id: None,
-            trace: None,
-            tags: Vec::new(),
-        };
+        let facts = CallFacts::plain(
+            self.ids.next(at(call.time).as_millisecond()),
+            KeyId::new("key_1").unwrap(),
+            "ci".into(),
+            "gpt-5-mini".parse().unwrap(),
+        );
         let deployment: Deployment = call.deployment.parse().unwrap();
         let planned = Planned {
             deployment: deployment.clone(),

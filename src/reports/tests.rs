@@ -7,8 +7,7 @@ use jiff::tz::TimeZone;
 
 use super::*;
 use crate::domain::{
-    BudgetAction, BudgetScope, BudgetTerms, CacheOutcome, CostBasis, Endpoint, EntryStatus, RequestIds, TokenUsage,
-    Window,
+    BudgetAction, BudgetScope, BudgetTerms, CacheOutcome, CostBasis, EntryStatus, RequestIds, TokenUsage, Window,
 };
 use crate::keys::{Keys, NewKey, VirtualKey};
 use crate::ledger::{Acknowledge, Attempt, CallFacts, Entry, Ledger, LedgerOptions, Outcome, Planned, WorstCase};
@@ -77,20 +76,15 @@ impl Fixture {
 
     async fn book(&self, key: &VirtualKey, call: Call<'_>) {
         let facts = CallFacts {
-            id: self.ids.next(at(call.at).as_millisecond()),
-            key: key.id.clone(),
-            key_name: key.name.as_str().into(),
             team: key.team.as_ref().map(|team| team.as_str().into()),
-            operation: "chat".into(),
-            endpoint: Endpoint::ChatCompletions,
-            requested_model: "smart".parse().unwrap(),
-            stream: false,
             cache: CacheOutcome::Miss,
-            kept_from: None,
-            decision: None,
-            client_request_id: None,
-            trace: None,
             tags: vec![("env".into(), "prod".into())],
+            ..CallFacts::plain(
+                self.ids.next(at(call.at).as_millisecond()),
+                key.id.clone(),
+                key.name.as_str().into(),
+                "smart".parse().unwrap(),
+            )
         };
         let cost: Picodollars = call.cost.parse().unwrap();
         let planned = Planned {

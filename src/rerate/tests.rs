@@ -3,7 +3,7 @@ use jiff::tz::TimeZone;
 use super::*;
 use crate::catalog::Catalog;
 use crate::config::{self, Sources};
-use crate::domain::{CacheOutcome, Endpoint, KeyId, TokenUsage};
+use crate::domain::{KeyId, TokenUsage};
 use crate::ledger::{Acknowledge, CallFacts, LedgerOptions, Outcome, Planned, Rating, WorstCase};
 
 /// A Sunday, 2026-11-22T12:00:00Z.
@@ -44,22 +44,12 @@ impl Fixture {
 
     async fn book(&self, unix_ms: i64, status: EntryStatus, last: Attempt) -> RequestId {
         let number = self.ledger.counts().unwrap().entries;
-        let facts = CallFacts {
-            id: RequestId::from_number(RequestId::first_of(unix_ms).number() + u128::from(number)),
-            key: KeyId::new("key_1").unwrap(),
-            key_name: "ci".into(),
-            team: None,
-            operation: "chat".into(),
-            endpoint: Endpoint::ChatCompletions,
-            requested_model: "m".parse().unwrap(),
-            stream: false,
-            cache: CacheOutcome::Bypass,
-            kept_from: None,
-            decision: None,
-            client_request_id: None,
-            trace: None,
-            tags: Vec::new(),
-        };
+        let facts = CallFacts::plain(
+            RequestId::from_number(RequestId::first_of(unix_ms).number() + u128::from(number)),
+            KeyId::new("key_1").unwrap(),
+            "ci".into(),
+            "m".parse().unwrap(),
+        );
         let id = facts.id;
         let planned = Planned {
             deployment: last.deployment.clone(),

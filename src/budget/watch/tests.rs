@@ -4,7 +4,7 @@ use jiff::tz::TimeZone;
 
 use super::*;
 use crate::config::Config;
-use crate::domain::{BudgetAction, BudgetTerms, CacheOutcome, Endpoint, EntryStatus, RequestIds};
+use crate::domain::{BudgetAction, BudgetTerms, EntryStatus, RequestIds};
 use crate::keys::{NewKey, VirtualKey};
 use crate::ledger::{Acknowledge, Attempt, CallFacts, LedgerOptions, Outcome, Planned, WorstCase};
 use crate::runtime::{Clock, Leap};
@@ -63,22 +63,12 @@ impl Fixture {
     /// Books a call and lets the watch note it.
     async fn call(&self, key: &VirtualKey, time: Timestamp, cost: &str, basis: CostBasis) {
         let deployment: Deployment = "openai/gpt-5".parse().unwrap();
-        let facts = CallFacts {
-            id: self.ids.next(time.as_millisecond()),
-            key: key.id.clone(),
-            key_name: key.name.as_str().into(),
-            team: None,
-            operation: "chat".into(),
-            endpoint: Endpoint::ChatCompletions,
-            requested_model: "gpt-5".parse().unwrap(),
-            stream: false,
-            cache: CacheOutcome::Bypass,
-            kept_from: None,
-            decision: None,
-            client_request_id: None,
-            trace: None,
-            tags: Vec::new(),
-        };
+        let facts = CallFacts::plain(
+            self.ids.next(time.as_millisecond()),
+            key.id.clone(),
+            key.name.as_str().into(),
+            "gpt-5".parse().unwrap(),
+        );
         let ceiling = cost.parse().unwrap();
         let worst_case = WorstCase::fixed(ceiling);
         let planned = Planned {

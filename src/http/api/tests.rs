@@ -288,22 +288,12 @@ impl Fixture {
     }
 
     fn facts(&self, time: Timestamp) -> CallFacts {
-        CallFacts {
-            id: self.ids.next(time.as_millisecond()),
-            key: self.key.id.clone(),
-            key_name: self.key.name.as_str().into(),
-            team: None,
-            operation: "chat".into(),
-            endpoint: Endpoint::ChatCompletions,
-            requested_model: "sandbox-small".parse().unwrap(),
-            stream: false,
-            cache: CacheOutcome::Bypass,
-            kept_from: None,
-            decision: None,
-            client_request_id: None,
-            trace: None,
-            tags: Vec::new(),
-        }
+        CallFacts::plain(
+            self.ids.next(time.as_millisecond()),
+            self.key.id.clone(),
+            self.key.name.as_str().into(),
+            "sandbox-small".parse().unwrap(),
+        )
     }
 
     /// Books a call of ten thousand tokens in and a thousand out at `sandbox-small`: 0.012 USD.

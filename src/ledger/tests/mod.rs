@@ -17,7 +17,7 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 
 use super::*;
-use crate::domain::{CacheOutcome, CostBasis, Deployment, Endpoint, EntryStatus, KeyId, TokenUsage, Window};
+use crate::domain::{CacheOutcome, CostBasis, Deployment, EntryStatus, KeyId, TokenUsage, Window};
 use crate::store::tests::disk::Disk;
 
 /// The instant at which the tests' calls begin: 2026-11-22T12:00:00Z.
@@ -57,20 +57,14 @@ fn open(disk: &Disk) -> Ledger {
 
 fn facts_at(number: u64, unix_ms: i64) -> CallFacts {
     CallFacts {
-        id: RequestId::from_number(RequestId::first_of(unix_ms).number() + u128::from(number)),
-        key: KeyId::new("key_1").unwrap(),
-        key_name: "ci".into(),
         team: Some("red".into()),
-        operation: "chat".into(),
-        endpoint: Endpoint::ChatCompletions,
-        requested_model: "gpt-5".parse().unwrap(),
-        stream: false,
-        cache: CacheOutcome::Bypass,
-        kept_from: None,
-        decision: None,
-        client_request_id: None,
-        trace: None,
         tags: vec![("env".into(), "test".into())],
+        ..CallFacts::plain(
+            RequestId::from_number(RequestId::first_of(unix_ms).number() + u128::from(number)),
+            KeyId::new("key_1").unwrap(),
+            "ci".into(),
+            "gpt-5".parse().unwrap(),
+        )
     }
 }
 

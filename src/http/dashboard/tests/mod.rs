@@ -28,9 +28,7 @@ use crate::cache::Cache;
 use crate::catalog::Catalog;
 use crate::config::Config;
 use crate::content::{Content, ContentOptions};
-use crate::domain::{
-    CacheOutcome, CostBasis, Endpoint, EntryStatus, Picodollars, RequestId, RequestIds, Secret, TokenUsage,
-};
+use crate::domain::{CostBasis, Endpoint, EntryStatus, Picodollars, RequestId, RequestIds, Secret, TokenUsage};
 use crate::gateway::{Gateway, Parts};
 use crate::http::State;
 use crate::idempotency::Idempotency;
@@ -191,20 +189,9 @@ impl Fixture {
     async fn call(&self, key: &VirtualKey, call: Call<'_>) -> RequestId {
         let id = self.ids.next((self.state.clock.now() - call.ago).as_millisecond());
         let facts = CallFacts {
-            id,
-            key: key.id.clone(),
-            key_name: key.name.as_str().into(),
             team: key.team.as_ref().map(|team| team.as_str().into()),
-            operation: "chat".into(),
-            endpoint: Endpoint::ChatCompletions,
-            requested_model: call.model.parse().unwrap(),
             stream: true,
-            cache: CacheOutcome::Bypass,
-            kept_from: None,
-            decision: None,
-            client_request_id: None,
-            trace: None,
-            tags: Vec::new(),
+            ..CallFacts::plain(id, key.id.clone(), key.name.as_str().into(), call.model.parse().unwrap())
         };
         let deployment: crate::domain::Deployment = format!("{}/{}", call.provider, call.model).parse().unwrap();
         let cost: Picodollars = call.cost.parse().unwrap();
