@@ -23,6 +23,7 @@
 //! - **1, [`dialect`]**: chat completions, messages and responses as they stand on the wire, each to and from the one neutral
 //!   form of [`domain::chat`]; only calls whose client and provider differ go through it. **[`config`]**: raw text to checked settings. **[`store`]**: the redb files. **[`runtime`]**: tracked tasks, the clock and its guard against wrong settings.
 //!   **[`telemetry`]**: names, counters, logs, traces. **[`shared`]**: the Redis that instances share, asked within 50 ms or done without.
+//!   **[`outbound`]**: what HTTP clients beside the way of a call have in common.
 //! - **0, [`domain`]**: money, tokens, names, windows of time. No I/O, no async.
 //!
 //! # The way of a call
@@ -83,6 +84,7 @@ pub mod http;
 pub mod idempotency;
 pub mod keys;
 pub mod ledger;
+pub mod outbound;
 pub mod provider;
 pub mod reconciliation;
 pub mod reports;

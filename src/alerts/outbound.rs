@@ -17,6 +17,8 @@ use url::{Host, Url};
 
 use super::channel::Message;
 use crate::domain::is_public;
+use crate::domain::wording::first_cause;
+use crate::outbound;
 
 /// The longest that one delivery takes.
 const TIME_MAX: Duration = Duration::from_secs(10);
@@ -25,7 +27,6 @@ const REPLY_BYTES_MAX: usize = 64 << 10;
 /// What is kept of it.
 const REPLY_CHARS_KEPT: usize = 200;
 const SIGNATURE: header::HeaderName = header::HeaderName::from_static("x-tollgate-signature");
-const USER_AGENT: &str = "tollgate";
 
 /// Why no answer came.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -70,23 +71,13 @@ pub(super) struct Outbound {
 impl Outbound {
     /// A client that may reach these hosts wherever they lie; `ca_file` holds further certificate authorities.
     pub(super) fn new(private_hosts: &[Host], ca_file: Option<&Path>) -> Result<Self, String> {
-        // The program has installed it; whoever uses the library may have installed another, which serves as well.
-        let _ = rustls::crypto::ring::default_provider().install_default();
         let private_hosts: Arc<[Host]> = private_hosts.into();
-        let mut builder = reqwest::Client::builder()
+        let builder = outbound::client(ca_file)?
             .timeout(TIME_MAX)
-            .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             // A connection that is kept was looked at when it was made: alerts are rare, so each makes its own.
             .pool_max_idle_per_host(0)
-            .user_agent(USER_AGENT)
             .dns_resolver(Arc::new(Resolver { private_hosts: Arc::clone(&private_hosts) }));
-        if let Some(path) = ca_file {
-            let pem = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
-            for certificate in reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| error.to_string())? {
-                builder = builder.add_root_certificate(certificate);
-            }
-        }
         let client = builder.build().map_err(|error| error.to_string())?;
         Ok(Self { client, private_hosts })
     }
@@ -172,17 +163,11 @@ fn failure(error: reqwest::Error) -> OutboundError {
     if error.is_timeout() {
         return OutboundError::Timeout;
     }
-    let error = error.without_url();
-    let mut detail = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        if let Some(inside) = inner.downcast_ref::<Inside>() {
-            return OutboundError::Inside(inside.clone());
-        }
-        detail = inner.to_string();
-        cause = inner.source();
+    let mut causes = std::iter::successors(error.source(), |cause| (*cause).source());
+    match causes.find_map(|cause| cause.downcast_ref::<Inside>()) {
+        Some(inside) => OutboundError::Inside(inside.clone()),
+        None => OutboundError::Unreachable(first_cause(&error.without_url())),
     }
-    OutboundError::Unreachable(detail)
 }
 
 #[cfg(test)]

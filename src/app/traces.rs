@@ -17,6 +17,7 @@ use super::parts::Parts;
 use crate::config::{Config, TelemetryConfig};
 use crate::domain::{Endpoint, ProviderKind, ProviderName, Secret};
 use crate::ledger::{Attempt, Entry};
+use crate::outbound;
 use crate::telemetry::names;
 use crate::telemetry::traces::{Collector, Span, SpanKind, Traces, Value};
 
@@ -31,8 +32,11 @@ pub(super) fn start(parts: &Parts, version: &'static str) -> anyhow::Result<()> 
         return Ok(());
     };
     let instance = getrandom::u64().map_err(|error| anyhow!("the system gives no random numbers: {error}"))?;
+    let ca_file = parts.config.tls.ca_file.as_deref();
+    let client = outbound::client(ca_file)
+        .and_then(|builder| builder.timeout(SEND_TIME_MAX).build().map_err(|error| error.to_string()));
     let collector = Collector {
-        client: client(&parts.config)?,
+        client: client.map_err(|error| anyhow!("the client of the collector can't be made: {error}"))?,
         endpoint: endpoint.clone(),
         headers: otlp_headers.iter().map(header).collect::<Result<_, _>>()?,
         version,
@@ -49,17 +53,6 @@ fn header((name, value): &(HeaderName, Secret<String>)) -> anyhow::Result<(Heade
     // So that no log of the client shows it.
     value.set_sensitive(true);
     Ok((name.clone(), value))
-}
-
-fn client(config: &Config) -> anyhow::Result<reqwest::Client> {
-    let mut builder = reqwest::Client::builder().timeout(SEND_TIME_MAX).redirect(reqwest::redirect::Policy::none());
-    if let Some(path) = &config.tls.ca_file {
-        let pem = std::fs::read(path).with_context(|| path.display().to_string())?;
-        for certificate in reqwest::Certificate::from_pem_bundle(&pem)? {
-            builder = builder.add_root_certificate(certificate);
-        }
-    }
-    builder.build().context("the client of the collector can't be made")
 }
 
 /// Makes spans of entries until the process stops and its last call is booked.

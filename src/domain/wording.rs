@@ -3,6 +3,7 @@
 //! Everything is computed exactly and rounded here, at the last moment. Each function is one rule of the interface; a
 //! value that can't be written (a rate of nothing, for one) is an en dash, never `NaN`.
 
+use std::error::Error;
 use std::time::Duration;
 
 use super::money::Picodollars;
@@ -248,6 +249,11 @@ fn span_of_minutes(minutes: u64) -> String {
 /// Tokens in to out: `4,812 → 642`.
 pub fn tokens(input: u64, output: u64) -> String {
     format!("{} → {}", count(input), count(output))
+}
+
+/// An error in the words of its first cause: what stands around it often says only that something failed.
+pub fn first_cause(error: &dyn Error) -> String {
+    std::iter::successors(Some(error), |error| (*error).source()).last().map(ToString::to_string).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -13,9 +13,9 @@ use super::account::Account;
 use super::amount::{Unit, amount};
 use super::days::{Days, day_of, start_of};
 use super::error::FetchError;
-use super::fetch::{Reporter, encoded, strange};
+use super::fetch::{Reporter, strange};
 use super::reading::{ChargesByDay, Reading, Used, UsesByDay};
-use crate::domain::{ServiceTier, TokenUsage};
+use crate::domain::{ServiceTier, TokenUsage, url_encoded};
 
 /// Days on one page.
 const DAYS_MAX: i64 = 31;
@@ -73,7 +73,7 @@ pub(super) async fn read(reporter: &Reporter, account: &Account, days: Days) -> 
     // Costs can't be filtered there, and the workspace without an id nowhere, so both are grouped and filtered here.
     let by_workspace = if account.projects.is_empty() { "" } else { "&group_by[]=workspace_id" };
     for piece in days.pieces(DAYS_MAX) {
-        let at = |day: Date| encoded(&format!("{day}T00:00:00Z"));
+        let at = |day: Date| url_encoded(&format!("{day}T00:00:00Z"));
         let range = format!(
             "starting_at={}&ending_at={}&bucket_width=1d&limit={}",
             at(piece.from()),

@@ -3,7 +3,6 @@
 //! Redirects are not followed: the key would go along. The address is the provider's own from the settings, as for calls, and
 //! so are proxies of the environment and further certificate authorities.
 
-use std::error::Error as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -18,6 +17,9 @@ use super::days::Days;
 use super::error::FetchError;
 use super::reading::Reading;
 use super::{anthropic, openai};
+use crate::domain::url_encoded;
+use crate::domain::wording::first_cause;
+use crate::outbound;
 
 /// The longest that one page takes: sums over a month are slow at times.
 const PAGE_TIME_MAX: Duration = Duration::from_mins(1);
@@ -74,20 +76,10 @@ enum Again {
 impl Reporter {
     /// A client that trusts the system's certificate authorities, and those of a file in PEM.
     pub fn new(ca_file: Option<&Path>) -> Result<Self, String> {
-        // The program has installed it; whoever uses the library may have installed another, which serves as well.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut builder = reqwest::Client::builder()
+        let builder = outbound::client(ca_file)?
             .timeout(PAGE_TIME_MAX)
-            .redirect(reqwest::redirect::Policy::none())
             // Once a day: a connection that is kept would be stale.
-            .pool_idle_timeout(PAGE_TIME_MAX)
-            .user_agent("tollgate");
-        if let Some(path) = ca_file {
-            let pem = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
-            for certificate in reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| error.to_string())? {
-                builder = builder.add_root_certificate(certificate);
-            }
-        }
+            .pool_idle_timeout(PAGE_TIME_MAX);
         builder.build().map(|client| Self { client }).map_err(|error| error.to_string())
     }
 
@@ -108,7 +100,7 @@ impl Reporter {
     ) -> Result<Vec<B>, FetchError> {
         let (mut buckets, mut at): (Vec<B>, Option<String>) = (Vec::new(), None);
         for _ in 0..PAGES_MAX {
-            let page = at.as_ref().map(|page| format!("&page={}", encoded(page))).unwrap_or_default();
+            let page = at.as_ref().map(|page| format!("&page={}", url_encoded(page))).unwrap_or_default();
             let body = self.page(account, path, &format!("{query}{page}")).await?;
             // Not what serde says: that repeats a piece of the answer.
             let page: Page<B> = serde_json::from_slice(&body).map_err(|error| {
@@ -241,17 +233,5 @@ fn lost(error: reqwest::Error) -> FetchError {
     if error.is_timeout() {
         return FetchError::Unreachable { detail: format!("not within {} s", PAGE_TIME_MAX.as_secs()) };
     }
-    let error = error.without_url();
-    let mut detail = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        detail = inner.to_string();
-        cause = inner.source();
-    }
-    FetchError::Unreachable { detail }
-}
-
-/// A value of a query.
-pub(super) fn encoded(text: &str) -> String {
-    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
+    FetchError::Unreachable { detail: first_cause(&error.without_url()) }
 }

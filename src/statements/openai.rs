@@ -13,9 +13,9 @@ use super::account::Account;
 use super::amount::{Unit, amount};
 use super::days::{Days, day_of, start_of};
 use super::error::FetchError;
-use super::fetch::{Reporter, encoded, strange};
+use super::fetch::{Reporter, strange};
 use super::reading::{ChargesByDay, Reading, Used, UsesByDay};
-use crate::domain::{Picodollars, ServiceTier, TokenUsage};
+use crate::domain::{Picodollars, ServiceTier, TokenUsage, url_encoded};
 
 /// Days on one page of costs.
 const COST_DAYS_MAX: usize = 180;
@@ -70,7 +70,7 @@ pub(super) struct Usage {
 
 pub(super) async fn read(reporter: &Reporter, account: &Account, days: Days) -> Result<Reading, FetchError> {
     let (mut charges, mut uses) = (ChargesByDay::default(), UsesByDay::default());
-    let projects: Vec<String> = account.projects.iter().map(|project| encoded(project)).collect();
+    let projects: Vec<String> = account.projects.iter().map(|project| url_encoded(project)).collect();
     let projects = projects.iter().fold(String::new(), |query, project| query + "&project_ids=" + project);
     let range = format!(
         "start_time={}&end_time={}&bucket_width=1d",

@@ -17,6 +17,8 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::domain::wording::first_cause;
+
 /// Spans that may wait: some seconds of a busy server.
 const QUEUE_LEN: usize = 8_192;
 /// Spans of one batch, as the specification's batch processor has them.
@@ -254,7 +256,7 @@ impl Collector {
         }
         let answer = match post.body(request).send().await {
             Ok(answer) => answer,
-            Err(error) => return Sent::Later(told(&error.without_url()), None),
+            Err(error) => return Sent::Later(first_cause(&error.without_url()), None),
         };
         let status = answer.status();
         let wait = answer.headers().get(http::header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
@@ -264,12 +266,6 @@ impl Collector {
             _ => Sent::Refused(format!("it answers {status}")),
         }
     }
-}
-
-/// An error with its causes: by itself it says only that something failed.
-fn told(error: &reqwest::Error) -> String {
-    let error: &dyn std::error::Error = error;
-    std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 fn written(span: Span) -> Written {

@@ -8,9 +8,9 @@ use clap::Subcommand;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::client::encoded;
 use super::reach::{Absent, Folder, Reach};
 use super::{Shared, people, terminal};
+use crate::domain::url_encoded;
 use crate::keys::{AdminToken, Keys, SetupToken};
 use crate::runtime::Clock;
 
@@ -124,7 +124,7 @@ async fn run_access(shared: &Shared, command: AccessCommand) -> anyhow::Result<E
         AccessCommand::Token(TokenCommand::List) => return list_tokens(shared, &reach).await,
         AccessCommand::Token(TokenCommand::Revoke { name }) => {
             match &reach {
-                Reach::Server(client) => client.delete(&format!("/api/admin/tokens/{}", encoded(&name))).await?,
+                Reach::Server(client) => client.delete(&format!("/api/admin/tokens/{}", url_encoded(&name))).await?,
                 Reach::Folder(folder) => folder.keys.revoke_admin_token(&name)?,
             }
             (json!({ "name": name, "revoked": true }), format!("the admin token {name:?} opens nothing any more"))

@@ -6,11 +6,13 @@ use std::sync::Arc;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::client::{Client, Refused, encoded};
+use super::client::{Client, Refused};
 use super::reach::{Absent, Folder, Reach};
 use super::{Shared, Usage, key, terminal};
 use crate::domain::wording::per_window;
-use crate::domain::{BudgetAction, BudgetDefinition, BudgetId, BudgetScope, BudgetTerms, Picodollars, Window};
+use crate::domain::{
+    BudgetAction, BudgetDefinition, BudgetId, BudgetScope, BudgetTerms, Picodollars, Window, url_encoded,
+};
 use crate::keys::VirtualKey;
 use crate::runtime::Clock;
 
@@ -183,7 +185,7 @@ async fn set_at(
         Err(error) => match error.downcast_ref::<Refused>() {
             Some(refused) if refused.code() == "budget_exists" => {
                 let id = refused.problem["budgetId"].as_str().unwrap_or_default();
-                client.put(&format!("/api/budgets/{}", encoded(id)), &terms).await
+                client.put(&format!("/api/budgets/{}", url_encoded(id)), &terms).await
             }
             _ => Err(error),
         },
@@ -323,7 +325,7 @@ mod tests {
         let asked = server.join().unwrap();
         assert_eq!(asked[0].0, "POST /api/budgets");
         assert_eq!(asked[0].1["window"], "day");
-        assert_eq!(asked[1].0, "PUT /api/budgets/budget%5F7");
+        assert_eq!(asked[1].0, "PUT /api/budgets/budget_7");
         assert_eq!(asked[1].1["limitUsd"], "5");
         assert!(asked[1].1.get("scope").is_none());
         // The server knows which thresholds there were.

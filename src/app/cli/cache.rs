@@ -8,9 +8,10 @@ use anyhow::{Context as _, anyhow, bail};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::client::{Client, Refused, encoded};
+use super::client::{Client, Refused};
 use super::reach::{Absent, Reach};
 use super::{Shared, Usage, terminal};
+use crate::domain::url_encoded;
 
 const STATS_EXAMPLES: &str = "\
 Examples:
@@ -128,7 +129,7 @@ fn stats_in_words(stats: &Value) -> String {
 async fn clear(shared: &Shared, server: Option<&Client>, pattern: &str) -> anyhow::Result<ExitCode> {
     pattern.parse::<crate::cache::Pattern>().map_err(|error| Usage(error.to_string()))?;
     let removed = match server {
-        Some(client) => client.delete_answered(&format!("/api/cache?pattern={}", encoded(pattern))).await?,
+        Some(client) => client.delete_answered(&format!("/api/cache?pattern={}", url_encoded(pattern))).await?,
         None => json!({ "removed": 0, "removedShared": null }),
     };
     if shared.json {
@@ -177,7 +178,8 @@ async fn warm(shared: &Shared, server: Option<&Client>, arguments: &WarmArgument
 
 /// Sends the lines in batches and adds up what came of them.
 async fn warm_at(client: &Client, file: &Path, lines: &Lines, key: Option<&str>) -> anyhow::Result<Value> {
-    let path = key.map_or_else(|| "/api/cache/warm".to_owned(), |key| format!("/api/cache/warm?key={}", encoded(key)));
+    let path =
+        key.map_or_else(|| "/api/cache/warm".to_owned(), |key| format!("/api/cache/warm?key={}", url_encoded(key)));
     let mut progress = terminal::Progress::new("requests", lines.len());
     let mut sum = json!({ "requests": 0, "warmed": 0, "hits": 0, "notCached": 0, "failed": 0, "notCachedLines": [], "failures": [] });
     for batch in lines.chunks(BATCH_LEN) {

@@ -6,7 +6,7 @@ use anyhow::{Context as _, anyhow, bail};
 use reqwest::Method;
 use serde_json::Value;
 
-use crate::domain::Secret;
+use crate::domain::{Secret, url_encoded};
 
 /// Nothing that commands ask for takes longer.
 const ANSWER_TIME_MAX: Duration = Duration::from_mins(1);
@@ -135,7 +135,7 @@ impl Client {
                 _ => bail!("{}{path} is no list of this program's management API", self.base),
             }
             let Some(cursor) = page["nextCursor"].as_str() else { return Ok(items) };
-            page_path = format!("{path}?cursor={}", encoded(cursor));
+            page_path = format!("{path}?cursor={}", url_encoded(cursor));
         }
         bail!("{}{path} has no end", self.base)
     }
@@ -224,11 +224,6 @@ impl Client {
         }
         Refused { status, problem, detail }.into()
     }
-}
-
-/// A text as one segment of a path, or one value of a query.
-pub(super) fn encoded(text: &str) -> String {
-    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }
 
 #[cfg(test)]

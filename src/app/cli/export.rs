@@ -9,9 +9,10 @@ use std::sync::Arc;
 use anyhow::{Context as _, anyhow};
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::client::{Client, encoded};
+use super::client::Client;
 use super::reach::{Absent, Folder, Reach};
 use super::{Shared, Usage, terminal};
+use crate::domain::url_encoded;
 use crate::domain::wording::counted;
 use crate::http::api::{Export, Shape};
 use crate::ledger::View;
@@ -152,7 +153,7 @@ pub(super) async fn run(shared: &Shared, command: &ExportCommand) -> anyhow::Res
 
 fn query(selection: &Selection, group_by: Option<&str>) -> String {
     let given = [("from", selection.from.as_deref()), ("to", selection.to.as_deref()), ("groupBy", group_by)];
-    let given = given.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", encoded(value?))));
+    let given = given.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", url_encoded(value?))));
     given.collect::<Vec<_>>().join("&")
 }
 
@@ -246,7 +247,7 @@ mod tests {
     fn what_is_typed_is_asked_for_as_it_is() {
         assert_eq!(query(&selection(None), None), "");
         let asked = query(&selection(Some("2026-11-22T09:00:00+09:00")), Some("tag:env & more"));
-        assert_eq!(asked, "from=2026%2D11%2D22T09%3A00%3A00%2B09%3A00&groupBy=tag%3Aenv%20%26%20more");
+        assert_eq!(asked, "from=2026-11-22T09%3A00%3A00%2B09%3A00&groupBy=tag%3Aenv%20%26%20more");
     }
 
     #[test]

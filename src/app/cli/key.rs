@@ -13,10 +13,10 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::super::first_start::key_budget;
-use super::client::{Client, encoded};
+use super::client::Client;
 use super::reach::{Absent, Folder, Reach};
 use super::{Shared, Usage, budget, terminal};
-use crate::domain::{BudgetAction, BudgetScope, BudgetTerms, EndpointFamily, KeyId, Picodollars, Secret};
+use crate::domain::{BudgetAction, BudgetScope, BudgetTerms, EndpointFamily, KeyId, Picodollars, Secret, url_encoded};
 use crate::keys::{KeyBudget, KeyLimits, KeyStatus, Keys, NewKey, PreviousSecret, VirtualKey};
 use crate::runtime::Clock;
 
@@ -227,7 +227,7 @@ async fn rotate(shared: &Shared, named: &str, overlap: Duration) -> anyhow::Resu
         Reach::Server(client) => {
             let id = id_at(&client, named).await?;
             let body = json!({ "overlap": humantime::format_duration(overlap).to_string() });
-            client.post(&format!("/api/keys/{}/rotate", encoded(&id)), &body).await?
+            client.post(&format!("/api/keys/{}/rotate", url_encoded(&id)), &body).await?
         }
         Reach::Folder(folder) => {
             let (key, secret) = folder.keys.rotate(&id_in(&folder.keys, named, now)?, overlap, now)?;
@@ -361,7 +361,7 @@ async fn revoke(shared: &Shared, named: &str) -> anyhow::Result<ExitCode> {
     let id = match Reach::find(shared, Absent::Told)? {
         Reach::Server(client) => {
             let id = id_at(&client, named).await?;
-            client.delete(&format!("/api/keys/{}", encoded(&id))).await?;
+            client.delete(&format!("/api/keys/{}", url_encoded(&id))).await?;
             id
         }
         Reach::Folder(folder) => {

@@ -8,9 +8,9 @@ use clap::Subcommand;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::client::encoded;
 use super::reach::{Absent, Reach};
 use super::{Shared, Usage, terminal};
+use crate::domain::url_encoded;
 use crate::keys::{Edit, Entrance, Expected, INVITE_LIFE_DEFAULT, NewUser, Team, User, UserPatch};
 use crate::runtime::Clock;
 
@@ -162,7 +162,7 @@ pub(super) async fn run_user(shared: &Shared, command: UserCommand) -> anyhow::R
         }
         UserCommand::Remove { name } => {
             match &reach {
-                Reach::Server(client) => client.delete(&format!("/api/users/{}", encoded(&name))).await?,
+                Reach::Server(client) => client.delete(&format!("/api/users/{}", url_encoded(&name))).await?,
                 Reach::Folder(folder) => drop(folder.keys.remove_user(&name)?),
             }
             (json!({ "name": name, "removed": true }), format!("{name:?} can't log in any more"))
@@ -188,7 +188,7 @@ async fn invite(
                 client.post("/api/users", &body).await?
             } else {
                 let body = json!({ "expiresIn": length });
-                client.post(&format!("/api/users/{}/invite", encoded(&name)), &body).await?
+                client.post(&format!("/api/users/{}/invite", url_encoded(&name)), &body).await?
             };
             let token = made["invite"]["token"].as_str().unwrap_or_default().to_owned();
             (made, token, client.base().to_owned())
@@ -227,7 +227,7 @@ async fn change(reach: &Reach, name: &str, patch: UserPatch) -> anyhow::Result<V
             if let Some(is_disabled) = patch.is_disabled {
                 body["disabled"] = is_disabled.into();
             }
-            client.patch(&format!("/api/users/{}", encoded(name)), &body).await
+            client.patch(&format!("/api/users/{}", url_encoded(name)), &body).await
         }
         Reach::Folder(folder) => Ok(user_as_json(&*folder.keys.change_user(name, &patch)?)),
     }
@@ -278,7 +278,7 @@ pub(super) async fn run_team(shared: &Shared, command: TeamCommand) -> anyhow::R
     let now = Clock::system().now();
     let absent = if matches!(command, TeamCommand::Create { .. }) { Absent::Made } else { Absent::Told };
     let reach = Reach::find(shared, absent)?;
-    let path = |team: &str| format!("/api/teams/{}", encoded(team));
+    let path = |team: &str| format!("/api/teams/{}", url_encoded(team));
     let (made, text) = match command {
         TeamCommand::Create { name } => {
             let made = match &reach {

@@ -8,9 +8,10 @@ use clap::Args;
 use serde_json::Value;
 
 use super::super::price_file;
-use super::client::{Client, encoded};
+use super::client::Client;
 use super::reach::{Absent, Folder, Reach};
 use super::{Shared, Usage, terminal};
+use crate::domain::url_encoded;
 use crate::reconciliation::json::ComparisonJson;
 use crate::reconciliation::{DAYS_USUAL, Drift, ReconcileError, Reconciler};
 use crate::runtime::Clock;
@@ -82,7 +83,7 @@ fn read(path: &Path) -> anyhow::Result<String> {
 
 async fn of_server(client: &Client, arguments: &ReconcileArguments, csv: Option<String>) -> anyhow::Result<Value> {
     let given = [("provider", &arguments.provider), ("from", &arguments.from), ("to", &arguments.to)];
-    let given = given.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", encoded(value.as_ref()?))));
+    let given = given.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", url_encoded(value.as_ref()?))));
     let path = format!("/api/reconciliation?{}", given.collect::<Vec<_>>().join("&"));
     if arguments.no_fetch {
         return client.get(&path).await;

@@ -6,9 +6,9 @@ use anyhow::Context as _;
 use clap::Subcommand;
 use jiff::tz::TimeZone;
 
-use super::client::encoded;
 use super::reach::{Absent, Folder, Reach};
 use super::{Shared, Usage, terminal};
+use crate::domain::url_encoded;
 use crate::reports::{Kind, Period, Report, markdown};
 use crate::runtime::Clock;
 
@@ -57,7 +57,7 @@ pub(super) async fn run(shared: &Shared, command: &ReportCommand) -> anyhow::Res
     Period::new(kind, name, Clock::system().now(), &TimeZone::UTC).map_err(|error| Usage(error.to_string()))?;
     let text = match Reach::find(shared, Absent::Told)? {
         Reach::Server(client) => {
-            let query = name.map(|name| format!("?{parameter}={}", encoded(name))).unwrap_or_default();
+            let query = name.map(|name| format!("?{parameter}={}", url_encoded(name))).unwrap_or_default();
             let media = if shared.json { "application/json" } else { "text/markdown" };
             client.text_as(&format!("/api/reports/{}{query}", kind.as_str()), media).await?
         }

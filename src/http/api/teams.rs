@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::budgets::{BudgetJson, standings};
 use super::input::{Json, Params, etag, expected};
 use super::{Items, blocking};
-use crate::domain::{BudgetScope, Picodollars, Revision, TeamId, Window};
+use crate::domain::{BudgetScope, Picodollars, Revision, TeamId, Window, url_encoded};
 use crate::http::guard::Caller;
 use crate::http::problem::{Code, Problem};
 use crate::http::state::State;
@@ -176,8 +176,7 @@ pub(super) async fn create(
     let team = blocking(move || keys.create_team(&body.0.name, now)).await?;
     tracing::info!("{caller} made the team {:?}", team.id.as_str());
     let mut response = HttpResponse::Created();
-    let id: String = url::form_urlencoded::byte_serialize(team.id.as_str().as_bytes()).collect();
-    response.insert_header((header::LOCATION, format!("/api/teams/{}", id.replace('+', "%20"))));
+    response.insert_header((header::LOCATION, format!("/api/teams/{}", url_encoded(team.id.as_str()))));
     answer(&state, response, &team).await
 }
 

@@ -9,10 +9,10 @@ use jiff::tz::TimeZone;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::super::client::encoded;
 use super::super::reach::{Absent, Reach};
 use super::super::{Shared, Usage, terminal};
 use super::{as_json, endpoint_of, expires_at, id_at, id_in, tag_of};
+use crate::domain::url_encoded;
 use crate::keys::{Edit, Expected, KeyPatch};
 use crate::runtime::Clock;
 
@@ -152,7 +152,7 @@ pub(super) async fn change(shared: &Shared, arguments: ChangeArguments) -> anyho
         Reach::Server(client) => {
             let patch = arguments.patch(&TimeZone::system(), now)?;
             let id = id_at(&client, &arguments.key).await?;
-            client.patch(&format!("/api/keys/{}", encoded(&id)), &patch_as_request(&patch)).await?
+            client.patch(&format!("/api/keys/{}", url_encoded(&id)), &patch_as_request(&patch)).await?
         }
         Reach::Folder(folder) => {
             let patch = arguments.patch(&folder.config.time_zone, now)?;

@@ -15,6 +15,7 @@ use super::super::view::{
 };
 use super::access::{failure_words, sentence};
 use super::{clock, layout};
+use crate::domain::url_encoded;
 use crate::http::State;
 use crate::keys::{Entrance, INVITE_LIFE_DEFAULT, KeysError, NewUser, User, UserPatch, UserState};
 
@@ -35,8 +36,7 @@ pub(super) fn state_badge(state: UserState) -> Badge {
 }
 
 fn address(name: &str) -> String {
-    let name: String = url::form_urlencoded::byte_serialize(name.as_bytes()).collect();
-    format!("/people/{}", name.replace('+', "%20"))
+    format!("/people/{}", url_encoded(name))
 }
 
 fn roles(current: &str) -> Vec<SelectOption> {

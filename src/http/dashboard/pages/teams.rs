@@ -19,7 +19,7 @@ use super::access::{failure_words, sentence};
 use super::people::state_badge;
 use super::{keys, layout};
 use crate::budget::Standing;
-use crate::domain::{BudgetAction, BudgetScope, Picodollars, TeamId, Window};
+use crate::domain::{BudgetAction, BudgetScope, Picodollars, TeamId, Window, url_encoded};
 use crate::http::State;
 use crate::keys::{KeyStatus, KeysError, Team};
 use crate::ledger::{GroupBy, LedgerError, TimeRange, View};
@@ -29,8 +29,7 @@ const ROWS_MAX: usize = 200;
 
 /// The address of a team's page.
 pub(super) fn address(team: &TeamId) -> String {
-    let id: String = url::form_urlencoded::byte_serialize(team.as_str().as_bytes()).collect();
-    format!("/teams/{}", id.replace('+', "%20"))
+    format!("/teams/{}", url_encoded(team.as_str()))
 }
 
 /// `GET /teams`; whoever sees one team begins with that.
