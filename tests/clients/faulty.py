@@ -78,7 +78,9 @@ class Turn:
 
     def head(self, status="200 OK", length=None, kind="application/json", more=""):
         framing = "transfer-encoding: chunked" if length is None else f"content-length: {length}"
-        self.send(f"HTTP/1.1 {status}\r\ncontent-type: {kind}\r\n{framing}\r\n{more}\r\n".encode())
+        # Said before it is done, so that no later request is sent into a connection that is about to close.
+        lines = [f"HTTP/1.1 {status}", f"content-type: {kind}", framing, "connection: close"]
+        self.send(("\r\n".join(lines) + f"\r\n{more}\r\n").encode())
 
     def whole(self):
         make = answers.openai_chat if self.dialect == "openai" else answers.anthropic_message
