@@ -15,8 +15,10 @@ CONNECT, FIRST_TOKEN, IDLE, TOTAL = 0.3, 0.5, 0.5, 3.0
 # Of those whose fault only the limit of the whole call ends.
 SHORT_TOTAL = 1.0
 ATTEMPTS_MAX = 3
-# The pauses before an attempt is repeated, when the provider names none: a quarter of a second, doubled, less up to half.
+# The least and the most of each pause before an attempt is repeated: where the provider names none, a quarter of a second,
+# doubled, less up to half; else what it names.
 BACKOFF = ((0.125, 0.25), (0.25, 0.5))
+SOON = ((SOON_MS / 1000, SOON_MS / 1000),) * 2
 
 
 class Then(enum.Enum):
@@ -59,10 +61,10 @@ class Cell:
     # word to the end.
     takes: float = 0.0
     goes_on_for: float = 0.0
-    # Attempts at the first deployment, and the pause between them: while there is a next one, and when there is none.
+    # Attempts at the first deployment, while there is a next one and when there is none, and the pauses between them.
     tries: int = 1
     tries_alone: int = 1
-    pause: float | None = None
+    pauses: tuple = BACKOFF
     # What the client is told to wait, where the error reaches it.
     retry_after: int | None = None
     total: float = TOTAL
@@ -108,18 +110,10 @@ CELLS = {
     "429-retry-after": both(Cell(Then.NEXT, "upstream_rate_limited", Bill.NOTHING, retry_after=LATER_SECONDS)),
     # A quarter of a second is waited for, and ends well, or the last attempt is the next deployment's.
     "429-lifted-soon": both(
-        Cell(Then.SERVED, "upstream_rate_limited", Bill.EXACT, tries=2, tries_alone=2, pause=SOON_MS / 1000)
+        Cell(Then.SERVED, "upstream_rate_limited", Bill.EXACT, tries=2, tries_alone=2, pauses=SOON)
     ),
     "429-always-soon": both(
-        Cell(
-            Then.NEXT,
-            "upstream_rate_limited",
-            Bill.NOTHING,
-            tries=2,
-            tries_alone=3,
-            pause=SOON_MS / 1000,
-            retry_after=1,
-        )
+        Cell(Then.NEXT, "upstream_rate_limited", Bill.NOTHING, tries=2, tries_alone=3, pauses=SOON, retry_after=1)
     ),
     "429-bare": both(Cell(Then.NEXT, "upstream_rate_limited", Bill.NOTHING, tries_alone=3)),
     "500": both(Cell(Then.NEXT, "upstream_error", Bill.NOTHING, tries_alone=3)),
@@ -149,7 +143,5 @@ TOLD = {
     "upstream_rate_limited": {"openai": (429, "rate_limit_error"), "anthropic": (429, "rate_limit_error")},
     "circuit_open": {"openai": (503, "server_error"), "anthropic": (529, "overloaded_error")},
 }
-
-
 # Where the code that OpenAI's clients are told is another one than the ledger's.
 CODES_TOLD = {"upstream_rate_limited": "rate_limit_exceeded"}

@@ -22,7 +22,7 @@ import uuid
 import pytest
 
 from books import owed, picodollars, window
-from fault_cells import BACKOFF, CELLS, CODES_TOLD, SHAPES, TOLD, Bill, Then
+from fault_cells import CELLS, CODES_TOLD, SHAPES, TOLD, Bill, Then
 from fault_groups import (
     ASKED_FOR,
     DIALECTS,
@@ -70,9 +70,7 @@ def marker():
 def seconds_bounds(cell, tries):
     """The least and the most that failed attempts and the pauses between them take."""
     least = most = cell.takes * tries
-    for shortest, longest in BACKOFF[: tries - 1]:
-        if cell.pause is not None:
-            shortest = longest = cell.pause
+    for shortest, longest in cell.pauses[: tries - 1]:
         least, most = least + shortest, most + longest
     return least, most
 
