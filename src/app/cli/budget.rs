@@ -24,7 +24,7 @@ Examples:
   tollgate budget set model:gpt-5 day 10 --action downgrade --downgrade-to cheap
   tollgate budget set tag:env=prod total 1000 --thresholds 50,80,95
 
-Scopes: everything, team:NAME, key:NAME, provider:NAME, model:NAME, operation:NAME, tag:NAME=VALUE, run:ID.
+Scopes: everything, team:NAME, key:NAME, provider:NAME, model:NAME, operation:NAME, tag:NAME=VALUE.
 Windows: hour, day, week (from Monday), month, total; days and months are those of the configured time zone.
 A scope and window that have a budget get the new terms.
 
