@@ -36,8 +36,11 @@ impl Section<'_> {
         parse: impl FnOnce(&str) -> Result<T, String>,
     ) -> Option<Secret<T>> {
         let found = self.find(key)?;
-        let secret =
-            found.given.text().and_then(|text| resolve(self.context, text, form)).and_then(|text| parse(&text));
+        let resolved = found.given.text().and_then(|text| resolve(self.context, text, form));
+        if let Ok(text) = &resolved {
+            self.context.secret(self.path_of(key), text);
+        }
+        let secret = resolved.and_then(|text| parse(&text));
         self.warn_of_literals(&found, [found.given]);
         match secret {
             Ok(secret) => {
@@ -55,6 +58,9 @@ impl Section<'_> {
     pub(super) fn secrets(&mut self, key: &'static str, form: Form) -> Option<Vec<Secret<String>>> {
         let context = self.context;
         let secrets = self.list(key, |_| MASK.into(), |given| resolve(context, given.text()?, form).map(Secret::new));
+        for (index, secret) in secrets.iter().flatten().enumerate() {
+            context.secret(format!("{}[{index}]", self.path_of(key)), secret.expose());
+        }
         let found = self.find(key)?;
         if let Given::Value(toml::de::DeValue::Array(items)) = found.given {
             self.warn_of_literals(&found, items.iter().map(|item| Given::Value(item.get_ref())));

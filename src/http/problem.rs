@@ -93,6 +93,8 @@ codes! {
     BodyTooLarge = PAYLOAD_TOO_LARGE, "body_too_large";
     /// The body is not declared to be JSON.
     UnsupportedMediaType = UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type";
+    /// The files of settings can't be taken over as they are.
+    ConfigRefused = UNPROCESSABLE_ENTITY, "config_refused";
     /// The file is not one that is known here, or something in it can't be.
     InvalidFile = UNPROCESSABLE_ENTITY, "invalid_file";
     /// Something that can't happen did.

@@ -130,12 +130,13 @@ pub(super) fn claim(config: &Config, given: Option<Secret<String>>, absent: Abse
 
 #[cfg(test)]
 pub(super) mod tests {
+    use super::super::super::settings::Since;
     use super::*;
 
     /// What works on a folder, whatever variables and files surround the tests.
     pub(crate) fn on(folder: &std::path::Path) -> anyhow::Result<Reach> {
         let shared = Shared { data_dir: Some(folder.to_owned()), ..Shared::default() };
-        Reach::on_folder(shared.settings([]).load_in(folder, [])?, None, Absent::Told)
+        Reach::on_folder(shared.settings([]).load_in(folder, [], Since::default())?, None, Absent::Told)
     }
 
     #[test]

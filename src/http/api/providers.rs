@@ -70,7 +70,7 @@ pub(super) async fn list(state: web::Data<State>, request: HttpRequest) -> Resul
         timeouts: provider.timeouts.into(),
     };
     let items =
-        state.config.providers.iter().map(|configured| (configured, health(configured))).map(provider).collect();
+        state.config().providers.iter().map(|configured| (configured, health(configured))).map(provider).collect();
     Ok(HttpResponse::Ok().json(Items { items, next_cursor: None }))
 }
 

@@ -24,6 +24,7 @@ fn rendered(kind: Kind) -> Vec<(String, String)> {
     add("person", &fixtures::person(kind));
     add("invited", &fixtures::invited(kind));
     add("alerts", &fixtures::alerts(kind));
+    add("settings", &fixtures::settings(kind));
     add("welcome", &fixtures::welcome(kind));
     add("login", &fixtures::login(kind));
     add("setup", &fixtures::setup(kind));
