@@ -19,6 +19,7 @@ from conftest import ADMIN_TOKEN, ROOT, START_SECONDS_MAX, STOP_SECONDS_MAX, get
 pytestmark = pytest.mark.gateway
 
 SANDBOX = '[[providers]]\nname = "box"\nkind = "sandbox"\n'
+OTHER = '[[providers]]\nname = "other"\nkind = "sandbox"\n'
 SLOW = '[[providers]]\nname = "slow"\nkind = "sandbox"\nchunk_delay = "150ms"\n'
 ROUTE = '[[routes]]\nname = "smart"\ndeployments = ["box/sandbox-small"]\n'
 SECRETS = ["sk-canary-first-0123456789", "sk-canary-second-0123456789", "canary-metrics-0123456789", "canary-from-dotenv-1"]
@@ -200,14 +201,13 @@ def test_providers_routes_prices_limits_and_the_cache_hold_for_the_next_call(ser
     server.start()
     status, headers, _ = server.call()
     assert (status, headers["x-tollgate-provider"], headers["x-tollgate-model"]) == (200, "box", "sandbox-small")
-    other = SANDBOX.replace("box", "other")
-    server.write(SANDBOX + other + ROUTE.replace("box/sandbox-small", "other/sandbox-large"))
+    server.write(SANDBOX + OTHER + ROUTE.replace("box/sandbox-small", "other/sandbox-large"))
     assert server.reload()["changed"] == ["providers.other", "routes.smart.deployments"]
     status, headers, _ = server.call(text="again")
     assert (status, headers["x-tollgate-provider"], headers["x-tollgate-model"]) == (200, "other", "sandbox-large")
     # A price.
     settings = SANDBOX + ROUTE
-    server.write(settings + '[prices."sandbox/sandbox-small"]\ninput = "7000"\noutput = "0"\n')
+    server.write(settings + '[prices."box/sandbox-small"]\ninput = "7000"\noutput = "0"\n')
     server.reload()
     _, headers, body = server.call(text="dear")
     cost = float(headers["x-tollgate-cost-usd"])
@@ -233,7 +233,7 @@ def test_providers_routes_prices_limits_and_the_cache_hold_for_the_next_call(ser
     server.write(settings + "[cache]\nenabled = false\n")
     server.reload()
     assert server.call(text="kept")[1]["x-tollgate-cache"] == "bypass"
-    assert server.admin("/api/status")["cache"]["size"] == 0
+    wait_for(lambda: server.admin("/api/status")["cache"]["size"] == 0, "the cache being empty", 20)
     server.write(settings)
     server.reload()
     assert [server.call(text="kept")[1]["x-tollgate-cache"] for _ in range(2)] == ["miss", "hit"]
@@ -280,7 +280,7 @@ def test_a_bad_file_changes_nothing_and_says_why_everywhere(server, what):
     server.write(text)
     wait_for(lambda: server.admin("/api/status")["config"]["isRefused"], "the refusal", 20)
     problem = server.refused()
-    assert [found["place"] for found in problem["problems"]] == [place], problem
+    assert {found["place"] for found in problem["problems"]} == {place}, problem
     told = server.admin("/api/config")
     assert told["revision"] == 1
     assert told["lastRefused"]["problems"] == problem["problems"]
@@ -332,7 +332,8 @@ def test_a_stream_whose_provider_is_removed_ends_well_and_is_booked(server):
     assert "providers.slow" in reloaded["changed"]
     _, headers, _ = server.call()
     assert headers["x-tollgate-provider"] == "box", "the next call goes by the new settings"
-    assert server.call("slow/sandbox-small")[0] == 404, "and the provider is gone for it"
+    named = server.call("slow/sandbox-small")[1]
+    assert named["x-tollgate-provider"] == "box", "who takes any name takes that one: there is no such provider"
     rest = answer.read()
     assert first.startswith(b"data: ") and rest.rstrip().endswith(b"data: [DONE]")
     entry = server.admin(f"/api/requests/{answer.headers['x-tollgate-request-id']}")
@@ -356,7 +357,7 @@ def test_many_reloads_in_quick_succession_fail_no_call(server):
         loads = [pool.submit(load, number) for number in range(3)]
         try:
             for number in range(200):
-                other = SANDBOX.replace("box", "other") if number % 2 else ""
+                other = OTHER if number % 2 else ""
                 server.write(f'{SANDBOX}{other}{ROUTE}[cache]\nttl = "{number + 1}s"\n')
                 assert server.reload()["changed"], number
         finally:
