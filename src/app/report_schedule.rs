@@ -25,8 +25,7 @@ pub(super) fn start(parts: &Parts) {
             let (ledger, keys, alerts) = (Arc::clone(&ledger), Arc::clone(&keys), Arc::clone(&alerts));
             let (config, now) = (Arc::clone(&gateway.in_force().config), clock.now());
             let looked = tokio::task::spawn_blocking(move || {
-                let wanted =
-                    [(Kind::Daily, config.alerts.daily_report), (Kind::Monthly, config.alerts.monthly_report)];
+                let wanted = [(Kind::Daily, config.alerts.daily_report), (Kind::Monthly, config.alerts.monthly_report)];
                 let wanted = wanted.into_iter().filter_map(|(kind, at)| Some((kind, at?)));
                 for (kind, at) in wanted.filter(|_| !alerts.channels().is_empty()) {
                     send_if_due(kind, at, now, &ledger, &keys, &alerts);

@@ -122,19 +122,7 @@ impl Server {
         // Last: whoever reads the address may call it.
         folder.announce(&address)?;
         let first_start = FirstStart { setup_token, key: None };
-        Ok(Self {
-            address,
-            serving,
-            listening,
-            state,
-            parts,
-            local_token,
-            folder,
-            first_start,
-            source,
-            asks,
-            hangups,
-        })
+        Ok(Self { address, serving, listening, state, parts, local_token, folder, first_start, source, asks, hangups })
     }
 
     /// Where it answers on this machine, such as `http://127.0.0.1:8000`.

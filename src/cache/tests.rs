@@ -125,8 +125,13 @@ fn a_caller_may_say_how_long_and_a_new_answer_takes_the_place_of_the_old_with_it
 fn a_hit_shares_the_bytes_and_keeps_nothing_else_of_what_they_came_in() {
     let cache = Cache::new(&config(), None);
     let buffer = Bytes::from(vec![b'x'; 100_000]);
-    let _ =
-        cache.store(fingerprint(1), NewEntry { body: buffer.slice(..10), ..new_entry() }, HOUR, cache.generation(), noon());
+    let _ = cache.store(
+        fingerprint(1),
+        NewEntry { body: buffer.slice(..10), ..new_entry() },
+        HOUR,
+        cache.generation(),
+        noon(),
+    );
     let one = cache.lookup(&fingerprint(1), noon()).unwrap();
     let other = cache.lookup(&fingerprint(1), noon()).unwrap();
     assert_eq!(one.facts.body.as_ptr(), other.facts.body.as_ptr());

@@ -238,7 +238,8 @@ pub fn read_prices(path: &Path, text: &str) -> Result<Vec<PriceOverride>, Proble
     let mut root = Section::root(&context, &document);
     let prices = prices::read(&mut root);
     root.finish();
-    let Notes { problems, .. } = context.into_notes(|position| format!("{}:{}", path.display(), line_of(text, position)));
+    let Notes { problems, .. } =
+        context.into_notes(|position| format!("{}:{}", path.display(), line_of(text, position)));
     if problems.is_empty() { Ok(prices) } else { Err(Problems::new(problems)) }
 }
 

@@ -51,7 +51,10 @@ mod tests {
         let (reached, found) = new.clone().within_reach_of(&started);
         assert_eq!(found, waiting, "{after}");
         assert_eq!(reached.cache.ttl, new.cache.ttl);
-        assert_eq!((reached.listen, &reached.ledger, reached.cache.bytes_max), (started.listen, &started.ledger, started.cache.bytes_max));
+        assert_eq!(
+            (reached.listen, &reached.ledger, reached.cache.bytes_max),
+            (started.listen, &started.ledger, started.cache.bytes_max)
+        );
         assert_eq!(reached.telemetry.otlp_endpoint, started.telemetry.otlp_endpoint);
     }
 

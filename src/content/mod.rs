@@ -13,8 +13,8 @@ mod tables;
 mod tests;
 
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use redb::ReadableDatabase as _;

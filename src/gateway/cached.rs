@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use crate::cache::{
-    AnswerEnd, Asked as Question, Cache, Circle, Directives, Entry, Fingerprint, Flight, Form, Joined, Leader, Mode, NewEntry,
-    NotKept, Prompt, Question as Fields, may_store, may_use,
+    AnswerEnd, Asked as Question, Cache, Circle, Directives, Entry, Fingerprint, Flight, Form, Joined, Leader, Mode,
+    NewEntry, NotKept, Prompt, Question as Fields, may_store, may_use,
 };
 use crate::content::Excerpt;
 use crate::domain::{CacheOutcome, Endpoint, EntryStatus, Picodollars, TeamId, TokenUsage};

@@ -14,7 +14,6 @@ use crate::idempotency::Claim;
 use crate::ledger::CallFacts;
 use crate::routing::{Candidate, Plan, RouteError, Router};
 
-use super::{Gateway, InForce};
 use super::answer::{Inbound, Outcome, Refusal, UpstreamClient};
 use super::attempt::Begun;
 use super::cached::Looked;
@@ -23,6 +22,7 @@ use super::envelope::Envelope;
 use super::error::GatewayError;
 use super::prepare::Asked;
 use super::translation;
+use super::{Gateway, InForce};
 
 /// A call on its way.
 pub(super) struct Call {

@@ -129,12 +129,7 @@ impl Gateway {
 
     /// Starts a call on the runtime of the thread that asks, with that thread's client, under the settings that its request
     /// was taken in with. Dropping what is returned tells the call that its client has gone; it is booked all the same.
-    pub fn begin(
-        self: &Arc<Self>,
-        in_force: Arc<InForce>,
-        client: &Arc<UpstreamClient>,
-        inbound: Inbound,
-    ) -> Waiting {
+    pub fn begin(self: &Arc<Self>, in_force: Arc<InForce>, client: &Arc<UpstreamClient>, inbound: Inbound) -> Waiting {
         let (head, waiting) = oneshot::channel();
         let call = Call {
             gateway: Arc::clone(self),

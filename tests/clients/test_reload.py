@@ -147,7 +147,6 @@ def test_each_trigger_takes_over_what_has_changed_and_is_remembered_with_it(serv
     (server.folder / ".env").write_text("TOLLGATE_STREAMS_ON_DISCONNECT=cancel\n")
     server.wait_for_revision(4)
     server.process.send_signal(signal.SIGHUP)
-    wait_for(lambda: "SIGHUP had the settings read" in server.logged() or server.revision() == 4, "the signal", 10)
     unchanged = server.reload()
     assert (unchanged["revision"], unchanged["changed"]) == (4, [])
 

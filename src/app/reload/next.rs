@@ -50,7 +50,9 @@ impl Ground {
         let effective = self.effective(&config, waiting.into_iter().map(ToOwned::to_owned).collect());
         let changed = changed(before, &config, &effective);
         let stays = |old: &&ProviderName| {
-            upstreams.iter().any(|new| new.name() == *old && present.router.upstreams().iter().any(|old| Arc::ptr_eq(old, new)))
+            upstreams
+                .iter()
+                .any(|new| new.name() == *old && present.router.upstreams().iter().any(|old| Arc::ptr_eq(old, new)))
         };
         let gone = present.config.providers.iter().map(|provider| &provider.name).filter(|name| !stays(name));
         let gone = gone.cloned().collect();

@@ -121,7 +121,10 @@ async fn what_waits_for_a_restart_is_told_and_stays_as_it_was() {
     let mut running = Running::start(TWO).await;
     running.write(&format!("listen = \"127.0.0.1:9\"\n{TWO}[cache]\nttl = \"5m\"\n"));
     let reloaded = running.reload().unwrap();
-    assert_eq!((reloaded.waiting, reloaded.changed), (vec!["listen".to_owned()], vec!["cache.ttl".to_owned(), "listen".to_owned()]));
+    assert_eq!(
+        (reloaded.waiting, reloaded.changed),
+        (vec!["listen".to_owned()], vec!["cache.ttl".to_owned(), "listen".to_owned()])
+    );
     let config = Arc::clone(&running.in_force().config);
     assert_eq!((config.listen, config.cache.ttl.as_secs()), (running.parts.started.listen, 300));
     assert!(running.reload().unwrap().changed.is_empty(), "it is the same file");
@@ -133,14 +136,18 @@ async fn what_waits_for_a_restart_is_told_and_stays_as_it_was() {
 #[tokio::test]
 async fn prices_and_their_order_are_taken_over() {
     let mut running = Running::start(TWO).await;
-    let (one, other) = ("[prices.\"b/*\"]\ninput = \"1\"\noutput = \"1\"\n", "[prices.\"b/m*\"]\ninput = \"2\"\noutput = \"2\"\n");
+    let (one, other) =
+        ("[prices.\"b/*\"]\ninput = \"1\"\noutput = \"1\"\n", "[prices.\"b/m*\"]\ninput = \"2\"\noutput = \"2\"\n");
     assert_eq!(running.change(&format!("{TWO}{one}{other}")), ["prices"]);
-    let price = |running: &Running| format!("{:?}", running.in_force().router.named("b/m").unwrap().facts.unwrap().prices);
+    let price =
+        |running: &Running| format!("{:?}", running.in_force().router.named("b/m").unwrap().facts.unwrap().prices);
     let first = price(&running);
     assert_eq!(running.change(&format!("{TWO}{other}{one}")), ["prices"], "of two globs the first counts");
     assert_ne!(first, price(&running));
     let list = running.folder.path().join("prices.json");
-    let text = |price: &str| format!(r#"{{"models":[{{"id":"own","provider":"b","price":{{"input":"{price}","output":"2"}}}}]}}"#);
+    let text = |price: &str| {
+        format!(r#"{{"models":[{{"id":"own","provider":"b","price":{{"input":"{price}","output":"2"}}}}]}}"#)
+    };
     std::fs::write(&list, text("1")).unwrap();
     let with_list = format!("{TWO}[catalog]\nfile = \"{}\"\n", list.display());
     running.change(&with_list);

@@ -40,13 +40,16 @@ impl Watch {
     /// Watches these files from now on.
     pub(super) fn follow(&mut self, files: &[PathBuf]) {
         let absolute = files.iter().filter_map(|file| std::path::absolute(file).ok());
-        let files: BTreeSet<PathBuf> = absolute.flat_map(|file| [file.canonicalize().ok(), Some(file)]).flatten().collect();
+        let files: BTreeSet<PathBuf> =
+            absolute.flat_map(|file| [file.canonicalize().ok(), Some(file)]).flatten().collect();
         if files == self.files {
             return;
         }
         match watcher(&files, self.changed.clone()) {
             Ok(watcher) => self.watcher = Some(watcher),
-            Err(error) => tracing::warn!("files of settings can't be watched, so a change of them takes SIGHUP: {error}"),
+            Err(error) => {
+                tracing::warn!("files of settings can't be watched, so a change of them takes SIGHUP: {error}")
+            }
         }
         self.files = files;
     }
@@ -75,11 +78,7 @@ fn watcher(files: &BTreeSet<PathBuf>, changed: mpsc::Sender<()>) -> notify::Resu
 }
 
 /// Asks for a reload whenever files have changed and been quiet for a while.
-pub(super) async fn ask_after_changes(
-    mut changes: mpsc::Receiver<()>,
-    reloads: Reloads,
-    stopping: CancellationToken,
-) {
+pub(super) async fn ask_after_changes(mut changes: mpsc::Receiver<()>, reloads: Reloads, stopping: CancellationToken) {
     loop {
         tokio::select! {
             () = stopping.cancelled() => return,

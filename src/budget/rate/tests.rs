@@ -122,7 +122,8 @@ fn key(id: &str, limits: KeyLimits) -> VirtualKey {
 fn a_place_is_free_again_when_its_call_has_ended_however_it_did() {
     let (rates, settings, now) = (rates(), settings(""), Instant::now());
     let key = key("key_1", limits(None, None, Some(2)));
-    let (first, second) = (rates.admit(&key, &settings, || 0, now).unwrap(), rates.admit(&key, &settings, || 0, now).unwrap());
+    let (first, second) =
+        (rates.admit(&key, &settings, || 0, now).unwrap(), rates.admit(&key, &settings, || 0, now).unwrap());
     let refused = rates.admit(&key, &settings, || 0, now).err().unwrap();
     assert_eq!(refused.spent, Spent::Places { limit: 2 });
     drop(first);
@@ -148,7 +149,8 @@ fn a_key_has_the_limits_of_the_settings_where_it_has_none_of_its_own() {
 #[test]
 fn nothing_is_estimated_or_remembered_without_limits() {
     let (rates, settings, now) = (rates(), settings(""), Instant::now());
-    let pass = rates.admit(&key("key_1", KeyLimits::default()), &settings, || unreachable!("tokens aren't limited"), now).ok();
+    let pass =
+        rates.admit(&key("key_1", KeyLimits::default()), &settings, || unreachable!("tokens aren't limited"), now).ok();
     pass.unwrap().used(1_000, now);
     assert!(rates.book().keys.is_empty());
 }

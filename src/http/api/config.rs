@@ -183,10 +183,13 @@ pub(super) async fn revision(
 ) -> Result<HttpResponse, Problem> {
     let params = Params::of(&request, REVISION_PARAMETERS)?;
     let not_found = |what: &str| {
-        let detail = format!("there is no revision {what}: the last {KEPT_MAX} are kept, and GET /api/config/revisions lists them");
+        let detail = format!(
+            "there is no revision {what}: the last {KEPT_MAX} are kept, and GET /api/config/revisions lists them"
+        );
         Problem::new(Code::NotFound, detail.chars().take(300).collect::<String>())
     };
-    let find = |text: &str| text.parse().ok().and_then(|number| state.revisions.find(number)).ok_or_else(|| not_found(text));
+    let find =
+        |text: &str| text.parse().ok().and_then(|number| state.revisions.find(number)).ok_or_else(|| not_found(text));
     let revision = find(&path)?;
     let other = params.text("against").map(find).transpose()?;
     let diff = other.map(|other| DiffJson {

@@ -25,7 +25,10 @@ fn what_is_in_force_is_shown_with_what_was_refused() {
         let fixture = Fixture::new();
         let shown = fixture.get("/api/config").await.json();
         assert_matches("Config", &shown);
-        assert_eq!((&shown["revision"], &shown["trigger"], &shown["lastRefused"]), (&json!(1), &json!("start"), &Value::Null));
+        assert_eq!(
+            (&shown["revision"], &shown["trigger"], &shown["lastRefused"]),
+            (&json!(1), &json!("start"), &Value::Null)
+        );
         assert!(shown["settings"].as_str().unwrap().contains("api_key = \"***\""), "{shown}");
         assert_eq!(fixture.get("/api/status").await.json()["config"]["isRefused"], false);
         let refused = Refused { at: noon(), trigger: Trigger::File, problems: vec![problem()] };

@@ -256,8 +256,11 @@ pub(in super::super) async fn reset(request: HttpRequest, state: web::Data<State
     let query = Fields::of_query(request.query_string());
     let token = query.text("token");
     let user = state.keys.reset_link_user(token, state.clock.now());
-    let error =
-        if transport.takes_passwords(&state.config()) { user.is_none().then_some(RESET_LINK) } else { Some(PLAIN_HTTP) };
+    let error = if transport.takes_passwords(&state.config()) {
+        user.is_none().then_some(RESET_LINK)
+    } else {
+        Some(PLAIN_HTTP)
+    };
     let status = if error.is_some() { StatusCode::FORBIDDEN } else { StatusCode::OK };
     let (nonce, cookie) = transport.nonce(&request)?;
     let form = ResetPage {

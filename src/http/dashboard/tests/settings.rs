@@ -31,7 +31,8 @@ fn what_was_refused_stands_there_and_on_the_overview_until_it_is_mended() {
         let problems = vec![Problem { place, ..Problem::new("color", HOSTILE) }, Problem::new("KEY", "not set")];
         fixture.state.revisions.refuse(Refused { at: noon(), trigger: Trigger::File, problems });
         let page = browser.get("/settings").await.body;
-        for text in ["The settings on the disk are not in force", "tollgate.toml:7", "2 problems were found", "not set"] {
+        for text in ["The settings on the disk are not in force", "tollgate.toml:7", "2 problems were found", "not set"]
+        {
             assert!(page.contains(text), "{text}: {page}");
         }
         assert!(!page.contains(HOSTILE), "{page}");
