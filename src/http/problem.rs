@@ -374,6 +374,7 @@ mod tests {
         412 changed_meanwhile
         413 body_too_large
         415 unsupported_media_type
+        422 config_refused
         422 invalid_file
         500 internal_error
         503 busy

@@ -150,7 +150,7 @@ fn changed(before: &Read, config: &Config, effective: &Effective) -> Vec<String>
         }
     }
     if changed.is_empty() && config.prices != before.config.prices {
-        // In another order: of two globs the first counts.
+        // In another order: of two patterns that are as close the first counts.
         changed.push("prices".to_owned());
     }
     changed

@@ -36,7 +36,7 @@ fn what_was_refused_stands_there_and_on_the_overview_until_it_is_mended() {
             assert!(page.contains(text), "{text}: {page}");
         }
         assert!(!page.contains(HOSTILE), "{page}");
-        let overview = browser.get("/").await.body;
+        let overview = browser.get("/?range=24h").await.body;
         assert!(overview.contains("The settings on the disk are not in force.") && overview.contains("/settings"));
         take(&fixture, "a = 1\n");
         assert!(!browser.get("/settings").await.body.contains("not in force"));
