@@ -131,7 +131,7 @@ impl Alerts {
         zone: TimeZone,
     ) -> Result<Self, AlertsError> {
         let receivers = Receivers::new(config, ca_file)?;
-        let mut outbox = settings.write(|transaction| Outbox::load(transaction))?;
+        let mut outbox = settings.write(Outbox::load)?;
         outbox.give_up_on_all_but(&receivers.kinds());
         let arrived = watch::Sender::new(());
         Ok(Self {

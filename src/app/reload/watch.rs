@@ -48,7 +48,7 @@ impl Watch {
         match watcher(&files, self.changed.clone()) {
             Ok(watcher) => self.watcher = Some(watcher),
             Err(error) => {
-                tracing::warn!("files of settings can't be watched, so a change of them takes SIGHUP: {error}")
+                tracing::warn!("files of settings can't be watched, so a change of them takes SIGHUP: {error}");
             }
         }
         self.files = files;
@@ -105,7 +105,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("tollgate.toml");
         let (mut watch, mut changes) = Watch::new();
-        watch.follow(&[path.clone()]);
+        watch.follow(std::slice::from_ref(&path));
         std::fs::write(&path, "a").unwrap();
         noted(&mut changes).await;
         std::fs::write(&path, "b").unwrap();
@@ -128,7 +128,7 @@ mod tests {
         let link = folder.path().join("tollgate.toml");
         std::os::unix::fs::symlink(&target, &link).unwrap();
         let (mut watch, mut changes) = Watch::new();
-        watch.follow(&[link.clone()]);
+        watch.follow(std::slice::from_ref(&link));
         std::fs::write(&target, "b").unwrap();
         noted(&mut changes).await;
         let prices = folder.path().join("prices.json");

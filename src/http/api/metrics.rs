@@ -162,8 +162,9 @@ fn scope_label(state: &State, scope: &BudgetScope) -> Option<String> {
 
 /// `GET /metrics`.
 pub(super) async fn page(state: web::Data<State>) -> HttpResponse {
-    let router = state.gateway.router();
-    for provider in &state.config().providers {
+    let in_force = state.gateway.in_force();
+    let (config, router) = (&in_force.config, &in_force.router);
+    for provider in &config.providers {
         let circuit = match router.health().of_provider(&provider.name, Instant::now()) {
             ProviderHealth::Unknown | ProviderHealth::Well => 0,
             ProviderHealth::Degraded(_) | ProviderHealth::TriedAgain(_) => 1,

@@ -47,7 +47,8 @@ fn what_was_refused_stands_there_and_on_the_overview_until_it_is_mended() {
 fn two_revisions_are_compared_line_by_line() {
     run(async {
         let (fixture, browser) = Fixture::with_admin(SETTINGS);
-        let lines: String = (0..20).map(|number| format!("key_{number} = 1\n")).collect();
+        let lines: Vec<String> = (0..20).map(|number| format!("key_{number} = 1")).collect();
+        let lines = lines.join("\n");
         take(&fixture, &lines);
         take(&fixture, &lines.replace("key_10 = 1", "key_10 = 2"));
         let page = browser.get("/settings?from=2&to=3").await.body;
