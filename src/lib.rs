@@ -19,6 +19,7 @@
 //!   **[`idempotency`]**: which calls were made before with the same key, and what they were answered.
 //!   **[`cache`]**: which questions are the same, their answers in memory, calls that ask the same at the same time.
 //!   **[`alerts`]**: told once, delivered to Slack, Discord and webhooks, with a durable outbox and the one client for such addresses.
+//!   **[`revisions`]**: which settings were in force since when, what was refused, and asking for the files to be read again.
 //!   **[`statements`]**: the providers' own usage and cost reports, fetched or from a file, and kept by day.
 //! - **1, [`dialect`]**: chat completions, messages and responses as they stand on the wire, each to and from the one neutral
 //!   form of [`domain::chat`]; only calls whose client and provider differ go through it. **[`config`]**: raw text to checked settings. **[`store`]**: the redb files. **[`runtime`]**: tracked tasks, the clock and its guard against wrong settings.
@@ -51,7 +52,9 @@
 //! # The way of a setting
 //!
 //! [`app::settings`] gathers file, `.env` and environment; [`config::load`] checks all of it at once. `serve` and
-//! `check-config` run the same code.
+//! `check-config` run the same code, and so does a reload: a change of a file, SIGHUP or `POST /api/config/reload` ask one task
+//! after the other, which builds everything that can fail and then puts one [`gateway::InForce`] in the place of the other. A call
+//! holds the one that it began with to its end.
 //!
 //! # Invariants
 //!
@@ -89,6 +92,7 @@ pub mod provider;
 pub mod reconciliation;
 pub mod reports;
 pub mod rerate;
+pub mod revisions;
 pub mod routing;
 pub mod runtime;
 pub mod shared;

@@ -27,6 +27,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("provider", 2),
     ("catalog", 2),
     ("alerts", 2),
+    ("revisions", 2),
     ("statements", 2),
     ("forge", 2),
     ("scan", 2),

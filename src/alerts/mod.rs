@@ -73,12 +73,44 @@ pub struct Tested {
     pub error: Option<String>,
 }
 
-/// The alerts of one data folder.
-pub struct Alerts {
-    settings: Settings,
+/// Whom the settings name, ready to be sent to.
+#[derive(Debug)]
+pub struct Receivers {
     channels: Vec<Channel>,
     /// There is one where there is a receiver.
     outbound: Option<Outbound>,
+}
+
+impl Receivers {
+    /// Those of the settings; `ca_file` holds further certificate authorities.
+    pub fn new(config: &AlertsConfig, ca_file: Option<&Path>) -> Result<Self, AlertsError> {
+        let channels = Channel::configured(config);
+        let outbound = (!channels.is_empty()).then(|| Outbound::new(&config.private_hosts, ca_file)).transpose();
+        Ok(Self { channels, outbound: outbound.map_err(AlertsError::Client)? })
+    }
+
+    fn kinds(&self) -> Vec<ChannelKind> {
+        self.channels.iter().map(|channel| channel.kind).collect()
+    }
+
+    fn of(&self, kind: ChannelKind) -> Option<&Channel> {
+        self.channels.iter().find(|channel| channel.kind == kind)
+    }
+
+    /// One attempt, and when the receiver wants to be asked again.
+    async fn attempt(&self, channel: &Channel, alert: &Alert) -> (Attempted, Option<Duration>) {
+        let outbound = self.outbound.as_ref().expect("there is one where there is a receiver");
+        let reply = outbound.post(channel.url.expose(), channel.message(alert)).await;
+        let asked = reply.as_ref().ok().and_then(|reply| reply.retry_after).map(|pause| pause.min(ASKED_PAUSE_MAX));
+        (judged(reply), asked)
+    }
+}
+
+/// The alerts of one data folder.
+pub struct Alerts {
+    settings: Settings,
+    /// Whom alerts go to now. Replaced while the outbox is held, so that none is raised for one that is no more.
+    receivers: watch::Sender<Arc<Receivers>>,
     clock: Clock,
     zone: TimeZone,
     /// Held for a look-up or a change in memory, never for a wait.
@@ -98,16 +130,13 @@ impl Alerts {
         clock: Clock,
         zone: TimeZone,
     ) -> Result<Self, AlertsError> {
-        let channels = Channel::configured(config);
-        let kinds: Vec<ChannelKind> = channels.iter().map(|channel| channel.kind).collect();
-        let outbox = settings.write(|transaction| Outbox::load(transaction, &kinds))?;
-        let outbound = (!channels.is_empty()).then(|| Outbound::new(&config.private_hosts, ca_file)).transpose();
-        let outbound = outbound.map_err(AlertsError::Client)?;
+        let receivers = Receivers::new(config, ca_file)?;
+        let mut outbox = settings.write(Outbox::load)?;
+        outbox.give_up_on_all_but(&receivers.kinds());
         let arrived = watch::Sender::new(());
         Ok(Self {
             settings,
-            channels,
-            outbound,
+            receivers: watch::Sender::new(Arc::new(receivers)),
             clock,
             zone,
             outbox: Mutex::new(outbox),
@@ -120,16 +149,26 @@ impl Alerts {
         self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn kinds(&self) -> Vec<ChannelKind> {
-        self.channels.iter().map(|channel| channel.kind).collect()
+    fn receivers(&self) -> Arc<Receivers> {
+        Arc::clone(&self.receivers.borrow())
+    }
+
+    /// Sends to others from now on; what still waits for one that is configured no more is given up. Blocks for the disk.
+    pub fn follow(&self, receivers: Receivers) {
+        let mut outbox = self.outbox();
+        outbox.give_up_on_all_but(&receivers.kinds());
+        self.receivers.send_replace(Arc::new(receivers));
+        drop(outbox);
+        self.flush();
     }
 
     /// Raises alerts; those that have been raised in their window are passed over. Blocks for the disk.
     ///
     /// They go out even where the disk takes nothing: that it is full may be what they say.
     pub fn raise(&self, alerts: impl IntoIterator<Item = NewAlert>) {
-        let (kinds, now) = (self.kinds(), self.clock.now());
+        let now = self.clock.now();
         let mut outbox = self.outbox();
+        let kinds = self.receivers().kinds();
         for alert in alerts {
             let (kind, text) = (alert.kind.as_str(), alert.text.clone());
             let is_news = !matches!(alert.kind, AlertKind::DailyReport | AlertKind::MonthlyReport);
@@ -201,7 +240,7 @@ impl Alerts {
             is_signed: channel.is_signed(),
             last: outbox.last_of(channel.kind),
         };
-        self.channels.iter().map(info).collect()
+        self.receivers().channels.iter().map(info).collect()
     }
 
     /// A page of what was raised, newest first, and where the next one begins.
@@ -221,8 +260,9 @@ impl Alerts {
 
     /// Sends a test to one receiver or to all, at once, and tells what came of it.
     pub async fn test(self: &Arc<Self>, only: Option<ChannelKind>) -> Vec<Tested> {
+        let receivers = self.receivers();
         let wanted: Vec<&Channel> =
-            self.channels.iter().filter(|channel| only.is_none_or(|only| only == channel.kind)).collect();
+            receivers.channels.iter().filter(|channel| only.is_none_or(|only| only == channel.kind)).collect();
         if wanted.is_empty() {
             return Vec::new();
         }
@@ -235,7 +275,7 @@ impl Alerts {
         // It is in the log before it goes out, and no delivery task takes it up: nothing of it waits.
         let alert = self.outbox().append(what, Vec::new(), self.clock.now());
         let tests = wanted.iter().map(|channel| async {
-            let (attempted, _) = self.attempt(channel, &alert).await;
+            let (attempted, _) = receivers.attempt(channel, &alert).await;
             let error = match attempted {
                 Attempted::Delivered => None,
                 Attempted::Refused(error) | Attempted::Later(error) => Some(error),
@@ -249,28 +289,30 @@ impl Alerts {
         tested
     }
 
-    /// Starts a task for each receiver, which delivers until the process stops.
+    /// Starts a task for each kind of receiver, which delivers until the process stops.
     pub fn deliver(self: &Arc<Self>, tasks: &Tasks) {
-        for place in 0..self.channels.len() {
+        for kind in ChannelKind::ALL {
             let (alerts, stopping) = (Arc::clone(self), tasks.stopping().clone());
-            tasks.spawn(async move { alerts.deliver_to(place, &stopping).await });
+            tasks.spawn(async move { alerts.deliver_to(kind, &stopping).await });
         }
     }
 
-    async fn deliver_to(self: Arc<Self>, place: usize, stopping: &CancellationToken) {
-        let channel = &self.channels[place];
+    async fn deliver_to(self: Arc<Self>, kind: ChannelKind, stopping: &CancellationToken) {
         let mut arrived = self.arrived.subscribe();
+        let mut changed = self.receivers.subscribe();
         let mut failures = 0;
         while !stopping.is_cancelled() {
             arrived.borrow_and_update();
-            let next = self.outbox().next_for(channel.kind);
-            let Some(alert) = next else {
+            let receivers = Arc::clone(&changed.borrow_and_update());
+            let next = self.outbox().next_for(kind);
+            let (Some(channel), Some(alert)) = (receivers.of(kind), next) else {
                 tokio::select! {
                     () = stopping.cancelled() => return,
                     _ = arrived.changed() => continue,
+                    _ = changed.changed() => continue,
                 }
             };
-            let (attempted, asked_pause) = self.attempt(channel, &alert).await;
+            let (attempted, asked_pause) = receivers.attempt(channel, &alert).await;
             let pause = match &attempted {
                 Attempted::Delivered | Attempted::Refused(_) => {
                     failures = 0;
@@ -282,25 +324,19 @@ impl Alerts {
                 }
             };
             if let Attempted::Refused(error) | Attempted::Later(error) = &attempted {
-                tracing::warn!("{} was not delivered to {}: {error}", alert.id, channel.kind.as_str());
+                tracing::warn!("{} was not delivered to {}: {error}", alert.id, kind.as_str());
             }
-            self.outbox().record(alert.id, channel.kind, attempted, self.clock.now());
+            self.outbox().record(alert.id, kind, attempted, self.clock.now());
             self.flush_aside().await;
             if let Some(pause) = pause {
                 tokio::select! {
                     () = stopping.cancelled() => return,
                     () = tokio::time::sleep(pause) => {}
+                    // Perhaps it has been set right.
+                    _ = changed.changed() => failures = 0,
                 }
             }
         }
-    }
-
-    /// One attempt, and when the receiver wants to be asked again.
-    async fn attempt(&self, channel: &Channel, alert: &Alert) -> (Attempted, Option<Duration>) {
-        let outbound = self.outbound.as_ref().expect("there is one where there is a receiver");
-        let reply = outbound.post(channel.url.expose(), channel.message(alert)).await;
-        let asked = reply.as_ref().ok().and_then(|reply| reply.retry_after).map(|pause| pause.min(ASKED_PAUSE_MAX));
-        (judged(reply), asked)
     }
 
     async fn flush_aside(self: &Arc<Self>) {

@@ -146,8 +146,8 @@ fn decode<R: serde::de::DeserializeOwned>(bytes: &[u8]) -> Option<R> {
 }
 
 impl Outbox {
-    /// What the file holds. Deliveries to receivers that are configured no more are given up.
-    pub(super) fn load(transaction: &WriteTransaction, channels: &[ChannelKind]) -> Result<Self, SettingsError> {
+    /// What the file holds.
+    pub(super) fn load(transaction: &WriteTransaction) -> Result<Self, SettingsError> {
         let mut outbox = Self::default();
         for row in transaction.open_table(ALERTS)?.iter()? {
             let (id, value) = row?;
@@ -165,16 +165,20 @@ impl Outbox {
         for row in transaction.open_table(UNDER_WAY)?.iter()? {
             outbox.under_way.insert(row?.0.value().to_owned());
         }
-        for (id, logged) in &mut outbox.log {
+        Ok(outbox)
+    }
+
+    /// Gives up what waits for receivers that are configured no more.
+    pub(super) fn give_up_on_all_but(&mut self, channels: &[ChannelKind]) {
+        for (id, logged) in &mut self.log {
             for delivery in &mut logged.deliveries {
                 if delivery.state == DeliveryState::Waiting && !channels.contains(&delivery.channel) {
                     delivery.state = DeliveryState::Failed;
                     delivery.error = Some("the receiver is configured no more".to_owned());
-                    outbox.changed.alerts.insert(*id);
+                    self.changed.alerts.insert(*id);
                 }
             }
         }
-        Ok(outbox)
     }
 
     /// Takes an alert in for these receivers; not where the same has been told in its window.

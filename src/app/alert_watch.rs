@@ -10,7 +10,7 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::parts::Parts;
 use crate::budget::Watch;
-use crate::domain::ProviderName;
+use crate::provider::Upstream;
 
 /// How often is looked at what calls have touched: an alert a second after its cause is early enough.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -50,7 +50,6 @@ fn note_entries(parts: &Parts, watch: &Arc<Watch>) {
 fn look_now_and_then(parts: &Parts, watch: Arc<Watch>) {
     let (gateway, clock, stopping) = (Arc::clone(&parts.gateway), parts.clock.clone(), parts.tasks.stopping().clone());
     let trouble = parts.ledger.watch_trouble();
-    let configured: Vec<ProviderName> = parts.config.providers.iter().map(|provider| provider.name.clone()).collect();
     parts.tasks.spawn(async move {
         let mut looked_at_all: Option<Instant> = None;
         loop {
@@ -59,9 +58,11 @@ fn look_now_and_then(parts: &Parts, watch: Arc<Watch>) {
                 looked_at_all = Some(Instant::now());
             }
             let (watch, now) = (Arc::clone(&watch), clock.now());
-            let health = Arc::clone(gateway.router().health());
-            let of = |provider: &ProviderName| (provider.clone(), health.of_provider(provider, Instant::now()));
-            let providers: Vec<_> = configured.iter().map(of).collect();
+            let router = gateway.router();
+            let of = |upstream: &Arc<Upstream>| {
+                (upstream.name().clone(), router.health().of_provider(upstream.name(), Instant::now()))
+            };
+            let providers: Vec<_> = router.upstreams().iter().map(of).collect();
             let trouble = trouble.borrow().clone();
             let leap = clock.leap();
             let looked = tokio::task::spawn_blocking(move || {

@@ -1,7 +1,7 @@
 //! Building every part from the settings, running them, stopping them in order; and the command line.
 //!
 //! The only layer that reads the environment, the file of settings and the signals of the process. [`folder`] makes
-//! sure that a data folder has one owner, [`parts`] builds what is kept in it, [`serve`] runs the server over it,
+//! sure that a data folder has one owner, [`parts`] builds what is kept in it, [`serve`] runs the server over it, [`mod@reload`] reads the settings again,
 //! [`litellm`] reads the settings of another gateway, [`spend`] what was spent there, and [`cli`] is what people type. Errors are told to a person here, so they may be any.
 
 mod alert_watch;
@@ -13,6 +13,7 @@ mod local_token;
 mod parts;
 mod price_file;
 mod reconcile_daily;
+mod reload;
 mod report_schedule;
 mod retention;
 mod serve;

@@ -1,6 +1,7 @@
 //! Every part of the program, built from the settings in the order of who needs whom.
 
-use std::path::Path;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,14 +14,15 @@ use crate::budget::Budgets;
 use crate::cache::Cache;
 use crate::config::{Config, Durability, ProviderConfig};
 use crate::content::{Content, ContentOptions};
-use crate::domain::{ProviderKind, RequestIds};
-use crate::gateway::{self, Gateway};
+use crate::domain::{ProviderKind, ProviderName, RequestIds};
+use crate::gateway::{self, Gateway, InForce};
 use crate::idempotency::Idempotency;
 use crate::keys::Keys;
 use crate::ledger::{Acknowledge, Ledger, LedgerOptions};
 use crate::provider::sandbox::{SandboxSettings, parse_script};
 use crate::provider::{ClientSettings, Upstream};
 use crate::reconciliation::Reconciler;
+use crate::revisions::Revisions;
 use crate::routing::{Directory, Experience, Router};
 use crate::runtime::{Clock, Tasks};
 use crate::shared::Shared;
@@ -34,7 +36,8 @@ const LAST_HOLDERS_WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// What a server is made of, ready to serve.
 pub(crate) struct Parts {
-    pub(crate) config: Arc<Config>,
+    /// The settings that the process was started with; those that hold now are the gateway's.
+    pub(crate) started: Arc<Config>,
     pub(crate) keys: Arc<Keys>,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) budgets: Arc<Budgets>,
@@ -43,6 +46,7 @@ pub(crate) struct Parts {
     pub(crate) idempotency: Arc<Idempotency>,
     pub(crate) alerts: Arc<Alerts>,
     pub(crate) reconciler: Arc<Reconciler>,
+    pub(crate) revisions: Arc<Revisions>,
     pub(crate) gateway: Arc<Gateway>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) clock: Clock,
@@ -51,7 +55,12 @@ pub(crate) struct Parts {
 
 impl Parts {
     /// Opens what the folder keeps and builds the rest around it.
-    pub(crate) async fn build(config: Config, folder: &DataFolder, clock: Clock) -> anyhow::Result<Self> {
+    pub(crate) async fn build(
+        config: Config,
+        file: Option<PathBuf>,
+        folder: &DataFolder,
+        clock: Clock,
+    ) -> anyhow::Result<Self> {
         let config = Arc::new(config);
         let tasks = Tasks::default();
         let metrics = Arc::new(Metrics::default());
@@ -69,15 +78,14 @@ impl Parts {
         let shared = shared(&config)?;
         let cache = Arc::new(Cache::new(&config.cache, shared.clone()));
         let reconciler = Arc::new(Reconciler::open(settings.clone(), &config)?);
+        let revisions = Arc::new(Revisions::open(settings.clone(), file)?);
         let alerts = Alerts::open(settings, &config.alerts, ca_file, clock.clone(), config.time_zone.clone())?;
         let catalog = price_file::catalog(&config)?;
         let upstreams = upstreams(&config)?;
         let experience = Arc::new(Experience::default());
         let router = Arc::new(Router::new(upstreams, Directory::of(&config), Arc::new(catalog), experience));
         let salt = getrandom::u64().map_err(|error| anyhow!("the system gives no random numbers: {error}"))?;
-        let gateway = Gateway::new(gateway::Parts {
-            config: Arc::clone(&config),
-            router,
+        let parts = gateway::Parts {
             ledger: Arc::clone(&ledger),
             budgets: Arc::clone(&budgets),
             cache: Arc::clone(&cache),
@@ -89,10 +97,11 @@ impl Parts {
             clock: clock.clone(),
             tasks: tasks.clone(),
             ids: RequestIds::new(salt),
-        });
+        };
+        let gateway = Gateway::new(parts, InForce { config: Arc::clone(&config), router });
         let (alerts, gateway) = (Arc::new(alerts), Arc::new(gateway));
         Ok(Self {
-            config,
+            started: config,
             keys,
             ledger,
             budgets,
@@ -101,6 +110,7 @@ impl Parts {
             idempotency,
             alerts,
             reconciler,
+            revisions,
             gateway,
             metrics,
             clock,
@@ -110,7 +120,7 @@ impl Parts {
 
     /// How the workers make connections to providers.
     pub(crate) fn client_settings(&self) -> ClientSettings {
-        ClientSettings::new(self.config.tls.ca_file.clone())
+        ClientSettings::new(self.started.tls.ca_file.clone())
     }
 
     /// Writes what is only in memory, and closes the files. Nothing may run any more.
@@ -181,11 +191,9 @@ pub(crate) fn open_ledger(folder: &DataFolder, config: &Config) -> anyhow::Resul
 
 /// Opens what is kept of calls; a file that can't be opened is told of and done without.
 fn open_content(folder: &DataFolder, config: &Config) -> Content {
-    let provider_keys =
-        config.providers.iter().flat_map(|provider| provider.api_keys.iter().chain(&provider.admin_api_key).cloned());
-    let own = [&config.admin_token, &config.telemetry.metrics_token].into_iter().flatten().cloned();
     let path = folder.path().join("content.redb");
-    Content::open(ContentOptions::new(path, config.log.bodies, provider_keys.chain(own).collect()))
+    let secrets = config.secrets.iter().map(|(_, secret)| secret.clone());
+    Content::open(ContentOptions::new(path, config.log.bodies, secrets.collect()))
 }
 
 /// Where the ledger of a folder is.
@@ -195,8 +203,21 @@ pub(crate) fn ledger_path(folder: &Path) -> std::path::PathBuf {
 
 /// Makes the configured providers, in the order of the file.
 pub(crate) fn upstreams(config: &Config) -> anyhow::Result<Vec<Arc<Upstream>>> {
+    upstreams_after(config, None)
+}
+
+/// The same after others: a provider of which nothing has changed stays the one that it is, with the calls that run there.
+pub(crate) fn upstreams_after(config: &Config, before: Option<&InForce>) -> anyhow::Result<Vec<Arc<Upstream>>> {
+    let present = before.into_iter().flat_map(|before| before.config.providers.iter().zip(before.router.upstreams()));
+    let present: HashMap<&ProviderName, _> = present.map(|one| (&one.0.name, one)).collect();
     let upstream = |provider: &ProviderConfig| {
         let sandbox = (provider.kind == ProviderKind::Sandbox).then(|| sandbox_settings(provider)).transpose()?;
+        if let Some((as_it_was, upstream)) = present.get(&provider.name)
+            && *as_it_was == provider
+            && upstream.sandbox() == sandbox.as_ref()
+        {
+            return Ok(Arc::clone(upstream));
+        }
         Ok(Arc::new(Upstream::new(provider, sandbox)))
     };
     config.providers.iter().map(upstream).collect()
@@ -232,7 +253,7 @@ mod tests {
     async fn build(folder: &Path, settings: &str) -> anyhow::Result<Parts> {
         let config = Config::from_toml(settings).unwrap();
         let folder = DataFolder::claim_within(folder, Duration::ZERO).unwrap();
-        Parts::build(config, &folder, Clock::manual("2026-11-22T12:00:00Z".parse().unwrap())).await
+        Parts::build(config, None, &folder, Clock::manual("2026-11-22T12:00:00Z".parse().unwrap())).await
     }
 
     #[tokio::test]

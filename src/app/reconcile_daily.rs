@@ -20,11 +20,8 @@ const AFTER_START: Duration = Duration::from_mins(2);
 /// The longest sleep: a machine that was suspended, or whose clock was set, looks again.
 const LOOK_INTERVAL: Duration = Duration::from_mins(10);
 
-/// Starts the daily fetch, until the process stops. Without an admin key there is nothing to do.
+/// Starts the daily fetch, until the process stops. While there is no admin key there is nothing to do.
 pub(super) fn start(parts: &Parts) {
-    if parts.reconciler.accounts().next().is_none() {
-        return;
-    }
     let (reconciler, ledger) = (Arc::clone(&parts.reconciler), Arc::clone(&parts.ledger));
     let (gateway, alerts, clock) = (Arc::clone(&parts.gateway), Arc::clone(&parts.alerts), parts.clock.clone());
     let stopping = parts.tasks.stopping().clone();
@@ -43,6 +40,9 @@ pub(super) fn start(parts: &Parts) {
                 }
             }
             next = after(now, jitter);
+            if reconciler.accounts().is_empty() {
+                continue;
+            }
             let days = Days::up_to_today(DAYS_USUAL + 1, now);
             let fetched = tokio::select! {
                 () = stopping.cancelled() => return,

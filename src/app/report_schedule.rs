@@ -15,22 +15,19 @@ use crate::reports::{Kind, Report, due};
 /// How often is looked whether one is due: nobody waits for a report to the second.
 const LOOK_INTERVAL: Duration = Duration::from_secs(20);
 
-/// Starts looking, where a report is wanted and somebody gets it, until the process stops.
+/// Starts looking, until the process stops; where no report is wanted or nobody gets it there is nothing to see.
 pub(super) fn start(parts: &Parts) {
-    let config = &parts.config.alerts;
-    let wanted = [(Kind::Daily, config.daily_report), (Kind::Monthly, config.monthly_report)];
-    let wanted: Vec<(Kind, Time)> = wanted.into_iter().filter_map(|(kind, at)| Some((kind, at?))).collect();
-    if wanted.is_empty() || parts.alerts.channels().is_empty() {
-        return;
-    }
+    let gateway = Arc::clone(&parts.gateway);
     let (clock, stopping) = (parts.clock.clone(), parts.tasks.stopping().clone());
     let (ledger, keys, alerts) = (Arc::clone(&parts.ledger), Arc::clone(&parts.keys), Arc::clone(&parts.alerts));
     parts.tasks.spawn(async move {
         loop {
             let (ledger, keys, alerts) = (Arc::clone(&ledger), Arc::clone(&keys), Arc::clone(&alerts));
-            let (wanted, now) = (wanted.clone(), clock.now());
+            let (config, now) = (Arc::clone(&gateway.in_force().config), clock.now());
             let looked = tokio::task::spawn_blocking(move || {
-                for (kind, at) in wanted {
+                let wanted = [(Kind::Daily, config.alerts.daily_report), (Kind::Monthly, config.alerts.monthly_report)];
+                let wanted = wanted.into_iter().filter_map(|(kind, at)| Some((kind, at?)));
+                for (kind, at) in wanted.filter(|_| !alerts.channels().is_empty()) {
                     send_if_due(kind, at, now, &ledger, &keys, &alerts);
                 }
             });

@@ -11,13 +11,21 @@ use crate::runtime::{Clock, Tasks};
 /// How often contents are swept: the shortest time to keep them is an hour.
 const SWEEP_INTERVAL: Duration = Duration::from_mins(10);
 
-/// Sweeps now and then, from the start on; `retention` is how long contents are kept, nothing means for ever.
-pub(crate) fn sweep_contents(content: &Arc<Content>, retention: Option<Duration>, clock: &Clock, tasks: &Tasks) {
-    let Some(retention) = retention else { return };
+/// Sweeps now and then, from the start on; `retention` says how long contents are kept at that time, nothing means for ever.
+pub(crate) fn sweep_contents(
+    content: &Arc<Content>,
+    retention: impl Fn() -> Option<Duration> + Send + Sync + 'static,
+    clock: &Clock,
+    tasks: &Tasks,
+) {
     let (content, clock, stopping) = (Arc::clone(content), clock.clone(), tasks.stopping().clone());
     tasks.spawn(async move {
         loop {
-            match content.sweep(first_kept(&clock, retention)).await {
+            let swept = match retention() {
+                Some(retention) => content.sweep(first_kept(&clock, retention)).await,
+                None => Ok(0),
+            };
+            match swept {
                 Ok(0) => {}
                 Ok(gone) => tracing::info!("the contents of {gone} calls were deleted: their time was over"),
                 // The writer has told of a file that can't be written when it found out.
@@ -57,6 +65,8 @@ fn first_kept(clock: &Clock, retention: Duration) -> RequestId {
 
 #[cfg(test)]
 mod tests {
+    use tokio::sync::Notify;
+
     use super::*;
     use crate::config::Bodies;
     use crate::content::{ContentOptions, Excerpt, Exchange};
@@ -83,9 +93,16 @@ mod tests {
         }
         assert_eq!(content.sweep(RequestId::from_number(0)).await.unwrap(), 0, "both are written");
         let tasks = Tasks::default();
-        sweep_contents(&content, None, &clock, &tasks);
-        assert!(tasks.is_empty());
-        sweep_contents(&content, Some(Duration::from_hours(24)), &clock, &tasks);
+        let looked = Arc::new(Notify::new());
+        let seen = Arc::clone(&looked);
+        let for_ever = move || {
+            seen.notify_one();
+            None
+        };
+        sweep_contents(&content, for_ever, &clock, &tasks);
+        looked.notified().await;
+        assert!(content.find(old).unwrap().is_some());
+        sweep_contents(&content, || Some(Duration::from_hours(24)), &clock, &tasks);
         tokio::time::timeout(Duration::from_secs(20), async {
             while content.find(old).unwrap().is_some() {
                 tokio::task::yield_now().await;

@@ -9,18 +9,22 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use futures_util::future::{self, Either};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
 
 use super::alert_watch;
 use super::first_start::FirstStart;
 use super::folder::DataFolder;
 use super::local_token::LocalTokenFile;
 use super::parts::Parts;
-use super::{price_file, reconcile_daily, report_schedule, retention, shared_news, traces};
+use super::reload::{self, Source};
+use super::{reconcile_daily, report_schedule, retention, shared_news, traces};
 use crate::config::Config;
 use crate::domain::RequestId;
 use crate::http;
 use crate::keys::{LoginThrottle, SetupToken};
 use crate::ledger::Inspection;
+use crate::revisions::{Ask, Reloads};
 use crate::runtime::Clock;
 
 /// What runs at the stop may end until then: the longest that supervisors wait by default is 30 s.
@@ -54,13 +58,24 @@ pub(crate) struct Server {
     local_token: LocalTokenFile,
     folder: DataFolder,
     first_start: FirstStart,
+    source: Source,
+    asks: mpsc::Receiver<Ask>,
+    /// Asks for the settings to be read again; only where they come from files.
+    hangups: Option<Signal>,
 }
 
 impl Server {
     /// Builds everything, listens, and tells others on this machine where.
-    pub(crate) async fn start(config: Config, mut folder: DataFolder, version: &'static str) -> anyhow::Result<Self> {
-        let parts = Parts::build(config, &folder, Clock::guarded()).await?;
-        let config = Arc::clone(&parts.config);
+    pub(crate) async fn start(
+        config: Config,
+        source: Source,
+        mut folder: DataFolder,
+        version: &'static str,
+    ) -> anyhow::Result<Self> {
+        // First: until somebody listens for it the signal ends the process.
+        let hangups = matches!(source, Source::Files(_)).then(|| signal(SignalKind::hangup())).transpose()?;
+        let parts = Parts::build(config, source.file(), &folder, Clock::guarded()).await?;
+        let config = Arc::clone(&parts.started);
         if parts.keys.setup_needed() && !config.listen.ip().is_loopback() {
             bail!(refusal_of_public_listen(config.listen));
         }
@@ -74,14 +89,16 @@ impl Server {
         } else {
             (None, None)
         };
+        let (reloads, asks) = Reloads::channel();
         let state = Arc::new(http::State {
-            config: Arc::clone(&config),
             keys: Arc::clone(&parts.keys),
             ledger: Arc::clone(&parts.ledger),
             budgets: Arc::clone(&parts.budgets),
             cache: Arc::clone(&parts.cache),
             alerts: Arc::clone(&parts.alerts),
             reconciler: Arc::clone(&parts.reconciler),
+            revisions: Arc::clone(&parts.revisions),
+            reloads,
             gateway: Arc::clone(&parts.gateway),
             metrics: Arc::clone(&parts.metrics),
             clock: parts.clock.clone(),
@@ -105,7 +122,7 @@ impl Server {
         // Last: whoever reads the address may call it.
         folder.announce(&address)?;
         let first_start = FirstStart { setup_token, key: None };
-        Ok(Self { address, serving, listening, state, parts, local_token, folder, first_start })
+        Ok(Self { address, serving, listening, state, parts, local_token, folder, first_start, source, asks, hangups })
     }
 
     /// Where it answers on this machine, such as `http://127.0.0.1:8000`.
@@ -115,12 +132,12 @@ impl Server {
 
     /// Where people reach it.
     pub(crate) fn public_address(&self) -> String {
-        self.parts.config.public_url.as_ref().map_or_else(|| self.address.clone(), ToString::to_string)
+        self.parts.started.public_url.as_ref().map_or_else(|| self.address.clone(), ToString::to_string)
     }
 
     /// What is to be told to whoever started it; makes the first virtual key where there has never been one.
     pub(crate) fn first_start(&mut self) -> anyhow::Result<&FirstStart> {
-        let Parts { keys, config, clock, .. } = &self.parts;
+        let Parts { keys, started: config, clock, .. } = &self.parts;
         self.first_start.make_key(
             keys,
             config.limits.new_key_budget.as_ref(),
@@ -137,9 +154,11 @@ impl Server {
 
     /// Serves until it is asked to stop, then stops in order; asked a second time, it ends at once.
     pub(crate) async fn run(self, mut asked_to_stop: impl AsyncFnMut()) -> anyhow::Result<Ended> {
-        let Self { address: _, serving, listening, state, parts, local_token, folder, first_start: _ } = self;
-        price_file::watch(&parts.config, &parts.gateway, &parts.tasks);
-        retention::sweep_contents(&parts.content, parts.config.log.retention, &parts.clock, &parts.tasks);
+        let Self { serving, listening, state, parts, local_token, folder, source, asks, hangups, .. } = self;
+        reload::start(&parts, source, (state.reloads.clone(), asks), hangups);
+        let gateway = Arc::clone(&parts.gateway);
+        let retention = move || gateway.in_force().config.log.retention;
+        retention::sweep_contents(&parts.content, retention, &parts.clock, &parts.tasks);
         retention::sweep_idempotency_keys(&parts.idempotency, &parts.clock, &parts.tasks);
         flush_sessions_now_and_then(&parts);
         inspect_the_ledger(&parts);
@@ -275,7 +294,7 @@ mod tests {
 
     async fn start(folder: &std::path::Path, settings: &str) -> anyhow::Result<Server> {
         let folder = DataFolder::claim_within(folder, Duration::ZERO)?;
-        Server::start(Config::from_toml(settings)?, folder, "0.0.0").await
+        Server::start(Config::from_toml(settings)?, Source::Fixed, folder, "0.0.0").await
     }
 
     fn in_system<T>(test: impl Future<Output = T>) -> T {

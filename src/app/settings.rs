@@ -32,10 +32,39 @@ pub struct Settings {
     pub flags: Vec<(&'static str, String)>,
 }
 
+/// What may have happened to the file of settings since it was read before.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Since {
+    /// It was there: that it is gone is a problem.
+    was_there: bool,
+    /// Something stood in it, and nobody has said that it shall be read now: that it is empty may be the first step of writing it.
+    was_filled: bool,
+}
+
+impl Since {
+    /// Since these settings were read; `is_meant` where a person has said that the file shall be read now.
+    pub(super) fn read(before: &Config, is_meant: bool) -> Self {
+        let file = before.file.as_ref();
+        Self { was_there: file.is_some(), was_filled: !is_meant && file.is_some_and(|file| !file.is_empty) }
+    }
+}
+
 impl Settings {
     /// Reads and checks everything.
     pub fn load(&self) -> Result<Config, Problems> {
-        self.load_in(Path::new(""), std::env::vars_os())
+        self.load_since(Since::default())
+    }
+
+    /// Reads and checks everything again.
+    pub(super) fn load_since(&self, since: Since) -> Result<Config, Problems> {
+        self.load_in(Path::new(""), std::env::vars_os(), since)
+    }
+
+    /// The files that are looked at, whether they are there or not.
+    pub(super) fn files(&self) -> Vec<PathBuf> {
+        let file = self.file();
+        let beside = file.parent().map(|folder| folder.join(DOTENV_NAME));
+        [Some(file.to_owned()), Some(PathBuf::from(DOTENV_NAME)), beside].into_iter().flatten().collect()
     }
 
     /// The file that holds the settings, or would: for watching it.
@@ -45,12 +74,12 @@ impl Settings {
 
     /// The same for a command that uses no secret of the settings: one that isn't there is no problem.
     pub fn load_sparing_secrets(&self) -> Result<Config, Problems> {
-        self.gather(Path::new(""), std::env::vars_os(), Secrets::Spared, config::load)
+        self.gather(Path::new(""), std::env::vars_os(), (Secrets::Spared, Since::default()), config::load)
     }
 
     /// The data folder alone, whatever else is wrong with the settings.
     pub fn data_dir(&self) -> Option<PathBuf> {
-        self.gather(Path::new(""), std::env::vars_os(), Secrets::Spared, config::data_dir)
+        self.gather(Path::new(""), std::env::vars_os(), (Secrets::Spared, Since::default()), config::data_dir)
     }
 
     /// All settings from a given folder and given variables.
@@ -58,8 +87,9 @@ impl Settings {
         &self,
         folder: &Path,
         variables: impl IntoIterator<Item = (OsString, OsString)>,
+        since: Since,
     ) -> Result<Config, Problems> {
-        self.gather(folder, variables, Secrets::Needed, config::load)
+        self.gather(folder, variables, (Secrets::Needed, since), config::load)
     }
 
     /// Gathers what settings are made of, for one use.
@@ -67,11 +97,11 @@ impl Settings {
         &self,
         folder: &Path,
         variables: impl IntoIterator<Item = (OsString, OsString)>,
-        secrets: Secrets,
+        (secrets, since): (Secrets, Since),
         used: impl FnOnce(&Sources<'_>) -> T,
     ) -> T {
         let mut problems = Vec::new();
-        let (file, file_mode) = self.read_file(folder, &mut problems);
+        let (file, file_mode) = self.read_file(folder, since, &mut problems);
         let dotenv = self.read_dotenvs(folder, &mut problems);
         let environment = read_environment(variables, &mut problems);
         let named_zone = environment.iter().find(|(name, _)| name == "TZ").map(|(_, zone)| zone.as_str());
@@ -108,14 +138,33 @@ impl Settings {
     }
 
     /// The file's path and text, and its mode.
-    fn read_file(&self, folder: &Path, problems: &mut Vec<Problem>) -> (Option<(PathBuf, String)>, Option<u32>) {
+    fn read_file(
+        &self,
+        folder: &Path,
+        since: Since,
+        problems: &mut Vec<Problem>,
+    ) -> (Option<(PathBuf, String)>, Option<u32>) {
         let path = self.file();
+        let told = |message| Problem::new(path.display().to_string(), message);
         match read_bounded(&folder.join(path), FILE_BYTES_MAX) {
-            Ok((text, mode)) => (Some((path.to_owned(), text)), Some(mode)),
+            Ok((text, mode)) => {
+                if since.was_filled && text.trim().is_empty() {
+                    problems.push(told(
+                        "empty, and it was not before: if that is meant, have it read by SIGHUP or POST /api/config/reload"
+                            .to_owned(),
+                    ));
+                }
+                (Some((path.to_owned(), text)), Some(mode))
+            }
+            Err(error) if is_absent(&folder.join(path), &error) && since.was_there => {
+                let way_out = "it is gone: put it back, or an empty one in its place if there shall be no settings";
+                problems.push(told(way_out.to_owned()));
+                (None, None)
+            }
             // Only a file that was asked for has to be there.
             Err(error) if is_absent(&folder.join(path), &error) && self.file.is_none() => (None, None),
             Err(error) => {
-                problems.push(Problem::new(path.display().to_string(), unreadable(&folder.join(path), &error)));
+                problems.push(told(unreadable(&folder.join(path), &error)));
                 (None, None)
             }
         }
@@ -242,7 +291,8 @@ mod tests {
     }
 
     fn load(settings: &Settings, folder: &TempDir, variables: &[(&str, &str)]) -> Result<Config, Problems> {
-        settings.load_in(folder.path(), variables.iter().map(|(name, value)| (name.into(), value.into())))
+        let variables = variables.iter().map(|(name, value)| (name.into(), value.into()));
+        settings.load_in(folder.path(), variables, Since::default())
     }
 
     #[test]
@@ -331,6 +381,27 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_was_there_must_stay_and_is_not_emptied_by_accident() {
+        let folder = folder(&[(FILE_NAME, "data_dir = \"x\"")]);
+        let settings = Settings::default();
+        let again = |before: &Config, is_meant| {
+            settings.load_in(folder.path(), Vec::new(), Since::read(before, is_meant)).map_err(|all| all.to_string())
+        };
+        let before = load(&settings, &folder, &[]).unwrap();
+        assert_eq!(again(&before, false).as_ref(), Ok(&before));
+        fs::write(folder.path().join(FILE_NAME), " \n").unwrap();
+        assert!(again(&before, false).unwrap_err().starts_with("tollgate.toml: empty, and it was not before"));
+        let emptied = again(&before, true).unwrap();
+        assert!(emptied.file.as_ref().is_some_and(|file| file.is_empty) && again(&emptied, false).is_ok());
+        fs::remove_file(folder.path().join(FILE_NAME)).unwrap();
+        for is_meant in [false, true] {
+            assert!(again(&emptied, is_meant).unwrap_err().starts_with("tollgate.toml: it is gone"));
+        }
+        let without = load(&settings, &folder, &[]).unwrap();
+        assert!(without.file.is_none() && again(&without, false).is_ok());
+    }
+
+    #[test]
     fn a_link_that_leads_nowhere_is_told_of() {
         for name in [FILE_NAME, ".env"] {
             let folder = folder(&[]);
@@ -355,7 +426,7 @@ mod tests {
     fn what_is_unreadable_is_told_of_together_and_without_its_contents() {
         let folder = folder(&[(FILE_NAME, "color = 1"), (".env", "sk canary\nA=1\n")]);
         let variables = [("TOLLGATE_LISTEN".into(), OsString::from_vec(vec![0xff]))];
-        let problems = Settings::default().load_in(folder.path(), variables).unwrap_err();
+        let problems = Settings::default().load_in(folder.path(), variables, Since::default()).unwrap_err();
         assert_eq!(
             problems.to_string().lines().collect::<Vec<_>>(),
             [

@@ -28,11 +28,11 @@ const LAST_CALLS_POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Starts sending traces, where a collector is configured.
 pub(super) fn start(parts: &Parts, version: &'static str) -> anyhow::Result<()> {
-    let TelemetryConfig { otlp_endpoint: Some(endpoint), otlp_headers, .. } = &parts.config.telemetry else {
+    let TelemetryConfig { otlp_endpoint: Some(endpoint), otlp_headers, .. } = &parts.started.telemetry else {
         return Ok(());
     };
     let instance = getrandom::u64().map_err(|error| anyhow!("the system gives no random numbers: {error}"))?;
-    let ca_file = parts.config.tls.ca_file.as_deref();
+    let ca_file = parts.started.tls.ca_file.as_deref();
     let client = outbound::client(ca_file)
         .and_then(|builder| builder.timeout(SEND_TIME_MAX).build().map_err(|error| error.to_string()));
     let collector = Collector {
@@ -57,17 +57,24 @@ fn header((name, value): &(HeaderName, Secret<String>)) -> anyhow::Result<(Heade
 
 /// Makes spans of entries until the process stops and its last call is booked.
 fn follow_entries(parts: &Parts, traces: Traces) {
-    let providers = Providers::of(&parts.config);
+    let gateway = Arc::clone(&parts.gateway);
     let (metrics, stopping) = (Arc::clone(&parts.metrics), parts.tasks.stopping().clone());
     let mut settled = parts.ledger.subscribe();
     parts.tasks.spawn(async move {
         let mut lost = 0_u64;
+        let mut config = Arc::clone(&gateway.in_force().config);
+        let mut providers = Providers::of(&config);
         loop {
             let entry = tokio::select! {
                 biased;
                 entry = settled.recv() => entry,
                 () = until_quiet(&stopping, || metrics.totals().in_flight == 0) => break,
             };
+            let in_force = gateway.in_force();
+            if !Arc::ptr_eq(&config, &in_force.config) {
+                config = Arc::clone(&in_force.config);
+                providers = Providers::of(&config);
+            }
             let missed = match entry {
                 Ok(entry) => {
                     providers.spans(&entry).into_iter().filter(|span| !traces.take(span.clone())).count() as u64

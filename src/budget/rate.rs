@@ -167,8 +167,6 @@ impl KeyRate {
 
 /// What the keys have used of their limits.
 pub struct Rates {
-    /// For keys without limits of their own.
-    defaults: KeyLimits,
     book: Mutex<Book>,
     /// What all instances have used, where they share a Redis.
     shared: Option<SharedRates>,
@@ -180,26 +178,22 @@ struct Book {
 }
 
 impl Rates {
-    /// Nothing is used yet; the settings hold for keys that have no limit of their own. With a Redis, all who share it hold the
-    /// limits of a minute together.
-    pub fn new(settings: &LimitsConfig, shared: Option<Arc<Shared>>, tasks: Tasks) -> Self {
-        let defaults = KeyLimits {
-            requests_per_minute: settings.requests_per_minute,
-            tokens_per_minute: settings.tokens_per_minute,
-            concurrent_requests: None,
-        };
+    /// Nothing is used yet. With a Redis, all who share it hold the limits of a minute together.
+    pub fn new(shared: Option<Arc<Shared>>, tasks: Tasks) -> Self {
         let shared = shared.map(|shared| SharedRates::new(shared, tasks));
-        Self { defaults, book: Mutex::new(Book { keys: HashMap::new(), forget_at: KEYS_REMEMBERED }), shared }
+        Self { book: Mutex::new(Book { keys: HashMap::new(), forget_at: KEYS_REMEMBERED }), shared }
     }
 
-    /// Lets a call of a key go, or says how long it has to wait. `tokens` is asked only where they are limited.
+    /// Lets a call of a key go, or says how long it has to wait. The settings hold for keys that have no limit of their own;
+    /// `tokens` is asked only where they are limited.
     pub fn admit(
         self: &Arc<Self>,
         key: &VirtualKey,
+        settings: &LimitsConfig,
         tokens: impl FnOnce() -> u64,
         now: Instant,
     ) -> Result<Pass, RateLimited> {
-        let limits = self.limits_of(key);
+        let limits = limits_of(key, settings);
         if limits == KeyLimits::default() {
             return Ok(Pass(None));
         }
@@ -237,17 +231,17 @@ impl Rates {
         Ok(pass)
     }
 
-    fn limits_of(&self, key: &VirtualKey) -> KeyLimits {
-        let (own, defaults) = (&key.limits, &self.defaults);
-        KeyLimits {
-            requests_per_minute: own.requests_per_minute.or(defaults.requests_per_minute),
-            tokens_per_minute: own.tokens_per_minute.or(defaults.tokens_per_minute),
-            concurrent_requests: own.concurrent_requests.or(defaults.concurrent_requests),
-        }
-    }
-
     fn book(&self) -> MutexGuard<'_, Book> {
         self.book.lock().expect("no holder of this lock panics")
+    }
+}
+
+fn limits_of(key: &VirtualKey, settings: &LimitsConfig) -> KeyLimits {
+    let own = &key.limits;
+    KeyLimits {
+        requests_per_minute: own.requests_per_minute.or(settings.requests_per_minute),
+        tokens_per_minute: own.tokens_per_minute.or(settings.tokens_per_minute),
+        concurrent_requests: own.concurrent_requests,
     }
 }
 

@@ -25,11 +25,12 @@ mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use jiff::Timestamp;
 
 use crate::config::CacheConfig;
-use crate::domain::{KeyId, Picodollars};
+use crate::domain::Picodollars;
 use crate::shared::Shared;
 
 pub use directives::{DirectiveError, Directives, Mode};
@@ -48,7 +49,6 @@ use shared::{News, SharedAnswers};
 
 /// The answers that are kept, and the calls that are under way.
 pub struct Cache {
-    config: CacheConfig,
     memory: Memory,
     /// What other instances keep too, where they share a Redis.
     shared: Option<SharedAnswers>,
@@ -105,28 +105,18 @@ impl Stats {
 }
 
 impl Cache {
-    /// An empty cache, as the settings want it; with a Redis, answers are shared through it.
+    /// An empty cache of the size that the settings say; with a Redis, answers are shared through it. Whether it is used at
+    /// all, and how, is said with each call.
     pub fn new(config: &CacheConfig, shared: Option<Arc<Shared>>) -> Self {
         Self {
-            shared: shared.filter(|_| config.enabled).map(SharedAnswers::new),
-            memory: Memory::new(if config.enabled { config.bytes_max } else { 0 }),
-            config: config.clone(),
+            shared: shared.map(SharedAnswers::new),
+            memory: Memory::new(config.bytes_max),
             flights: Arc::default(),
             generation: AtomicU64::new(0),
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
             saved: AtomicU64::new(0),
         }
-    }
-
-    /// The settings that it was made with.
-    pub fn config(&self) -> &CacheConfig {
-        &self.config
-    }
-
-    /// The fingerprint of a caller's question; a body that is no JSON object has none.
-    pub fn fingerprint(&self, key: &KeyId, team: Option<&str>, question: &Question<'_>) -> Result<Taken, Unreadable> {
-        Fingerprint::of(&Circle::of(self.config.scope, key, team), question)
     }
 
     /// Joins the calls that ask the same, after a [`Cache::peek`] that found nothing. A leader looks once more: the answer may
@@ -163,20 +153,19 @@ impl Cache {
         self.generation.load(Ordering::SeqCst)
     }
 
-    /// Keeps an answer of which [`may_store`] says yes, in place of what was kept before; not where entries were taken out
+    /// Keeps an answer of which [`may_store`] says yes, in place of what was kept before, for `ttl` where its call doesn't say
+    /// how long; not where entries were taken out
     /// since its call began: it may be what somebody wanted to be rid of. The entry is for those who wait for it:
     /// [`Leader::publish`].
     pub fn store(
         &self,
         fingerprint: Fingerprint,
         entry: NewEntry,
+        ttl: Duration,
         generation: u64,
         now: Timestamp,
     ) -> (Arc<Entry>, Result<(), NotKept>) {
-        let entry = Arc::new(Entry::new(entry, self.config.ttl, now));
-        if !self.config.enabled {
-            return (entry, Err(NotKept::Off));
-        }
+        let entry = Arc::new(Entry::new(entry, ttl, now));
         self.memory.insert(fingerprint, Arc::clone(&entry));
         // Looked at when it is in: what is taken out from now on takes this out too.
         if self.generation() != generation {

@@ -7,7 +7,9 @@ use jiff::Timestamp;
 
 use super::*;
 use crate::config::{CacheScope, Config};
-use crate::domain::{Endpoint, ModelId, RequestIds, TokenUsage};
+use crate::domain::{Endpoint, KeyId, ModelId, RequestIds, TokenUsage};
+
+const HOUR: Duration = Duration::from_hours(1);
 
 pub(super) fn config() -> CacheConfig {
     Config::from_toml("").unwrap().cache
@@ -85,7 +87,7 @@ impl Cache {
 fn what_is_kept_answers_until_its_time_is_over() {
     let cache = Cache::new(&config(), None);
     assert!(cache.lookup(&fingerprint(1), noon()).is_none());
-    let _ = cache.store(fingerprint(1), new_entry(), cache.generation(), noon());
+    let _ = cache.store(fingerprint(1), new_entry(), HOUR, cache.generation(), noon());
     let hit = cache.lookup(&fingerprint(1), at("2026-11-22T12:59:59Z")).unwrap();
     assert_eq!((hit.age(at("2026-11-22T12:59:59Z")), hit.hits()), (Duration::from_secs(3_599), 1));
     assert!(cache.lookup(&fingerprint(2), noon()).is_none());
@@ -103,6 +105,7 @@ fn a_caller_may_say_how_long_and_a_new_answer_takes_the_place_of_the_old_with_it
     let _ = cache.store(
         fingerprint(1),
         NewEntry { ttl: Some(Duration::from_secs(5)), ..new_entry() },
+        HOUR,
         cache.generation(),
         noon(),
     );
@@ -110,10 +113,11 @@ fn a_caller_may_say_how_long_and_a_new_answer_takes_the_place_of_the_old_with_it
     let _ = cache.store(
         fingerprint(1),
         NewEntry { ttl: Some(Duration::from_secs(5)), ..new_entry() },
+        HOUR,
         cache.generation(),
         noon(),
     );
-    let _ = cache.store(fingerprint(1), new_entry(), cache.generation(), noon());
+    let _ = cache.store(fingerprint(1), new_entry(), HOUR, cache.generation(), noon());
     assert!(cache.lookup(&fingerprint(1), at("2026-11-22T12:30:00Z")).is_some());
 }
 
@@ -121,8 +125,13 @@ fn a_caller_may_say_how_long_and_a_new_answer_takes_the_place_of_the_old_with_it
 fn a_hit_shares_the_bytes_and_keeps_nothing_else_of_what_they_came_in() {
     let cache = Cache::new(&config(), None);
     let buffer = Bytes::from(vec![b'x'; 100_000]);
-    let _ =
-        cache.store(fingerprint(1), NewEntry { body: buffer.slice(..10), ..new_entry() }, cache.generation(), noon());
+    let _ = cache.store(
+        fingerprint(1),
+        NewEntry { body: buffer.slice(..10), ..new_entry() },
+        HOUR,
+        cache.generation(),
+        noon(),
+    );
     let one = cache.lookup(&fingerprint(1), noon()).unwrap();
     let other = cache.lookup(&fingerprint(1), noon()).unwrap();
     assert_eq!(one.facts.body.as_ptr(), other.facts.body.as_ptr());
@@ -136,6 +145,7 @@ fn entries_never_take_more_bytes_than_they_may() {
         let _ = cache.store(
             fingerprint(number),
             NewEntry { body: vec![0; 20_000].into(), ..new_entry() },
+            HOUR,
             cache.generation(),
             noon(),
         );
@@ -146,14 +156,6 @@ fn entries_never_take_more_bytes_than_they_may() {
 }
 
 #[test]
-fn a_cache_that_is_off_keeps_nothing() {
-    let cache = Cache::new(&CacheConfig { enabled: false, ..config() }, None);
-    let _ = cache.store(fingerprint(1), new_entry(), cache.generation(), noon());
-    assert!(cache.lookup(&fingerprint(1), noon()).is_none());
-    assert_eq!(cache.stats().entries, 0);
-}
-
-#[test]
 fn what_fits_a_pattern_is_taken_out_and_counted() {
     let cache = Cache::new(&config(), None);
     for number in 0..10 {
@@ -161,6 +163,7 @@ fn what_fits_a_pattern_is_taken_out_and_counted() {
         let _ = cache.store(
             fingerprint(number),
             NewEntry { deployment: provider.parse().unwrap(), ..new_entry() },
+            HOUR,
             cache.generation(),
             noon(),
         );
@@ -177,10 +180,10 @@ fn the_answer_of_a_call_that_ran_while_entries_were_taken_out_is_not_kept() {
     let cache = Cache::new(&config(), None);
     let before = cache.generation();
     cache.invalidate(&"claude-*".parse().unwrap(), noon());
-    let (_, kept) = cache.store(fingerprint(1), new_entry(), before, noon());
+    let (_, kept) = cache.store(fingerprint(1), new_entry(), HOUR, before, noon());
     assert_eq!(kept, Err(NotKept::TakenOut));
     assert!(cache.lookup(&fingerprint(1), noon()).is_none());
-    let (_, kept) = cache.store(fingerprint(1), new_entry(), cache.generation(), noon());
+    let (_, kept) = cache.store(fingerprint(1), new_entry(), HOUR, cache.generation(), noon());
     assert_eq!(kept, Ok(()));
     assert!(cache.lookup(&fingerprint(1), noon()).is_some());
 }
@@ -190,7 +193,7 @@ fn pages_follow_one_another_without_gap_or_repetition() {
     let cache = Cache::new(&config(), None);
     for number in 0..10 {
         let cost = Picodollars::new(i128::from(number % 3));
-        let _ = cache.store(fingerprint(number), NewEntry { cost, ..new_entry() }, cache.generation(), noon());
+        let _ = cache.store(fingerprint(number), NewEntry { cost, ..new_entry() }, HOUR, cache.generation(), noon());
         for _ in 0..number {
             cache.lookup(&fingerprint(number), noon());
         }
@@ -226,7 +229,7 @@ fn pages_follow_one_another_without_gap_or_repetition() {
 fn who_joined_another_call_counts_as_a_hit_and_no_longer_as_a_miss() {
     let cache = Cache::new(&config(), None);
     assert!(cache.lookup(&fingerprint(1), noon()).is_none() && cache.lookup(&fingerprint(1), noon()).is_none());
-    let (entry, _) = cache.store(fingerprint(1), new_entry(), cache.generation(), noon());
+    let (entry, _) = cache.store(fingerprint(1), new_entry(), HOUR, cache.generation(), noon());
     cache.count_joined(&entry);
     let stats = cache.stats();
     assert_eq!((stats.hits, stats.misses, entry.hits()), (1, 1, 1));

@@ -6,6 +6,7 @@
 //! working directory.
 
 mod calls;
+mod changes;
 mod choice;
 mod cron;
 pub mod defaults;
@@ -19,6 +20,7 @@ mod problem;
 mod providers;
 mod quantities;
 mod reader;
+mod restart;
 mod routes;
 mod secrets;
 mod server;
@@ -38,12 +40,13 @@ use toml::de::DeTable;
 use url::Url;
 
 use crate::domain::Secret;
-use reader::{Context, Section};
+use reader::{Context, Notes, Section};
 
 pub use calls::{
     Bodies, CacheConfig, CacheScope, Durability, LedgerConfig, LogConfig, OnDisconnect, SemanticConfig, SemanticMatch,
     StreamsConfig,
 };
+pub use changes::changed_keys;
 pub use choice::Choice;
 pub use network::IpNetwork;
 pub use not_yet::{PATHS as PATHS_NOT_YET, STRATEGIES as STRATEGIES_NOT_YET};
@@ -120,6 +123,15 @@ impl Sources<'static> {
     }
 }
 
+/// A file of settings that was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileRead {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// Whether nothing stands in it.
+    pub is_empty: bool,
+}
+
 /// Checked settings.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -173,6 +185,10 @@ pub struct Config {
     pub tls: TlsConfig,
     /// What is worth knowing but stops nothing.
     pub warnings: Vec<Problem>,
+    /// The file that was read, where there was one.
+    pub file: Option<FileRead>,
+    /// Every secret that the settings hold, with the path of its key.
+    pub secrets: Vec<(String, Secret<String>)>,
     /// The effective settings as TOML, secrets masked.
     masked: String,
 }
@@ -215,10 +231,12 @@ pub fn load(sources: &Sources<'_>) -> Result<Config, Problems> {
         context.problem(problem);
     }
     not_yet::warn(&context);
-    let (problems, warnings) = context.into_notes();
+    let Notes { problems, warnings, secrets } =
+        context.into_notes(|position| format!("{}:{}", path.display(), line_of(text, position)));
     let problems: Vec<Problem> = sources.problems.iter().cloned().chain(problems).collect();
     if problems.is_empty() {
-        Ok(Config { warnings, masked: shown.to_string(), ..config })
+        let file = sources.file.as_ref().map(|_| FileRead { path: path.to_owned(), is_empty: text.trim().is_empty() });
+        Ok(Config { warnings, file, secrets, masked: shown.to_string(), ..config })
     } else {
         Err(Problems::new(problems))
     }
@@ -231,7 +249,7 @@ pub fn data_dir(sources: &Sources<'_>) -> Option<PathBuf> {
     let document = parse(path, text).ok()?;
     let context = Context::new(sources);
     let data_dir = server::read_data_dir(&mut Section::root(&context, &document));
-    context.into_notes().0.is_empty().then_some(data_dir)
+    context.into_notes(|_| String::new()).problems.is_empty().then_some(data_dir)
 }
 
 /// Reads a file that has prices alone, `[prices."provider/model"]` sections, or tells of every problem at once.
@@ -242,7 +260,8 @@ pub fn read_prices(path: &Path, text: &str) -> Result<Vec<PriceOverride>, Proble
     let mut root = Section::root(&context, &document);
     let prices = prices::read(&mut root);
     root.finish();
-    let (problems, _) = context.into_notes();
+    let Notes { problems, .. } =
+        context.into_notes(|position| format!("{}:{}", path.display(), line_of(text, position)));
     if problems.is_empty() { Ok(prices) } else { Err(Problems::new(problems)) }
 }
 
@@ -258,15 +277,21 @@ fn parse<'t>(path: &Path, text: &'t str) -> Result<DeTable<'t>, Vec<Problem>> {
         return Ok(document.into_inner());
     }
     let problem = |error: &toml::de::Error| {
-        let before = text.get(..error.span().map_or(0, |span| span.start)).unwrap_or(text);
-        let line = before.matches('\n').count() + 1;
+        let position = error.span().map_or(0, |span| span.start);
+        let (before, line) = (text.get(..position).unwrap_or(text), line_of(text, position));
         let column = before.chars().rev().take_while(|&character| character != '\n').count() + 1;
         // The message alone: what the error prints besides shows the line, which may hold a secret.
         let mut message = String::from("not TOML: ");
         let _ = write!(message, "{}", error.message().lines().collect::<Vec<_>>().join(", "));
-        Problem::new(format!("{shown_path}:{line}:{column}"), message)
+        let place = Some(format!("{shown_path}:{line}"));
+        Problem { place, ..Problem::new(format!("{shown_path}:{line}:{column}"), message) }
     };
     Err(errors.iter().map(problem).collect())
+}
+
+/// The line of a position in a text, from 1 on.
+fn line_of(text: &str, position: usize) -> usize {
+    text.get(..position).unwrap_or(text).matches('\n').count() + 1
 }
 
 /// Walks the whole file; where problems were noted, what comes out is not used.
@@ -301,6 +326,8 @@ fn read(root: &mut Section<'_>) -> Config {
         providers,
         routes,
         warnings: Vec::new(),
+        file: None,
+        secrets: Vec::new(),
         masked: String::new(),
     }
 }
@@ -312,6 +339,7 @@ fn read_admin_token(context: &Context<'_>) -> Option<Secret<String>> {
     } else if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
         "the token has spaces or characters that no header can carry; copy it again".to_owned()
     } else {
+        context.secret(environment::ADMIN_TOKEN.to_owned(), token);
         return Some(Secret::new(token.to_owned()));
     };
     context.problem(Problem::new(environment::ADMIN_TOKEN, wrong));

@@ -11,12 +11,23 @@ pub struct Problem {
     pub path: String,
     /// What is wrong, and what to do about it.
     pub message: String,
+    /// The file and line where it stands, such as `tollgate.toml:12`; absent for what comes from elsewhere.
+    pub place: Option<String>,
 }
 
 impl Problem {
     /// A problem at a place.
     pub fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { path: path.into(), message: message.into() }
+        Self { path: path.into(), message: message.into(), place: None }
+    }
+
+    /// The problem with its place in front: `tollgate.toml:12: routes.fast: …`.
+    pub fn with_place(&self) -> String {
+        match &self.place {
+            // Where the file is no TOML, the place is all that there is of a path.
+            Some(place) if !self.path.starts_with(place.as_str()) => format!("{place}: {self}"),
+            _ => self.to_string(),
+        }
     }
 }
 
@@ -32,7 +43,7 @@ pub struct Problems(Vec<Problem>);
 
 impl Problems {
     /// A list of problems; empty lists are not made into errors.
-    pub(super) const fn new(problems: Vec<Problem>) -> Self {
+    pub const fn new(problems: Vec<Problem>) -> Self {
         Self(problems)
     }
 

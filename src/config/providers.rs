@@ -150,6 +150,7 @@ fn from_environment(
             "the key has spaces or characters that no header can carry; copy it again",
         ));
     }
+    context.secret(format!("providers.{name}.api_key"), key);
     let base_url = base_url(url.unwrap_or(url_default));
     let base_url = base_url.map_err(|message| context.problem(Problem::new(url_name, message))).ok()?;
     if let Some(warning) = path_warning(kind, &base_url) {

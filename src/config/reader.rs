@@ -14,6 +14,7 @@ use super::Sources;
 use super::environment::Variables;
 use super::given::Given;
 use super::problem::{Problem, did_you_mean, quoted};
+use crate::domain::Secret;
 
 /// The position of what doesn't stand in the file: after all that does.
 const AFTER_FILE: usize = usize::MAX;
@@ -28,6 +29,8 @@ pub(super) struct Context<'c> {
     warnings: RefCell<Vec<(usize, Problem)>>,
     /// The path and position of each key that somebody set.
     set: RefCell<Vec<(String, usize)>>,
+    /// The secrets that were read, each with the path of its key.
+    secrets: RefCell<Vec<(String, Secret<String>)>>,
 }
 
 impl<'c> Context<'c> {
@@ -38,6 +41,7 @@ impl<'c> Context<'c> {
             problems: RefCell::default(),
             warnings: RefCell::default(),
             set: RefCell::default(),
+            secrets: RefCell::default(),
         }
     }
 
@@ -63,15 +67,35 @@ impl<'c> Context<'c> {
         self.warnings.borrow_mut().push((position, Problem::new(path, message)));
     }
 
-    /// The problems and the warnings, each in the order of the file.
-    pub(super) fn into_notes(self) -> (Vec<Problem>, Vec<Problem>) {
+    /// Notes a secret that was read, and the path of its key.
+    pub(super) fn secret(&self, path: String, secret: &str) {
+        self.secrets.borrow_mut().push((path, Secret::new(secret.to_owned())));
+    }
+
+    /// The problems, the warnings and the secrets, each in the order of the file.
+    pub(super) fn into_notes(self, place: impl Fn(usize) -> String) -> Notes {
         let in_order = |notes: RefCell<Vec<(usize, Problem)>>| {
             let mut notes = notes.into_inner();
             notes.sort_by_key(|(position, _)| *position);
-            notes.into_iter().map(|(_, problem)| problem).collect()
+            let placed = |(position, problem): (usize, Problem)| Problem {
+                place: (position != AFTER_FILE).then(|| place(position)),
+                ..problem
+            };
+            notes.into_iter().map(placed).collect()
         };
-        (in_order(self.problems), in_order(self.warnings))
+        Notes {
+            problems: in_order(self.problems),
+            warnings: in_order(self.warnings),
+            secrets: self.secrets.into_inner(),
+        }
     }
+}
+
+/// What a walk has noted.
+pub(super) struct Notes {
+    pub(super) problems: Vec<Problem>,
+    pub(super) warnings: Vec<Problem>,
+    pub(super) secrets: Vec<(String, Secret<String>)>,
 }
 
 /// A key that somebody set.

@@ -39,6 +39,9 @@ impl Section<'_> {
     ) -> Option<Secret<T>> {
         let found = self.find(key)?;
         let resolved = found.given.text().and_then(|text| resolve(self.context, text, form));
+        if let Ok(Some(text)) = &resolved {
+            self.context.secret(self.path_of(key), text);
+        }
         let secret = resolved.and_then(|text| text.map(|text| parse(&text)).transpose());
         self.warn_of_literals(&found, [found.given]);
         match secret {
@@ -57,6 +60,10 @@ impl Section<'_> {
     pub(super) fn secrets(&mut self, key: &'static str, form: Form) -> Option<Vec<Secret<String>>> {
         let context = self.context;
         let secrets = self.list(key, |_| MASK.into(), |given| resolve(context, given.text()?, form));
+        for (index, secret) in secrets.iter().flatten().enumerate() {
+            let text = secret.as_deref().unwrap_or_default();
+            context.secret(format!("{}[{index}]", self.path_of(key)), text);
+        }
         let found = self.find(key)?;
         if let Given::Value(toml::de::DeValue::Array(items)) = found.given {
             self.warn_of_literals(&found, items.iter().map(|item| Given::Value(item.get_ref())));

@@ -3,10 +3,10 @@
 use redb::{Database, ReadableTable as _, WriteTransaction};
 use tokio::sync::oneshot;
 
-use super::scrub::scrub;
+use super::scrub::Secrets;
 use super::tables::{BODIES, OWNERS, decode, encode, owners, place};
 use super::{ContentError, Exchange};
-use crate::domain::{Owner, RequestId, Secret};
+use crate::domain::{Owner, RequestId};
 use crate::store::{CommitError, Journal};
 
 /// Contents that one transaction erases: the worst was 50 ms at ten times as many, and what is to be kept waits meanwhile.
@@ -35,14 +35,14 @@ struct Erasing {
 }
 
 pub(super) struct ContentJournal {
-    secrets: Vec<Secret<String>>,
+    secrets: Secrets,
     kept: Vec<Exchange>,
     /// The first of them is worked on.
     erasing: Vec<Erasing>,
 }
 
 impl ContentJournal {
-    pub(super) fn new(secrets: Vec<Secret<String>>) -> Self {
+    pub(super) fn new(secrets: Secrets) -> Self {
         Self { secrets, kept: Vec::new(), erasing: Vec::new() }
     }
 }
@@ -54,8 +54,8 @@ impl Journal for ContentJournal {
         for command in batch.drain(..) {
             match command {
                 Command::Keep(mut exchange) => {
-                    scrub(exchange.request.bytes_mut(), &self.secrets);
-                    scrub(exchange.answer.bytes_mut(), &self.secrets);
+                    self.secrets.cut_out_of(exchange.request.bytes_mut());
+                    self.secrets.cut_out_of(exchange.answer.bytes_mut());
                     self.kept.push(*exchange);
                 }
                 Command::Erase { what, reply } => self.erasing.push(Erasing { what, reply, done: 0, going: 0 }),

@@ -13,8 +13,8 @@ mod tables;
 mod tests;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use redb::ReadableDatabase as _;
@@ -27,6 +27,7 @@ use crate::store::{OnPanic, OpenOptions, Writer, WriterOptions, guard};
 pub use excerpt::{BODY_BYTES_MAX, Excerpt};
 
 use journal::{Command, ContentJournal, Erase};
+use scrub::Secrets;
 use tables::{BODIES, decode};
 
 /// Exchanges that may wait for the writer, of half a MiB at most each: what a stalled disk may cost in memory.
@@ -91,10 +92,8 @@ impl ContentError {
     }
 }
 
-/// What is left of a file that can't be opened, or was never begun.
+/// A file that was begun.
 enum Store {
-    /// Nothing is kept and nothing has been.
-    Absent,
     /// It can't be opened; why.
     Broken(Arc<str>),
     /// It is open.
@@ -103,9 +102,11 @@ enum Store {
 
 /// The contents of one data folder.
 pub struct Content {
-    bodies: Bodies,
     opening: OpenOptions,
-    store: Store,
+    commit_interval: Duration,
+    secrets: Secrets,
+    /// Empty while nothing is kept and nothing has been.
+    store: OnceLock<Store>,
     dropped: AtomicU64,
 }
 
@@ -116,56 +117,64 @@ impl Content {
         let ContentOptions { path, bodies, secrets, commit_interval } = options;
         let opening = OpenOptions { path, name: NAME, cache_bytes: CONTENT_CACHE_BYTES };
         let was_begun = opening.path.exists() || opening.path.with_extension("created").exists();
-        let store = if bodies == Bodies::Off && !was_begun {
-            Store::Absent
-        } else {
+        let content = Self {
+            opening,
+            commit_interval,
+            secrets: Secrets::default(),
+            store: OnceLock::new(),
+            dropped: AtomicU64::new(0),
+        };
+        content.learn(secrets);
+        content.make_ready(if was_begun { Bodies::Full } else { bodies });
+        content
+    }
+
+    /// A place that keeps nothing.
+    pub fn absent() -> Self {
+        Self::open(ContentOptions::new(PathBuf::new(), Bodies::Off, Vec::new()))
+    }
+
+    /// Opens the file where these contents are to be kept from now on, and it isn't open yet. Blocks for the disk.
+    pub fn make_ready(&self, bodies: Bodies) {
+        if bodies == Bodies::Off {
+            return;
+        }
+        self.store.get_or_init(|| {
             let sizes = WriterOptions {
                 queue_len: CONTENT_QUEUE_LEN,
                 batch_max: CONTENT_QUEUE_LEN / 2,
                 reopen_pause: Duration::from_secs(1),
-                gather_time: commit_interval,
+                gather_time: self.commit_interval,
                 on_panic: OnPanic::Recover,
             };
-            match Writer::start(opening.clone(), sizes, ContentJournal::new(secrets)) {
+            match Writer::start(self.opening.clone(), sizes, ContentJournal::new(self.secrets.clone())) {
                 Ok(writer) => Store::Open(writer),
                 Err(error) => {
                     tracing::error!("no contents are kept, and calls go on without: {error}");
                     Store::Broken(error.to_string().into())
                 }
             }
-        };
-        Self { bodies, opening, store, dropped: AtomicU64::new(0) }
+        });
     }
 
-    /// A place that keeps nothing.
-    pub fn absent() -> Self {
-        let opening = OpenOptions { path: PathBuf::new(), name: NAME, cache_bytes: 0 };
-        Self { bodies: Bodies::Off, opening, store: Store::Absent, dropped: AtomicU64::new(0) }
+    /// More that must never be in the file. What was a secret once stays one: somebody may still paste the old key.
+    pub fn learn(&self, secrets: impl IntoIterator<Item = Secret<String>>) {
+        self.secrets.learn(secrets);
     }
 
-    /// Whose contents are kept.
-    pub fn bodies(&self) -> Bodies {
-        self.bodies
-    }
-
-    /// Whether the contents of a call that ends this way are kept.
-    pub fn keeps(&self, failed: bool) -> bool {
-        let is_wanted = match self.bodies {
+    /// Whether the contents of a call that ends this way are kept, where the settings say whose are.
+    pub fn keeps(&self, bodies: Bodies, failed: bool) -> bool {
+        let is_wanted = match bodies {
             Bodies::Off => false,
             Bodies::Errors => failed,
             Bodies::Full => true,
         };
-        is_wanted && matches!(self.store, Store::Open(_))
-    }
-
-    /// Whether answers have to be gathered while they pass, because they may be kept.
-    pub fn may_keep_answers(&self) -> bool {
-        self.keeps(true)
+        is_wanted && matches!(self.store.get(), Some(Store::Open(_)))
     }
 
     /// Hands an exchange to the writer. Doesn't wait and can't fail: what finds no room is dropped.
     pub fn keep(&self, exchange: Exchange) {
-        let Store::Open(writer) = &self.store else { return };
+        let Some(Store::Open(writer)) = self.store.get() else { return };
         if writer.submit(Command::Keep(Box::new(exchange))).is_err() {
             let dropped = self.dropped.fetch_add(1, Ordering::Relaxed) + 1;
             // Each power of two: a disk that stands still must not fill the log as well.
@@ -182,8 +191,7 @@ impl Content {
 
     /// Why contents can't be kept, if they can't.
     pub fn trouble(&self) -> Option<Arc<str>> {
-        match &self.store {
-            Store::Absent => None,
+        match self.store.get()? {
             Store::Broken(why) => Some(Arc::clone(why)),
             Store::Open(writer) => writer.trouble(),
         }
@@ -191,10 +199,10 @@ impl Content {
 
     /// What is kept of a call. Blocks for the disk.
     pub fn find(&self, id: RequestId) -> Result<Option<Exchange>, ContentError> {
-        let writer = match &self.store {
-            Store::Absent => return Ok(None),
-            Store::Broken(why) => return Err(ContentError::new(why)),
-            Store::Open(writer) => writer,
+        let writer = match self.store.get() {
+            None => return Ok(None),
+            Some(Store::Broken(why)) => return Err(ContentError::new(why)),
+            Some(Store::Open(writer)) => writer,
         };
         let database = writer.database().ok_or_else(|| ContentError::new(&"it is being opened again"))?;
         let found = guard(&self.opening, || {
@@ -216,10 +224,10 @@ impl Content {
     }
 
     async fn erase(&self, what: Erase) -> Result<u64, ContentError> {
-        let writer = match &self.store {
-            Store::Absent => return Ok(0),
-            Store::Broken(why) => return Err(ContentError::new(why)),
-            Store::Open(writer) => writer,
+        let writer = match self.store.get() {
+            None => return Ok(0),
+            Some(Store::Broken(why)) => return Err(ContentError::new(why)),
+            Some(Store::Open(writer)) => writer,
         };
         let (reply, answer) = oneshot::channel();
         writer.submit(Command::Erase { what, reply }).map_err(|error| ContentError::new(&error))?;
@@ -228,7 +236,7 @@ impl Content {
 
     /// Writes what waits and closes the file. Blocks for the disk.
     pub fn stop(&self) {
-        if let Store::Open(writer) = &self.store {
+        if let Some(Store::Open(writer)) = self.store.get() {
             writer.stop();
         }
     }

@@ -3,6 +3,8 @@
 //! Credentials travel in headers, which are never kept. But people paste keys into prompts, and providers repeat them in
 //! answers; what is known to be a secret, or has the form of our own credentials, is replaced wherever it stands.
 
+use std::sync::{Arc, PoisonError, RwLock};
+
 use memchr::memmem;
 
 use crate::domain::Secret;
@@ -13,8 +15,28 @@ const SECRET_BYTES_MIN: usize = 8;
 /// Fewer characters after the prefix are no credential of ours.
 const CREDENTIAL_CHARS_MIN: usize = 30;
 
+/// What is known to be a secret, grown when the settings bring more of them. Clones share it.
+#[derive(Clone, Default)]
+pub(super) struct Secrets(Arc<RwLock<Vec<Secret<String>>>>);
+
+impl Secrets {
+    pub(super) fn learn(&self, more: impl IntoIterator<Item = Secret<String>>) {
+        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        for secret in more {
+            if !known.contains(&secret) {
+                known.push(secret);
+            }
+        }
+    }
+
+    /// Cuts them out of a text, and what looks like a credential of ours.
+    pub(super) fn cut_out_of(&self, text: &mut Vec<u8>) {
+        scrub(text, &self.0.read().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
 /// Replaces the secrets, and everything that looks like a virtual key or an admin token.
-pub(super) fn scrub(text: &mut Vec<u8>, secrets: &[Secret<String>]) {
+fn scrub(text: &mut Vec<u8>, secrets: &[Secret<String>]) {
     for secret in secrets.iter().map(|secret| secret.expose().as_bytes()) {
         if secret.len() >= SECRET_BYTES_MIN {
             replace(text, secret, |_| Some(secret.len()));

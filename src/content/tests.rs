@@ -104,7 +104,7 @@ async fn what_was_kept_before_can_be_read_and_deleted_when_nothing_more_is() {
     content.keep(exchange(1, "key_1", None, &["u"]));
     content.stop();
     let content = Content::open(options(folder.path(), Bodies::Off));
-    assert!(!content.keeps(true) && is_kept(&content, 1));
+    assert!(!content.keeps(Bodies::Off, true) && is_kept(&content, 1));
     assert_eq!(content.delete(Owner::User("u".to_owned())).await.unwrap(), 1);
 }
 
@@ -115,7 +115,7 @@ fn only_what_was_asked_for_is_kept() {
         [(Bodies::Off, false, false), (Bodies::Errors, true, false), (Bodies::Full, true, true)]
     {
         let content = Content::open(options(folder.path(), bodies));
-        assert_eq!((content.keeps(true), content.keeps(false)), (of_failed, of_others), "{bodies:?}");
+        assert_eq!((content.keeps(bodies, true), content.keeps(bodies, false)), (of_failed, of_others), "{bodies:?}");
     }
 }
 
@@ -127,7 +127,7 @@ async fn a_damaged_file_keeps_nothing_says_so_and_stays_as_it_is() {
     for damage in [&b"no contents at all"[..], b"", b"redb and then nothing that it should be"] {
         std::fs::write(&path, damage).unwrap();
         let content = open(folder.path());
-        assert!(!content.keeps(true));
+        assert!(!content.keeps(Bodies::Full, true));
         content.keep(exchange(1, "key_1", None, &[]));
         assert!(content.find(RequestId::from_number(1)).is_err());
         assert!(content.delete(Owner::User("u".to_owned())).await.is_err());
@@ -172,6 +172,24 @@ async fn no_known_secret_comes_into_the_file() {
         assert!(memchr::memmem::find(&bytes, secret.as_bytes()).is_none(), "{secret}");
     }
     assert!(memchr::memmem::find(&bytes, b"my key is ***").is_some());
+}
+
+#[tokio::test]
+async fn contents_are_kept_from_the_moment_on_that_they_are_wanted_and_without_the_secrets_known_by_then() {
+    let folder = tempfile::tempdir().unwrap();
+    let content = Content::open(options(folder.path(), Bodies::Off));
+    assert!(!content.keeps(Bodies::Full, true));
+    content.make_ready(Bodies::Errors);
+    content.make_ready(Bodies::Full);
+    assert!(content.keeps(Bodies::Full, false) && !content.keeps(Bodies::Off, true));
+    content.learn([Secret::new("sk-canary-that-came-later".to_owned())]);
+    let mut told = exchange(1, "key_1", None, &[]);
+    told.answer = Excerpt::of(b"first sk-canary-of-the-provider, then sk-canary-that-came-later");
+    content.keep(told);
+    content.stop();
+    let bytes = std::fs::read(folder.path().join("content.redb")).unwrap();
+    assert!(memchr::memmem::find(&bytes, b"sk-canary").is_none());
+    assert!(memchr::memmem::find(&bytes, b"first ***, then ***").is_some());
 }
 
 #[tokio::test]

@@ -21,7 +21,7 @@ impl Call {
             input.saturating_add(output)
         };
         let rates = &self.gateway.rates;
-        let admitted = match rates.admit(&self.inbound.caller, tokens, Instant::now()) {
+        let admitted = match rates.admit(&self.inbound.caller, &self.config().limits, tokens, Instant::now()) {
             Ok(pass) => rates.confirm(pass, Instant::now()).await,
             Err(limited) => Err(limited),
         };

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use crate::cache::{
-    AnswerEnd, Asked as Question, Cache, Directives, Entry, Fingerprint, Flight, Form, Joined, Leader, Mode, NewEntry,
-    NotKept, Prompt, Question as Fields, may_store, may_use,
+    AnswerEnd, Asked as Question, Cache, Circle, Directives, Entry, Fingerprint, Flight, Form, Joined, Leader, Mode,
+    NewEntry, NotKept, Prompt, Question as Fields, may_store, may_use,
 };
 use crate::content::Excerpt;
 use crate::domain::{CacheOutcome, Endpoint, EntryStatus, Picodollars, TeamId, TokenUsage};
@@ -63,7 +63,7 @@ impl Call {
         let gateway = Arc::clone(&self.gateway);
         let cache = &*gateway.parts().cache;
         let Directives { mode, ttl } = self.inbound.cache;
-        let fingerprint = match self.fingerprint(&asked.envelope, cache) {
+        let fingerprint = match self.fingerprint(&asked.envelope) {
             Some(fingerprint) if mode != Mode::Bypass => fingerprint,
             _ if mode == Mode::Only => return Err(self.refuse(&asked.facts, GatewayError::CacheMiss)),
             _ => return Ok(Looked::Apart),
@@ -133,10 +133,10 @@ impl Call {
     }
 
     /// What the call's answer is kept under; nothing where it can't be kept.
-    fn fingerprint(&self, envelope: &Envelope<'_>, cache: &Cache) -> Option<Fingerprint> {
-        let inbound = &self.inbound;
+    fn fingerprint(&self, envelope: &Envelope<'_>) -> Option<Fingerprint> {
+        let (inbound, settings) = (&self.inbound, &self.config().cache);
         // Without a look at the body: most settings that switch the cache off do it for every call.
-        if !inbound.endpoint.is_repeatable() || envelope.effect != Effect::None || !cache.config().enabled {
+        if !inbound.endpoint.is_repeatable() || envelope.effect != Effect::None || !settings.enabled {
             return None;
         }
         let headers = &inbound.headers;
@@ -147,15 +147,20 @@ impl Call {
             betas: headers.anthropic_beta.as_deref(),
             extras: [headers.query.as_deref(), headers.sandbox.as_deref()],
         };
-        let taken =
-            cache.fingerprint(&inbound.caller.id, inbound.caller.team.as_ref().map(TeamId::as_str), &fields).ok()?;
+        let team = inbound.caller.team.as_ref().map(TeamId::as_str);
+        let taken = Fingerprint::of(&Circle::of(settings.scope, &inbound.caller.id, team), &fields).ok()?;
         let question = Question { choices: envelope.choices, is_deterministic: taken.is_deterministic };
-        may_use(cache.config(), question).ok().map(|()| taken.fingerprint)
+        may_use(settings, question).ok().map(|()| taken.fingerprint)
     }
 
     /// A kept answer in the form that is asked for.
     fn kept(&self, envelope: &Envelope<'_>, fingerprint: Fingerprint, cache: &Cache) -> Option<(Arc<Entry>, Bytes)> {
-        let entry = cache.peek(&fingerprint, self.gateway.parts().clock.now())?;
+        let now = self.gateway.parts().clock.now();
+        let entry = cache.peek(&fingerprint, now)?;
+        // What was kept under settings that let answers live longer is too old under these.
+        if entry.facts.ttl.is_none() && entry.age(now) >= self.config().cache.ttl {
+            return None;
+        }
         let body = self.in_form(envelope, &entry)?;
         Some((entry, body))
     }
@@ -217,7 +222,7 @@ impl Call {
         let Keep { fingerprint, leader, ttl, generation } = keep;
         let parts = self.gateway.parts();
         let end = end(self.inbound.endpoint, given.finish_reason, given.has_refused);
-        if let Err(reason) = may_store(parts.cache.config(), end, given.body.len() as u64) {
+        if let Err(reason) = may_store(&self.config().cache, end, given.body.len() as u64) {
             self.note_not_kept(reason);
             // Whoever leads next would be cut or refused too.
             if let Some(leader) = leader {
@@ -245,7 +250,7 @@ impl Call {
             ttl,
         };
         let now = parts.clock.now();
-        let (entry, kept) = parts.cache.store(fingerprint, entry, generation, now);
+        let (entry, kept) = parts.cache.store(fingerprint, entry, self.config().cache.ttl, generation, now);
         if let Err(reason) = kept {
             self.note_not_kept(reason);
         }

@@ -5,15 +5,15 @@ use std::sync::{Arc, OnceLock};
 use tokio::sync::oneshot;
 
 use crate::budget::Pass;
+use crate::config::Config;
 use crate::content::Excerpt;
 use crate::dialect::Untranslatable;
 use crate::domain::chat::ChatRequest;
 use crate::domain::{CacheOutcome, Deployment, Endpoint, ModelId};
 use crate::idempotency::Claim;
 use crate::ledger::CallFacts;
-use crate::routing::{Candidate, Plan, RouteError};
+use crate::routing::{Candidate, Plan, RouteError, Router};
 
-use super::Gateway;
 use super::answer::{Inbound, Outcome, Refusal, UpstreamClient};
 use super::attempt::Begun;
 use super::cached::Looked;
@@ -22,10 +22,13 @@ use super::envelope::Envelope;
 use super::error::GatewayError;
 use super::prepare::Asked;
 use super::translation;
+use super::{Gateway, InForce};
 
 /// A call on its way.
 pub(super) struct Call {
     pub(super) gateway: Arc<Gateway>,
+    /// The settings and the router that it goes by, to its end.
+    pub(super) in_force: Arc<InForce>,
     pub(super) client: Arc<UpstreamClient>,
     pub(super) inbound: Inbound,
     /// Where the HTTP server waits; taken when the answer is handed over.
@@ -124,6 +127,16 @@ impl Call {
             trace: inbound.trace,
             tags: inbound.tags.clone(),
         })
+    }
+
+    /// The settings that it goes by.
+    pub(super) fn config(&self) -> &Config {
+        &self.in_force.config
+    }
+
+    /// Where it may go.
+    pub(super) fn router(&self) -> &Arc<Router> {
+        &self.in_force.router
     }
 
     /// Whether somebody still waits for the answer's head.

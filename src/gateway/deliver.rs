@@ -193,8 +193,8 @@ impl Call {
         let rules = Rules {
             deadline: self.deadline(&candidate),
             total: self.total(&candidate),
-            on_disconnect: self.gateway.parts().config.streams.on_disconnect,
-            drain_usd_max: self.gateway.parts().config.streams.drain_usd_max,
+            on_disconnect: self.config().streams.on_disconnect,
+            drain_usd_max: self.config().streams.drain_usd_max,
             drains: self.gateway.drains(),
         };
         let mut ended = relay(&mut flow, &mut passage, &candidate, &rules, &pieces).await;
@@ -204,7 +204,7 @@ impl Call {
         let is_whole = ended.error.is_none() && !ended.client_left && flow.progress.usage_is_final();
         self.remember_answer(|| flow.kept.take().unwrap_or_default());
         if ended.error.as_ref().is_some_and(ProviderError::is_ill_health) {
-            self.gateway.router().health().note(&candidate.deployment, Health::Ill, Instant::now());
+            self.router().health().note(&candidate.deployment, Health::Ill, Instant::now());
         }
         let outcome = self.stream_outcome(&candidate, &reservation, began, &flow, &ended);
         let (usage, cost) = outcome.last.as_ref().map(|last| (last.usage, last.cost)).unwrap_or_default();

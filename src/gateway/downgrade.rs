@@ -49,7 +49,7 @@ impl Call {
         self.turns.budgets.push(budget);
         let definition = self.gateway.parts().budgets.definition(budget);
         let Some(route) = definition.as_ref().and_then(|budget| budget.action.downgrade_to()) else { return Ok(None) };
-        let router = self.gateway.router();
+        let router = self.router();
         let plan = if !router.routes().iter().any(|known| known.name == route) {
             Err(Detour::Gone { route: route.to_owned() })
         } else if !self.inbound.caller.allows_model(route) {

@@ -76,7 +76,7 @@ impl Call {
         mut plan: Plan,
     ) -> Result<Committed, GatewayError> {
         self.bind_key(&asked.facts).await?;
-        let health = Arc::clone(self.gateway.router().health());
+        let health = Arc::clone(self.router().health());
         let mut fallen: Option<Fallen> = None;
         let mut index = 0;
         loop {
@@ -265,7 +265,7 @@ impl Call {
             deadline: self.deadline(candidate),
             total: self.total(candidate),
         };
-        let patience = match self.gateway.parts().config.streams.on_disconnect {
+        let patience = match self.config().streams.on_disconnect {
             OnDisconnect::Drain => DRAIN_TIME_MAX,
             OnDisconnect::Cancel => Duration::ZERO,
         };

@@ -99,9 +99,9 @@ impl Call {
         let inbound = self.inbound.clone();
         let Some(key) = inbound.idempotency_key.clone() else { return Ok(false) };
         let gateway = Arc::clone(&self.gateway);
+        let durability = self.config().ledger.durability;
         let begun = tokio::task::spawn_blocking(move || {
             let parts = gateway.parts();
-            let durability = parts.config.ledger.durability;
             // Here, because hashing a large body takes a while too.
             let question = question(&key, &inbound);
             let now = parts.clock.now();

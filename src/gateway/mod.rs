@@ -20,6 +20,7 @@ mod fallback;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod idempotent;
+mod in_force;
 mod opaque;
 mod passage;
 mod place;
@@ -37,7 +38,6 @@ use tokio::sync::{Semaphore, oneshot};
 
 use crate::budget::{Budgets, Rates};
 use crate::cache::Cache;
-use crate::config::Config;
 use crate::content::Content;
 use crate::domain::RequestIds;
 use crate::idempotency::Idempotency;
@@ -51,6 +51,7 @@ use crate::telemetry::Metrics;
 pub use answer::{Answer, AnswerBody, Inbound, Outcome, Piece, Refusal, UpstreamClient, Waiting};
 pub use error::{Fault, GatewayError};
 pub use idempotent::NotReplayed;
+pub use in_force::InForce;
 pub use opaque::below;
 pub use routed::Sample;
 
@@ -62,11 +63,7 @@ const DRAINS_MAX: usize = 64;
 
 /// What a gateway is made of.
 pub struct Parts {
-    /// The settings.
-    pub config: Arc<Config>,
-    /// Where calls go.
-    pub router: Arc<Router>,
-    /// What they cost.
+    /// What calls cost.
     pub ledger: Arc<Ledger>,
     /// What they may cost.
     pub budgets: Arc<Budgets>,
@@ -93,27 +90,36 @@ pub struct Parts {
 /// Takes calls from clients to providers and books them.
 pub struct Gateway {
     parts: Parts,
-    router: RwLock<Arc<Router>>,
+    /// The one thing here that a reload of the settings changes.
+    in_force: RwLock<Arc<InForce>>,
     drains: Semaphore,
     rates: Arc<Rates>,
 }
 
 impl Gateway {
     /// A gateway over its parts.
-    pub fn new(parts: Parts) -> Self {
-        let router = RwLock::new(Arc::clone(&parts.router));
-        let rates = Arc::new(Rates::new(&parts.config.limits, parts.shared.clone(), parts.tasks.clone()));
-        Self { parts, router, drains: Semaphore::new(DRAINS_MAX), rates }
+    pub fn new(parts: Parts, in_force: InForce) -> Self {
+        let rates = Arc::new(Rates::new(parts.shared.clone(), parts.tasks.clone()));
+        let in_force = RwLock::new(Arc::new(in_force));
+        Self { parts, in_force, drains: Semaphore::new(DRAINS_MAX), rates }
+    }
+
+    /// What holds for whatever begins now: to be asked once, so that nothing mixes two states of the settings.
+    pub fn in_force(&self) -> Arc<InForce> {
+        Arc::clone(&self.in_force.read().expect("no holder of this lock panics"))
+    }
+
+    /// Puts other settings into force for whatever begins from now on; what runs ends as it began.
+    pub fn put_in_force(&self, in_force: InForce) {
+        let in_force = Arc::new(in_force);
+        let before = std::mem::replace(&mut *self.in_force.write().expect("no holder of this lock panics"), in_force);
+        // Outside the lock: it may be the last holder of a whole price list.
+        drop(before);
     }
 
     /// Where calls go now.
     pub fn router(&self) -> Arc<Router> {
-        Arc::clone(&self.router.read().expect("no holder of this lock panics"))
-    }
-
-    /// Sends calls elsewhere from now on, as after a change of prices; those that run end as they began.
-    pub fn replace_router(&self, router: Arc<Router>) {
-        *self.router.write().expect("no holder of this lock panics") = router;
+        Arc::clone(&self.in_force().router)
     }
 
     /// The parts that it is made of.
@@ -121,12 +127,13 @@ impl Gateway {
         &self.parts
     }
 
-    /// Starts a call on the runtime of the thread that asks, with that thread's client. Dropping what is returned tells the call
-    /// that its client has gone; it is booked all the same.
-    pub fn begin(self: &Arc<Self>, client: &Arc<UpstreamClient>, inbound: Inbound) -> Waiting {
+    /// Starts a call on the runtime of the thread that asks, with that thread's client, under the settings that its request
+    /// was taken in with. Dropping what is returned tells the call that its client has gone; it is booked all the same.
+    pub fn begin(self: &Arc<Self>, in_force: Arc<InForce>, client: &Arc<UpstreamClient>, inbound: Inbound) -> Waiting {
         let (head, waiting) = oneshot::channel();
         let call = Call {
             gateway: Arc::clone(self),
+            in_force,
             client: Arc::clone(client),
             inbound,
             head: Some(head),

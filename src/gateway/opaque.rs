@@ -29,9 +29,9 @@ impl Call {
         let mut plan = match &named {
             Some((model, _)) => {
                 let asking = Asking::plain(endpoint, self.gateway.parts().clock.now());
-                self.gateway.router().plan(model, &asking, std::time::Instant::now())?
+                self.router().plan(model, &asking, std::time::Instant::now())?
             }
-            None => self.gateway.router().plan_without_model(endpoint)?,
+            None => self.router().plan_without_model(endpoint)?,
         };
         // A file that was sent twice is there twice.
         plan.candidates.truncate(1);

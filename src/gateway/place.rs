@@ -4,6 +4,7 @@
 //! that could take it has room it goes there at once; waiting is for calls that have nowhere else to go. A provider that is full
 //! has shown nothing of its health, so the circuit stays as it was.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::provider::{Place, ProviderError};
@@ -24,9 +25,9 @@ pub(super) enum Placeless {
 impl Call {
     /// Takes a place at a candidate; waits for one where no later candidate has room.
     pub(super) async fn place(&mut self, asked: &Asked<'_>, plan: &Plan, index: usize) -> Result<Place, Placeless> {
-        let router = self.gateway.router();
+        let health = Arc::clone(self.router().health());
         let candidate = &plan.candidates[index];
-        if let Err(retry_after) = router.health().admit(&candidate.deployment, Instant::now()) {
+        if let Err(retry_after) = health.admit(&candidate.deployment, Instant::now()) {
             if index + 1 < plan.candidates.len() {
                 return Err(Placeless::Elsewhere);
             }
@@ -43,7 +44,7 @@ impl Call {
         };
         if taken.is_err() {
             // It was let through the circuit, perhaps as the one call that finds out.
-            router.health().note(&candidate.deployment, Health::Unclear, Instant::now());
+            health.note(&candidate.deployment, Health::Unclear, Instant::now());
         }
         taken
     }
@@ -62,7 +63,7 @@ impl Call {
 
     /// Whether a later candidate would take the call at once.
     fn has_room_behind(&self, asked: &Asked<'_>, plan: &Plan, index: usize) -> bool {
-        let router = self.gateway.router();
+        let router = self.router();
         plan.candidates[index + 1..].iter().any(|other| {
             other.upstream.places().has_room()
                 && !router.health().is_open(&other.deployment, Instant::now())

@@ -14,7 +14,7 @@ use super::error::GatewayError;
 impl Call {
     /// Whether the answer may be kept, so that it has to be gathered while it passes.
     pub(super) fn may_keep_answer(&self) -> bool {
-        self.gateway.parts().content.may_keep_answers()
+        self.gateway.parts().content.keeps(self.config().log.bodies, true)
     }
 
     /// Remembers what the client is told, in case it is to be kept; the first word counts.
@@ -32,7 +32,7 @@ impl Call {
     /// Hands the contents of a call that has ended over, where they are to be kept.
     pub(super) fn keep_contents(&self, facts: &CallFacts, outcome: &Booked) {
         let content = &self.gateway.parts().content;
-        if !content.keeps(outcome.error.is_some()) {
+        if !content.keeps(self.config().log.bodies, outcome.error.is_some()) {
             return;
         }
         content.keep(Exchange {

@@ -50,7 +50,7 @@ impl Call {
             session: inbound.session.as_deref(),
             dice: dice(inbound.id.number()),
         };
-        plan(&self.gateway.router(), envelope, name, &sample, self.gateway.parts().clock.now())
+        plan(self.router(), envelope, name, &sample, self.gateway.parts().clock.now())
     }
 
     /// Whether the key may ask for a model by this name.
@@ -61,7 +61,7 @@ impl Call {
     /// Learns from a call that was answered whole; what it says of the prompt cache is found out after the client has its answer.
     pub(super) fn learn(&self, asked: &Asked<'_>, candidate: &Candidate, usage: &TokenUsage, timing: Timing) {
         let (facts, now) = (&asked.facts, Instant::now());
-        let router = self.gateway.router();
+        let router = self.router();
         let experience = router.experience();
         let decision = facts.decision.as_deref();
         if let Some(Decision { route, .. }) = decision {
@@ -88,7 +88,7 @@ impl Call {
             is_strayed: decision.is_some_and(|decision| self.attempts > 1 || was_elsewhere(decision)),
             usage,
             at: self.gateway.parts().clock.now(),
-            may_quote: self.gateway.parts().content.keeps(false),
+            may_quote: self.gateway.parts().content.keeps(self.config().log.bodies, false),
         };
         experience.learn(&turn, now);
     }

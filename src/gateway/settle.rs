@@ -21,7 +21,7 @@ const RETRY_AFTER_MIN: Duration = Duration::from_secs(1);
 impl Call {
     pub(super) fn bill(&self, candidate: &Candidate, evidence: &Evidence<'_>) -> Bill {
         let at = self.gateway.parts().clock.now();
-        bill(self.gateway.router().catalog(), candidate, evidence, at)
+        bill(self.router().catalog(), candidate, evidence, at)
     }
 
     /// Books a call that ends without an attempt.
@@ -117,7 +117,7 @@ impl Call {
         let record = CallRecord {
             provider: last.map_or("", |last| last.deployment.provider.as_str()),
             model: last.map_or("", |last| last.deployment.model.as_str()),
-            is_known: last.is_some_and(|last| self.gateway.router().knows(&last.deployment)),
+            is_known: last.is_some_and(|last| self.router().knows(&last.deployment)),
             status: outcome.status.as_str(),
             failed: outcome.error.is_some(),
             cache: facts.cache.as_str(),

@@ -232,7 +232,8 @@ fn caller(state: &State, access: Access, request: &HttpRequest) -> Result<Caller
 }
 
 fn by_token(state: &State, access: Access, token: &str) -> Result<Caller, Problem> {
-    let metrics_token = state.config.telemetry.metrics_token.as_ref();
+    let config = state.config();
+    let metrics_token = config.telemetry.metrics_token.as_ref();
     if access == Access::Metrics
         && metrics_token.is_some_and(|known| known.expose().as_bytes().ct_eq(token.as_bytes()).into())
     {
@@ -277,7 +278,7 @@ pub fn check_same_site(state: &State, request: &HttpRequest) -> Result<(), Probl
     }
     let Some(origin) = header("origin") else { return Ok(()) };
     let origin = Url::parse(origin).map_err(|_| refused("the origin of this request is hidden"))?;
-    let is_public = state.config.public_url.as_ref().is_some_and(|public| public.origin() == origin.origin());
+    let is_public = state.config().public_url.as_ref().is_some_and(|public| public.origin() == origin.origin());
     if is_public || header("host").is_some_and(|host| is_host(&origin, host)) {
         Ok(())
     } else {

@@ -86,11 +86,14 @@ pub(super) async fn call(
         Err(told) => return told.response(dialect, Some(id), false),
     };
     // Before the body is read: bodies that are still on their way take memory too.
-    if !state.metrics.try_begin(state.config.limits.concurrent_requests_max) {
+    // From here on one state of the settings holds for the call, whatever is reloaded meanwhile.
+    let in_force = state.gateway.in_force();
+    let limits = &in_force.config.limits;
+    if !state.metrics.try_begin(limits.concurrent_requests_max) {
         return refuse(GatewayError::Overloaded { retry_after: SOON });
     }
     let running = Running(state.clone());
-    let body = match read_body(&request, body, state.config.limits.body_bytes_max, dialect).await {
+    let body = match read_body(&request, body, limits.body_bytes_max, dialect).await {
         Ok(body) => body,
         Err(told) => return told.response(dialect, Some(id), false),
     };
@@ -98,7 +101,7 @@ pub(super) async fn call(
         Ok(inbound) => Inbound { opaque, ..inbound },
         Err(error) => return refuse(error),
     };
-    match state.gateway.begin(&client.into_inner(), inbound).await {
+    match state.gateway.begin(in_force, &client.into_inner(), inbound).await {
         Ok(Ok(answer)) => respond(answer, id, endpoint, running),
         Ok(Err(refusal)) => {
             let Refusal { error, attempts, deployment } = refusal;

@@ -93,6 +93,8 @@ codes! {
     BodyTooLarge = PAYLOAD_TOO_LARGE, "body_too_large";
     /// The body is not declared to be JSON.
     UnsupportedMediaType = UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type";
+    /// The files of settings can't be taken over as they are.
+    ConfigRefused = UNPROCESSABLE_ENTITY, "config_refused";
     /// The file is not one that is known here, or something in it can't be.
     InvalidFile = UNPROCESSABLE_ENTITY, "invalid_file";
     /// Something that can't happen did.
@@ -372,6 +374,7 @@ mod tests {
         412 changed_meanwhile
         413 body_too_large
         415 unsupported_media_type
+        422 config_refused
         422 invalid_file
         500 internal_error
         503 busy

@@ -12,13 +12,12 @@ use crate::gateway::Gateway;
 use crate::keys::{Keys, LoginThrottle, SetupToken};
 use crate::ledger::Ledger;
 use crate::reconciliation::Reconciler;
+use crate::revisions::{Reloads, Revisions};
 use crate::runtime::{Clock, Tasks};
 use crate::telemetry::Metrics;
 
 /// The parts of the running server.
 pub struct State {
-    /// The settings.
-    pub config: Arc<Config>,
     /// Who may come in.
     pub keys: Arc<Keys>,
     /// What calls cost.
@@ -31,6 +30,10 @@ pub struct State {
     pub alerts: Arc<Alerts>,
     /// Whether providers charge what was booked.
     pub reconciler: Arc<Reconciler>,
+    /// Which settings were in force since when.
+    pub revisions: Arc<Revisions>,
+    /// Asks for the settings to be read again.
+    pub reloads: Reloads,
     /// The life of a call.
     pub gateway: Arc<Gateway>,
     /// What is counted.
@@ -52,6 +55,11 @@ pub struct State {
 }
 
 impl State {
+    /// The settings that are in force: to be asked once by whoever looks at more than one of them.
+    pub fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.gateway.in_force().config)
+    }
+
     /// Whether the stop has begun.
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Acquire)

@@ -45,7 +45,7 @@ pub(super) fn misplaced(request: &HttpRequest, state: &web::Data<State>) -> Opti
     let is_messages = right.starts_with(Endpoint::Messages.path());
     let is_anthropic = is_messages || (right.starts_with(MODELS) && dialect_of(request) == Dialect::Anthropic);
     let dialect = if is_anthropic { Dialect::Anthropic } else { Dialect::OpenAi };
-    let root = address(&state.config, request);
+    let root = address(&state.config(), request);
     let asked: String = request.path().chars().take(200).collect();
     let base = match dialect {
         Dialect::OpenAi => format!("the base_url of OpenAI's clients ends in /v1: {root}/v1"),

@@ -81,6 +81,12 @@ impl fmt::Debug for Keys {
 }
 
 impl Keys {
+    /// A mark of some secret text by which it is known again, and which only who has the pepper can test a guess against.
+    pub fn mark(&self, what: &str, secret: &[u8]) -> [u8; 32] {
+        // No credential has a space, so none can have the same mark.
+        self.pepper.mark(&format!("mark of {what} "), secret)
+    }
+
     /// Loads everything from the settings; `pepper` is the file of the server's own secret, made where there is none yet.
     pub fn open(settings: Settings, pepper: &Path) -> Result<Self, OpenKeysError> {
         let (pepper, state, sessions) = settings.write(|transaction| {

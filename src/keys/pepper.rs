@@ -100,6 +100,14 @@ impl Pepper {
         self.hash(CHECK_TEXT)
     }
 
+    /// HMAC-SHA256 of something else: `kind` keeps it apart from credentials.
+    pub(super) fn mark(&self, kind: &str, secret: &[u8]) -> [u8; 32] {
+        let mut mac = self.0.clone();
+        mac.update(kind.as_bytes());
+        mac.update(secret);
+        mac.finalize().into_bytes().into()
+    }
+
     /// HMAC-SHA256 of a credential, by which it is stored and looked up.
     pub(super) fn hash(&self, credential: &str) -> CredentialHash {
         // The clone carries the state after the key, which saves two of four compressions.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::HeaderMap;
+use http::{HeaderMap, Uri};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper_util::client::legacy;
@@ -32,7 +32,7 @@ const ERROR_BYTES_MAX: usize = 64 << 10;
 pub struct Client<R> {
     settings: ClientSettings,
     names: Names,
-    ways: Mutex<HashMap<ProviderName, Way>>,
+    ways: Mutex<HashMap<ProviderName, Made>>,
     proof: PhantomData<fn(&R)>,
 }
 
@@ -42,6 +42,20 @@ enum Way {
     Direct(Arc<Direct>),
     /// Through a proxy that the environment names.
     Proxied(reqwest::Client),
+}
+
+/// A way, and what of the provider's settings it was made for.
+struct Made {
+    base: Uri,
+    connect_timeout: Duration,
+    way: Way,
+}
+
+impl Made {
+    /// Whether it is the way to a provider as it is configured now: another call may have another state of the settings.
+    fn leads_to(&self, upstream: &Upstream) -> bool {
+        self.base == *upstream.base_uri() && self.connect_timeout == upstream.timeouts().connect
+    }
 }
 
 /// An answer that has begun.
@@ -104,13 +118,14 @@ impl<R> Client<R> {
 
     fn way(&self, upstream: &Upstream) -> Result<Way, ProviderError> {
         let mut ways = self.ways.lock().expect("no holder of this lock panics");
-        if let Some(way) = ways.get(upstream.name()) {
-            return Ok(way.clone());
+        if let Some(made) = ways.get(upstream.name()).filter(|made| made.leads_to(upstream)) {
+            return Ok(made.way.clone());
         }
         let way = self
             .make_way(upstream)
             .map_err(|detail| ProviderError::Connect { provider: upstream.name().to_string(), detail })?;
-        ways.insert(upstream.name().clone(), way.clone());
+        let (base, connect_timeout) = (upstream.base_uri().clone(), upstream.timeouts().connect);
+        ways.insert(upstream.name().clone(), Made { base, connect_timeout, way: way.clone() });
         Ok(way)
     }
 

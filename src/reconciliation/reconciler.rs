@@ -1,6 +1,7 @@
 //! Brings the providers' own numbers in, holds them against the ledger, and tells once of a day that doesn't agree.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use jiff::Timestamp;
 
@@ -96,45 +97,27 @@ struct Known {
     list: String,
 }
 
-/// Holds the providers' numbers against ours.
+/// The providers of the settings.
 #[derive(Debug)]
-pub struct Reconciler {
-    statements: Statements,
-    reporter: Reporter,
+struct Configured {
     known: Vec<Known>,
     accounts: Vec<Account>,
-    /// Held while reports are fetched: they are limited, and one fetch brings all.
-    turn: tokio::sync::Mutex<()>,
 }
 
-impl Reconciler {
-    /// A reconciler of the configured providers, over what is kept in a settings file. Blocks for the disk.
-    pub fn open(settings: Settings, config: &Config) -> Result<Self, ReconcilerError> {
+impl Configured {
+    fn of(config: &Config) -> Arc<Self> {
         let known = |provider: &crate::config::ProviderConfig| Known {
             name: provider.name.clone(),
             kind: provider.kind,
             list: provider.catalog.clone(),
         };
-        Ok(Self {
-            statements: Statements::open(settings)?,
-            reporter: Reporter::new(config.tls.ca_file.as_deref()).map_err(ReconcilerError::Client)?,
+        Arc::new(Self {
             known: config.providers.iter().map(known).collect(),
             accounts: config.providers.iter().filter_map(Account::of).collect(),
-            turn: tokio::sync::Mutex::default(),
         })
     }
 
-    /// The providers whose reports can be fetched.
-    pub fn accounts(&self) -> impl Iterator<Item = &ProviderName> {
-        self.accounts.iter().map(|account| &account.provider)
-    }
-
-    /// How the last fetch of each provider went. Blocks for the disk.
-    pub fn attempts(&self) -> Result<BTreeMap<String, Attempt>, SettingsError> {
-        self.statements.attempts()
-    }
-
-    /// The configured provider of that name.
+    /// The provider of that name.
     fn find(&self, name: &str) -> Result<&Known, ReconcileError> {
         self.known.iter().find(|known| known.name.as_str() == name).ok_or_else(|| ReconcileError::UnknownProvider {
             name: name.to_owned(),
@@ -142,14 +125,72 @@ impl Reconciler {
         })
     }
 
+    /// The provider that a file is taken for: the one that is named, or the only one that can have made it.
+    fn whose(&self, file: &File, only: Option<&str>) -> Result<&Known, ReconcileError> {
+        if let Some(name) = only {
+            let known = self.find(name)?;
+            file.check(name, known.kind)?;
+            return Ok(known);
+        }
+        let candidates: Vec<&Known> = self.known.iter().filter(|known| file.is_from(known.kind)).collect();
+        if let [known] = candidates[..] {
+            return Ok(known);
+        }
+        let candidates = candidates.into_iter().map(|known| known.name.to_string()).collect();
+        Err(ReconcileError::WhichProvider { what: file.what(), candidates })
+    }
+}
+
+/// Holds the providers' numbers against ours.
+#[derive(Debug)]
+pub struct Reconciler {
+    statements: Statements,
+    reporter: Reporter,
+    /// Replaced when the settings are; a fetch that runs ends with what it began with.
+    configured: RwLock<Arc<Configured>>,
+    /// Held while reports are fetched: they are limited, and one fetch brings all.
+    turn: tokio::sync::Mutex<()>,
+}
+
+impl Reconciler {
+    /// A reconciler of the configured providers, over what is kept in a settings file. Blocks for the disk.
+    pub fn open(settings: Settings, config: &Config) -> Result<Self, ReconcilerError> {
+        Ok(Self {
+            statements: Statements::open(settings)?,
+            reporter: Reporter::new(config.tls.ca_file.as_deref()).map_err(ReconcilerError::Client)?,
+            configured: RwLock::new(Configured::of(config)),
+            turn: tokio::sync::Mutex::default(),
+        })
+    }
+
+    /// Goes by the providers of other settings from now on.
+    pub fn follow(&self, config: &Config) {
+        *self.configured.write().unwrap_or_else(PoisonError::into_inner) = Configured::of(config);
+    }
+
+    fn configured(&self) -> Arc<Configured> {
+        Arc::clone(&self.configured.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The providers whose reports can be fetched.
+    pub fn accounts(&self) -> Vec<ProviderName> {
+        self.configured().accounts.iter().map(|account| account.provider.clone()).collect()
+    }
+
+    /// How the last fetch of each provider went. Blocks for the disk.
+    pub fn attempts(&self) -> Result<BTreeMap<String, Attempt>, SettingsError> {
+        self.statements.attempts()
+    }
+
     /// Fetches the reports of one provider or of all with an admin key, and keeps what each tells, whole or not at all.
     pub async fn fetch(&self, only: Option<&str>, days: Days, clock: &Clock) -> Result<Vec<Fetched>, ReconcileError> {
+        let configured = self.configured();
         let accounts: Vec<&Account> = match only {
-            None if self.accounts.is_empty() => return Err(ReconcileError::NoAdminKey),
-            None => self.accounts.iter().collect(),
+            None if configured.accounts.is_empty() => return Err(ReconcileError::NoAdminKey),
+            None => configured.accounts.iter().collect(),
             Some(name) => {
-                let known = self.find(name)?;
-                let account = self.accounts.iter().find(|account| account.provider == known.name);
+                let known = configured.find(name)?;
+                let account = configured.accounts.iter().find(|account| account.provider == known.name);
                 vec![account.ok_or_else(|| ReconcileError::NoAdminKeyOf(name.to_owned()))?]
             }
         };
@@ -185,26 +226,12 @@ impl Reconciler {
     /// Takes a file of a provider's console, whole or not at all. Blocks for the disk.
     pub fn import(&self, only: Option<&str>, text: &str, now: Timestamp) -> Result<Imported, ReconcileError> {
         let file = File::read(text)?;
-        let known = self.whose(&file, only)?;
+        let configured = self.configured();
+        let known = configured.whose(&file, only)?;
         self.statements.keep(&known.name, &file.reading, Source::File, now)?;
         let (provider, days) = (known.name.clone(), file.reading.days);
         tracing::info!("{} of provider {provider} were imported from a file for {} days", file.what(), days.len());
         Ok(Imported { provider, what: file.what(), rows: file.rows, days })
-    }
-
-    /// The provider that a file is taken for: the one that is named, or the only one that can have made it.
-    fn whose(&self, file: &File, only: Option<&str>) -> Result<&Known, ReconcileError> {
-        if let Some(name) = only {
-            let known = self.find(name)?;
-            file.check(name, known.kind)?;
-            return Ok(known);
-        }
-        let candidates: Vec<&Known> = self.known.iter().filter(|known| file.is_from(known.kind)).collect();
-        if let [known] = candidates[..] {
-            return Ok(known);
-        }
-        let candidates = candidates.into_iter().map(|known| known.name.to_string()).collect();
-        Err(ReconcileError::WhichProvider { what: file.what(), candidates })
     }
 
     /// Holds what is known of a range of days against the ledger. Blocking: looks at every entry of the days.
@@ -216,16 +243,17 @@ impl Reconciler {
         catalog: &Catalog,
     ) -> Result<Comparison, ReconcileError> {
         let mut statements = self.statements.of(days)?;
-        let mut providers: BTreeSet<ProviderName> = self.accounts().cloned().collect();
+        let configured = self.configured();
+        let mut providers: BTreeSet<ProviderName> = self.accounts().into_iter().collect();
         if let Some(name) = only {
             // One that is configured no more may still have statements.
             if !statements.iter().any(|statement| statement.provider.as_str() == name) {
-                self.find(name)?;
+                configured.find(name)?;
             }
             statements.retain(|statement| statement.provider.as_str() == name);
             providers = name.parse().into_iter().collect();
         }
-        let lists = self.known.iter().map(|known| (known.name.clone(), known.list.clone())).collect();
+        let lists = configured.known.iter().map(|known| (known.name.clone(), known.list.clone())).collect();
         Ok(Comparison::of(days, statements, &providers, ledger, catalog, &lists)?)
     }
 

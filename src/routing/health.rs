@@ -61,6 +61,13 @@ impl HealthBook {
         Ok(())
     }
 
+    /// Forgets what was seen of a provider: it isn't the one any more that it was.
+    pub fn forget(&self, provider: &ProviderName) {
+        let mut seen = self.seen();
+        seen.failing.retain(|deployment, _| deployment.provider != *provider);
+        seen.answered.remove(provider);
+    }
+
     /// Notes what came of a call.
     pub fn note(&self, deployment: &Deployment, health: Health, now: Instant) {
         let mut seen = self.seen();

@@ -8,7 +8,7 @@ import pytest
 
 from conftest import PASSWORD, USER
 
-PAGES = ["/?range=30d", "/welcome", "/requests", "/costs", "/costs?by=key&range=today", "/costs/reconciliation", "/cache", "/cache?pattern=*&order=newest&range=7d", "/budgets", "/budgets/new", "/keys/new", "/teams", "/people", "/people/USER", "/alerts", "/reports/TODAY", "/reports?kind=monthly&period=MONTH", "/reports?period=2099-01-01"]
+PAGES = ["/?range=30d", "/welcome", "/requests", "/costs", "/costs?by=key&range=today", "/costs/reconciliation", "/cache", "/cache?pattern=*&order=newest&range=7d", "/budgets", "/budgets/new", "/keys/new", "/teams", "/people", "/people/USER", "/alerts", "/settings", "/settings?from=1&to=2", "/reports/TODAY", "/reports?kind=monthly&period=MONTH", "/reports?period=2099-01-01"]
 OUTSIDE = ["/login", "/reset?token=none", "/nowhere"]
 
 
@@ -215,6 +215,35 @@ def test_a_test_of_a_receiver_shows_what_came_of_it(logged_in, tollgate):
     text = page.text()
     assert "Failing" in text and "it answered 404" in text and "1 alert" in text
     assert "canary" not in page.evaluate("document.documentElement.outerHTML")
+
+
+def test_settings_are_read_again_compared_and_refused(logged_in, tollgate):
+    page = logged_in
+    page.open(f"{tollgate.url}/settings")
+    assert "Revision 1" in page.text()
+    good = tollgate.config.read_text(encoding="utf-8")
+    try:
+        # Not seen by the watch in time or seen already: the button says what is in force either way.
+        tollgate.config.write_text(good + '[cache]\nttl = "5m"\n', encoding="utf-8")
+        page.submit("#in-force .btn.pri")
+        assert "Revision 2" in page.text() and page.path().startswith("/settings?reloaded=")
+        page.submit("#revisions tbody tr a")
+        assert page.evaluate("document.querySelector('.diff .del').innerText").strip().endswith('ttl = "1h"')
+        assert page.evaluate("document.querySelector('.diff .add').innerText").strip().endswith('ttl = "5m"')
+        keep(page, "settings-compared-1440-light")
+        tollgate.config.write_text(good + "color = 1\n", encoding="utf-8")
+        page.open(f"{tollgate.url}/settings")
+        page.submit("#in-force .btn.pri")
+        refused = page.evaluate("document.querySelector('#refused').innerText")
+        assert "unknown key" in refused and "tollgate.toml:" in refused
+        keep(page, "settings-refused-1440-light")
+        page.open(f"{tollgate.url}/")
+        assert "The settings on the disk are not in force." in page.text()
+    finally:
+        tollgate.config.write_text(good, encoding="utf-8")
+    page.open(f"{tollgate.url}/settings")
+    page.submit("#in-force .btn.pri")
+    assert "not in force" not in page.text()
 
 
 def test_a_report_is_chosen_and_leads_to_its_calls(logged_in, tollgate):

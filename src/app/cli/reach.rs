@@ -161,12 +161,13 @@ fn client_of(error: FolderError, folder: &Path, given: Option<Secret<String>>) -
 
 #[cfg(test)]
 pub(super) mod tests {
+    use super::super::super::settings::Since;
     use super::*;
 
     /// What works on a folder, whatever variables and files surround the tests.
     pub(crate) fn on(folder: &std::path::Path) -> anyhow::Result<Reach> {
         let shared = Shared { data_dir: Some(folder.to_owned()), ..Shared::default() };
-        Reach::on_folder(claim(shared.settings([]).load_in(folder, [])?, None, Absent::Told)?)
+        Reach::on_folder(claim(shared.settings([]).load_in(folder, [], Since::default())?, None, Absent::Told)?)
     }
 
     #[test]

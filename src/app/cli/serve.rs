@@ -6,6 +6,7 @@ use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::super::folder::DataFolder;
+use super::super::reload::Source;
 use super::super::serve::{Ended, Server};
 use super::{Shared, VERSION, block_on, terminal};
 
@@ -16,7 +17,8 @@ Examples:
   OPENAI_API_KEY=sk-... tollgate
 
 The first start prints a link to the dashboard and one virtual key. To listen on an address that other machines reach,
-there must be an admin. SIGTERM and Ctrl-C let calls that run end within 25 s; a second one ends at once.";
+there must be an admin. A change of tollgate.toml, .env or the price file is taken over at once, if all of it can be; SIGHUP has
+them read again (what needs a restart is told). SIGTERM and Ctrl-C let calls that run end within 25 s; a second one ends at once.";
 
 /// Arguments of `serve`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
@@ -30,7 +32,8 @@ pub(super) struct ServeArguments {
 /// Starts the server and runs it.
 pub(super) fn run(shared: &Shared, arguments: &ServeArguments) -> anyhow::Result<ExitCode> {
     let listen = arguments.listen.iter().map(|address| ("listen", address.clone()));
-    let config = shared.settings(listen).load()?;
+    let settings = shared.settings(listen);
+    let config = settings.load()?;
     for warning in &config.warnings {
         tracing::warn!("settings: {warning}");
     }
@@ -38,7 +41,7 @@ pub(super) fn run(shared: &Shared, arguments: &ServeArguments) -> anyhow::Result
     let has_providers = !config.providers.is_empty();
     let ended = block_on(async {
         let mut signals = Signals::listen()?;
-        let mut server = Server::start(config, folder, VERSION).await?;
+        let mut server = Server::start(config, Source::Files(settings), folder, VERSION).await?;
         let (address, public) = (server.address().to_owned(), server.public_address());
         tracing::info!("Tollgate {VERSION} listens on {address}");
         if !has_providers {

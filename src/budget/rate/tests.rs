@@ -91,8 +91,12 @@ fn the_limit_that_holds_longest_is_told() {
     );
 }
 
-fn rates(settings: &str) -> Arc<Rates> {
-    Arc::new(Rates::new(&Config::from_toml(settings).unwrap().limits, None, Tasks::default()))
+fn rates() -> Arc<Rates> {
+    Arc::new(Rates::new(None, Tasks::default()))
+}
+
+fn settings(text: &str) -> LimitsConfig {
+    Config::from_toml(text).unwrap().limits
 }
 
 fn key(id: &str, limits: KeyLimits) -> VirtualKey {
@@ -116,44 +120,48 @@ fn key(id: &str, limits: KeyLimits) -> VirtualKey {
 
 #[test]
 fn a_place_is_free_again_when_its_call_has_ended_however_it_did() {
-    let (rates, now) = (rates(""), Instant::now());
+    let (rates, settings, now) = (rates(), settings(""), Instant::now());
     let key = key("key_1", limits(None, None, Some(2)));
-    let (first, second) = (rates.admit(&key, || 0, now).unwrap(), rates.admit(&key, || 0, now).unwrap());
-    let refused = rates.admit(&key, || 0, now).err().unwrap();
+    let (first, second) =
+        (rates.admit(&key, &settings, || 0, now).unwrap(), rates.admit(&key, &settings, || 0, now).unwrap());
+    let refused = rates.admit(&key, &settings, || 0, now).err().unwrap();
     assert_eq!(refused.spent, Spent::Places { limit: 2 });
     drop(first);
-    let third = rates.admit(&key, || 0, now).ok().unwrap();
-    assert!(rates.admit(&key, || 0, now).is_err());
+    let third = rates.admit(&key, &settings, || 0, now).ok().unwrap();
+    assert!(rates.admit(&key, &settings, || 0, now).is_err());
     drop((second, third));
-    assert!(rates.admit(&key, || 0, now).is_ok());
+    assert!(rates.admit(&key, &settings, || 0, now).is_ok());
 }
 
 #[test]
 fn a_key_has_the_limits_of_the_settings_where_it_has_none_of_its_own() {
-    let (rates, now) = (rates("[limits]\nrequests_per_minute = 1\n"), Instant::now());
+    let (rates, settings, now) = (rates(), settings("[limits]\nrequests_per_minute = 1\n"), Instant::now());
     let (plain, own) = (key("key_1", KeyLimits::default()), key("key_2", limits(Some(2), None, None)));
-    assert!(rates.admit(&plain, || 0, now).is_ok());
-    assert!(rates.admit(&plain, || 0, now).is_err());
-    assert!(rates.admit(&own, || 0, now).is_ok(), "keys don't take from each other");
-    assert!(rates.admit(&own, || 0, now).is_ok());
-    assert!(rates.admit(&own, || 0, now).is_err());
+    assert!(rates.admit(&plain, &settings, || 0, now).is_ok());
+    assert!(rates.admit(&plain, &settings, || 0, now).is_err());
+    assert!(rates.admit(&own, &settings, || 0, now).is_ok(), "keys don't take from each other");
+    assert!(rates.admit(&own, &settings, || 0, now).is_ok());
+    assert!(rates.admit(&own, &settings, || 0, now).is_err());
+    let more = LimitsConfig { requests_per_minute: Some(2), ..settings };
+    assert!(rates.admit(&plain, &more, || 0, now + s(30)).is_ok(), "other settings hold for the next call");
 }
 
 #[test]
 fn nothing_is_estimated_or_remembered_without_limits() {
-    let (rates, now) = (rates(""), Instant::now());
-    let pass = rates.admit(&key("key_1", KeyLimits::default()), || unreachable!("tokens aren't limited"), now).ok();
+    let (rates, settings, now) = (rates(), settings(""), Instant::now());
+    let pass =
+        rates.admit(&key("key_1", KeyLimits::default()), &settings, || unreachable!("tokens aren't limited"), now).ok();
     pass.unwrap().used(1_000, now);
     assert!(rates.book().keys.is_empty());
 }
 
 #[test]
 fn keys_that_owe_nothing_are_forgotten() {
-    let (rates, now) = (rates("[limits]\nrequests_per_minute = 60\n"), Instant::now());
-    let running = rates.admit(&key("running", KeyLimits::default()), || 0, now).ok();
+    let (rates, settings, now) = (rates(), settings("[limits]\nrequests_per_minute = 60\n"), Instant::now());
+    let running = rates.admit(&key("running", KeyLimits::default()), &settings, || 0, now).ok();
     for number in 0..KEYS_REMEMBERED * 3 {
         let later = now + s(2) * u32::try_from(number).unwrap();
-        drop(rates.admit(&key(&format!("key_{number}"), KeyLimits::default()), || 0, later));
+        drop(rates.admit(&key(&format!("key_{number}"), KeyLimits::default()), &settings, || 0, later));
         assert!(rates.book().keys.len() <= KEYS_REMEMBERED);
     }
     assert!(rates.book().keys.contains_key(&KeyId::new("running").unwrap()));

@@ -237,7 +237,7 @@ pub(super) fn checked_terms(state: &State, terms: TermsJson) -> Result<BudgetTer
         let detail = format!("downgradeTo: there is no route {route:?}: name one of [[routes]] in tollgate.toml");
         return Err(Problem::field("downgradeTo", detail));
     }
-    let thresholds = thresholds.unwrap_or_else(|| state.config.alerts.thresholds.clone());
+    let thresholds = thresholds.unwrap_or_else(|| state.config().alerts.thresholds.clone());
     let terms = BudgetTerms { limit, action, thresholds };
     // A definition is the check; whom it is over makes no difference to its terms.
     BudgetDefinition::new(BudgetId(0), BudgetScope::Everything, Window::Total, terms.clone(), Timestamp::UNIX_EPOCH)?;
@@ -262,11 +262,11 @@ fn check_scope(state: &State, scope: &BudgetScope) -> Result<(), Problem> {
             "scope",
             format!("scope: there is no virtual key {:?}: GET /api/keys lists the ids", id.as_str()),
         )),
-        BudgetScope::Provider(name) if state.config.provider(name).is_none() => Err(Problem::field(
+        BudgetScope::Provider(name) if state.config().provider(name).is_none() => Err(Problem::field(
             "scope",
             format!("scope: there is no provider {:?}: GET /api/providers lists them", name.as_str()),
         )),
-        BudgetScope::Model(models) if state.config.route(models.as_str()).is_some() => Err(Problem::field(
+        BudgetScope::Model(models) if state.config().route(models.as_str()).is_some() => Err(Problem::field(
             "scope",
             format!("scope: {models} is a route, and a budget of a model is over what calls reach: name a model"),
         )),

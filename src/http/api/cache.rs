@@ -8,8 +8,8 @@ use serde::Serialize;
 
 use super::input::{PAGE_LEN_MAX, Params};
 use super::{Items, blocking};
-use crate::cache::{Cache, Cursor, Entry, Fingerprint, Form, Order, Page, Pattern, SharedTier, Stats};
-use crate::config::Choice as _;
+use crate::cache::{Cursor, Entry, Fingerprint, Form, Order, Page, Pattern, SharedTier, Stats};
+use crate::config::{CacheConfig, Choice as _};
 use crate::domain::Picodollars;
 use crate::http::guard::Caller;
 use crate::http::problem::Problem;
@@ -53,13 +53,13 @@ struct CacheMetricsJson {
 
 impl CacheJson {
     /// The figures of now.
-    pub(super) fn of(cache: &Cache) -> Self {
-        Self::from_stats(cache, &cache.stats())
+    pub(super) fn of(state: &State) -> Self {
+        Self::from_stats(&state.config().cache, &state.cache.stats())
     }
 
-    fn from_stats(cache: &Cache, stats: &Stats) -> Self {
+    fn from_stats(config: &CacheConfig, stats: &Stats) -> Self {
         Self {
-            enabled: cache.config().enabled,
+            enabled: config.enabled,
             size: stats.entries,
             bytes: stats.bytes,
             metrics: CacheMetricsJson {
@@ -161,13 +161,13 @@ pub(super) async fn list(state: web::Data<State>, request: HttpRequest) -> Resul
         after: after.transpose()?,
         len_max: params.whole("limit", 1..=PAGE_LEN_MAX, PAGE_LEN)?,
     };
-    let (cache, now) = (Arc::clone(&state.cache), state.clock.now());
+    let (cache, config, now) = (Arc::clone(&state.cache), state.config(), state.clock.now());
     let listed = blocking(move || {
         let (stats, listed) = (cache.stats(), cache.list(&page, now));
         let items = listed.entries.iter().map(|(fingerprint, entry)| EntryJson::of(fingerprint, entry)).collect();
-        let config = cache.config();
+        let config = &config.cache;
         Ok::<_, Problem>(CacheListJson {
-            cache: CacheJson::from_stats(&cache, &stats),
+            cache: CacheJson::from_stats(config, &stats),
             bytes_max: config.bytes_max,
             ttl_seconds: config.ttl.as_secs_f64(),
             scope: config.scope.word(),

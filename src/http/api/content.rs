@@ -6,6 +6,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
 
 use super::input::Params;
+use crate::config::Bodies;
 use crate::content::{Content, ContentError, Excerpt, Exchange};
 use crate::domain::Owner;
 use crate::http::problem::{Code, Problem};
@@ -26,8 +27,8 @@ pub(super) struct ContentStateJson {
 }
 
 impl ContentStateJson {
-    pub(super) fn of(content: &Content) -> Self {
-        Self { bodies: content.bodies().as_str(), dropped: content.dropped(), trouble: content.trouble() }
+    pub(super) fn of(content: &Content, bodies: Bodies) -> Self {
+        Self { bodies: bodies.as_str(), dropped: content.dropped(), trouble: content.trouble() }
     }
 }
 

@@ -430,7 +430,7 @@ fn checked(state: &State, body: NewKeyJson) -> Result<NewKey, Problem> {
     }
     if budgets.is_empty() {
         budgets
-            .extend(state.config.limits.new_key_budget.as_ref().map(|usual| usual_budget(state, usual)).transpose()?);
+            .extend(state.config().limits.new_key_budget.as_ref().map(|usual| usual_budget(state, usual)).transpose()?);
     }
     let LimitsJson { requests_per_minute, tokens_per_minute, concurrent_requests } = body.limits.unwrap_or_default();
     Ok(NewKey {

@@ -72,7 +72,7 @@ impl OverloadJson {
             CrowdJson { name: upstream.name().to_string(), running, waiting, limit: places }
         };
         Self {
-            limit: state.config.limits.concurrent_requests_max,
+            limit: state.config().limits.concurrent_requests_max,
             refused: RefusedJson {
                 server: refused(Limit::Server),
                 key: refused(Limit::Key),
@@ -147,7 +147,7 @@ pub(super) async fn show(state: web::Data<State>, request: HttpRequest) -> Resul
         latency_ms: latency.into(),
         time_to_first_token_ms: first_token.into(),
         cost_usd,
-        cache: CacheJson::of(&state.cache),
+        cache: CacheJson::of(&state),
         queue: QueueJson::of(&state),
         overload: OverloadJson::of(&state),
     }))
@@ -162,8 +162,9 @@ fn scope_label(state: &State, scope: &BudgetScope) -> Option<String> {
 
 /// `GET /metrics`.
 pub(super) async fn page(state: web::Data<State>) -> HttpResponse {
-    let router = state.gateway.router();
-    for provider in &state.config.providers {
+    let in_force = state.gateway.in_force();
+    let (config, router) = (&in_force.config, &in_force.router);
+    for provider in &config.providers {
         let circuit = match router.health().of_provider(&provider.name, Instant::now()) {
             ProviderHealth::Unknown | ProviderHealth::Well => 0,
             ProviderHealth::Degraded(_) | ProviderHealth::TriedAgain(_) => 1,

@@ -9,6 +9,7 @@ mod admin;
 mod alerts;
 mod budgets;
 mod cache;
+mod config;
 mod content;
 mod costs;
 mod decision;

@@ -56,7 +56,8 @@ impl From<Timeouts> for TimeoutsJson {
 /// `GET /api/providers`.
 pub(super) async fn list(state: web::Data<State>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     Params::of(&request, &[])?;
-    let router = state.gateway.router();
+    let in_force = state.gateway.in_force();
+    let (config, router) = (&in_force.config, &in_force.router);
     let now = Instant::now();
     let health = |provider: &ProviderConfig| router.health().of_provider(&provider.name, now);
     let provider = |(provider, health): (&ProviderConfig, ProviderHealth)| ProviderJson {
@@ -69,8 +70,7 @@ pub(super) async fn list(state: web::Data<State>, request: HttpRequest) -> Resul
         concurrent_requests_max: provider.concurrent_requests_max,
         timeouts: provider.timeouts.into(),
     };
-    let items =
-        state.config.providers.iter().map(|configured| (configured, health(configured))).map(provider).collect();
+    let items = config.providers.iter().map(|configured| (configured, health(configured))).map(provider).collect();
     Ok(HttpResponse::Ok().json(Items { items, next_cursor: None }))
 }
 

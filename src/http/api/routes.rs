@@ -5,8 +5,8 @@ use actix_web::web::route;
 use super::Answer::{Json, Nothing, Text, TextOrJson};
 use super::Verb::{Delete, Get, Patch, Post, Put};
 use super::{
-    RouteSpec, Shape, adjust, admin, alerts, budgets, cache, content, costs, export, imports, keys, metrics, providers,
-    reconciliation, reports, requests, rerate, routing, status, teams, users, verify, warm,
+    RouteSpec, Shape, adjust, admin, alerts, budgets, cache, config, content, costs, export, imports, keys, metrics,
+    providers, reconciliation, reports, requests, rerate, routing, status, teams, users, verify, warm,
 };
 use crate::http::guard::Access;
 use crate::http::{health, openapi};
@@ -174,6 +174,36 @@ pub const ROUTES: &[RouteSpec] = &[
         body: Some("Adjust"),
         answer: Json("RequestDetail"),
         handler: || route().to(adjust::adjust),
+        ..READ
+    },
+    RouteSpec {
+        path: "/api/config",
+        summary: "Shows the settings that are in force, secrets masked, what waits for a restart, and what was refused last.",
+        answer: Json("Config"),
+        handler: || route().to(config::show),
+        ..READ
+    },
+    RouteSpec {
+        verb: Post,
+        path: "/api/config/reload",
+        summary: "Reads the settings again and takes them over as a whole, or tells of every problem and changes nothing.",
+        answer: Json("Reloaded"),
+        handler: || route().to(config::reload),
+        ..READ
+    },
+    RouteSpec {
+        path: "/api/config/revisions",
+        summary: "Lists the last ten revisions of the settings, newest first.",
+        answer: Json("ConfigRevisionList"),
+        handler: || route().to(config::list),
+        ..READ
+    },
+    RouteSpec {
+        path: "/api/config/revisions/{id}",
+        summary: "Shows a revision of the settings, with against= compared line by line with another one.",
+        parameters: config::REVISION_PARAMETERS,
+        answer: Json("ConfigRevision"),
+        handler: || route().to(config::revision),
         ..READ
     },
     RouteSpec {

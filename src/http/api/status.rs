@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::budgets::{percent_used, standings};
 use super::cache::CacheJson;
+use super::config::ConfigStateJson;
 use super::content::ContentStateJson;
 use super::input::Params;
 use crate::budget::Standing;
@@ -27,6 +28,7 @@ struct StatusJson {
     providers: Vec<ProviderJson>,
     content: ContentStateJson,
     idempotency: IdempotencyJson,
+    config: ConfigStateJson,
 }
 
 /// The keys of calls that are made once.
@@ -76,7 +78,7 @@ pub(super) struct QueueJson {
 
 impl QueueJson {
     pub(super) fn of(state: &State) -> Self {
-        let workers = &state.config.workers;
+        let workers = &state.config().workers;
         Self { capacity: workers.queue_capacity, queued: 0, running: 0, workers: workers.concurrency }
     }
 }
@@ -94,7 +96,8 @@ pub(super) async fn show(state: web::Data<State>, request: HttpRequest) -> Resul
     let wanted = windows.into_iter().filter_map(|window| state.budgets.over_everything(window)).collect();
     let standings = standings(&state, wanted).await?;
     let of = |window| standings.iter().find(|standing| standing.definition.window == window).map(BudgetJson::from);
-    let router = state.gateway.router();
+    let in_force = state.gateway.in_force();
+    let (config, router) = (&in_force.config, &in_force.router);
     let provider = |provider: &crate::config::ProviderConfig| ProviderJson {
         name: provider.name.to_string(),
         circuit: router.health().of_provider(&provider.name, Instant::now()).circuit(),
@@ -108,11 +111,12 @@ pub(super) async fn show(state: web::Data<State>, request: HttpRequest) -> Resul
         status,
         version: state.version,
         uptime_seconds: state.uptime_seconds(),
-        cache: CacheJson::of(&state.cache),
+        cache: CacheJson::of(&state),
         budget: BudgetsJson { daily: of(Window::Day), monthly: of(Window::Month) },
         queue: QueueJson::of(&state),
-        providers: state.config.providers.iter().map(provider).collect(),
-        content: ContentStateJson::of(&state.gateway.parts().content),
+        providers: config.providers.iter().map(provider).collect(),
+        content: ContentStateJson::of(&state.gateway.parts().content, config.log.bodies),
         idempotency: IdempotencyJson { trouble: state.gateway.parts().idempotency.trouble() },
+        config: ConfigStateJson::of(&state),
     }))
 }

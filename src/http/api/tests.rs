@@ -5,6 +5,7 @@ mod adjustments;
 mod alerts;
 mod budgets;
 mod cache;
+mod config;
 mod costs;
 mod document;
 mod imports;
@@ -28,6 +29,7 @@ use actix_web::test::{TestRequest, call_service, init_service, read_body};
 use actix_web::{App, web};
 use jiff::Timestamp;
 use serde_json::Value;
+use tokio::sync::mpsc;
 
 use super::configure;
 use crate::alerts::Alerts;
@@ -39,7 +41,7 @@ use crate::content::{Content, ContentOptions};
 use crate::domain::{
     CacheOutcome, CostBasis, Endpoint, EntryStatus, Picodollars, RequestId, RequestIds, Secret, TokenUsage,
 };
-use crate::gateway::{Gateway, Parts, UpstreamClient};
+use crate::gateway::{Gateway, InForce, Parts, UpstreamClient};
 use crate::http::guard::{CSRF_HEADER, SESSION_COOKIE_PLAIN};
 use crate::http::state::State;
 use crate::idempotency::Idempotency;
@@ -47,6 +49,7 @@ use crate::keys::{Entrance, Keys, LoginThrottle, NewKey, NewUser, SetupToken, Vi
 use crate::ledger::{Acknowledge, Attempt, CallFacts, Ledger, LedgerOptions, Outcome, Planned, WorstCase};
 use crate::provider::{ClientSettings, Upstream};
 use crate::reconciliation::Reconciler;
+use crate::revisions::{Ask, Effective, Reloads, Revisions, Trigger};
 use crate::routing::{Directory, Experience, Router};
 use crate::runtime::{Clock, Tasks};
 use crate::store::{OpenOptions, Settings};
@@ -77,6 +80,8 @@ metrics_token = "metrics-canary-0123456789"
 struct Fixture {
     _folder: tempfile::TempDir,
     state: web::Data<State>,
+    /// Where asks for reloads arrive.
+    asks: Mutex<mpsc::Receiver<Ask>>,
     ids: RequestIds,
     admin_token: String,
     cookie: String,
@@ -145,7 +150,10 @@ impl Fixture {
             commit_interval: Duration::ZERO,
             ..ContentOptions::new(folder.path().join("content.redb"), bodies, Vec::new())
         };
-        Self::over(folder, settings, Content::open(options))
+        let fixture = Self::over(folder, settings, Content::open(options));
+        // Nobody reads the settings again here: who asks is told so at once.
+        fixture.asks.lock().unwrap().close();
+        fixture
     }
 
     /// The same with contents that are kept elsewhere.
@@ -169,6 +177,10 @@ impl Fixture {
         );
         let zone = config.time_zone.clone();
         let reconciler = Arc::new(Reconciler::open(store.clone(), &config).unwrap());
+        let revisions = Revisions::open(store.clone(), Some("tollgate.toml".into())).unwrap();
+        let effective = Effective { settings: config.masked(), ..Effective::default() };
+        revisions.take(effective, Trigger::Start, noon()).1.unwrap();
+        let (reloads, asks) = Reloads::channel();
         let alerts = Arc::new(Alerts::open(store, &config.alerts, None, clock.clone(), zone).unwrap());
         let budgets = Arc::new(Budgets::new(Arc::clone(&keys), Arc::clone(&ledger)));
         let upstreams = config.providers.iter().map(|provider| Arc::new(Upstream::new(provider, None))).collect();
@@ -179,9 +191,7 @@ impl Fixture {
             Arc::new(Experience::default()),
         ));
         let (metrics, tasks) = (Arc::new(Metrics::default()), Tasks::default());
-        let gateway = Arc::new(Gateway::new(Parts {
-            config: Arc::clone(&config),
-            router,
+        let parts = Parts {
             ledger: Arc::clone(&ledger),
             budgets: Arc::clone(&budgets),
             cache: Arc::new(Cache::new(&config.cache, None)),
@@ -193,7 +203,8 @@ impl Fixture {
             clock: clock.clone(),
             tasks: tasks.clone(),
             ids: RequestIds::new(1),
-        }));
+        };
+        let gateway = Arc::new(Gateway::new(parts, InForce { config: Arc::clone(&config), router }));
         let (setup, text) = SetupToken::new(noon());
         keys.create_first_admin(&setup, text.expose(), "Ada", "correct horse battery", noon()).unwrap();
         let (cookie, session) = keys.start_session("Ada", None, noon()).unwrap();
@@ -201,13 +212,14 @@ impl Fixture {
         let (key, secret) = keys.create(NewKey::named("ci"), noon()).unwrap();
         let cache = Arc::new(Cache::new(&config.cache, None));
         let state = web::Data::new(State {
-            config,
             keys,
             ledger,
             budgets,
             cache,
             alerts,
             reconciler,
+            revisions: Arc::new(revisions),
+            reloads,
             gateway,
             metrics,
             clock,
@@ -221,6 +233,7 @@ impl Fixture {
         Self {
             _folder: folder,
             state,
+            asks: Mutex::new(asks),
             ids: RequestIds::new(2),
             admin_token: admin_token.expose().clone(),
             cookie: cookie.expose().clone(),

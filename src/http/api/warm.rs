@@ -88,7 +88,7 @@ pub(super) async fn warm(
 ) -> Result<HttpResponse, Problem> {
     let params = Params::of(&request, PARAMETERS)?;
     let lines = lines(&body.0)?;
-    if !state.cache.config().enabled {
+    if !state.config().cache.enabled {
         return Err(Problem::new(
             Code::CacheOff,
             "the response cache is off, so nothing can be kept in it: set enabled = true in [cache] of tollgate.toml",
@@ -163,7 +163,7 @@ async fn call(
     };
     state.metrics.began();
     let _running = Running(state);
-    let answer = match state.gateway.begin(client, inbound).await {
+    let answer = match state.gateway.begin(state.gateway.in_force(), client, inbound).await {
         Ok(Ok(answer)) => answer,
         Ok(Err(refusal)) => return Err(refusal.error.to_string()),
         Err(_) => return Err("Tollgate failed; the log of the server has the reason".to_owned()),
@@ -205,7 +205,7 @@ fn payer(state: &State, named: Option<&str>) -> Result<Arc<VirtualKey>, Problem>
     }
     let mut live: Vec<Arc<VirtualKey>> = state.keys.list().into_iter().filter(|key| is_live(key)).collect();
     live.sort_by_key(|key| key.created);
-    let is_choice = live.len() > 1 && state.cache.config().scope != CacheScope::Global;
+    let is_choice = live.len() > 1 && state.config().cache.scope != CacheScope::Global;
     match live.into_iter().next() {
         Some(oldest) if !is_choice => Ok(oldest),
         Some(_) => Err(Problem::parameter(

@@ -104,6 +104,8 @@ pub fn configure(routes: &mut web::ServiceConfig) {
     add("/people/{name}", |page| page.route(get().to(pages::people::show)).route(web::post().to(pages::people::save)));
     add("/people/{name}/invite", |page| page.route(web::post().to(pages::people::invite)));
     add("/people/{name}/delete", |page| page.route(web::post().to(pages::people::delete)));
+    add("/settings", |page| page.route(get().to(pages::settings::show)));
+    add("/settings/reload", |page| page.route(web::post().to(pages::settings::reload)));
     add("/alerts", |page| page.route(get().to(pages::alerts::show)));
     add("/alerts/test", |page| page.route(web::post().to(pages::alerts::test)));
     add("/events", |page| page.route(web::get().to(events::stream)));

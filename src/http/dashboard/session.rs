@@ -246,7 +246,7 @@ impl Visitor {
 
     fn of(request: &HttpRequest) -> Result<Self, PageError> {
         let state = request.app_data::<web::Data<State>>().ok_or_else(|| PageError::failed(&"no state"))?.clone();
-        let config = &state.config;
+        let config = &state.config();
         let transport = Transport::of(config, request);
         let is_htmx = request.headers().contains_key("hx-request");
         let cookie = transport.session_text(request);
@@ -347,7 +347,7 @@ impl FromRequest for OpenSubmission {
         let request = request.clone();
         Box::pin(async move {
             let state = request.app_data::<web::Data<State>>().ok_or_else(|| PageError::failed(&"no state"))?;
-            let transport = Transport::of(&state.config, &request);
+            let transport = Transport::of(&state.config(), &request);
             if !is_from_here(state, &request) {
                 return Err(PageError::Forbidden);
             }

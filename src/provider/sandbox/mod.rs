@@ -48,7 +48,7 @@ pub(super) use provider::Sandbox;
 pub use script::{ScriptError, ScriptLine, parse_script};
 
 /// How the sandbox behaves; `Default` is instant and never fails.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct SandboxSettings {
     /// How long every answer waits before its first byte.
     pub latency: Duration,

@@ -23,6 +23,7 @@ use tokio::sync::Notify;
 use super::super::first_start::setup_link;
 use super::super::folder::DataFolder;
 use super::super::local_token;
+use super::super::reload::Source;
 use super::super::serve::{Ended, Server};
 use super::client::Client;
 use super::serve::Signals;
@@ -89,7 +90,7 @@ pub(super) fn run(shared: &Shared, arguments: &DemoArguments) -> anyhow::Result<
 
 async fn show(shared: &Shared, arguments: &DemoArguments, home: &Path) -> anyhow::Result<(Ended, bool)> {
     let mut signals = Signals::listen()?;
-    let server = Server::start(settings()?, DataFolder::claim(home)?, VERSION).await?;
+    let server = Server::start(settings()?, Source::Fixed, DataFolder::claim(home)?, VERSION).await?;
     let address = server.address().to_owned();
     let token = server.setup_token().ok_or_else(|| anyhow!("a new folder has no admin"))?;
     let link = setup_link(&address, token);

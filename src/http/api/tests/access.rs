@@ -51,6 +51,10 @@ fn every_route_is_open_to_whom_it_is_for_and_to_nobody_else() {
         GET /api/requests: 401 unauthenticated | 200 | 200 | 200 | 200 | 401 invalid_credential
         GET /api/requests/{id}: 401 unauthenticated | 404 not_found | 404 not_found | 404 not_found | 404 not_found | 401 invalid_credential
         POST /api/requests/{id}/adjust: 401 unauthenticated | 403 forbidden | 400 invalid_field | 400 invalid_field | 403 csrf_failed | 401 invalid_credential
+        GET /api/config: 401 unauthenticated | 403 forbidden | 200 | 200 | 200 | 401 invalid_credential
+        POST /api/config/reload: 401 unauthenticated | 403 forbidden | 503 busy | 503 busy | 403 csrf_failed | 401 invalid_credential
+        GET /api/config/revisions: 401 unauthenticated | 403 forbidden | 200 | 200 | 200 | 401 invalid_credential
+        GET /api/config/revisions/{id}: 401 unauthenticated | 403 forbidden | 404 not_found | 404 not_found | 404 not_found | 401 invalid_credential
         DELETE /api/content: 401 unauthenticated | 403 forbidden | 400 invalid_parameter | 400 invalid_parameter | 403 csrf_failed | 401 invalid_credential
         GET /api/keys: 401 unauthenticated | 403 forbidden | 200 | 200 | 200 | 401 invalid_credential
         POST /api/keys: 401 unauthenticated | 403 forbidden | 400 invalid_field | 400 invalid_field | 403 csrf_failed | 401 invalid_credential

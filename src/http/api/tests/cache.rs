@@ -38,7 +38,7 @@ fn keep(fixture: &Fixture, number: u64, model: &str) -> Fingerprint {
         upstream_request_id: None,
         ttl: None,
     };
-    let _ = fixture.state.cache.store(fingerprint, entry, 0, noon());
+    let _ = fixture.state.cache.store(fingerprint, entry, Duration::from_hours(1), 0, noon());
     fingerprint
 }
 

@@ -21,7 +21,7 @@ fn the_status_has_what_scripts_rely_on() {
         let mut status = fixture.get("/api/status").await.json();
         assert_matches("Status", &status);
         status["uptimeSeconds"] = json!(0);
-        insta::assert_snapshot!(status.to_string(), @r##"{"budget":{"daily":{"budget":"0.5","held":"0","percentUsed":2.4,"remaining":"0.488","spent":"0.012"},"monthly":{"budget":"1","held":"0","percentUsed":1.2,"remaining":"0.988","spent":"0.012"}},"cache":{"bytes":0,"enabled":true,"metrics":{"hitRate":0.0,"hits":0,"misses":0,"savedUsd":"0","semanticHits":0},"shared":null,"size":0},"content":{"bodies":"off","dropped":0,"trouble":null},"idempotency":{"trouble":null},"providers":[{"circuit":"closed","name":"openai"},{"circuit":"closed","name":"sandbox"}],"queue":{"capacity":1000,"queued":0,"running":0,"workers":5},"status":"ok","uptimeSeconds":0,"version":"1.2.3"}"##);
+        insta::assert_snapshot!(status.to_string(), @r##"{"budget":{"daily":{"budget":"0.5","held":"0","percentUsed":2.4,"remaining":"0.488","spent":"0.012"},"monthly":{"budget":"1","held":"0","percentUsed":1.2,"remaining":"0.988","spent":"0.012"}},"cache":{"bytes":0,"enabled":true,"metrics":{"hitRate":0.0,"hits":0,"misses":0,"savedUsd":"0","semanticHits":0},"shared":null,"size":0},"config":{"isRefused":false,"revision":1,"waitingForRestart":[]},"content":{"bodies":"off","dropped":0,"trouble":null},"idempotency":{"trouble":null},"providers":[{"circuit":"closed","name":"openai"},{"circuit":"closed","name":"sandbox"}],"queue":{"capacity":1000,"queued":0,"running":0,"workers":5},"status":"ok","uptimeSeconds":0,"version":"1.2.3"}"##);
         fixture.state.draining.store(true, Ordering::Release);
         assert_eq!(fixture.get("/api/status").await.json()["status"], "draining");
     });

@@ -25,7 +25,8 @@ pub(in super::super) async fn login(request: HttpRequest, state: web::Data<State
     if !state.keys.anybody_can_log_in() {
         return Ok(see_other("/setup"));
     }
-    let transport = Transport::of(&state.config, &request);
+    let config = state.config();
+    let transport = Transport::of(&config, &request);
     let query = Fields::of_query(request.query_string());
     let next = local_path(query.text("next"));
     let session = transport.session_text(&request);
@@ -33,7 +34,7 @@ pub(in super::super) async fn login(request: HttpRequest, state: web::Data<State
         return Ok(see_other(next));
     }
     let notice = match query.text("say") {
-        _ if !transport.takes_passwords(&state.config) => Some(PLAIN_HTTP),
+        _ if !transport.takes_passwords(&config) => Some(PLAIN_HTTP),
         "out" => Some("You are signed out."),
         "password" => Some("The new password is set. Sign in with it."),
         "setup" => Some("An admin exists already: sign in."),
@@ -43,7 +44,7 @@ pub(in super::super) async fn login(request: HttpRequest, state: web::Data<State
     let page = LoginPage {
         bare: bare(&request),
         csrf_token: state.keys.form_token(&nonce).expose().clone(),
-        host: host(&state.config, &request),
+        host: host(&config, &request),
         next: next.to_owned(),
         username: String::new(),
         error: None,
@@ -68,12 +69,13 @@ pub(in super::super) async fn log_in(
     state: web::Data<State>,
 ) -> Result<HttpResponse, PageError> {
     let OpenSubmission { transport, fields } = submission;
+    let config = state.config();
     let (username, next) = (fields.text("username").trim().to_owned(), local_path(fields.text("next")).to_owned());
     let again = |status: StatusCode, error: String| {
         let form = LoginPage {
             bare: bare(&request),
             csrf_token: fields.text("csrf_token").to_owned(),
-            host: host(&state.config, &request),
+            host: host(&config, &request),
             next: next.clone(),
             username: username.chars().take(64).collect(),
             error: Some(error),
@@ -81,7 +83,7 @@ pub(in super::super) async fn log_in(
         };
         page(status, &form)
     };
-    if !transport.takes_passwords(&state.config) {
+    if !transport.takes_passwords(&config) {
         return Ok(again(StatusCode::FORBIDDEN, PLAIN_HTTP.to_owned()));
     }
     let now = state.clock.now();
@@ -163,7 +165,8 @@ pub(in super::super) async fn setup(request: HttpRequest, state: web::Data<State
     if !state.keys.setup_needed() {
         return Ok(see_other("/login?say=setup"));
     }
-    let transport = Transport::of(&state.config, &request);
+    let config = state.config();
+    let transport = Transport::of(&config, &request);
     let query = Fields::of_query(request.query_string());
     let token = query.text("token");
     let (holder, presented, now) = (state.clone(), token.to_owned(), state.clock.now());
@@ -172,7 +175,7 @@ pub(in super::super) async fn setup(request: HttpRequest, state: web::Data<State
         setup.as_ref().is_some_and(|setup| setup.is_valid(&presented, now))
     });
     let is_valid = is_valid.await?;
-    let error = if !transport.takes_passwords(&state.config) {
+    let error = if !transport.takes_passwords(&config) {
         Some(PLAIN_HTTP)
     } else if token.is_empty() {
         Some("Open the link that Tollgate printed when it started. It lets the first admin in, once.")
@@ -200,6 +203,7 @@ pub(in super::super) async fn set_up(
     state: web::Data<State>,
 ) -> Result<HttpResponse, PageError> {
     let OpenSubmission { transport, fields } = submission;
+    let config = state.config();
     let mut form = SetupPage {
         bare: bare(&request),
         csrf_token: fields.text("csrf_token").to_owned(),
@@ -209,7 +213,7 @@ pub(in super::super) async fn set_up(
         error: None,
         password_length_min: PASSWORD_CHARS_MIN,
     };
-    if !transport.takes_passwords(&state.config) {
+    if !transport.takes_passwords(&config) {
         form.error = Some(PLAIN_HTTP.to_owned());
         return Ok(page(StatusCode::FORBIDDEN, &form));
     }
@@ -252,12 +256,13 @@ pub(in super::super) async fn set_up(
 
 /// `GET /reset?token=`.
 pub(in super::super) async fn reset(request: HttpRequest, state: web::Data<State>) -> Result<HttpResponse, PageError> {
-    let transport = Transport::of(&state.config, &request);
+    let config = state.config();
+    let transport = Transport::of(&config, &request);
     let query = Fields::of_query(request.query_string());
     let token = query.text("token");
     let user = state.keys.reset_link_user(token, state.clock.now());
     let error =
-        if transport.takes_passwords(&state.config) { user.is_none().then_some(RESET_LINK) } else { Some(PLAIN_HTTP) };
+        if transport.takes_passwords(&config) { user.is_none().then_some(RESET_LINK) } else { Some(PLAIN_HTTP) };
     let status = if error.is_some() { StatusCode::FORBIDDEN } else { StatusCode::OK };
     let (nonce, cookie) = transport.nonce(&request)?;
     let form = ResetPage {
@@ -280,6 +285,7 @@ pub(in super::super) async fn redeem(
     state: web::Data<State>,
 ) -> Result<HttpResponse, PageError> {
     let OpenSubmission { transport, fields } = submission;
+    let config = state.config();
     let (keys, now) = (Arc::clone(&state.keys), state.clock.now());
     let token = fields.text("token").to_owned();
     let user = keys.reset_link_user(&token, now);
@@ -293,7 +299,7 @@ pub(in super::super) async fn redeem(
         error: None,
         password_length_min: PASSWORD_CHARS_MIN,
     };
-    if !transport.takes_passwords(&state.config) {
+    if !transport.takes_passwords(&config) {
         form.error = Some(PLAIN_HTTP.to_owned());
         return Ok(page(StatusCode::FORBIDDEN, &form));
     }

@@ -201,7 +201,7 @@ fn empty_form(state: &State, csrf_token: &str) -> BudgetForm {
         limit: Field::default(),
         action: "block".to_owned(),
         downgrade_to: Field::default(),
-        thresholds: Field { value: percents(&state.config.alerts.thresholds), error: None },
+        thresholds: Field { value: percents(&state.config().alerts.thresholds), error: None },
         revision: None,
         is_edit: false,
         error: None,
@@ -282,13 +282,13 @@ fn checked_scope(state: &State, fields: &Fields, form: &mut BudgetForm) -> Optio
             None => return refuse("There is no such key."),
         },
         "provider" => {
-            let is_known = ProviderName::new(name).is_ok_and(|name| state.config.provider(&name).is_some());
+            let is_known = ProviderName::new(name).is_ok_and(|name| state.config().provider(&name).is_some());
             if !is_known {
                 return refuse("There is no such provider in the settings.");
             }
             name.to_owned()
         }
-        "model" if state.config.route(name).is_some() => {
+        "model" if state.config().route(name).is_some() => {
             return refuse("That is a route; name a model that calls reach.");
         }
         _ => name.to_owned(),
@@ -321,7 +321,7 @@ fn checked_terms(state: &State, fields: &Fields, form: &mut BudgetForm) -> Optio
     let action = match fields.text("action") {
         "downgrade" => {
             let route = fields.given("downgrade_to");
-            let known = route.filter(|route| state.config.route(route).is_some());
+            let known = route.filter(|route| state.config().route(route).is_some());
             if known.is_none() {
                 form.downgrade_to.error = Some("Name a route of the settings.".to_owned());
             }

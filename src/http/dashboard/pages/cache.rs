@@ -111,6 +111,8 @@ fn build(state: &State, query: &Fields, layout: Layout) -> CachePage {
     let wanted =
         Page { pattern: pattern.unwrap_or_else(Pattern::all), order: asked.order, after: None, len_max: ROWS_LEN };
     let listed = cache.list(&wanted, now);
+    let settings = state.config();
+    let config = &settings.cache;
     let ranges = RANGES.iter().map(|(word, label)| Choice {
         label: (*label).to_owned(),
         href: asked.href(word, asked.order),
@@ -124,14 +126,14 @@ fn build(state: &State, query: &Fields, layout: Layout) -> CachePage {
     });
     CachePage {
         layout,
-        off: (!cache.config().enabled).then(|| {
+        off: (!config.enabled).then(|| {
             let text = Phrase::new("Every call asks a provider. To keep answers, set ")
                 .code("enabled = true")
                 .text(" in ")
                 .code("[cache]")
                 .text(" of ")
                 .code("tollgate.toml")
-                .text(" and start again.");
+                .text(".");
             Notice::empty("The cache is off", text, None)
         }),
         done: query.text("removed").parse().ok().map(|removed: u64| match removed {
@@ -158,7 +160,7 @@ fn build(state: &State, query: &Fields, layout: Layout) -> CachePage {
             counted(listed.fitting, "entry", "entries")
         ),
         invalidation: invalidation(&asked, is_narrowed.then_some(&listed), &stats),
-        rules: rules(cache.config()),
+        rules: rules(config),
     }
 }
 
@@ -205,7 +207,7 @@ fn kpis(state: &State, stats: &Stats, now: Timestamp) -> Vec<Kpi> {
         format!("{}, {}", counted(stats.misses, "miss", "misses"), money(stats.saved) + " saved"),
     );
     hits.exact = Some(count_exact(stats.hits));
-    let bytes_max = state.cache.config().bytes_max;
+    let bytes_max = state.config().cache.bytes_max;
     let used = share(stats.bytes as f64, bytes_max as f64);
     let mut entries = Kpi::new(
         "cache-entries",

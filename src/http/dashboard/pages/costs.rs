@@ -418,7 +418,7 @@ fn unpriced(view: &View, now: Timestamp) -> Option<(u64, Vec<String>)> {
 }
 
 fn price_note(state: &State, unpriced: Option<(u64, Vec<String>)>) -> Phrase {
-    let config = &state.config;
+    let config = &state.config();
     let list = if config.catalog_file.is_some() { "your list" } else { "the built-in list" };
     let mut note = match config.prices.len() as u64 {
         0 => Phrase::new(format!("Prices: {list}.")),

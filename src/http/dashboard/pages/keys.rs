@@ -201,11 +201,11 @@ fn checked(state: &State, fields: &Fields, form: &mut KeyForm) -> Option<NewKey>
     };
     let window = Window::from_word(fields.text("window")).unwrap_or(Window::Month);
     let own = limit.ok()?.map(|limit| KeyBudget { window, terms: BudgetTerms::new(limit, action) });
-    let thresholds = &state.config.alerts.thresholds;
+    let thresholds = &state.config().alerts.thresholds;
     let mut budgets = match own {
         Some(own) => vec![own],
         // What the settings say of keys that are made without a budget holds here too.
-        None => match state.config.limits.new_key_budget.as_ref().map(usual_budget).transpose() {
+        None => match state.config().limits.new_key_budget.as_ref().map(usual_budget).transpose() {
             Ok(usual) => usual.into_iter().collect(),
             Err(error) => {
                 form.error = Some(sentence(&error.to_string()));

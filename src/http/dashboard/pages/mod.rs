@@ -15,6 +15,7 @@ pub(super) mod reports;
 pub(super) mod request;
 pub(super) mod requests;
 pub(super) mod row;
+pub(super) mod settings;
 mod spend;
 pub(super) mod teams;
 pub(super) mod welcome;

@@ -210,5 +210,5 @@ fn sources(state: &State, clock: &Clock) -> Vec<SourceRow> {
             note: last.and_then(|attempt| attempt.error.clone()),
         }
     };
-    state.reconciler.accounts().map(row).collect()
+    state.reconciler.accounts().iter().map(row).collect()
 }

@@ -20,6 +20,7 @@ const MODELS_TOLD_MAX: usize = 3;
 pub(super) fn attention(facts: &Facts<'_>) -> Attention {
     let mut items = Vec::new();
     ledger(facts, &mut items);
+    settings(facts, &mut items);
     providers(facts, &mut items);
     budgets(facts, &mut items);
     unpriced(facts, &mut items);
@@ -46,6 +47,21 @@ fn ledger(facts: &Facts<'_>, items: &mut Vec<AttentionItem>) {
     if facts.standings.is_err() || facts.month.is_err() {
         let rest = "Sums on this page are missing. Calls go on if they can be booked.";
         items.push(item(Tone::Bad, "The ledger can’t be read.", rest, "Try again", "/"));
+    }
+}
+
+fn settings(facts: &Facts<'_>, items: &mut Vec<AttentionItem>) {
+    if let Some(refused) = facts.state.revisions.last_refused() {
+        let problems = counted(refused.problems.len() as u64, "problem was", "problems were");
+        let read = facts.clock.ago(refused.at).text;
+        let rest = format!("They were read {read}, and {problems} found. Nothing was changed.");
+        items.push(item(Tone::Bad, "The settings on the disk are not in force.", rest, "See why", "/settings"));
+    }
+    let waiting = facts.state.revisions.in_force().map(|revision| revision.waiting).unwrap_or_default();
+    if !waiting.is_empty() {
+        let settings = counted(waiting.len() as u64, "setting waits", "settings wait");
+        let rest = "What the process was started with stays in force until then.";
+        items.push(item(Tone::Warn, format!("{settings} for a restart."), rest, "See which", "/settings"));
     }
 }
 

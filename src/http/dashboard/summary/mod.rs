@@ -126,6 +126,10 @@ fn needs(facts: &Facts<'_>) -> Vec<Need> {
         };
         needs.push(Need { entry: Entry::Budgets, count: near, words, is_alert: false });
     }
+    if facts.state.revisions.last_refused().is_some() {
+        let words = "The settings on the disk are not in force".to_owned();
+        needs.push(Need { entry: Entry::Settings, count: 1, words, is_alert: true });
+    }
     if facts.state.ledger.trouble().is_some() {
         let words = "The ledger can’t be written".to_owned();
         needs.push(Need { entry: Entry::Overview, count: 1, words, is_alert: true });

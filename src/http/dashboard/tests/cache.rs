@@ -34,7 +34,7 @@ fn keep(fixture: &Fixture, text: &str, model: &str, hits: usize) -> Fingerprint 
         upstream_request_id: None,
         ttl: None,
     };
-    let _ = fixture.state.cache.store(fingerprint, entry, 0, noon());
+    let _ = fixture.state.cache.store(fingerprint, entry, Duration::from_hours(1), 0, noon());
     for _ in 0..hits {
         fixture.state.cache.lookup(&fingerprint, noon()).unwrap();
     }

@@ -7,6 +7,7 @@ mod forms;
 mod live;
 mod reconciliation;
 mod roles;
+mod settings;
 mod views;
 
 use std::cell::RefCell;
@@ -21,6 +22,7 @@ use actix_web::http::{Method, StatusCode, header};
 use actix_web::test::{TestRequest, call_service, init_service, read_body};
 use actix_web::{App, web};
 use jiff::{SignedDuration, Timestamp};
+use tokio::sync::mpsc;
 
 use crate::alerts::Alerts;
 use crate::budget::Budgets;
@@ -29,13 +31,14 @@ use crate::catalog::Catalog;
 use crate::config::Config;
 use crate::content::{Content, ContentOptions};
 use crate::domain::{CostBasis, Endpoint, EntryStatus, Picodollars, RequestId, RequestIds, Secret, TokenUsage};
-use crate::gateway::{Gateway, Parts};
+use crate::gateway::{Gateway, InForce, Parts};
 use crate::http::State;
 use crate::idempotency::Idempotency;
 use crate::keys::{Keys, LoginThrottle, NewKey, SetupToken, VirtualKey};
 use crate::ledger::{Acknowledge, Attempt, CallFacts, Ledger, LedgerOptions, Outcome, Planned, WorstCase};
 use crate::provider::Upstream;
 use crate::reconciliation::Reconciler;
+use crate::revisions::{Ask, Effective, Reloads, Revisions, Trigger};
 use crate::routing::{Directory, Experience, Router};
 use crate::runtime::{Clock, Tasks};
 use crate::store::{OpenOptions, Settings};
@@ -55,6 +58,8 @@ fn run(test: impl Future<Output = ()>) {
 struct Fixture {
     _folder: tempfile::TempDir,
     state: web::Data<State>,
+    /// Where asks for reloads arrive.
+    asks: RefCell<mpsc::Receiver<Ask>>,
     ids: RequestIds,
     setup_token: Secret<String>,
 }
@@ -94,6 +99,14 @@ fn noon() -> Timestamp {
 
 impl Fixture {
     fn new(settings: &str) -> Self {
+        let fixture = Self::listening(settings);
+        // Nobody reads the settings again here: who asks is told so at once.
+        fixture.asks.borrow_mut().close();
+        fixture
+    }
+
+    /// With whoever asks for a reload waiting for an answer.
+    fn listening(settings: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock = Clock::manual(noon());
         let options = OpenOptions { path: folder.path().join("settings.redb"), name: "settings", cache_bytes: 1 << 20 };
@@ -108,6 +121,10 @@ impl Fixture {
         let ledger = Arc::new(ledger.unwrap());
         let zone = config.time_zone.clone();
         let reconciler = Arc::new(Reconciler::open(store.clone(), &config).unwrap());
+        let revisions = Revisions::open(store.clone(), Some("tollgate.toml".into())).unwrap();
+        let effective = Effective { settings: config.masked(), ..Effective::default() };
+        revisions.take(effective, Trigger::Start, noon()).1.unwrap();
+        let (reloads, asks) = Reloads::channel();
         let alerts = Arc::new(Alerts::open(store, &config.alerts, None, clock.clone(), zone).unwrap());
         let budgets = Arc::new(Budgets::new(Arc::clone(&keys), Arc::clone(&ledger)));
         let upstreams = config.providers.iter().map(|provider| Arc::new(Upstream::new(provider, None))).collect();
@@ -118,9 +135,7 @@ impl Fixture {
             ..ContentOptions::new(folder.path().join("content.redb"), config.log.bodies, Vec::new())
         };
         let (metrics, tasks) = (Arc::new(Metrics::default()), Tasks::default());
-        let gateway = Gateway::new(Parts {
-            config: Arc::clone(&config),
-            router: Arc::new(router),
+        let parts = Parts {
             ledger: Arc::clone(&ledger),
             budgets: Arc::clone(&budgets),
             cache: Arc::new(Cache::new(&config.cache, None)),
@@ -132,17 +147,20 @@ impl Fixture {
             clock: clock.clone(),
             tasks: tasks.clone(),
             ids: RequestIds::new(7),
-        });
+        };
+        let in_force = InForce { config: Arc::clone(&config), router: Arc::new(router) };
+        let gateway = Gateway::new(parts, in_force);
         let cache = Arc::new(Cache::new(&config.cache, None));
         let (setup, setup_token) = SetupToken::new(noon());
         let state = State {
-            config,
             keys,
             ledger,
             budgets,
             cache,
             alerts,
             reconciler,
+            revisions: Arc::new(revisions),
+            reloads,
             gateway: Arc::new(gateway),
             metrics,
             clock,
@@ -153,7 +171,13 @@ impl Fixture {
             throttle: LoginThrottle::new(),
             draining: AtomicBool::new(false),
         };
-        Self { _folder: folder, state: web::Data::new(state), ids: RequestIds::new(9), setup_token }
+        Self {
+            _folder: folder,
+            state: web::Data::new(state),
+            asks: RefCell::new(asks),
+            ids: RequestIds::new(9),
+            setup_token,
+        }
     }
 
     /// With its first admin, and a browser in which they are logged in.
@@ -319,7 +343,7 @@ impl Browser {
 }
 
 /// Every page by GET; `{}` stands for an id.
-const PAGES: [&str; 21] = [
+const PAGES: [&str; 22] = [
     "/",
     "/welcome",
     "/requests",
@@ -336,6 +360,7 @@ const PAGES: [&str; 21] = [
     "/keys/new",
     "/keys/{key}",
     "/alerts",
+    "/settings",
     "/teams",
     "/teams/{team}",
     "/people",
@@ -344,7 +369,7 @@ const PAGES: [&str; 21] = [
 ];
 
 /// Every form of someone who is logged in.
-const FORMS: [&str; 20] = [
+const FORMS: [&str; 21] = [
     "/logout",
     "/prefs/theme",
     "/costs/reconciliation",
@@ -365,6 +390,7 @@ const FORMS: [&str; 20] = [
     "/people/ada/invite",
     "/people/ada/delete",
     "/alerts/test",
+    "/settings/reload",
 ];
 
 fn status(code: u16) -> StatusCode {

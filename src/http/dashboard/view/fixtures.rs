@@ -7,6 +7,7 @@ mod reconciliation;
 mod reports;
 mod request;
 mod routing;
+mod settings;
 
 use std::time::Duration;
 
@@ -29,6 +30,7 @@ pub(super) use people::{invited, people, person, team, teams};
 pub(super) use reconciliation::reconciliation;
 pub(super) use reports::reports;
 pub(super) use request::request;
+pub(super) use settings::settings;
 
 /// A name that runs script where it isn't escaped.
 pub(super) const HOSTILE: &str = "<img src=x onerror=alert(1)>";

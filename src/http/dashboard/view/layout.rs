@@ -62,6 +62,8 @@ pub enum Entry {
     People,
     /// Who is told what.
     Alerts,
+    /// What the file of settings comes to.
+    Settings,
     /// Days and months in words.
     Reports,
     /// The three-step guide.
@@ -118,6 +120,7 @@ pub const NAVIGATION: &[NavigationGroup] = &[
         entries: &[
             entry(Entry::Alerts, "/alerts", "Alerts", "bell"),
             entry(Entry::People, "/people", "People", "user"),
+            entry(Entry::Settings, "/settings", "Settings", "sliders"),
             entry(Entry::Welcome, "/welcome", "Get started", "plug"),
         ],
     },
@@ -186,7 +189,7 @@ impl Layout {
     pub fn leads_to(&self, entry: &NavigationEntry) -> bool {
         match self.reader {
             Reader::Admin => true,
-            Reader::OfAll => entry.entry != Entry::People,
+            Reader::OfAll => !matches!(entry.entry, Entry::People | Entry::Settings),
             Reader::OfTeam => matches!(entry.entry, Entry::Teams | Entry::Requests | Entry::Costs),
         }
     }

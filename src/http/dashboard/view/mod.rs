@@ -20,6 +20,7 @@ mod reconciliation;
 mod reports;
 mod request;
 mod requests;
+mod settings;
 mod teams;
 mod welcome;
 
@@ -46,6 +47,7 @@ pub use request::{
     TimelineStep, UsageLine,
 };
 pub use requests::{Filters, Pager, RequestsPage};
+pub use settings::{Comparison, DiffLine, ProblemLine, RefusedNote, RevisionRow, SettingsPage};
 pub use teams::{PersonLine, TeamBudgetLine, TeamForms, TeamPage, TeamRow, TeamsPage};
 pub use welcome::{FirstCall, FirstCallFacts, ProviderState, WelcomePage};
 
