@@ -144,7 +144,7 @@ impl Parts {
 }
 
 /// The Redis that the settings name, which doesn't have to be there.
-fn shared(config: &Config) -> anyhow::Result<Option<Arc<Shared>>> {
+pub(crate) fn shared(config: &Config) -> anyhow::Result<Option<Arc<Shared>>> {
     let Some(url) = &config.redis_url else { return Ok(None) };
     let shared = Shared::new(url, config.redis_secret.as_ref(), config.tls.ca_file.as_deref())?;
     Ok(Some(Arc::new(shared)))
@@ -180,7 +180,7 @@ pub(crate) fn open_ledger(folder: &DataFolder, config: &Config) -> anyhow::Resul
 }
 
 /// Opens what is kept of calls; a file that can't be opened is told of and done without.
-fn open_content(folder: &DataFolder, config: &Config) -> Content {
+pub(crate) fn open_content(folder: &DataFolder, config: &Config) -> Content {
     let provider_keys =
         config.providers.iter().flat_map(|provider| provider.api_keys.iter().chain(&provider.admin_api_key).cloned());
     let own = [&config.admin_token, &config.telemetry.metrics_token].into_iter().flatten().cloned();

@@ -43,19 +43,43 @@ impl Settings {
         self.file.as_deref().unwrap_or_else(|| Path::new(FILE_NAME))
     }
 
+    /// The data folder, also where the settings can't be used otherwise; `None` where even that can't be told.
+    pub fn data_dir(&self) -> Option<PathBuf> {
+        self.with_sources(Path::new(""), std::env::vars_os(), config::data_dir)
+    }
+
+    /// The files of variables that are read, where they are there.
+    pub fn dotenvs(&self) -> Vec<PathBuf> {
+        let beside = self.file.as_deref().and_then(Path::parent).map(|parent| parent.join(DOTENV_NAME));
+        let mut files = vec![PathBuf::from(DOTENV_NAME)];
+        files.extend(beside.filter(|beside| beside.as_path() != Path::new(DOTENV_NAME)));
+        files.retain(|file| file.is_file());
+        files
+    }
+
     /// The same from a given folder and given variables.
     pub(super) fn load_in(
         &self,
         folder: &Path,
         variables: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<Config, Problems> {
+        self.with_sources(folder, variables, config::load)
+    }
+
+    /// Gathers what settings are made of, and makes something of it.
+    fn with_sources<T>(
+        &self,
+        folder: &Path,
+        variables: impl IntoIterator<Item = (OsString, OsString)>,
+        make: impl FnOnce(&Sources<'_>) -> T,
+    ) -> T {
         let mut problems = Vec::new();
         let (file, file_mode) = self.read_file(folder, &mut problems);
         let dotenv = self.read_dotenvs(folder, &mut problems);
         let environment = read_environment(variables, &mut problems);
         let named_zone = environment.iter().find(|(name, _)| name == "TZ").map(|(_, zone)| zone.as_str());
         let (system_zone, zone_trouble) = zone_of(TimeZone::try_system().ok(), named_zone);
-        config::load(&Sources {
+        make(&Sources {
             file,
             file_mode,
             dotenv,

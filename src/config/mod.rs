@@ -212,6 +212,16 @@ pub fn load(sources: &Sources<'_>) -> Result<Config, Problems> {
     }
 }
 
+/// The data folder of settings that may have other problems; `None` where even that can't be told.
+pub fn data_dir(sources: &Sources<'_>) -> Option<PathBuf> {
+    let (path, text) = sources.file.as_ref().map_or((Path::new(""), ""), |(path, text)| (path, text.as_str()));
+    let document = parse(path, text).ok()?;
+    let context = Context::new(sources);
+    let data_dir = server::read_top(&mut Section::root(&context, &document)).data_dir;
+    let (problems, _) = context.into_notes();
+    problems.iter().all(|problem| problem.path != "data_dir").then_some(data_dir)
+}
+
 /// Reads a file that has prices alone, `[prices."provider/model"]` sections, or tells of every problem at once.
 pub fn read_prices(path: &Path, text: &str) -> Result<Vec<PriceOverride>, Problems> {
     let document = parse(path, text).map_err(Problems::new)?;

@@ -12,6 +12,7 @@ mod cache;
 mod content;
 mod costs;
 mod decision;
+mod doctor;
 mod entry;
 mod export;
 #[cfg(any(test, fuzzing))]
@@ -31,6 +32,7 @@ mod status;
 mod teams;
 #[cfg(test)]
 mod tests;
+mod turn;
 mod users;
 mod verify;
 mod warm;
