@@ -5,8 +5,8 @@ use actix_web::web::route;
 use super::Answer::{Json, Nothing, Text, TextOrJson};
 use super::Verb::{Delete, Get, Patch, Post, Put};
 use super::{
-    RouteSpec, Shape, adjust, admin, alerts, budgets, cache, content, costs, doctor, export, imports, keys, metrics, providers,
-    reconciliation, reports, requests, rerate, routing, status, teams, users, verify, warm,
+    RouteSpec, Shape, adjust, admin, alerts, budgets, cache, content, costs, doctor, export, imports, keys, metrics,
+    providers, reconciliation, reports, requests, rerate, routing, status, teams, users, verify, warm,
 };
 use crate::http::guard::Access;
 use crate::http::{health, openapi};

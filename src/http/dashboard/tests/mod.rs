@@ -5,6 +5,7 @@ mod alerts;
 mod cache;
 mod forms;
 mod live;
+mod providers;
 mod reconciliation;
 mod roles;
 mod views;
@@ -319,7 +320,7 @@ impl Browser {
 }
 
 /// Every page by GET; `{}` stands for an id.
-const PAGES: [&str; 21] = [
+const PAGES: [&str; 22] = [
     "/",
     "/welcome",
     "/requests",
@@ -333,6 +334,7 @@ const PAGES: [&str; 21] = [
     "/budgets",
     "/budgets/new",
     "/budgets/budget_1",
+    "/providers",
     "/keys/new",
     "/keys/{key}",
     "/alerts",
@@ -344,7 +346,7 @@ const PAGES: [&str; 21] = [
 ];
 
 /// Every form of someone who is logged in.
-const FORMS: [&str; 20] = [
+const FORMS: [&str; 21] = [
     "/logout",
     "/prefs/theme",
     "/costs/reconciliation",
@@ -353,6 +355,7 @@ const FORMS: [&str; 20] = [
     "/budgets",
     "/budgets/budget_1",
     "/budgets/budget_1/delete",
+    "/providers",
     "/keys",
     "/keys/key_1",
     "/keys/key_1/rotate",

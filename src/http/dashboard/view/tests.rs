@@ -18,6 +18,7 @@ fn rendered(kind: Kind) -> Vec<(String, String)> {
     add("request", &fixtures::request(kind));
     add("budgets", &fixtures::budgets(kind));
     add("key", &fixtures::key_page(kind));
+    add("providers", &fixtures::providers_page(kind));
     add("teams", &fixtures::teams(kind));
     add("team", &fixtures::team(kind));
     add("people", &fixtures::people(kind));
@@ -68,6 +69,7 @@ fn fragments(kind: Kind) -> Vec<(String, String)> {
     let mut files = Vec::new();
     let mut add = |name: &str, page: &dyn Page| files.push((format!("{name}-{}", kind.word()), page.html()));
     add("live-update", &fixtures::live_update(kind));
+    add("providers-update", &fixtures::providers_now(kind));
     add("key-created", &KeyCreated { list: Some(fixtures::key_list(kind)), ..fixtures::key_created(kind) });
     add("key-form", &fixtures::key_form(kind == Kind::Failed));
     if let Ok(rows) = fixtures::overview(kind).requests {
@@ -130,7 +132,7 @@ fn attribute<'a>(tag: &'a str, name: &str) -> Option<&'a str> {
 #[expect(clippy::disallowed_methods, reason = "a test may be told where to write")]
 fn every_page_renders_and_can_be_looked_at() {
     let files: Vec<(String, String)> = Kind::ALL.into_iter().flat_map(rendered).collect();
-    assert_eq!(files.len(), 92);
+    assert_eq!(files.len(), 96);
     let Ok(folder) = std::env::var("TOLLGATE_RENDER_DIR") else { return };
     for (name, html) in files {
         std::fs::write(format!("{folder}/{name}.html"), html).unwrap();
@@ -311,6 +313,19 @@ fn a_live_update_replaces_its_parts_by_their_ids() {
     let page = fixtures::overview(Kind::Usual).render().unwrap();
     let parts: Vec<&str> = tags(&html).into_iter().filter(|tag| tag.contains("hx-swap-oob=\"true\"")).collect();
     assert_eq!(parts.len(), 9);
+    for part in parts {
+        let id = attribute(part, "id").unwrap();
+        assert!(page.contains(&format!("id=\"{id}\"")), "{id} is not on the page");
+    }
+    assert!(!page.contains("hx-swap-oob"));
+}
+
+#[test]
+fn an_update_of_the_providers_replaces_parts_that_are_on_their_page() {
+    let update = fixtures::providers_now(Kind::Usual).html();
+    let page = fixtures::providers_page(Kind::Usual).html();
+    let parts: Vec<&str> = tags(&update).into_iter().filter(|tag| tag.contains("hx-swap-oob")).collect();
+    assert_eq!(parts.len(), 4 * 3 + 1);
     for part in parts {
         let id = attribute(part, "id").unwrap();
         assert!(page.contains(&format!("id=\"{id}\"")), "{id} is not on the page");
