@@ -84,7 +84,9 @@ def processes_of(pid):
     found = [pid]
     for parent in found:
         for task in pathlib.Path(f"/proc/{parent}/task").iterdir():
-            found += [int(child) for child in (task / "children").read_text().split()]
+            # A thread may have ended since the folder was listed.
+            with contextlib.suppress(FileNotFoundError):
+                found += [int(child) for child in (task / "children").read_text().split()]
     return found
 
 

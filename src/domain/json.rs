@@ -21,7 +21,7 @@ pub enum JsonError {
     #[error("the body is nested deeper than {DEPTH_MAX} levels")]
     TooDeep,
     /// A key of the top level that stands twice: which of the two counts is anybody's guess, and a trick's way in.
-    #[error("the key {0:?} stands twice")]
+    #[error("the key {0:?} stands twice; say it once")]
     Duplicate(String),
 }
 

@@ -39,10 +39,6 @@ deployments = ["compat/qwen3-coder"]
 
 [alerts]
 thresholds = [60, 90]
-
-# A client that leaves is noticed while nothing is written to it.
-[streams]
-on_disconnect = "cancel"
 """
 WINDOWS = ["hour", "day", "week", "month", "total"]
 

@@ -8,7 +8,6 @@ mod answer_read;
 mod answer_write;
 mod client_field;
 mod closed_schema;
-mod object;
 mod reasoning;
 mod request_read;
 mod request_write;

@@ -5,13 +5,15 @@
 //! `inference_geo: global`, an empty `mcp_servers`, `thinking.display` (the thoughts come either way) and an effort beside thinking
 //! that is off.
 
+use serde_json::Number;
+
 use crate::dialect::Untranslatable;
+use crate::dialect::object::{Field, Object, must_be};
 use crate::domain::Endpoint;
 use crate::domain::chat::{
-    CacheMark, ChatRequest, Effort, Json, Marked, OutputFormat, Reasoning, TierWish, Tool, ToolChoice,
+    CacheMark, ChatRequest, Effort, Marked, OutputFormat, Reasoning, TierWish, Tool, ToolChoice,
 };
 
-use super::object::{Object, Placed, wrong_type};
 use super::turns_read::{self, block_text};
 
 /// From this version on sampling parameters, documents of the assistant and citations of the user are refused.
@@ -21,10 +23,9 @@ pub(super) const BUDGET_TOKENS_MIN: u64 = 1_024;
 
 /// Reads a request in the client's version of the API.
 pub(super) fn read(body: &[u8], version: Option<&str>) -> Result<ChatRequest, Untranslatable> {
-    let text = std::str::from_utf8(body).map_err(|_| Untranslatable::new("body", "the body is not UTF-8"))?;
     // Versions are dates, so their order is that of their letters.
     let is_strict = version.is_some_and(|version| version >= STRICT_SINCE);
-    let mut fields = Object::read(String::new(), text)?;
+    let mut fields = Object::of_body(body)?;
     // Which model it is was read before a shape was chosen.
     fields.take("model");
     refuse_what_stays_with_anthropic(&mut fields)?;
@@ -41,12 +42,12 @@ pub(super) fn read(body: &[u8], version: Option<&str>) -> Result<ChatRequest, Un
         endpoint: Endpoint::Messages,
         system: system(&mut fields)?,
         turns: turns_read::turns(&fields.required("messages")?, is_strict)?,
-        tools: fields.list("tools")?.into_iter().map(tool).collect::<Result<_, _>>()?,
+        tools: fields.list("tools")?.iter().map(tool).collect::<Result<_, _>>()?,
         tool_choice,
         parallel_tool_calls,
         output_tokens_max: Some(output_tokens_max),
-        temperature: fields.share("temperature")?,
-        top_p: fields.share("top_p")?,
+        temperature: share(&mut fields, "temperature")?,
+        top_p: share(&mut fields, "top_p")?,
         top_k: fields.count("top_k")?,
         stop: stop_sequences(&mut fields)?,
         format,
@@ -104,6 +105,14 @@ fn refuse_sampling(fields: &mut Object<'_>) -> Result<(), Untranslatable> {
     Ok(())
 }
 
+fn share(fields: &mut Object<'_>, name: &str) -> Result<Option<Number>, Untranslatable> {
+    let number = fields.number(name)?;
+    match number.as_ref().and_then(Number::as_f64) {
+        Some(value) if !(0.0..=1.0).contains(&value) => Err(must_be(fields.path_of(name), "a number from 0 to 1")),
+        _ => Ok(number),
+    }
+}
+
 fn output_cap(fields: &mut Object<'_>) -> Result<u64, Untranslatable> {
     match fields.count("max_tokens")? {
         None => Err(Untranslatable::new("max_tokens", "max_tokens is required; say the most tokens of the answer")),
@@ -121,7 +130,7 @@ fn effort(config: &mut Object<'_>) -> Result<Option<Effort>, Untranslatable> {
     // `minimal` is OpenAI's.
     match Effort::from_word(&word).filter(|effort| *effort > Effort::Minimal) {
         Some(effort) => Ok(Some(effort)),
-        None => Err(wrong_type(&config.path("effort"), "low, medium, high, xhigh or max")),
+        None => Err(must_be(config.path_of("effort"), "low, medium, high, xhigh or max")),
     }
 }
 
@@ -139,11 +148,11 @@ fn reasoning(
             let reason = "thinking between tools only is known to Anthropic only; say adaptive or disabled";
             return Err(Untranslatable::new("thinking.type", reason));
         }
-        _ => return Err(wrong_type("thinking.type", "adaptive, enabled or disabled")),
+        _ => return Err(must_be("thinking.type", "adaptive, enabled or disabled")),
     };
     match thinking.text("display")?.as_deref() {
         None | Some("summarized" | "omitted") => {}
-        Some(_) => return Err(wrong_type("thinking.display", "summarized or omitted")),
+        Some(_) => return Err(must_be("thinking.display", "summarized or omitted")),
     }
     thinking.finish()?;
     Ok(Some(reasoning))
@@ -171,18 +180,11 @@ fn format(fields: &mut Object<'_>, config: Option<Object<'_>>) -> Result<OutputF
     }
     let Some(mut format) = formats.pop() else { return Ok(OutputFormat::Text) };
     if format.required_text("type")? != "json_schema" {
-        return Err(wrong_type(&format.path("type"), "json_schema"));
+        return Err(must_be(format.path_of("type"), "json_schema"));
     }
-    let schema = schema(&format.required("schema")?)?;
+    let schema = format.required("schema")?.object_as_written()?;
     format.finish()?;
     Ok(OutputFormat::JsonSchema { name: None, description: None, schema, strict: None })
-}
-
-fn schema(value: &Placed<'_>) -> Result<Json, Untranslatable> {
-    match serde_json::from_str::<Json>(value.json) {
-        Ok(json) if json.get().starts_with('{') => Ok(json),
-        _ => Err(wrong_type(&value.at, "an object")),
-    }
 }
 
 fn tool_choice(fields: &mut Object<'_>) -> Result<(Option<ToolChoice>, Option<bool>), Untranslatable> {
@@ -192,27 +194,27 @@ fn tool_choice(fields: &mut Object<'_>) -> Result<(Option<ToolChoice>, Option<bo
         "any" => ToolChoice::Required,
         "none" => ToolChoice::None,
         "tool" => ToolChoice::Named(choice.required_text("name")?),
-        _ => return Err(wrong_type("tool_choice.type", "auto, any, tool or none")),
+        _ => return Err(must_be("tool_choice.type", "auto, any, tool or none")),
     };
     let is_serial = choice.flag("disable_parallel_tool_use")?;
     choice.finish()?;
     Ok((Some(chosen), is_serial.map(|is_serial| !is_serial)))
 }
 
-fn tool(value: Placed<'_>) -> Result<Marked<Tool>, Untranslatable> {
+fn tool(value: &Field<'_>) -> Result<Marked<Tool>, Untranslatable> {
     let mut fields = value.object()?;
     match fields.text("type")?.as_deref() {
         None | Some("custom") => {}
         Some(kind) => {
             let reason =
                 format!("the tool {kind} is one that Anthropic defines; hand over a function of your own instead");
-            return Err(Untranslatable::new(fields.path("type"), reason));
+            return Err(Untranslatable::new(fields.path_of("type"), reason));
         }
     }
     let tool = Tool {
         name: fields.required_text("name")?,
         description: fields.text("description")?,
-        parameters: Some(schema(&fields.required("input_schema")?)?),
+        parameters: Some(fields.required("input_schema")?.object_as_written()?),
         strict: fields.flag("strict")?,
     };
     let cache = cache_mark(&mut fields)?;
@@ -220,15 +222,18 @@ fn tool(value: Placed<'_>) -> Result<Marked<Tool>, Untranslatable> {
     fields.flag("eager_input_streaming")?;
     if fields.flag("defer_loading")? == Some(true) {
         let reason = "a tool is always loaded there; leave defer_loading out";
-        return Err(Untranslatable::new(fields.path("defer_loading"), reason));
+        return Err(Untranslatable::new(fields.path_of("defer_loading"), reason));
     }
     if !fields.list("input_examples")?.is_empty() {
         let reason = "there is no place for examples of arguments; put them into the description";
-        return Err(Untranslatable::new(fields.path("input_examples"), reason));
+        return Err(Untranslatable::new(fields.path_of("input_examples"), reason));
     }
     for caller in fields.list("allowed_callers")? {
         if caller.text()? != "direct" {
-            return Err(Untranslatable::new(caller.at, "only the model itself calls tools there; allow direct alone"));
+            return Err(Untranslatable::new(
+                caller.path,
+                "only the model itself calls tools there; allow direct alone",
+            ));
         }
     }
     fields.finish()?;
@@ -242,15 +247,15 @@ fn system(fields: &mut Object<'_>) -> Result<Vec<Marked<String>>, Untranslatable
         Some(value) if value.is_text() => {
             Ok(Some(value.text()?).filter(|text| !text.is_empty()).map(Marked::plain).into_iter().collect())
         }
-        Some(value) if value.json.starts_with('[') => value.list()?.into_iter().map(block_text).collect(),
-        Some(value) => Err(wrong_type(&value.at, "a string or a list of blocks")),
+        Some(value) if value.json.starts_with('[') => value.list()?.iter().map(block_text).collect(),
+        Some(value) => Err(value.must_be("a string or a list of blocks")),
     }
 }
 
 fn stop_sequences(fields: &mut Object<'_>) -> Result<Vec<String>, Untranslatable> {
-    let read = |value: Placed<'_>| match value.text()? {
+    let read = |value: Field<'_>| match value.text()? {
         text if text.trim().is_empty() => {
-            Err(Untranslatable::new(value.at, "a stop sequence must hold more than whitespace"))
+            Err(Untranslatable::new(value.path, "a stop sequence must hold more than whitespace"))
         }
         text => Ok(text),
     };
@@ -269,7 +274,7 @@ fn tier(fields: &mut Object<'_>) -> Result<Option<TierWish>, Untranslatable> {
         None => Ok(None),
         Some("auto") => Ok(Some(TierWish::Auto)),
         Some("standard_only") => Ok(Some(TierWish::Standard)),
-        Some(_) => Err(wrong_type("service_tier", "auto or standard_only")),
+        Some(_) => Err(must_be("service_tier", "auto or standard_only")),
     }
 }
 
@@ -277,12 +282,12 @@ fn tier(fields: &mut Object<'_>) -> Result<Option<TierWish>, Untranslatable> {
 pub(super) fn cache_mark(fields: &mut Object<'_>) -> Result<Option<CacheMark>, Untranslatable> {
     let Some(mut control) = fields.object("cache_control")? else { return Ok(None) };
     if control.required_text("type")? != "ephemeral" {
-        return Err(wrong_type(&control.path("type"), "ephemeral"));
+        return Err(must_be(control.path_of("type"), "ephemeral"));
     }
     let mark = match control.text("ttl")?.as_deref() {
         None | Some("5m") => CacheMark::FiveMinutes,
         Some("1h") => CacheMark::OneHour,
-        Some(_) => return Err(wrong_type(&control.path("ttl"), "5m or 1h")),
+        Some(_) => return Err(must_be(control.path_of("ttl"), "5m or 1h")),
     };
     control.finish()?;
     Ok(Some(mark))

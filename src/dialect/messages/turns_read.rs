@@ -5,19 +5,19 @@
 
 use crate::dialect::Untranslatable;
 use crate::dialect::compact::compact;
+use crate::dialect::object::{Field, Object, must_be};
 use crate::domain::chat::{
     AssistantPart, CacheMark, Document, DocumentSource, Image, Marked, Media, ResultPart, ToolCall, ToolResult, Turn,
     UserPart,
 };
 
-use super::object::{Object, Placed, wrong_type};
 use super::request_read::cache_mark;
 
 /// What Anthropic takes as pictures.
 pub(super) const IMAGE_TYPES: [&str; 4] = ["image/jpeg", "image/png", "image/gif", "image/webp"];
 
 /// Reads `messages`.
-pub(super) fn turns(messages: &Placed<'_>, is_strict: bool) -> Result<Vec<Turn>, Untranslatable> {
+pub(super) fn turns(messages: &Field<'_>, is_strict: bool) -> Result<Vec<Turn>, Untranslatable> {
     let list = messages.list()?;
     if list.is_empty() {
         return Err(Untranslatable::new("messages", "there is no message; send at least one"));
@@ -61,7 +61,7 @@ impl Reader {
             "user" => Role::User,
             "assistant" => Role::Assistant,
             "system" => Role::System,
-            _ => return Err(wrong_type(&message.path("role"), "user, assistant or system")),
+            _ => return Err(must_be(message.path_of("role"), "user, assistant or system")),
         };
         self.change_to(role)?;
         let content = message.required("content")?;
@@ -76,14 +76,14 @@ impl Reader {
             return Ok(());
         }
         if words.as_ref().map_or(blocks.is_empty(), |words| words.trim().is_empty()) {
-            return Err(Untranslatable::new(content.at, "the message says nothing; leave it out or give it a text"));
+            return Err(content.refuse("the message says nothing; leave it out or give it a text"));
         }
         let turn = match role {
             Role::User => Turn::User(self.user(words, blocks)?),
             Role::Assistant => Turn::Assistant(self.assistant(words, blocks)?),
             Role::System => {
                 let words = words.map(|words| Ok(Marked::plain(words)));
-                Turn::System(words.into_iter().chain(blocks.into_iter().map(block_text)).collect::<Result<_, _>>()?)
+                Turn::System(words.into_iter().chain(blocks.iter().map(block_text)).collect::<Result<_, _>>()?)
             }
         };
         self.turns.push(turn);
@@ -112,11 +112,7 @@ impl Reader {
         })
     }
 
-    fn user(
-        &mut self,
-        words: Option<String>,
-        blocks: Vec<Placed<'_>>,
-    ) -> Result<Vec<Marked<UserPart>>, Untranslatable> {
+    fn user(&mut self, words: Option<String>, blocks: Vec<Field<'_>>) -> Result<Vec<Marked<UserPart>>, Untranslatable> {
         let mut parts: Vec<_> = words.map(|words| Marked::plain(UserPart::Text(words))).into_iter().collect();
         self.is_past_results |= !parts.is_empty();
         for block in blocks {
@@ -145,7 +141,7 @@ impl Reader {
             } else {
                 "citations can't be translated; leave them out"
             };
-            return Err(Untranslatable::new(fields.path("citations"), reason));
+            return Err(Untranslatable::new(fields.path_of("citations"), reason));
         }
         text(fields)
     }
@@ -157,12 +153,12 @@ impl Reader {
     ) -> Result<ToolResult, Untranslatable> {
         if self.is_past_results {
             let reason = "results of tools stand before everything else in a user's turn; move it to the front";
-            return Err(Untranslatable::new(fields.at().to_owned(), reason));
+            return Err(Untranslatable::new(fields.path().to_owned(), reason));
         }
         let call_id = fields.required_text("tool_use_id")?;
         let Some(open) = self.open_calls.iter().position(|call| call.id == call_id) else {
             let reason = format!("no tool_use of the message before has the id {call_id}; answer each call once");
-            return Err(Untranslatable::new(fields.path("tool_use_id"), reason));
+            return Err(Untranslatable::new(fields.path_of("tool_use_id"), reason));
         };
         self.open_calls.remove(open);
         let content = match fields.take("content") {
@@ -170,7 +166,7 @@ impl Reader {
             Some(value) if value.is_text() => {
                 Some(value.text()?).filter(|text| !text.is_empty()).map(ResultPart::Text).into_iter().collect()
             }
-            Some(value) => value.list()?.into_iter().map(|block| result_part(block, mark)).collect::<Result<_, _>>()?,
+            Some(value) => value.list()?.iter().map(|block| result_part(block, mark)).collect::<Result<_, _>>()?,
         };
         Ok(ToolResult { call_id, content, is_error: fields.flag("is_error")?.unwrap_or(false) })
     }
@@ -178,7 +174,7 @@ impl Reader {
     fn assistant(
         &mut self,
         words: Option<String>,
-        blocks: Vec<Placed<'_>>,
+        blocks: Vec<Field<'_>>,
     ) -> Result<Vec<Marked<AssistantPart>>, Untranslatable> {
         let mut parts: Vec<_> = words.map(|words| Marked::plain(AssistantPart::Text(words))).into_iter().collect();
         for block in blocks {
@@ -195,7 +191,7 @@ impl Reader {
                 "document" if self.is_strict => {
                     let reason = "anthropic-version 2026-10-21 has no documents in an assistant's message; \
                                   move it to a user's";
-                    return Err(Untranslatable::new(fields.at().to_owned(), reason));
+                    return Err(Untranslatable::new(fields.path().to_owned(), reason));
                 }
                 _ => return Err(unknown_block(&fields, &kind)),
             };
@@ -211,15 +207,15 @@ impl Reader {
         let name = fields.required_text("name")?;
         let input = fields.required("input")?;
         if !input.json.starts_with('{') {
-            return Err(wrong_type(&input.at, "an object"));
+            return Err(input.must_be("an object"));
         }
         if let Some(mut caller) = fields.object("caller")?
             && caller.required_text("type")? != "direct"
         {
             let reason = "calls by code that runs at Anthropic can't be translated; begin a new conversation";
-            return Err(Untranslatable::new(fields.path("caller"), reason));
+            return Err(Untranslatable::new(fields.path_of("caller"), reason));
         }
-        self.open_calls.push(OpenCall { id: id.clone(), at: fields.at().to_owned() });
+        self.open_calls.push(OpenCall { id: id.clone(), at: fields.path().to_owned() });
         Ok(ToolCall { id, name, arguments: compact(input.json) })
     }
 }
@@ -234,16 +230,16 @@ fn unknown_block(fields: &Object<'_>, kind: &str) -> Untranslatable {
         "tool_result" => "a tool_result stands in a user's message only".to_owned(),
         _ => format!("blocks of type {kind} belong to what Anthropic itself runs; leave them out"),
     };
-    Untranslatable::new(fields.at().to_owned(), reason)
+    Untranslatable::new(fields.path().to_owned(), reason)
 }
 
 /// A text block that stands by itself, as in `system`.
-pub(super) fn block_text(block: Placed<'_>) -> Result<Marked<String>, Untranslatable> {
+pub(super) fn block_text(block: &Field<'_>) -> Result<Marked<String>, Untranslatable> {
     let mut fields = block.object()?;
     let kind = fields.required_text("type")?;
     if kind != "text" {
         let reason = format!("instructions are text only; a block of type {kind} can't stand there");
-        return Err(Untranslatable::new(fields.at().to_owned(), reason));
+        return Err(Untranslatable::new(fields.path().to_owned(), reason));
     }
     let part = assistants_text(&mut fields)?;
     let cache = cache_mark(&mut fields)?;
@@ -254,7 +250,7 @@ pub(super) fn block_text(block: Placed<'_>) -> Result<Marked<String>, Untranslat
 fn assistants_text(fields: &mut Object<'_>) -> Result<String, Untranslatable> {
     // Answers carry an empty list, and clients send them back as they came.
     if !fields.list("citations")?.is_empty() {
-        return Err(Untranslatable::new(fields.path("citations"), "citations can't be translated; leave them out"));
+        return Err(Untranslatable::new(fields.path_of("citations"), "citations can't be translated; leave them out"));
     }
     text(fields)
 }
@@ -263,13 +259,13 @@ fn text(fields: &mut Object<'_>) -> Result<String, Untranslatable> {
     let text = fields.required("text")?;
     match text.text()? {
         words if words.trim().is_empty() => {
-            Err(Untranslatable::new(text.at, "a text must hold more than whitespace; leave the block out"))
+            Err(Untranslatable::new(text.path, "a text must hold more than whitespace; leave the block out"))
         }
         words => Ok(words),
     }
 }
 
-fn result_part(block: Placed<'_>, mark: &mut Option<CacheMark>) -> Result<ResultPart, Untranslatable> {
+fn result_part(block: &Field<'_>, mark: &mut Option<CacheMark>) -> Result<ResultPart, Untranslatable> {
     let mut fields = block.object()?;
     let kind = fields.required_text("type")?;
     let part = match kind.as_str() {
@@ -290,13 +286,13 @@ fn image(fields: &mut Object<'_>) -> Result<Image, Untranslatable> {
         "base64" => {
             let media_type = source.required_text("media_type")?;
             if !IMAGE_TYPES.contains(&media_type.as_str()) {
-                return Err(wrong_type(&source.path("media_type"), &IMAGE_TYPES.join(", ")));
+                return Err(must_be(source.path_of("media_type"), &IMAGE_TYPES.join(", ")));
             }
             Media::Base64 { media_type, data: source.required_text("data")? }
         }
         "url" => Media::Url(address(&mut source)?),
         "file" => return Err(file_source(&source)),
-        _ => return Err(wrong_type(&source.path("type"), "base64 or url")),
+        _ => return Err(must_be(source.path_of("type"), "base64 or url")),
     };
     source.finish()?;
     Ok(Image { source: media, detail: None })
@@ -308,13 +304,13 @@ fn document(fields: &mut Object<'_>) -> Result<Document, Untranslatable> {
         "base64" => {
             let media_type = source.required_text("media_type")?;
             if media_type != "application/pdf" {
-                return Err(wrong_type(&source.path("media_type"), "application/pdf"));
+                return Err(must_be(source.path_of("media_type"), "application/pdf"));
             }
             DocumentSource::File(Media::Base64 { media_type, data: source.required_text("data")? })
         }
         "text" => {
             if source.required_text("media_type")? != "text/plain" {
-                return Err(wrong_type(&source.path("media_type"), "text/plain"));
+                return Err(must_be(source.path_of("media_type"), "text/plain"));
             }
             DocumentSource::Text(source.required_text("data")?)
         }
@@ -322,19 +318,19 @@ fn document(fields: &mut Object<'_>) -> Result<Document, Untranslatable> {
         "file" => return Err(file_source(&source)),
         "content" => {
             let reason = "a document of blocks can't be said there; send its blocks as text and images";
-            return Err(Untranslatable::new(source.at().to_owned(), reason));
+            return Err(Untranslatable::new(source.path().to_owned(), reason));
         }
-        _ => return Err(wrong_type(&source.path("type"), "base64, text or url")),
+        _ => return Err(must_be(source.path_of("type"), "base64, text or url")),
     };
     source.finish()?;
     if let Some(mut citations) = fields.object("citations")?
         && citations.flag("enabled")? == Some(true)
     {
-        return Err(Untranslatable::new(fields.path("citations"), "citations can't be translated; leave them out"));
+        return Err(Untranslatable::new(fields.path_of("citations"), "citations can't be translated; leave them out"));
     }
     if fields.take("context").is_some() {
         let reason = "there is no place for the context of a document; send it as text";
-        return Err(Untranslatable::new(fields.path("context"), reason));
+        return Err(Untranslatable::new(fields.path_of("context"), reason));
     }
     Ok(Document { source: content, title: fields.text("title")? })
 }
@@ -345,7 +341,7 @@ fn source<'a>(fields: &mut Object<'a>) -> Result<Object<'a>, Untranslatable> {
 
 fn file_source(source: &Object<'_>) -> Untranslatable {
     let reason = "an image or document by file_id is known only to the provider that it was uploaded to; send base64 or, where it may be one, a url";
-    Untranslatable::new(source.at().to_owned(), reason)
+    Untranslatable::new(source.path().to_owned(), reason)
 }
 
 fn address(source: &mut Object<'_>) -> Result<String, Untranslatable> {
@@ -353,7 +349,7 @@ fn address(source: &mut Object<'_>) -> Result<String, Untranslatable> {
     if is_web_address(&url) {
         return Ok(url);
     }
-    Err(wrong_type(&source.path("url"), "an http or https address"))
+    Err(must_be(source.path_of("url"), "an http or https address"))
 }
 
 /// Whether an address is one that a provider may fetch: a file of somebody's machine is not.

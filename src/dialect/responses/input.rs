@@ -7,9 +7,9 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::fields::{Object, must_be};
 use super::thinking;
 use crate::dialect::Untranslatable;
+use crate::dialect::object::{Field, Object, must_be};
 use crate::domain::chat::{
     AssistantPart, CacheMark, Document, DocumentSource, Image, Marked, Media, ResultPart, ToolCall, ToolResult, Turn,
     UserPart,
@@ -61,12 +61,14 @@ enum Content<'a> {
 }
 
 fn content<'a>(object: &mut Object<'a>, name: &str) -> Result<Content<'a>, Untranslatable> {
-    match object.first_byte(name) {
-        None => Err(object.missing(name)),
-        Some(b'"') => Ok(Content::Text(object.text(name)?.unwrap_or_default())),
-        Some(b'[') => Ok(Content::Parts(object.objects(name)?)),
-        Some(_) => Err(must_be(object.at(name), "a text or a list")),
+    let field = object.required(name)?;
+    if field.is_text() {
+        return Ok(Content::Text(field.text()?));
     }
+    if !field.json.starts_with('[') {
+        return Err(field.must_be("a string or a list"));
+    }
+    Ok(Content::Parts(field.list()?.iter().map(Field::object).collect::<Result<_, _>>()?))
 }
 
 impl Conversation {
@@ -99,7 +101,7 @@ impl Conversation {
             "user" => {
                 let parts = input_parts(content)?;
                 if parts.is_empty() {
-                    return Err(item.refuse("content", format!("`{}` must not be empty", item.at("content"))));
+                    return Err(item.refuse("content", format!("`{}` must not be empty", item.path_of("content"))));
                 }
                 self.ask(parts.into_iter().map(user_part));
             }
@@ -143,12 +145,12 @@ impl Conversation {
         let arguments = item.text("arguments")?.ok_or_else(|| item.missing("arguments"))?;
         let is_object = |text: &str| text.trim_start().starts_with('{') && is_json(text);
         if !arguments.is_empty() && !is_object(&arguments) {
-            return Err(must_be(item.at("arguments"), "the text of a JSON object"));
+            return Err(must_be(item.path_of("arguments"), "the text of a JSON object"));
         }
         if self.open.iter().any(|open| open.call_id == call_id) {
             return Err(item.refuse("call_id", format!("another call with the id `{call_id}` has no result yet")));
         }
-        let path = item.at("call_id");
+        let path = item.path_of("call_id");
         item.finish()?;
         self.say(vec![AssistantPart::ToolCall(ToolCall { id: call_id.clone(), name, arguments })]);
         self.open.push(OpenCall { call_id, path, turn: self.turns.len() - 1 });
@@ -242,7 +244,7 @@ fn system_texts(content: Content<'_>) -> Result<Vec<Marked<String>>, Untranslata
     };
     let mut texts = Vec::new();
     for part in parts {
-        let path = part.at("type");
+        let path = part.path_of("type");
         match input_part(part)? {
             Some(Marked { part: ResultPart::Text(text), cache }) => texts.push(Marked { part: text, cache }),
             Some(_) => return Err(Untranslatable::new(path, "instructions are text; send anything else as the user")),
@@ -320,7 +322,7 @@ fn image(part: &mut Object<'_>) -> Result<Image, Untranslatable> {
         None if is_web(&url) => Media::Url(url),
         _ => {
             let kind = "an https address, or a data URL such as `data:image/png;base64,…`";
-            return Err(must_be(part.at("image_url"), kind));
+            return Err(must_be(part.path_of("image_url"), kind));
         }
     };
     Ok(Image { source, detail })
@@ -334,7 +336,7 @@ fn document(part: &mut Object<'_>) -> Result<Document, Untranslatable> {
     let source = match (part.text("file_data")?, part.text("file_url")?) {
         (Some(data), None) => file(part, &data, title.as_deref())?,
         (None, Some(url)) if is_web(&url) => DocumentSource::File(Media::Url(url)),
-        (None, Some(_)) => return Err(must_be(part.at("file_url"), "an https address")),
+        (None, Some(_)) => return Err(must_be(part.path_of("file_url"), "an https address")),
         (Some(_), Some(_)) => return Err(part.refuse("file_url", "a file has its data or its address, not both")),
         (None, None) => return Err(part.missing("file_data")),
     };
@@ -349,13 +351,13 @@ fn file(part: &Object<'_>, data: &str, name: Option<&str>) -> Result<DocumentSou
         _ => None,
     };
     let Some((media_type, data)) = data_url(data).or_else(by_name) else {
-        return Err(must_be(part.at("file_data"), "a data URL such as `data:application/pdf;base64,…`"));
+        return Err(must_be(part.path_of("file_data"), "a data URL such as `data:application/pdf;base64,…`"));
     };
     if !media_type.starts_with("text/") {
         return Ok(DocumentSource::File(Media::Base64 { media_type: media_type.to_owned(), data: data.to_owned() }));
     }
     let text = STANDARD.decode(data).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-    let text = text.ok_or_else(|| must_be(part.at("file_data"), "text in UTF-8, in base64"))?;
+    let text = text.ok_or_else(|| must_be(part.path_of("file_data"), "text in UTF-8, in base64"))?;
     Ok(DocumentSource::Text(text))
 }
 

@@ -6,7 +6,6 @@
 
 mod answer_read;
 mod answer_write;
-mod fields;
 mod input;
 mod request;
 mod wire;

@@ -2,11 +2,11 @@
 
 use serde_json::value::RawValue;
 
-use super::fields::{Object, must_be};
 use super::input;
 use super::wire::ECHOED;
 use crate::dialect::Untranslatable;
 use crate::dialect::compact::compact;
+use crate::dialect::object::Object;
 use crate::domain::Endpoint;
 use crate::domain::chat::{ChatRequest, Effort, Json, Marked, OutputFormat, Reasoning, TierWish, Tool, ToolChoice};
 use crate::domain::json::members;
@@ -98,11 +98,12 @@ fn take_silent(fields: &mut Object<'_>) -> Result<(), Untranslatable> {
         let reason = "log probabilities aren't told in the provider's dialect; leave `top_logprobs` out";
         return Err(fields.refuse("top_logprobs", reason));
     }
-    for (path, entry) in fields.list("include")?.unwrap_or_default() {
+    for entry in fields.list("include")? {
         // Thinking is always handed out in a form that can be handed back.
-        if entry != r#""reasoning.encrypted_content""# {
-            let reason = format!("{entry} isn't to be had; of `include` only \"reasoning.encrypted_content\" is known");
-            return Err(Untranslatable::new(path, reason));
+        if entry.json != r#""reasoning.encrypted_content""# {
+            let reason =
+                format!("{} isn't to be had; of `include` only \"reasoning.encrypted_content\" is known", entry.json);
+            return Err(entry.refuse(reason));
         }
     }
     Ok(())
@@ -113,21 +114,18 @@ type Tools = (Vec<Marked<Tool>>, Option<ToolChoice>);
 fn tools(fields: &mut Object<'_>) -> Result<Tools, Untranslatable> {
     let tools = fields.objects("tools")?.into_iter().map(tool).collect::<Result<Vec<_>, _>>()?;
     let Some(written) = fields.take("tool_choice") else { return Ok((tools, None)) };
-    if !written.starts_with('{') {
-        let choice = match written {
+    if !written.json.starts_with('{') {
+        let choice = match written.json {
             r#""none""# => ToolChoice::None,
             r#""auto""# => ToolChoice::Auto,
             r#""required""# => ToolChoice::Required,
             _ => {
-                return Err(must_be(
-                    "tool_choice",
-                    "`none`, `auto`, `required`, a function or a list of allowed tools",
-                ));
+                return Err(written.must_be("none, auto, required, a function or a list of allowed tools"));
             }
         };
         return Ok((tools, Some(choice)));
     }
-    let mut choice = Object::read(written, "tool_choice".to_owned())?;
+    let mut choice = written.object()?;
     match choice.required_text("type")?.as_str() {
         "function" => {
             let name = choice.required_text("name")?;

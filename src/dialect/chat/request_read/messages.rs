@@ -3,9 +3,9 @@
 use serde::de::IgnoredAny;
 
 use crate::dialect::Untranslatable;
+use crate::dialect::object::{Field, Object};
 use crate::domain::chat::{AssistantPart, Marked, ResultPart, ToolCall, ToolResult, Turn, UserPart};
 
-use super::fields::{Field, Fields};
 use super::parts;
 use super::unknown_word;
 
@@ -29,7 +29,7 @@ struct OpenCall {
 pub(super) fn read(messages: &Field<'_>) -> Result<Conversation, Untranslatable> {
     let list = messages.list()?;
     if list.is_empty() {
-        return Err(messages.refusal("messages is empty; send at least one message"));
+        return Err(messages.refuse("messages is empty; send at least one message"));
     }
     let mut conversation = Conversation::default();
     for (index, field) in list.iter().enumerate() {
@@ -53,7 +53,7 @@ pub(super) fn read(messages: &Field<'_>) -> Result<Conversation, Untranslatable>
 }
 
 impl Conversation {
-    fn instructions(&mut self, message: &mut Fields<'_>) -> Result<(), Untranslatable> {
+    fn instructions(&mut self, message: &mut Object<'_>) -> Result<(), Untranslatable> {
         refuse_name(message)?;
         let texts = parts::texts(&message.required("content")?)?;
         self.close()?;
@@ -65,13 +65,13 @@ impl Conversation {
         Ok(())
     }
 
-    fn user(&mut self, message: &mut Fields<'_>) -> Result<(), Untranslatable> {
+    fn user(&mut self, message: &mut Object<'_>) -> Result<(), Untranslatable> {
         // A label that other shapes have no place for. Frameworks send it with every message, and it is no part of what was said.
         message.text("name")?;
         let content = message.required("content")?;
         let said = parts::user_parts(&content)?;
         if said.is_empty() {
-            return Err(content.refusal(format!("{} is empty; leave the message out", content.path)));
+            return Err(content.refuse(format!("{} is empty; leave the message out", content.path)));
         }
         let mut turn = self.results()?;
         turn.extend(said);
@@ -79,7 +79,7 @@ impl Conversation {
         Ok(())
     }
 
-    fn assistant(&mut self, message: &mut Fields<'_>, index: usize) -> Result<(), Untranslatable> {
+    fn assistant(&mut self, message: &mut Object<'_>, index: usize) -> Result<(), Untranslatable> {
         refuse_name(message)?;
         self.close()?;
         let mut turn: Vec<_> = thinking(message)?.into_iter().map(Marked::plain).collect();
@@ -90,13 +90,13 @@ impl Conversation {
         let refusal = message.text("refusal")?.filter(|text| !text.is_empty());
         turn.extend(refusal.map(|text| Marked::plain(AssistantPart::Refusal(text))));
         if let Some(audio) = message.take("audio") {
-            return Err(audio.refusal("an answer in audio can't be passed on; send its transcript as content"));
+            return Err(audio.refuse("an answer in audio can't be passed on; send its transcript as content"));
         }
         // An answer that is sent back as it came has an empty list here.
         if let Some(annotations) =
             message.take("annotations").filter(|field| !matches!(field.list(), Ok(list) if list.is_empty()))
         {
-            return Err(annotations.refusal("annotations can't be passed on; leave them out"));
+            return Err(annotations.refuse("annotations can't be passed on; leave them out"));
         }
         for field in message.list("tool_calls")? {
             self.call(&field, &mut turn)?;
@@ -108,7 +108,7 @@ impl Conversation {
             turn.push(Marked::plain(AssistantPart::ToolCall(ToolCall { id, name, arguments })));
         }
         if turn.is_empty() && content.is_none() {
-            let place = message.place("content");
+            let place = message.path_of("content");
             return Err(Untranslatable::new(place.clone(), format!("{place} is missing, and there are no tool_calls")));
         }
         // A message of nothing but an empty text says nothing, and other shapes refuse it.
@@ -123,7 +123,7 @@ impl Conversation {
         // A call that was put together from a stream may still have its number.
         call.count("index")?;
         if let Some(kind) = call.take("type").filter(|kind| !matches!(kind.text(), Ok(word) if word == "function")) {
-            return Err(kind.refusal("only calls of function tools can be passed on"));
+            return Err(kind.refuse("only calls of function tools can be passed on"));
         }
         let id = call.required("id")?.text()?;
         let (name, arguments) = function(&call.required("function")?)?;
@@ -138,21 +138,21 @@ impl Conversation {
         self.open.push(OpenCall { path, id, name, is_older, result: None });
     }
 
-    fn tool(&mut self, message: &mut Fields<'_>) -> Result<(), Untranslatable> {
+    fn tool(&mut self, message: &mut Object<'_>) -> Result<(), Untranslatable> {
         // Older clients repeat the function's name, which the call has already told.
         message.text("name")?;
         let id = message.required("tool_call_id")?;
         let text = id.text()?;
-        let no_call = || id.refusal(format!("no call {text:?} without a result is in the assistant message before it"));
+        let no_call = || id.refuse(format!("no call {text:?} without a result is in the assistant message before it"));
         let at = self.open.iter().position(|call| call.id == text && call.result.is_none()).ok_or_else(no_call)?;
         self.open[at].result = Some(result(text.clone(), &message.required("content")?)?);
         Ok(())
     }
 
-    fn function(&mut self, message: &mut Fields<'_>) -> Result<(), Untranslatable> {
+    fn function(&mut self, message: &mut Object<'_>) -> Result<(), Untranslatable> {
         let name = message.required("name")?;
         let text = name.text()?;
-        let no_call = || name.refusal(format!("no function_call of {text:?} is in the assistant message before it"));
+        let no_call = || name.refuse(format!("no function_call of {text:?} is in the assistant message before it"));
         let is_it = |call: &OpenCall| call.is_older && call.name == text && call.result.is_none();
         let at = self.open.iter().position(is_it).ok_or_else(no_call)?;
         let id = self.open[at].id.clone();
@@ -181,10 +181,10 @@ impl Conversation {
     }
 }
 
-fn refuse_name(message: &mut Fields<'_>) -> Result<(), Untranslatable> {
+fn refuse_name(message: &mut Object<'_>) -> Result<(), Untranslatable> {
     match message.take("name") {
         None => Ok(()),
-        Some(name) => Err(name.refusal("names of speakers can't be passed on; put the name into the content")),
+        Some(name) => Err(name.refuse("names of speakers can't be passed on; put the name into the content")),
     }
 }
 
@@ -192,7 +192,7 @@ fn refuse_name(message: &mut Fields<'_>) -> Result<(), Untranslatable> {
 fn function(field: &Field<'_>) -> Result<(String, String), Untranslatable> {
     let mut function = field.object()?;
     let name = function.required("name")?.text()?;
-    let place = function.place("arguments");
+    let place = function.path_of("arguments");
     let arguments = function.text("arguments")?.unwrap_or_default();
     function.finish()?;
     let trimmed = arguments.trim_ascii();
@@ -222,7 +222,7 @@ fn result(call_id: String, content: &Field<'_>) -> Result<Marked<UserPart>, Untr
 }
 
 /// Thinking that a client sends back: blocks with their signatures where it kept them, else the bare text.
-fn thinking(message: &mut Fields<'_>) -> Result<Vec<AssistantPart>, Untranslatable> {
+fn thinking(message: &mut Object<'_>) -> Result<Vec<AssistantPart>, Untranslatable> {
     let bare = message.text("reasoning_content")?;
     let other_name = message.text("reasoning")?;
     let mut found = Vec::new();

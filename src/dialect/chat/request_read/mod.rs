@@ -3,7 +3,6 @@
 //! Three things can become of a field: it is translated; it says nothing beyond a default that frameworks send, and is let go; or it is
 //! refused by its path. Whether the model or the other shape can do what is asked is for the writer of that shape.
 
-mod fields;
 mod messages;
 mod parts;
 mod tools;
@@ -12,14 +11,13 @@ mod tools;
 mod tests;
 
 use crate::dialect::Untranslatable;
+use crate::dialect::object::{Field, Object};
 use crate::domain::Endpoint;
 use crate::domain::chat::{ChatRequest, Effort, OutputFormat, Reasoning, TierWish};
 
-use fields::{Field, Fields};
-
 /// Reads a client's request.
 pub fn read_request(body: &[u8]) -> Result<ChatRequest, Untranslatable> {
-    let mut body = Fields::of_body(body)?;
+    let mut body = Object::of_body(body)?;
     // The name is the router's business; the tags are the gateway's own; the rest are hints to OpenAI's cache, which change no answer.
     for name in ["model", "metadata", "prompt_cache_retention", "prompt_cache_options"] {
         body.take(name);
@@ -72,10 +70,10 @@ const NO_COUNTERPART: &[NoCounterpart] = &[
     ("moderation", never, "moderation can't be passed on; leave moderation out"),
 ];
 
-fn refuse_without_counterpart(body: &mut Fields<'_>) -> Result<(), Untranslatable> {
+fn refuse_without_counterpart(body: &mut Object<'_>) -> Result<(), Untranslatable> {
     for (name, says_nothing, reason) in NO_COUNTERPART {
         if let Some(field) = body.take(name).filter(|field| !says_nothing(field.json)) {
-            return Err(field.refusal(*reason));
+            return Err(field.refuse(*reason));
         }
     }
     Ok(())
@@ -105,19 +103,19 @@ fn is_text_only(json: &str) -> bool {
     serde_json::from_str::<Vec<String>>(json).is_ok_and(|words| words == ["text"])
 }
 
-fn output_cap(body: &mut Fields<'_>) -> Result<Option<u64>, Untranslatable> {
+fn output_cap(body: &mut Object<'_>) -> Result<Option<u64>, Untranslatable> {
     let (newer, older) = (body.count("max_completion_tokens")?, body.count("max_tokens")?);
     let name = if newer.is_some() { "max_completion_tokens" } else { "max_tokens" };
     match (newer, older) {
         (Some(newer), Some(older)) if newer != older => {
-            Err(body.refusal("max_tokens", "max_tokens and max_completion_tokens differ; send only one of them"))
+            Err(body.refuse("max_tokens", "max_tokens and max_completion_tokens differ; send only one of them"))
         }
-        (Some(0), _) | (_, Some(0)) => Err(body.refusal(name, format!("{name} must be at least 1"))),
+        (Some(0), _) | (_, Some(0)) => Err(body.refuse(name, format!("{name} must be at least 1"))),
         _ => Ok(newer.or(older)),
     }
 }
 
-fn stop(body: &mut Fields<'_>) -> Result<Vec<String>, Untranslatable> {
+fn stop(body: &mut Object<'_>) -> Result<Vec<String>, Untranslatable> {
     match body.take("stop") {
         None => Ok(Vec::new()),
         Some(field) if field.is_text() => Ok(vec![field.text()?]),
@@ -125,7 +123,7 @@ fn stop(body: &mut Fields<'_>) -> Result<Vec<String>, Untranslatable> {
     }
 }
 
-fn format(body: &mut Fields<'_>) -> Result<OutputFormat, Untranslatable> {
+fn format(body: &mut Object<'_>) -> Result<OutputFormat, Untranslatable> {
     let Some(field) = body.take("response_format") else { return Ok(OutputFormat::Text) };
     let mut format = field.object()?;
     let kind = format.required("type")?;
@@ -137,7 +135,7 @@ fn format(body: &mut Fields<'_>) -> Result<OutputFormat, Untranslatable> {
             let read = OutputFormat::JsonSchema {
                 name: schema.text("name")?,
                 description: schema.text("description")?,
-                schema: schema.required("schema")?.schema()?,
+                schema: schema.required("schema")?.object_as_written()?,
                 strict: schema.flag("strict")?,
             };
             schema.finish()?;
@@ -149,7 +147,7 @@ fn format(body: &mut Fields<'_>) -> Result<OutputFormat, Untranslatable> {
     Ok(read)
 }
 
-fn reasoning(body: &mut Fields<'_>) -> Result<Option<Reasoning>, Untranslatable> {
+fn reasoning(body: &mut Object<'_>) -> Result<Option<Reasoning>, Untranslatable> {
     let Some(field) = body.take("reasoning_effort") else { return Ok(None) };
     let word = field.text()?;
     if word == "none" {
@@ -161,7 +159,7 @@ fn reasoning(body: &mut Fields<'_>) -> Result<Option<Reasoning>, Untranslatable>
     }
 }
 
-fn verbosity(body: &mut Fields<'_>) -> Result<Option<String>, Untranslatable> {
+fn verbosity(body: &mut Object<'_>) -> Result<Option<String>, Untranslatable> {
     let Some(field) = body.take("verbosity") else { return Ok(None) };
     let word = field.text()?;
     if matches!(word.as_str(), "low" | "medium" | "high") {
@@ -170,17 +168,17 @@ fn verbosity(body: &mut Fields<'_>) -> Result<Option<String>, Untranslatable> {
     Err(unknown_word(&field, &word, "low, medium or high"))
 }
 
-fn tier(body: &mut Fields<'_>) -> Result<Option<TierWish>, Untranslatable> {
+fn tier(body: &mut Object<'_>) -> Result<Option<TierWish>, Untranslatable> {
     let Some(field) = body.take("service_tier") else { return Ok(None) };
     match field.text()?.as_str() {
         "auto" => Ok(Some(TierWish::Auto)),
         "default" => Ok(Some(TierWish::Standard)),
-        other => Err(field.refusal(format!("it has no service tier {other:?}; send \"auto\" or \"default\""))),
+        other => Err(field.refuse(format!("it has no service tier {other:?}; send \"auto\" or \"default\""))),
     }
 }
 
 /// Whether the stream ends with usage is for whoever frames the answer; here only its form is checked.
-fn stream_options(body: &mut Fields<'_>) -> Result<(), Untranslatable> {
+fn stream_options(body: &mut Object<'_>) -> Result<(), Untranslatable> {
     let Some(field) = body.take("stream_options") else { return Ok(()) };
     let mut options = field.object()?;
     options.flag("include_usage")?;
@@ -189,5 +187,5 @@ fn stream_options(body: &mut Fields<'_>) -> Result<(), Untranslatable> {
 }
 
 fn unknown_word(field: &Field<'_>, word: &str, known: &str) -> Untranslatable {
-    field.refusal(format!("{} can't be {word:?}; send {known}", field.path))
+    field.refuse(format!("{} can't be {word:?}; send {known}", field.path))
 }

@@ -4,22 +4,22 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::dialect::Untranslatable;
+use crate::dialect::object::{Field, Object};
 use crate::domain::chat::{AssistantPart, CacheMark, Document, DocumentSource, Image, Marked, Media, UserPart};
 
-use super::fields::{Field, Fields};
 use super::unknown_word;
 
 /// The types of pictures that every provider takes.
 const IMAGE_TYPES: [&str; 4] = ["image/jpeg", "image/png", "image/gif", "image/webp"];
 
 /// The mark that a prompt cache may end at a part: OpenAI's own spelling, or Anthropic's, which clients of other gateways send in this shape too.
-pub(super) fn mark(part: &mut Fields<'_>) -> Result<Option<CacheMark>, Untranslatable> {
+pub(super) fn mark(part: &mut Object<'_>) -> Result<Option<CacheMark>, Untranslatable> {
     let breakpoint = part.take("prompt_cache_breakpoint").filter(|field| field.json != "false");
     let Some(field) = part.take("cache_control") else { return Ok(breakpoint.map(|_| CacheMark::FiveMinutes)) };
     let mut control = field.object()?;
     let kind = control.required("type")?;
     if kind.text()? != "ephemeral" {
-        return Err(kind.refusal(format!("{} can only be \"ephemeral\"", kind.path)));
+        return Err(kind.refuse(format!("{} can only be \"ephemeral\"", kind.path)));
     }
     let mark = match control.take("ttl") {
         None => CacheMark::FiveMinutes,
@@ -36,7 +36,7 @@ pub(super) fn mark(part: &mut Fields<'_>) -> Result<Option<CacheMark>, Untransla
 /// Content that is text alone; empty texts say nothing and are left out.
 pub(super) fn texts(content: &Field<'_>) -> Result<Vec<Marked<String>>, Untranslatable> {
     let only_text = |kind: &str| (kind == "text").then_some(());
-    let read = |fields: &mut Fields<'_>, (): ()| fields.required("text")?.text();
+    let read = |fields: &mut Object<'_>, (): ()| fields.required("text")?.text();
     let found = parts(content, "text", only_text, read, |text| text)?;
     Ok(found.into_iter().filter(|text| !text.part.is_empty()).collect())
 }
@@ -57,11 +57,11 @@ pub(super) fn user_parts(content: &Field<'_>) -> Result<Vec<Marked<UserPart>>, U
         "input_audio" => Some(Kind::Audio),
         _ => None,
     };
-    let read = |fields: &mut Fields<'_>, kind: Kind| match kind {
+    let read = |fields: &mut Object<'_>, kind: Kind| match kind {
         Kind::Text => Ok(UserPart::Text(fields.required("text")?.text()?)),
         Kind::Image => Ok(UserPart::Image(image(&fields.required("image_url")?)?)),
         Kind::File => Ok(UserPart::Document(document(&fields.required("file")?)?)),
-        Kind::Audio => Err(fields.refusal("input_audio", "audio can't be passed on; send its words as text")),
+        Kind::Audio => Err(fields.refuse("input_audio", "audio can't be passed on; send its words as text")),
     };
     let found = parts(content, "text, image_url or file", kind, read, UserPart::Text)?;
     let is_empty = |part: &UserPart| matches!(part, UserPart::Text(text) if text.is_empty());
@@ -75,7 +75,7 @@ pub(super) fn assistant_parts(content: &Field<'_>) -> Result<Vec<Marked<Assistan
         "refusal" => Some(false),
         _ => None,
     };
-    let read = |fields: &mut Fields<'_>, is_text: bool| {
+    let read = |fields: &mut Object<'_>, is_text: bool| {
         Ok(if is_text {
             AssistantPart::Text(fields.required("text")?.text()?)
         } else {
@@ -92,14 +92,14 @@ fn parts<Kind, Part>(
     content: &Field<'_>,
     known: &str,
     kind_of: impl Fn(&str) -> Option<Kind>,
-    read: impl Fn(&mut Fields<'_>, Kind) -> Result<Part, Untranslatable>,
+    read: impl Fn(&mut Object<'_>, Kind) -> Result<Part, Untranslatable>,
     plain: impl Fn(String) -> Part,
 ) -> Result<Vec<Marked<Part>>, Untranslatable> {
     if content.is_text() {
         return Ok(vec![Marked::plain(plain(content.text()?))]);
     }
     if !content.json.starts_with('[') {
-        return Err(content.refusal(format!("{} must be a string or a list of parts", content.path)));
+        return Err(content.refuse(format!("{} must be a string or a list of parts", content.path)));
     }
     let mut found = Vec::new();
     for item in content.list()? {
@@ -107,7 +107,7 @@ fn parts<Kind, Part>(
         let kind = fields.required("type")?;
         let word = kind.text()?;
         let Some(its_kind) = kind_of(&word) else {
-            return Err(kind.refusal(format!("a part of type {word:?} can't be passed on here; send {known}")));
+            return Err(kind.refuse(format!("a part of type {word:?} can't be passed on here; send {known}")));
         };
         let part = read(&mut fields, its_kind)?;
         let cache = mark(&mut fields)?;
@@ -124,7 +124,7 @@ fn image(field: &Field<'_>) -> Result<Image, Untranslatable> {
         Some((media_type, data)) if IMAGE_TYPES.contains(&media_type.as_str()) => Media::Base64 { media_type, data },
         Some((media_type, _)) => {
             let reason = format!("pictures of type {media_type:?} can't be passed on; send JPEG, PNG, GIF or WebP");
-            return Err(url.refusal(reason));
+            return Err(url.refuse(reason));
         }
         None => Media::Url(url.text()?),
     };
@@ -143,22 +143,22 @@ fn image(field: &Field<'_>) -> Result<Image, Untranslatable> {
 fn document(field: &Field<'_>) -> Result<Document, Untranslatable> {
     let mut fields = field.object()?;
     if let Some(id) = fields.take("file_id") {
-        return Err(id.refusal("a file that is stored at OpenAI can't be passed on; send its bytes in file_data"));
+        return Err(id.refuse("a file that is stored at OpenAI can't be passed on; send its bytes in file_data"));
     }
     let title = fields.text("filename")?;
     let bytes = fields.required("file_data")?;
     let Some((media_type, data)) = data_url(&bytes)? else {
-        return Err(bytes.refusal("file_data must be a data: URL such as data:application/pdf;base64,…"));
+        return Err(bytes.refuse("file_data must be a data: URL such as data:application/pdf;base64,…"));
     };
     let source = match media_type.as_str() {
         "application/pdf" => DocumentSource::File(Media::Base64 { media_type, data }),
         "text/plain" => {
             let decoded = STANDARD.decode(&data).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-            let text = decoded.ok_or_else(|| bytes.refusal("the file is not text in UTF-8 and base64"))?;
+            let text = decoded.ok_or_else(|| bytes.refuse("the file is not text in UTF-8 and base64"))?;
             DocumentSource::Text(text)
         }
         other => {
-            return Err(bytes.refusal(format!("files of type {other:?} can't be passed on; send a PDF or plain text")));
+            return Err(bytes.refuse(format!("files of type {other:?} can't be passed on; send a PDF or plain text")));
         }
     };
     fields.finish()?;
@@ -174,10 +174,10 @@ fn data_url(field: &Field<'_>) -> Result<Option<(String, String)>, Untranslatabl
     }
     let data = url.get(scheme.len() + 1..).filter(|_| scheme == "data").and_then(|rest| rest.split_once(','));
     let Some((head, data)) = data else {
-        return Err(field.refusal(format!("{} must be a data: or http(s): URL", field.path)));
+        return Err(field.refuse(format!("{} must be a data: or http(s): URL", field.path)));
     };
     let Some(media_type) = head.strip_suffix(";base64") else {
-        return Err(field.refusal("a data: URL must be in base64"));
+        return Err(field.refuse("a data: URL must be in base64"));
     };
     // Parameters such as a character set say nothing about base64 of bytes.
     let media_type = media_type.split(';').next().unwrap_or_default().to_ascii_lowercase();

@@ -133,7 +133,7 @@ fn other_parts_are_refused_by_their_place() {
         json!([{"type": "text", "text": "a"}, {"type": "input_audio", "input_audio": {"data": "", "format": "wav"}}]);
     refused(content(audio), "messages[0].content[1].input_audio", "audio");
     refused(content(json!([{"type": "video", "video": {}}])), "messages[0].content[0].type", "video");
-    refused(content(json!([{"type": "text", "text": "a", "x": 1}])), "messages[0].content[0].x", "not known");
+    refused(content(json!([{"type": "text", "text": "a", "x": 1}])), "messages[0].content[0].x", "can't be translated");
     let system = json!([{"role": "system", "content": [{"type": "image_url", "image_url": {"url": "https://a"}}]}]);
     refused(messages(system), "messages[0].content[0].type", "send text");
 }
@@ -292,10 +292,14 @@ fn what_is_no_conversation_is_refused() {
     refused(messages(json!(["hi"])), "messages[0]", "an object");
     refused(messages(json!([{"content": "hi"}])), "messages[0].role", "missing");
     refused(messages(json!([{"role": "robot", "content": "hi"}])), "messages[0].role", "robot");
-    refused(messages(json!([{"role": "user", "content": "hi", "mood": "x"}])), "messages[0].mood", "not known");
+    refused(
+        messages(json!([{"role": "user", "content": "hi", "mood": "x"}])),
+        "messages[0].mood",
+        "can't be translated",
+    );
     refused(read(&json!({"model": "m"})), "messages", "missing");
     refused(read_request(b"{\"n\":1,\"n\":1}"), "n", "twice");
-    refused(read_request(b"[]"), "messages", "not a JSON object");
+    refused(read_request(b"[]"), "body", "not a JSON object");
 }
 
 #[test]
@@ -432,7 +436,7 @@ fn everything_else_is_refused_by_its_name() {
     ] {
         refused(with(json!({name: value})), name, "");
     }
-    refused(with(json!({"stream_options": {"x": 1}})), "stream_options.x", "not known");
+    refused(with(json!({"stream_options": {"x": 1}})), "stream_options.x", "can't be translated");
     refused(with(json!({"max_tokens": 1, "max_completion_tokens": 2})), "max_tokens", "only one");
     assert_eq!(with(json!({"max_tokens": 2, "max_completion_tokens": 2})).unwrap().output_tokens_max, Some(2));
 }

@@ -1,9 +1,9 @@
 //! Reads the tools of a request and the choice among them, in today's and the older spelling.
 
 use crate::dialect::Untranslatable;
+use crate::dialect::object::{Field, Object};
 use crate::domain::chat::{Marked, Tool, ToolChoice};
 
-use super::fields::{Field, Fields};
 use super::parts::mark;
 use super::unknown_word;
 
@@ -14,14 +14,14 @@ pub(super) struct Tools {
     pub(super) parallel: Option<bool>,
 }
 
-pub(super) fn read(body: &mut Fields<'_>) -> Result<Tools, Untranslatable> {
+pub(super) fn read(body: &mut Object<'_>) -> Result<Tools, Untranslatable> {
     let mut tools = Vec::new();
     for field in body.list("tools")? {
         tools.push(tool(&field)?);
     }
     let functions = body.list("functions")?;
     if !tools.is_empty() && !functions.is_empty() {
-        return Err(body.refusal("functions", "functions is the older name of tools; send only one of them"));
+        return Err(body.refuse("functions", "functions is the older name of tools; send only one of them"));
     }
     for field in &functions {
         tools.push(Marked::plain(function(field.object()?)?));
@@ -45,7 +45,7 @@ fn tool(field: &Field<'_>) -> Result<Marked<Tool>, Untranslatable> {
     match kind.text()?.as_str() {
         "function" => {}
         other => {
-            return Err(kind.refusal(format!("a tool of type {other:?} can't be passed on; send function tools only")));
+            return Err(kind.refuse(format!("a tool of type {other:?} can't be passed on; send function tools only")));
         }
     }
     let cache = mark(&mut fields)?;
@@ -54,11 +54,11 @@ fn tool(field: &Field<'_>) -> Result<Marked<Tool>, Untranslatable> {
     Ok(Marked { part, cache })
 }
 
-fn function(mut fields: Fields<'_>) -> Result<Tool, Untranslatable> {
+fn function(mut fields: Object<'_>) -> Result<Tool, Untranslatable> {
     let tool = Tool {
         name: fields.required("name")?.text()?,
         description: fields.text("description")?,
-        parameters: fields.take("parameters").map(|field| field.schema()).transpose()?,
+        parameters: fields.take("parameters").map(|field| field.object_as_written()).transpose()?,
         strict: fields.flag("strict")?,
     };
     fields.finish()?;
@@ -121,17 +121,17 @@ fn allowed(field: &Field<'_>, tools: &mut Vec<Marked<Tool>>) -> Result<ToolChoic
         let mut allowed = item.object()?;
         let kind = allowed.required("type")?;
         if kind.text()? != "function" {
-            return Err(kind.refusal("only function tools can be passed on"));
+            return Err(kind.refuse("only function tools can be passed on"));
         }
         let name = named(&allowed.required("function")?)?;
         allowed.finish()?;
         if !tools.iter().any(|tool| tool.part.name == name) {
-            return Err(item.refusal(format!("{name:?} is not among the tools of the request")));
+            return Err(item.refuse(format!("{name:?} is not among the tools of the request")));
         }
         names.push(name);
     }
     if names.is_empty() {
-        return Err(fields.refusal("tools", "a list of allowed tools needs at least one; send tool_choice \"none\""));
+        return Err(fields.refuse("tools", "a list of allowed tools needs at least one; send tool_choice \"none\""));
     }
     fields.finish()?;
     tools.retain(|tool| names.contains(&tool.part.name));

@@ -5,7 +5,7 @@ use super::*;
 
 fn read(messages: &Value, is_strict: bool) -> Result<Vec<Turn>, Untranslatable> {
     let json = messages.to_string();
-    turns(&Placed { at: "messages".to_owned(), json: &json }, is_strict)
+    turns(&Field { path: "messages".to_owned(), json: &json }, is_strict)
 }
 
 fn taken(messages: Value) -> Vec<Turn> {
@@ -168,7 +168,7 @@ fn an_input_is_compact_and_keeps_the_order_of_its_keys() {
     let json = r#"[{"role":"assistant","content":[{"type":"tool_use","id":"a","name":"f","caller":{"type":"direct"},
         "input":{ "z" : 1,
           "a" : " x  y" }}]},{"role":"user","content":[{"type":"tool_result","tool_use_id":"a"}]}]"#;
-    let turns = turns(&Placed { at: "messages".to_owned(), json }, false).unwrap();
+    let turns = turns(&Field { path: "messages".to_owned(), json }, false).unwrap();
     let Turn::Assistant(parts) = &turns[0] else { panic!("{turns:?}") };
     let AssistantPart::ToolCall(call) = &parts[0].part else { panic!("{parts:?}") };
     assert_eq!(call.arguments, r#"{"z":1,"a":" x  y"}"#);

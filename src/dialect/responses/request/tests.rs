@@ -201,7 +201,7 @@ fn values_of_the_wrong_kind_are_refused() {
     check_refused(json!({"temperature": "warm"}), "temperature", "a number");
     check_refused(json!({"max_output_tokens": -1}), "max_output_tokens", "a whole number");
     check_refused(json!({"stream": "yes"}), "stream", "true or false");
-    check_refused(json!({"input": 7}), "input", "a text or a list");
+    check_refused(json!({"input": 7}), "input", "a string or a list");
     check_refused(json!({"input": null}), "input", "missing");
     check_refused(json!({"input": ""}), "input", "empty");
     check_refused(json!({"input": []}), "input", "a message");
@@ -215,7 +215,7 @@ fn values_of_the_wrong_kind_are_refused() {
         "tools[0].parameters",
         "an object",
     );
-    check_refused(json!({"tool_choice": "any"}), "tool_choice", "`required`");
+    check_refused(json!({"tool_choice": "any"}), "tool_choice", "required");
     check_refused(json!({"reasoning": {"effort": "huge"}}), "reasoning.effort", "huge");
     check_refused(json!({"reasoning": {"mode": "pro"}}), "reasoning.mode", "pro");
     check_refused(json!({"top_logprobs": 3}), "top_logprobs", "leave `top_logprobs` out");
@@ -223,7 +223,7 @@ fn values_of_the_wrong_kind_are_refused() {
     check_refused(json!({"text": {"format": {"type": "xml"}}}), "text.format.type", "xml");
     check_refused(json!({"text": {"format": {"type": "json_schema", "name": "n"}}}), "text.format.schema", "missing");
     let refusal = read_request(br#"{"input":"a","input":"b"}"#).unwrap_err();
-    assert_eq!(refusal.param, "body");
+    assert_eq!(refusal.param, "input");
 }
 
 #[test]
