@@ -62,6 +62,7 @@ class Tollgate:
         settings += '[[providers]]\nname = "sandbox"\nkind = "sandbox"\n'
         # One that nobody answers for, to see circuits.
         settings += '[[providers]]\nname = "dead"\nkind = "openai-compatible"\nbase_url = "http://127.0.0.1:9/v1"\n'
+        settings += '[prices."dead/*"]\ninput = "90"\noutput = "90"\n'
         settings += '[[routes]]\nname = "smart"\nstrategy = "cost-optimized"\n'
         settings += 'deployments = ["sandbox/sandbox-large", "sandbox/sandbox-small", "dead/qwen3"]\n'
         config.write_text(settings, encoding="utf-8")

@@ -300,7 +300,7 @@ def test_a_call_is_explained_without_being_made(logged_in, tollgate):
     page.fill("#why-body", '{"messages": [{"role": "user", "content": "Hello"}], "tools": []}')
     page.submit("#why-form .pri")
     told = page.evaluate("document.querySelector('#explanation').innerText")
-    assert "It would go to sandbox/sandbox-small: expected to cost least" in told and "no price is known" in told
+    assert "It would go to sandbox/sandbox-small: expected to cost least" in told and "then dead/qwen3" in told
     keep(page, "providers-explained-1440-light")
 
 

@@ -66,6 +66,7 @@ class Installation:
         self.binary, self.folder, self.models = binary, folder, models
         self.root = f"http://127.0.0.1:{models.server_address[1]}"
         self.environment = {"PATH": os.environ.get("PATH", ""), "HOME": str(folder), "MODELS_KEY": KEY, "BAD_KEY": BAD_KEY}
+        self.environment["WEBHOOK"] = "http://127.0.0.1:9/x"
         self.configure()
 
     def configure(self, more="", providers=""):
@@ -74,7 +75,7 @@ class Installation:
         text += f'[[providers]]\nname = "second"\nkind = "anthropic"\nbase_url = "{self.root}"\napi_key = "env:MODELS_KEY"\n'
         text += '[[providers]]\nname = "box"\nkind = "sandbox"\n'
         text += '[[routes]]\nname = "smart"\ndeployments = ["box/sandbox-small"]\n'
-        text += '[alerts]\nwebhook_url = "http://127.0.0.1:9/x"\nwebhook_secret = "env:MODELS_KEY"\nprivate_hosts = ["127.0.0.1"]\n'
+        text += '[alerts]\nwebhook_url = "env:WEBHOOK"\nwebhook_secret = "env:MODELS_KEY"\nprivate_hosts = ["127.0.0.1"]\n'
         (self.folder / "tollgate.toml").write_text(text + more)
 
     def run(self, *command, **variables):
@@ -204,7 +205,8 @@ def test_each_provider_that_can_not_be_used_is_found_by_its_own_words(installati
 
 def test_a_clock_that_is_wrong_is_found_by_the_providers_answers(installation):
     installation.models.ahead = 3_600
-    found(installation.doctor(), "clock", "problem", "1 h behind the providers", "set-ntp")
+    check = found(installation.doctor(), "clock", "problem", "behind the providers", "set-ntp")
+    assert -3_605_000 < check["numbers"]["offsetMs"] < -3_595_000
 
 
 @pytest.mark.parametrize("served", [True, False])

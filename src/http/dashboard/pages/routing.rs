@@ -87,7 +87,11 @@ fn route_card(
         RouteLine {
             deployment: deployment.to_string(),
             note: note(route, seen),
-            cost: cost(deployment).unwrap_or_else(|| "no price".to_owned()),
+            cost: cost(deployment).unwrap_or_else(|| {
+                // Where there is no choice nothing is compared.
+                let is_priced = router.named(&deployment.to_string()).is_some_and(|named| named.facts.is_some());
+                if is_priced { NO_VALUE } else { "no price" }.to_owned()
+            }),
             speed: speed.unwrap_or_else(|| NO_VALUE.to_owned()),
             conversations: conversations
                 .get(deployment)
@@ -105,7 +109,7 @@ fn route_card(
     let attempts =
         if route.attempts_max == 1 { "one attempt".to_owned() } else { format!("{} attempts", route.attempts_max) };
     RouteCard {
-        name: if is_named { route.name.clone() } else { format!("{AUTO} ({})", route.name) },
+        name: if is_named { route.name.clone() } else { AUTO.to_owned() },
         sub: format!("{}, at most {attempts}.", route.strategy.as_str()),
         operations: operations.join(", "),
         reason,
