@@ -153,7 +153,7 @@ fn zone_name(config: &Config) -> String {
     config.time_zone.iana_name().unwrap_or("a zone without a name").to_owned()
 }
 
-fn is_remote(provider: &&ProviderConfig) -> bool {
+fn is_remote(provider: &ProviderConfig) -> bool {
     provider.kind != ProviderKind::Sandbox
 }
 
@@ -166,7 +166,7 @@ async fn probe_all(patient: &Patient) -> Vec<(&ProviderConfig, Probe)> {
     // Reads the system's certificates, which takes a while.
     let _ = tokio::task::spawn_blocking(move || clients.prepare()).await;
     let probed = |provider| async move { (provider, probe(provider, &patient.clients, &patient.clock).await) };
-    join_all(patient.config.providers.iter().filter(is_remote).map(probed)).await
+    join_all(patient.config.providers.iter().filter(|provider| is_remote(provider)).map(probed)).await
 }
 
 fn of_network(patient: &Patient, probes: &[(&ProviderConfig, Probe)]) -> Vec<Check> {
@@ -388,5 +388,5 @@ fn check_budgets(patient: &Patient) -> Vec<Check> {
 
 fn newest_entry(patient: &Patient) -> Option<Timestamp> {
     let page = patient.ledger.open()?.entries(&EntryFilter::default(), None, 1).ok()?;
-    page.items.first().map(|entry| entry.time())
+    page.items.first().map(crate::ledger::Entry::time)
 }

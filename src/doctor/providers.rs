@@ -195,6 +195,7 @@ mod tests {
         Config::from_toml(&text).unwrap().providers.remove(0)
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "it stands among answers that did not come")]
     fn answered(status: u16, is_json: bool) -> Result<Asked, Unanswered> {
         Ok(Asked { status, is_json, took: Duration::from_millis(80), clock_ahead: None })
     }

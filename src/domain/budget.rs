@@ -9,7 +9,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::ids::{BudgetId, IdError, KeyId, Name};
-use super::model::{ModelId, ProviderName};
+use super::model::ProviderName;
+use super::model_pattern::ModelPattern;
 use super::money::Picodollars;
 use super::revision::Revision;
 use super::window::Window;
@@ -70,8 +71,8 @@ pub enum BudgetScope {
     Key(KeyId),
     /// The calls that reach one provider.
     Provider(ProviderName),
-    /// The calls that reach one model.
-    Model(ModelId),
+    /// The calls that reach one model, or one of some models.
+    Model(ModelPattern),
     /// The calls of one operation.
     Operation(Name),
     /// The calls that carry a tag with a certain value.
@@ -123,7 +124,7 @@ impl BudgetScope {
             "team" => Self::Team(Name::new(id, NAME_CHARS_MAX)?),
             "key" => Self::Key(KeyId::new(id)?),
             "provider" => Self::Provider(ProviderName::new(id)?),
-            "model" => Self::Model(ModelId::new(id)?),
+            "model" => Self::Model(ModelPattern::new(id)?),
             "operation" => Self::Operation(Name::new(id, NAME_CHARS_MAX)?),
             "tag" => {
                 let (name, value) = id.split_once('=').ok_or_else(|| BudgetError::Tag(shortened(id)))?;

@@ -149,7 +149,7 @@ impl Try<'_> {
         let content_type = response.headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let is_stream = content_type.is_some_and(|value| value.starts_with("text/event-stream"));
         if !self.stream {
-            let read = self.within(TimeLimit::Idle, timeouts.total, response.body.whole());
+            let read = self.within(TimeLimit::Total, timeouts.total, response.body.whole(timeouts.idle));
             let bytes = read.await.map_err(|error| failed(error, None))?;
             let whole = decoder.whole(&self.provider(), &bytes).map_err(|error| failed(error, None))?;
             let content_type = response.headers.remove(http::header::CONTENT_TYPE);

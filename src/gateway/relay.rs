@@ -129,8 +129,10 @@ pub(super) async fn relay(
             Next::End => {
                 // A record without its blank line is still a record.
                 let rest = flow.splitter.rest();
+                // Half a record can't be read, but it broke off for all that.
                 if !rest.is_empty()
                     && let Meaning::Error(error) = flow.decoder.record(&provider, &rest, &mut flow.progress)
+                    && !matches!(error, ProviderError::Garbage { .. })
                 {
                     return broken(Some(error), client.is_none());
                 }

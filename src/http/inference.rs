@@ -244,7 +244,8 @@ fn header_error(name: &'static str, message: &str) -> GatewayError {
 /// Labels: names and values.
 type Tags = Vec<(Arc<str>, Arc<str>)>;
 
-/// The labels of a call: its key's own, and those that it brings; its own win.
+/// The labels of a call: its key's own, and those that it brings under other names. Those of the key hold: a budget over a tag
+/// would be none if its calls could name another.
 fn tags(given: Option<&str>, caller: &VirtualKey) -> Result<Tags, GatewayError> {
     let mut tags: Tags =
         caller.tags.iter().map(|(name, value)| (name.as_str().into(), value.as_str().into())).collect();
@@ -253,6 +254,9 @@ fn tags(given: Option<&str>, caller: &VirtualKey) -> Result<Tags, GatewayError> 
         let (name, value) = pair.split_once('=').ok_or_else(wrong)?;
         let name = Name::new(name.trim(), TAG_CHARS_MAX).map_err(|_| wrong())?;
         let value = Name::new(value.trim(), TAG_CHARS_MAX).map_err(|_| wrong())?;
+        if caller.tags.contains_key(name.as_str()) {
+            continue;
+        }
         tags.retain(|(known, _)| **known != *name.as_str());
         tags.push((name.as_str().into(), value.as_str().into()));
     }

@@ -151,7 +151,7 @@ async fn ask(
     let started = Instant::now();
     let answered = client.get(url).headers(headers).send().await;
     let took = started.elapsed();
-    let response = answered.map_err(|error| unanswered(error.without_url()))?;
+    let response = answered.map_err(|error| unanswered(&error.without_url()))?;
     let is_json = |value: &http::HeaderValue| value.to_str().is_ok_and(|text| text.contains("json"));
     // The answer was made about now; the header leaves the fraction of its second out.
     let date = response.headers().get(DATE).and_then(|value| read_date(value.to_str().ok()?));
@@ -183,14 +183,14 @@ fn read_date(text: &str) -> Option<Timestamp> {
     jiff::fmt::rfc2822::parse(text).ok().map(|date| date.timestamp())
 }
 
-fn unanswered(error: reqwest::Error) -> Unanswered {
+fn unanswered(error: &reqwest::Error) -> Unanswered {
     if error.is_timeout() {
         return Unanswered::Late(ANSWER_TIME_MAX);
     }
-    match tls_error(&error) {
+    match tls_error(error) {
         Some(rustls::Error::InvalidCertificate(trouble)) => Unanswered::Certificate(trouble_of(trouble)),
         Some(error) => Unanswered::Tls(error.to_string()),
-        None => Unanswered::Lost(first_cause(&error)),
+        None => Unanswered::Lost(first_cause(error)),
     }
 }
 

@@ -209,7 +209,7 @@ impl Report {
         }
         if total.unknown > 0 {
             items.push(Line::new(format!(
-                "{} booked at all that was held, {}: no whole answer came that told the cost.",
+                "{} of unknown end, booked at {}: all that was held, unless adjusted since.",
                 counted(total.unknown, "request is", "requests are"),
                 money(total.unknown_cost)
             )));

@@ -225,7 +225,7 @@ async fn booking_twice_changes_nothing_and_going_back_gives_all_of_it_back() {
     let by_hand = fixture.book(START_MS, EntryStatus::Settled, attempt("acme/m", "0.001", CostBasis::Estimated)).await;
     let call = fixture.ledger.call(by_hand).unwrap().unwrap();
     let made = Timestamp::from_millisecond(START_MS + 1).unwrap();
-    let (cause_by_hand, wanted) = call.by_hand("0.0009".parse().unwrap(), "ada", "the invoice", made).unwrap();
+    let (cause_by_hand, wanted) = call.by_hand("0.0009".parse().unwrap(), false, "ada", "the invoice", made).unwrap();
     fixture.ledger.adjust(cause_by_hand, vec![(by_hand, wanted)]).await.unwrap();
     let (from, until) = all();
     let total = || fixture.ledger.counts().unwrap().total.cost.to_string();

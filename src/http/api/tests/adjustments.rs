@@ -78,6 +78,7 @@ fn what_cannot_be_adjusted_says_why() {
             ("nonsense".to_owned(), by_hand("1", "x"), "404 not_found"),
             (unknown.clone(), by_hand("-1", "x"), "400 invalid_field"),
             (unknown.clone(), by_hand("many", "x"), "400 invalid_field"),
+            (unknown.clone(), by_hand("99999", "x"), "400 invalid_field"),
             (unknown.clone(), by_hand("1", " "), "400 invalid_field"),
             (unknown.clone(), by_hand("1", "a\nb"), "400 invalid_field"),
             (unknown.clone(), json!({ "costUsd": "1" }), "400 invalid_field"),

@@ -192,7 +192,7 @@ fn latency(facts: &Facts<'_>) -> Kpi {
         && let Ok(page) = &facts.last_hour
     {
         // The process has just begun: the ledger remembers.
-        whole = percentiles(page.items.iter().map(|entry| entry.latency_ms));
+        whole = percentiles(page.items.iter().filter(|entry| entry.error.is_none()).map(|entry| entry.latency_ms));
         first = percentiles(page.items.iter().filter_map(|entry| entry.time_to_first_token_ms));
     }
     let text = |ms: u32| duration(Duration::from_millis(ms.into()));
