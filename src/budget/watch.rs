@@ -281,7 +281,7 @@ impl Watch {
             models.truncate(MODELS_TOLD_MAX);
             let more = if more > 0 { format!(" and {more} more") } else { String::new() };
             let text = format!(
-                "{provider} was asked for models without a price: {}{more}. Calls to such models count as nothing, and no budget holds them back. Give them prices under [prices] in tollgate.toml; this is told once a day, and the costs by model name all of them.",
+                "{provider} was asked for models without a price: {}{more}. Calls to such models count as nothing: a budget that blocks refuses them, and no other one sees what they cost. Give them prices under [prices] in tollgate.toml; this is told once a day, and the costs by model name all of them.",
                 models.join(", ")
             );
             let scope = AlertScope::new("provider", Some(&provider));

@@ -40,7 +40,7 @@ pub enum BudgetError {
     #[error("a limit of {0} dollars is negative: give 0 to let nothing pass, or remove the budget")]
     LimitNegative(Picodollars),
     /// A limit beyond all sums.
-    #[error("a limit of {0} dollars is larger than any amount kept here")]
+    #[error("a limit of {0} dollars is larger than any amount kept here, which is {max} at most", max = Picodollars::MAX)]
     LimitTooLarge(Picodollars),
     /// A threshold that is no share of the limit.
     #[error("a threshold of {0} percent can't be met: choose whole percents from 1 to 100")]
@@ -125,7 +125,8 @@ impl BudgetScope {
             "key" => Self::Key(KeyId::new(id)?),
             "provider" => Self::Provider(ProviderName::new(id)?),
             "model" => Self::Model(ModelPattern::new(id)?),
-            "operation" => Self::Operation(Name::new(id, NAME_CHARS_MAX)?),
+            // Calls have their operations in lower case, so that no spelling gets past the budget.
+            "operation" => Self::Operation(Name::new(&id.to_lowercase(), NAME_CHARS_MAX)?),
             "tag" => {
                 let (name, value) = id.split_once('=').ok_or_else(|| BudgetError::Tag(shortened(id)))?;
                 if name.is_empty() || value.is_empty() {

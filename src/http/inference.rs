@@ -159,7 +159,8 @@ fn inbound(
     let tags = tags(text("x-tollgate-tags"), &caller)?;
     let operation = match text("x-tollgate-operation") {
         None => "chat".into(),
-        Some(name) => Name::new(name, TAG_CHARS_MAX)
+        // In one spelling: budgets, routes and sums of an operation hold for every way to write it.
+        Some(name) => Name::new(&name.to_lowercase(), TAG_CHARS_MAX)
             .map(|name| name.as_str().into())
             .map_err(|error| header_error("x-tollgate-operation", &error.to_string()))?,
     };

@@ -205,6 +205,23 @@ impl NewKey {
     }
 }
 
+/// Refuses lists that would make a key which can do nothing. A key that has one already keeps it until it is changed.
+pub(super) fn check_lists(models: Option<&[String]>, endpoints: Option<&[EndpointFamily]>) -> Result<(), KeysError> {
+    let empty = |field, what| {
+        KeysError::invalid(
+            field,
+            format!("an empty list would let nothing pass: leave it out, or set it to null, for all {what}"),
+        )
+    };
+    if models.is_some_and(<[_]>::is_empty) {
+        return Err(empty("allowedModels", "models"));
+    }
+    if endpoints.is_some_and(<[_]>::is_empty) {
+        return Err(empty("allowedEndpoints", "endpoints"));
+    }
+    Ok(())
+}
+
 /// What is to be changed about a key; what isn't named stays as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeyPatch {

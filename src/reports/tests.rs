@@ -176,7 +176,7 @@ async fn a_day_is_told_in_words_and_tables() {
     ## What stood out
 
     - **web, daily**: its limit of $2 is used up.
-    - 1 attempt had no known price and counted as $0.00: mystery\_9b.
+    - 1 attempt had no known price, and counts as $0.00 unless priced again since: mystery\_9b.
     - 1 request is of unknown end, booked at $0.5000: all that was held, unless adjusted since.
     - Most frequent errors: crashed (1), upstream\_error (1).
     - **gpt-5** fell by 31%: $1.25 less than the day before.
@@ -258,7 +258,7 @@ async fn a_day_is_told_in_a_few_lines() {
     $3.00 spent on 6 requests, 25% less than the day before. 2 requests failed (33.3%, 0.0% the day before).
     Most went to gpt-5 $2.75, claude-haiku-4-5 $0.2500.
     - web, daily: its limit of $2 is used up.
-    - 1 attempt had no known price and counted as $0.00: mystery_9b.
+    - 1 attempt had no known price, and counts as $0.00 unless priced again since: mystery_9b.
     - 1 request is of unknown end, booked at $0.5000: all that was held, unless adjusted since.
     - Most frequent errors: crashed (1), upstream_error (1).
     - gpt-5 fell by 31%: $1.25 less than the day before.

@@ -254,3 +254,19 @@ async fn a_range_is_half_open() {
         assert_eq!(rerating.look(at(from), at(until)).unwrap().calls, expected);
     }
 }
+
+#[tokio::test]
+async fn each_section_of_the_file_tells_how_much_it_fits() {
+    let fixture = Fixture::new();
+    for model in ["anthropic/claude-sonnet-4-5", "anthropic/claude-sonnet-4-5", "anthropic/nobodys-model"] {
+        fixture.book(1_795_000_000_000, EntryStatus::Settled, attempt(model, "1", CostBasis::Estimated)).await;
+    }
+    let text = "[prices.\"anthropic/*\"]\ninput = \"1\"\n[prices.\"anthropic/claude-sonnet-4-5\"]\ninput = \"1\"\n\
+        [prices.\"anthropic/claude-sonet\"]\ninput = \"1\"\n";
+    let (from, until) = all();
+    let sections = fixture.rerating(text).look(from, until).unwrap().sections;
+    let expected = [("anthropic/*", 3), ("anthropic/claude-sonet", 0), ("anthropic/claude-sonnet-4-5", 2)];
+    assert_eq!(sections, expected.map(|(name, attempts)| (name.to_owned(), attempts)).into());
+    let listed = fixture.rerating(IN_FORCE).look(from, until).unwrap();
+    assert!(listed.sections.is_empty(), "a list has far more than anybody calls");
+}

@@ -473,6 +473,14 @@ def test_every_scope_counts_and_refuses_in_every_window(server, budget_over, mar
         assert ask(server, free, f"{marker}3").status == 200
 
 
+@pytest.mark.parametrize("spelling", [str.lower, str.upper, str.title])
+def test_no_spelling_of_an_operation_gets_past_its_budget(server, budget_over, marker, spelling):
+    budget = budget_over("operation", f"Review-{marker}", "day", "0")
+    assert budget["scope"]["id"] == f"review-{marker}".lower()
+    answer = ask(server, server.key, marker, headers={"x-tollgate-operation": spelling(f"review-{marker}")})
+    assert answer.status == 429 and answer.error()[1] == "budget_exceeded", answer
+
+
 def test_a_budget_of_a_run_is_kept_and_in_nobodys_way(server, budget_over, marker):
     made = budget_over("run", f"run_{marker}", "total", "0")
     assert (made["spentUsd"], made["resetsAt"]) == ("0", None)

@@ -777,6 +777,13 @@ def test_a_caller_whose_time_runs_out_before_there_is_a_connection_owes_nothing(
     assert row["status"] == "failed" and picodollars(row["cost_usd"] or "0") == 0, row
 
 
+def test_a_caller_whose_own_time_runs_out_is_told_that_it_was_theirs(server, healthy, marker):
+    call = Call(marker, "openai", False, f"slow:2s echo:{WORDS}", model="narrow/gpt-4o-mini")
+    call.headers = {"x-tollgate-timeout": "300ms"}
+    answer = send(server.port, server.key, call)
+    assert answer.status == 504 and b"call's own limit of 300ms" in answer.body, answer
+
+
 @pytest.mark.parametrize(
     "shape",
     [

@@ -15,6 +15,7 @@ mod decision;
 mod doctor;
 mod entry;
 mod export;
+mod field;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod imports;

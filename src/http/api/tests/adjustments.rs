@@ -112,6 +112,7 @@ fn history_is_seen_at_other_prices_and_the_difference_booked_once() {
         );
         assert_eq!((&seen["left"][0]["reason"], &seen["left"][0]["costUsd"]), (&json!("end_not_seen"), &json!("1")));
         assert_eq!((&seen["booked"], &seen["nextCursor"]), (&json!(0), &Value::Null));
+        assert_eq!(seen["sections"], json!([{ "name": "sandbox/sandbox-small", "attempts": 2 }]));
         for booked in [1, 0] {
             let answer = fixture.post("/api/re-rate", &ask(true)).await.json();
             assert_eq!(answer["booked"], booked, "{answer}");

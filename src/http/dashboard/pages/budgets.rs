@@ -327,6 +327,11 @@ fn checked_terms(state: &State, fields: &Fields, form: &mut BudgetForm) -> Optio
             }
             known.and_then(|route| BudgetAction::new("downgrade", Some(route)).ok())
         }
+        _ if fields.given("downgrade_to").is_some() => {
+            let words = "Only a budget that uses a cheaper route has one: leave this empty, or choose that above.";
+            form.downgrade_to.error = Some(words.to_owned());
+            None
+        }
         word => BudgetAction::new(word, None)
             .map_err(|_| form.error = Some("Choose what happens at the limit.".to_owned()))
             .ok(),

@@ -116,12 +116,9 @@ fn build(state: &State, fields: &Fields, layout: Layout) -> ProvidersPage {
         href: href("/providers", &[("range", if *other == RANGE_DEFAULT { "" } else { other })]),
         is_current: *other == word,
     });
-    let (why, explanation) = if layout.is_admin() {
-        let (why, explanation) = routing::explain(state, fields);
-        (Some(why), explanation)
-    } else {
-        (None, None)
-    };
+    let (why, explanation) = routing::explain(state, fields);
+    // As in the API: a plain call by a link for every reader, a request that is sent for admins.
+    let why = layout.is_admin().then_some(why);
     ProvidersPage {
         layout,
         ranges: ranges.collect(),

@@ -15,7 +15,7 @@ use super::super::view::{
     Notice, Phrase, RequestPage, TimelineStep, Tone, UsageLine,
 };
 use super::access::sentence;
-use super::row::{cost, error_words, notes, status};
+use super::row::{adjustment_words, cost, error_words, notes, status};
 use super::{clock, decision, layout};
 use crate::content::{BODY_BYTES_MAX, Excerpt};
 use crate::domain::{Billed, CacheOutcome, CostBasis, EntryStatus, Picodollars, Price, RequestId};
@@ -119,7 +119,7 @@ fn adjustment_lines(call: &Adjusted, clock: &Clock) -> Vec<AdjustmentLine> {
     let line = |entry: &Entry| {
         let adjustment = entry.adjustment.as_ref()?;
         Some(AdjustmentLine {
-            by: format!("{}, {}", error_words(adjustment.kind.as_str()), adjustment.by),
+            by: format!("{}, {}", adjustment_words(adjustment.kind), adjustment.by),
             time: clock.time_or_day(adjustment.made).text,
             reason: adjustment.reason.to_string(),
             amount: money(entry.cost()),
