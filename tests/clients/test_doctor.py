@@ -293,6 +293,18 @@ def test_settings_that_can_not_be_used_are_findings_and_no_crash(installation):
         found(report, "settings", "problem", "its next start would fail: no provider", 'did you mean "first"?')
     report = installation.doctor()
     found(report, "settings", "problem", "no provider", "did you mean")
+    # A server may have its keys from elsewhere.
+    (installation.folder / "tollgate.toml").write_text(text)
+    del installation.environment["MODELS_KEY"]
+    report = installation.doctor("--offline")
+    assert all("MODELS_KEY is not set" in check["found"] for check in report["checks"] if check["verdict"] == "problem")
+    installation.environment["MODELS_KEY"] = KEY
+    with installation.serving():
+        del installation.environment["MODELS_KEY"]
+        assert installation.doctor("--offline")["ok"]
+    installation.environment["MODELS_KEY"] = KEY
+    (installation.folder / "tollgate.toml").write_text(broken)
+    report = installation.doctor()
     found(report, "disk", "ok", "free for a ledger")
     found(report, "ledger health", "skipped", "the settings can't be used")
     (installation.folder / "tollgate.toml").write_text("[[[ no toml")

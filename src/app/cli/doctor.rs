@@ -94,7 +94,10 @@ async fn here(shared: &Shared, offline: bool) -> Report {
         Ok(Claimed::Server(server)) => {
             let found = by_server(&server, offline).await;
             let report = found.unwrap_or_else(|error| Report::new(vec![unasked(&error)], true));
-            own.extend(doctor::problems(&unusable).into_iter().map(for_the_next_start));
+            // The server may have secrets from elsewhere that this command hasn't.
+            if settings.load_sparing_secrets().is_err() {
+                own.extend(doctor::problems(&unusable).into_iter().map(for_the_next_start));
+            }
             // Asking for the folder has closed it, so that the server finds nothing any more.
             let was_open = files.ok().and_then(|seen| seen.into_iter().next()).filter(Seen::is_open);
             own.extend(
