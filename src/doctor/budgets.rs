@@ -8,7 +8,7 @@ use crate::catalog::Catalog;
 use crate::config::{AlertsConfig, Config, RouteConfig};
 use crate::domain::wording::{counted, money, money_whole};
 use crate::domain::{
-    Billed, BudgetAction, BudgetDefinition, BudgetScope, CostBasis, Deployment, Picodollars, TokenUsage,
+    Billed, BudgetAction, BudgetDefinition, BudgetScope, CostBasis, Deployment, ModelPattern, Picodollars, TokenUsage,
 };
 use crate::keys::{KeyStatus, Keys};
 
@@ -148,12 +148,7 @@ fn downgrade(route: &str, budget: &BudgetDefinition, around: &Around<'_>, set: &
     let price = dearest(found, around)?;
     let others = around.config.routes.iter().filter(|other| other.name != route);
     let dearest_other = match &budget.scope {
-        BudgetScope::Model(model) => around
-            .config
-            .providers
-            .iter()
-            .filter_map(|provider| cost(&Deployment { provider: provider.name.clone(), model: model.clone() }, around))
-            .max(),
+        BudgetScope::Model(models) => meant(models, around).iter().filter_map(|one| cost(one, around)).max(),
         _ => others.filter_map(|other| dearest(other, around)).max(),
     }?;
     (price >= dearest_other && !price.is_zero()).then(|| {
@@ -164,6 +159,17 @@ fn downgrade(route: &str, budget: &BudgetDefinition, around: &Around<'_>, set: &
         );
         Check::warning(NAME, found, format!("{set} {} --action downgrade --downgrade-to ROUTE", budget.limit))
     })
+}
+
+/// The deployments that a budget of models is about, as far as routes or its own words name them.
+fn meant(models: &ModelPattern, around: &Around<'_>) -> Vec<Deployment> {
+    let routed = around.config.routes.iter().flat_map(|route| route.deployments.iter().cloned());
+    let named = around.config.providers.iter().filter_map(|provider| {
+        let own = models.as_str().strip_prefix(provider.name.as_str()).and_then(|rest| rest.strip_prefix('/'));
+        let model = own.unwrap_or(models.as_str()).parse().ok()?;
+        Some(Deployment { provider: provider.name.clone(), model })
+    });
+    routed.chain(named).filter(|deployment| models.fits(deployment)).collect()
 }
 
 /// What a typical call costs at the dearest deployment of a route.
