@@ -9,7 +9,7 @@
 //! - **6, [`http`]**: the route table, both dialects' endpoints and errors, the management API, the dashboard.
 //! - **5, [`reports`]**: what people read of the ledger: a day or a month in words, rows for other programs.
 //!   **[`reconciliation`]**: whether what was booked is what the providers say they charged.
-//!   **[`rerate`]**: what history would have cost at other prices.
+//!   **[`rerate`]**: what history would have cost at other prices. **[`doctor`]**: what is wrong with an installation, and what mends it.
 //! - **4, [`gateway`]**: the life of a call: envelope, ceiling, attempts, relay, booking.
 //! - **3, [`budget`]**: which budgets bind a call, and what about them and the calls is worth an alert. **[`routing`]**: who can take it and in which order,
 //!   by what calls have shown of price, speed and prompt caches; what follows a failure, circuits.
@@ -79,6 +79,7 @@ pub mod catalog;
 pub mod config;
 pub mod content;
 pub mod dialect;
+pub mod doctor;
 pub mod domain;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;

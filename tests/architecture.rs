@@ -15,6 +15,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("reports", 5),
     ("reconciliation", 5),
     ("rerate", 5),
+    ("doctor", 5),
     ("gateway", 4),
     ("budget", 3),
     ("routing", 3),

@@ -154,7 +154,7 @@ impl Parts {
 }
 
 /// The Redis that the settings name, which doesn't have to be there.
-fn shared(config: &Config) -> anyhow::Result<Option<Arc<Shared>>> {
+pub(crate) fn shared(config: &Config) -> anyhow::Result<Option<Arc<Shared>>> {
     let Some(url) = &config.redis_url else { return Ok(None) };
     let shared = Shared::new(url, config.redis_secret.as_ref(), config.tls.ca_file.as_deref())?;
     Ok(Some(Arc::new(shared)))
@@ -190,7 +190,7 @@ pub(crate) fn open_ledger(folder: &DataFolder, config: &Config) -> anyhow::Resul
 }
 
 /// Opens what is kept of calls; a file that can't be opened is told of and done without.
-fn open_content(folder: &DataFolder, config: &Config) -> Content {
+pub(crate) fn open_content(folder: &DataFolder, config: &Config) -> Content {
     let path = folder.path().join("content.redb");
     let secrets = config.secrets.iter().map(|(_, secret)| secret.clone());
     Content::open(ContentOptions::new(path, config.log.bodies, secrets.collect()))

@@ -82,6 +82,15 @@ impl Settings {
         self.gather(Path::new(""), std::env::vars_os(), (Secrets::Spared, Since::default()), config::data_dir)
     }
 
+    /// The files of variables that are read, where they are there.
+    pub fn dotenvs(&self) -> Vec<PathBuf> {
+        let beside = self.file.as_deref().and_then(Path::parent).map(|parent| parent.join(DOTENV_NAME));
+        let mut files = vec![PathBuf::from(DOTENV_NAME)];
+        files.extend(beside.filter(|beside| beside.as_path() != Path::new(DOTENV_NAME)));
+        files.retain(|file| file.is_file());
+        files
+    }
+
     /// All settings from a given folder and given variables.
     pub(super) fn load_in(
         &self,

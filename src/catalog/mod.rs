@@ -7,6 +7,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, LazyLock};
 
+use jiff::civil::Date;
+
 use crate::domain::{CostBasis, ProviderName};
 
 mod facts;
@@ -30,6 +32,8 @@ static BUILTIN: LazyLock<Catalog> = LazyLock::new(|| {
     listed.merged(sandbox::models().collect())
 });
 
+/// The day on which the built-in list was taken.
+pub const BUILTIN_TAKEN: Date = jiff::civil::date(2026, 11, 22);
 /// Where a sandbox looks for a model that is not its own, before all other lists.
 const SANDBOX_LOOKS_FIRST: [&str; 2] = ["openai", "anthropic"];
 

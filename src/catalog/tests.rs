@@ -429,3 +429,9 @@ proptest! {
         prop_assert!(facts.prices.ceiling(u64::MAX, u64::MAX, u64::MAX, u64::MAX) >= cost);
     }
 }
+
+#[test]
+fn the_built_in_list_is_as_old_as_it_says() {
+    let taken = format!("taken {BUILTIN_TAKEN}");
+    assert!(include_str!("prices.json").contains(&taken), "the list was taken on another day than {taken}");
+}

@@ -246,6 +246,22 @@ fn span_of_minutes(minutes: u64) -> String {
     }
 }
 
+/// Bytes of memory or of a disk, in the units of the settings: `812 bytes`, `1.2 KiB`, `96 MiB`.
+pub fn size(bytes: u64) -> String {
+    let mut size = bytes as f64;
+    if bytes < 1_024 {
+        return counted(bytes, "byte", "bytes");
+    }
+    for unit in ["KiB", "MiB", "GiB"] {
+        size /= 1_024.0;
+        if size < 1_023.5 || unit == "GiB" {
+            let decimals = usize::from(size < 9.95);
+            return format!("{size:.decimals$} {unit}");
+        }
+    }
+    String::new()
+}
+
 /// Tokens in to out: `4,812 → 642`.
 pub fn tokens(input: u64, output: u64) -> String {
     format!("{} → {}", count(input), count(output))

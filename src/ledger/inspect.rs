@@ -6,6 +6,7 @@
 //! day are looked at here, and `tollgate verify` looks at all.
 
 use std::ops::Bound::{Excluded, Unbounded};
+use std::time::Instant;
 
 use crate::domain::RequestId;
 use crate::store::{OpenError, guard};
@@ -46,12 +47,23 @@ impl Ledger {
             let report = self.compare_since(since)?;
             Ok(Some((rows, report.differences.len() + report.chain_faults.len())))
         });
-        match looked {
+        let found = match looked {
             Ok(Some((rows, 0))) => Inspection::Sound { rows },
             Ok(Some((_, differences))) => Inspection::Differs { differences },
             Ok(None) => Inspection::Unfinished,
             Err(error) => self.damaged(&error),
-        }
+        };
+        self.note_inspection(found.clone());
+        found
+    }
+
+    /// What the last look at the rows came to, this one or a verification, and when it ended.
+    pub fn last_inspection(&self) -> Option<(Instant, Inspection)> {
+        self.last_inspection.lock().expect("no holder of this lock panics").clone()
+    }
+
+    pub(super) fn note_inspection(&self, found: Inspection) {
+        *self.last_inspection.lock().expect("no holder of this lock panics") = Some((Instant::now(), found));
     }
 
     /// Does what must not panic over a damaged file. `None`: the file is out of reach, which says nothing about its rows.

@@ -30,8 +30,8 @@ mod view;
 mod worst_case;
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
 use redb::{Database, ReadableTable as _};
@@ -177,6 +177,7 @@ pub struct Ledger {
     names: Names,
     zone: TimeZone,
     settled: broadcast::Sender<Arc<Entry>>,
+    last_inspection: Mutex<Option<(Instant, Inspection)>>,
 }
 
 impl Ledger {
@@ -213,7 +214,7 @@ impl Ledger {
         let settled = broadcast::Sender::new(LIVE_ENTRIES_LEN);
         let journal = LedgerJournal::new(names.clone(), zone.clone(), acknowledge, settled.clone());
         let writer = Writer::start_with(opening, database, reopen, sizes, journal)?;
-        Ok(Self { opening: opening.clone(), writer, names, zone, settled })
+        Ok(Self { opening: opening.clone(), writer, names, zone, settled, last_inspection: Mutex::default() })
     }
 
     fn writer(&self) -> &Writer<LedgerJournal> {

@@ -10,6 +10,7 @@ use crate::domain::{EntryStatus, Picodollars, RequestId, Window, WindowId};
 use super::balances::ScopeIndex;
 use super::cells::{Cell, CellKey};
 use super::chain::{self, ChainCheck, ChainFault, Heads};
+use super::inspect::Inspection;
 use super::names::Names;
 use super::record::{Entry, Scope};
 use super::sums::{add, add_to_cells, entries_between, first_id};
@@ -71,7 +72,13 @@ impl Ledger {
     /// entries, in which the file can't reuse pages and grows by what is written meanwhile. Where the file has to be
     /// opened again meanwhile, the verification fails. `progress` is told now and then how many entries have been read.
     pub fn verify(&self, expected: Option<&Heads>, progress: impl FnMut(u64)) -> Result<VerifyReport, LedgerError> {
-        Ok(self.compare(None, expected, progress)?)
+        let report = self.compare(None, expected, progress)?;
+        let found = match report.differences.len() + report.chain_faults.len() {
+            0 => Inspection::Sound { rows: report.entries + report.cells },
+            differences => Inspection::Differs { differences },
+        };
+        self.note_inspection(found);
+        Ok(report)
     }
 
     /// The same for whole local days, from the one that an id was made in: what a start can afford to look at.

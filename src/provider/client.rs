@@ -149,7 +149,7 @@ impl<R> Client<R> {
 }
 
 /// Offers HTTP/2 and HTTP/1.1, as connections without a proxy do by themselves.
-fn with_both_versions(mut tls: rustls::ClientConfig) -> rustls::ClientConfig {
+pub(super) fn with_both_versions(mut tls: rustls::ClientConfig) -> rustls::ClientConfig {
     tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     tls
 }

@@ -144,6 +144,13 @@ impl Names {
     }
 }
 
+impl Names {
+    /// How many addresses a name has.
+    pub(super) async fn addresses(&self, name: &str) -> Result<usize, BoxError> {
+        Ok(self.resolver()?.lookup_ip(name).await?.iter().count())
+    }
+}
+
 impl Service<Name> for Names {
     type Response = std::vec::IntoIter<SocketAddr>;
     type Error = BoxError;

@@ -59,7 +59,13 @@ class Tollgate:
         threading.Thread(target=self.receiver.serve_forever, args=(0.01,), daemon=True).start()
         receiver = f"http://127.0.0.1:{self.receiver.server_address[1]}/services/canary"
         settings += f'[alerts]\nslack_webhook_url = "{receiver}"\nprivate_hosts = ["127.0.0.1"]\n'
-        config.write_text(settings + '[[providers]]\nname = "sandbox"\nkind = "sandbox"\n', encoding="utf-8")
+        settings += '[[providers]]\nname = "sandbox"\nkind = "sandbox"\n'
+        # One that nobody answers for, to see circuits.
+        settings += '[[providers]]\nname = "dead"\nkind = "openai-compatible"\nbase_url = "http://127.0.0.1:9/v1"\n'
+        settings += '[prices."dead/*"]\ninput = "90"\noutput = "90"\n'
+        settings += '[[routes]]\nname = "smart"\nstrategy = "cost-optimized"\n'
+        settings += 'deployments = ["sandbox/sandbox-large", "sandbox/sandbox-small", "dead/qwen3"]\n'
+        config.write_text(settings, encoding="utf-8")
         binary = pathlib.Path(os.environ.get("TOLLGATE_BIN", "target/debug/tollgate"))
         binary = binary if binary.is_absolute() else ROOT / binary
         self.binary, self.config = str(binary), config
@@ -104,9 +110,9 @@ class Tollgate:
         done = subprocess.run(line, env=self.environment, capture_output=True, timeout=60, check=False)
         assert done.returncode == 1, f"all of it is drift: {done.stdout.decode()}{done.stderr.decode()}"
 
-    def try_to_ask(self, headers):
+    def try_to_ask(self, headers, model="sandbox-small"):
         """One call that may be refused."""
-        body = {"model": "sandbox-small", "messages": [{"role": "user", "content": "Say no"}]}
+        body = {"model": model, "messages": [{"role": "user", "content": "Say no"}]}
         headers = {"content-type": "application/json", "authorization": f"Bearer {self.key}", **headers}
         request = urllib.request.Request(f"{self.url}/v1/chat/completions", json.dumps(body).encode(), headers)
         with contextlib.suppress(urllib.error.HTTPError), DIRECT.open(request, timeout=30) as answer:

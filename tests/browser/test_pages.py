@@ -8,7 +8,7 @@ import pytest
 
 from conftest import PASSWORD, USER
 
-PAGES = ["/?range=30d", "/welcome", "/requests", "/costs", "/costs?by=key&range=today", "/costs/reconciliation", "/cache", "/cache?pattern=*&order=newest&range=7d", "/budgets", "/budgets/new", "/keys/new", "/teams", "/people", "/people/USER", "/alerts", "/settings", "/settings?from=1&to=2", "/reports/TODAY", "/reports?kind=monthly&period=MONTH", "/reports?period=2099-01-01"]
+PAGES = ["/?range=30d", "/welcome", "/requests", "/costs", "/costs?by=key&range=today", "/costs/reconciliation", "/cache", "/cache?pattern=*&order=newest&range=7d", "/budgets", "/budgets/new", "/providers", "/providers?route=smart&range=7d", "/keys/new", "/teams", "/people", "/people/USER", "/alerts", "/settings", "/settings?from=1&to=2", "/reports/TODAY", "/reports?kind=monthly&period=MONTH", "/reports?period=2099-01-01"]
 OUTSIDE = ["/login", "/reset?token=none", "/nowhere"]
 
 
@@ -297,6 +297,40 @@ def test_no_page_scrolls_sideways(logged_in, tollgate, width, scheme):
         assert not page.is_too_wide(), f"{path} at {width}"
         if width != 320:
             keep(page, f"{path.split('?')[0].strip('/').replace('/', '-') or 'overview'}-{width}-{scheme}")
+
+
+def test_a_provider_that_fails_is_seen_without_a_reload_and_leads_to_its_call(logged_in, tollgate):
+    page = logged_in
+    page.size(1440)
+    page.open(f"{tollgate.url}/providers")
+    page.evaluate("window.isTheSamePage = true")
+    page.wait_for("document.querySelector('.live').dataset.state === 'on'")
+    assert page.evaluate("document.querySelector('#provider-1-health').innerText") == "Not known"
+    for _ in range(5):
+        tollgate.try_to_ask({"x-tollgate-cache": "refresh"}, "dead/qwen3")
+    page.wait_for("document.querySelector('#provider-1-health').innerText !== 'Not known'")
+    page.wait_for("document.querySelector('#circuits').innerText.includes('dead/qwen3')")
+    assert page.evaluate("window.isTheSamePage") is True
+    page.open(f"{tollgate.url}/providers?range=1h")
+    assert page.evaluate("document.querySelector('.seg [aria-current]').innerText") == "1 h"
+    keep(page, "providers-failing-1440-light")
+    page.submit("#provider-list tbody tr:nth-child(2) td .sub a")
+    assert page.path().startswith("/requests/req_")
+
+
+def test_a_call_is_explained_without_being_made(logged_in, tollgate):
+    page = logged_in
+    page.open(f"{tollgate.url}/providers")
+    page.fill("#why-body", '{"messages": [{"role": "user", "content": "Hello"}]')
+    page.submit("#why-form .pri")
+    assert "This is no request" in page.text()
+    assert all("422" in fault for fault in page.faults), page.faults
+    page.faults.clear()
+    page.fill("#why-body", '{"messages": [{"role": "user", "content": "Hello"}], "tools": []}')
+    page.submit("#why-form .pri")
+    told = page.evaluate("document.querySelector('#explanation').innerText")
+    assert "It would go to sandbox/sandbox-small: expected to cost least" in told and "then dead/qwen3" in told
+    keep(page, "providers-explained-1440-light")
 
 
 @pytest.mark.parametrize("width", [1440, 1366, 1280, 900])

@@ -12,6 +12,7 @@ mod check_config;
 mod client;
 mod completions;
 mod demo;
+mod doctor;
 mod export;
 mod import;
 mod key;
@@ -48,6 +49,7 @@ Examples:
   tollgate                                    start on 127.0.0.1:8000, keys from the environment or .env
   tollgate demo                               try everything without any provider key
   tollgate check-config --print               what the settings come to, and what is wrong with them
+  tollgate doctor                             what is wrong with the installation, and what mends it
   tollgate key create ci --budget day=1.00    a virtual key that can spend a dollar a day
   tollgate budget set everything month 500    no more than 500 dollars a month, whoever calls
   tollgate report daily                       what yesterday has cost, and what stood out
@@ -112,6 +114,8 @@ enum Command {
     Sandbox(sandbox::SandboxArguments),
     /// Tell everything that is wrong with the settings
     CheckConfig(check_config::CheckConfigArguments),
+    /// Look at everything that may be wrong, and tell what mends it
+    Doctor(doctor::DoctorArguments),
     /// Prove the ledger: every entry is what was booked, and every sum what they come to
     Verify(verify::VerifyArguments),
     /// Tell what history would have cost at other prices, and book the difference
@@ -206,6 +210,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Some(Command::Demo(arguments)) => demo::run(&shared, &arguments),
         Some(Command::Sandbox(arguments)) => sandbox::run(&arguments),
         Some(Command::CheckConfig(arguments)) => Ok(check_config::run(&shared, &arguments)),
+        Some(Command::Doctor(arguments)) => block_on(doctor::run(&shared, &arguments)),
         Some(Command::Verify(arguments)) => verify::run(&shared, &arguments),
         Some(Command::ReRate(arguments)) => block_on(rerate::run(&shared, &arguments)),
         Some(Command::Adjust(arguments)) => block_on(adjust::run(&shared, &arguments)),

@@ -126,7 +126,7 @@ pub(super) fn named_server(shared: &Shared) -> anyhow::Result<Option<Client>> {
 }
 
 /// Takes the data folder, or finds the server that has it.
-fn claim(config: Config, given: Option<Secret<String>>, absent: Absent) -> anyhow::Result<Claimed> {
+pub(super) fn claim(config: Config, given: Option<Secret<String>>, absent: Absent) -> anyhow::Result<Claimed> {
     let claimed = match absent {
         Absent::Made => DataFolder::claim(&config.data_dir),
         Absent::Told => DataFolder::claim_existing(&config.data_dir),

@@ -184,3 +184,18 @@ fn durations_read_as_people_say_them() {
     assert_eq!(tokens(4_812, 642), "4,812 → 642");
     assert_eq!(tokens(18_400, 1_206), "18.4k → 1,206");
 }
+
+#[test]
+fn sizes_are_short() {
+    for (bytes, expected) in [
+        (0, "0 bytes"),
+        (1, "1 byte"),
+        (1_023, "1,023 bytes"),
+        (1_234, "1.2 KiB"),
+        (96 << 20, "96 MiB"),
+        ((1 << 20) - 1, "1.0 MiB"),
+        (5 << 40, "5120 GiB"),
+    ] {
+        assert_eq!(size(bytes), expected);
+    }
+}

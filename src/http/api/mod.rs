@@ -13,6 +13,7 @@ mod config;
 mod content;
 mod costs;
 mod decision;
+mod doctor;
 mod entry;
 mod export;
 mod field;
@@ -33,6 +34,7 @@ mod status;
 mod teams;
 #[cfg(test)]
 mod tests;
+mod turn;
 mod users;
 mod verify;
 mod warm;

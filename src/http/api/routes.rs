@@ -5,8 +5,8 @@ use actix_web::web::route;
 use super::Answer::{Json, Nothing, Text, TextOrJson};
 use super::Verb::{Delete, Get, Patch, Post, Put};
 use super::{
-    RouteSpec, Shape, adjust, admin, alerts, budgets, cache, config, content, costs, export, imports, keys, metrics,
-    providers, reconciliation, reports, requests, rerate, routing, status, teams, users, verify, warm,
+    RouteSpec, Shape, adjust, admin, alerts, budgets, cache, config, content, costs, doctor, export, imports, keys,
+    metrics, providers, reconciliation, reports, requests, rerate, routing, status, teams, users, verify, warm,
 };
 use crate::http::guard::Access;
 use crate::http::{health, openapi};
@@ -65,6 +65,15 @@ pub const ROUTES: &[RouteSpec] = &[
         summary: "Gives figures since the start, and what was spent today and this month.",
         answer: Json("Metrics"),
         handler: || route().to(metrics::show),
+        ..READ
+    },
+    RouteSpec {
+        verb: Post,
+        path: "/api/doctor",
+        summary: "Examines the installation: what is wrong, each finding with its mend; nothing that costs money is called.",
+        parameters: doctor::PARAMETERS,
+        answer: Json("Examination"),
+        handler: || route().to(doctor::run),
         ..READ
     },
     RouteSpec {

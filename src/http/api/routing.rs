@@ -265,17 +265,7 @@ fn reads_json(state: &State, key: &KeyId, reads: &Reads) -> ReadsJson {
 
 fn finding_json(state: &State, finding: Finding) -> FindingJson {
     let cause = finding.cause.as_str();
-    let text = match &finding.cause {
-        Cause::Changed(change) => format!(
-            "{} differs from the turn before at its byte {}: everything from there on was read anew; keep what changes from turn to turn (times, ids, counts) behind what stays",
-            change.place, change.piece_offset
-        ),
-        Cause::Moved { from } => format!("the turn before went to {from}, whose cache this deployment doesn't share"),
-        Cause::Expired => {
-            "the turn before was longer ago than the provider keeps its cache: ask for a longer retention, or turn sooner".to_owned()
-        }
-        Cause::Provider => "nothing changed, and the provider did not serve its cache all the same".to_owned(),
-    };
+    let text = finding.cause.words();
     let change = if let Cause::Changed(change) = finding.cause { Some(change) } else { None };
     let excerpts = change.as_ref().and_then(|change| change.excerpts.clone());
     let (before, after) = excerpts.map_or((None, None), |(before, after)| (Some(before.into()), Some(after.into())));

@@ -1,13 +1,14 @@
 //! `/api/verify`: proves the entries and sums of the running server's ledger.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 
 use super::blocking;
 use super::input::{Json, Params};
+use super::turn::Turn;
 use crate::domain::Picodollars;
 use crate::http::problem::{Code, Problem};
 use crate::http::state::State;
@@ -99,20 +100,6 @@ impl VerifyJson {
     }
 }
 
-struct Turn;
-
-impl Turn {
-    fn take() -> Option<Self> {
-        (!IS_RUNNING.swap(true, Ordering::AcqRel)).then_some(Self)
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        IS_RUNNING.store(false, Ordering::Release);
-    }
-}
-
 /// `GET /api/verify`.
 pub(super) async fn show(state: web::Data<State>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     let params = Params::of(&request, PARAMETERS)?;
@@ -131,7 +118,7 @@ pub(super) async fn prove_kept(
 }
 
 async fn prove(state: &State, expected: Option<Heads>, with_heads: bool) -> Result<HttpResponse, Problem> {
-    let turn = Turn::take()
+    let turn = Turn::take(&IS_RUNNING)
         .ok_or_else(|| Problem::new(Code::Busy, "the ledger is being verified already: try again when that is done"))?;
     let ledger = Arc::clone(&state.ledger);
     let report = blocking(move || {

@@ -20,6 +20,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval, interval_at, 
 
 use super::answer::blocking;
 use super::form::Fields;
+use super::pages::providers;
 use super::pages::row::{List, row};
 use super::session::Visitor;
 use super::summary::{Shared, Summary};
@@ -32,6 +33,8 @@ use crate::ledger::{Entry, EntryFilter, View};
 const BATCH_INTERVAL: Duration = Duration::from_millis(250);
 /// Between two looks at the overview's parts.
 const PARTS_INTERVAL: Duration = Duration::from_secs(5);
+/// Between two looks at the providers, of which only changes are told.
+const HEALTH_INTERVAL: Duration = Duration::from_secs(2);
 /// Between two comments, which keep proxies from closing a quiet stream.
 const COMMENT_INTERVAL: Duration = Duration::from_secs(15);
 /// Calls of one batch: as many rows as a page keeps.
@@ -57,8 +60,10 @@ pub(super) async fn stream(visitor: Option<Visitor>, request: HttpRequest, share
         last: last.unwrap_or_else(|| RequestId::first_of(state.clock.now().as_millisecond())),
         waiting: Vec::new(),
         send_at: Instant::now(),
-        // The overview's parts are of everybody's calls.
+        // The overview's parts are of everybody's calls, and so are the providers.
         parts: (has("kpi") && visitor.team().is_none()).then(|| every(interval(PARTS_INTERVAL))),
+        health: (has("health") && visitor.team().is_none()).then(|| every(interval(HEALTH_INTERVAL))),
+        health_sent: None,
         view: visitor.view,
         sent: HashMap::new(),
         comments: every(interval_at(Instant::now() + COMMENT_INTERVAL, COMMENT_INTERVAL)),
@@ -101,6 +106,10 @@ struct Live {
     /// When the next batch may go.
     send_at: Instant,
     parts: Option<Interval>,
+    /// When the providers are looked at; `None` where the tab doesn't ask for them.
+    health: Option<Interval>,
+    /// How the tab has the providers.
+    health_sent: Option<String>,
     /// What the tab has of each part.
     sent: HashMap<String, String>,
     comments: Interval,
@@ -112,6 +121,7 @@ enum Woken {
     Entry(Result<Arc<Entry>, RecvError>),
     Batch,
     Parts,
+    Health,
     Comment,
     Stopping,
 }
@@ -141,6 +151,12 @@ impl Live {
                         return Some(bytes);
                     }
                 }
+                Woken::Health => {
+                    self.check_reader()?;
+                    if let Some(bytes) = self.changed_health() {
+                        return Some(bytes);
+                    }
+                }
                 Woken::Comment => {
                     self.check_reader()?;
                     return Some(Bytes::from_static(b":\n\n"));
@@ -156,7 +172,7 @@ impl Live {
     }
 
     async fn wait(&mut self) -> Woken {
-        let Self { state, entries, waiting, send_at, parts, comments, .. } = self;
+        let Self { state, entries, waiting, send_at, parts, health, comments, .. } = self;
         let entry = async {
             match entries {
                 Some(entries) => entries.recv().await,
@@ -169,11 +185,18 @@ impl Live {
                 None => std::future::pending().await,
             }
         };
+        let look = async {
+            match health {
+                Some(health) => drop(health.tick().await),
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             biased;
             () = state.tasks.stopping().cancelled() => Woken::Stopping,
             () = sleep_until(*send_at), if !waiting.is_empty() => Woken::Batch,
             () = tick => Woken::Parts,
+            () = look => Woken::Health,
             _ = comments.tick() => Woken::Comment,
             entry = entry => Woken::Entry(entry),
         }
@@ -214,6 +237,17 @@ impl Live {
             }
         }
         event("request", Some(self.last), &html)
+    }
+
+    /// The providers, where they do otherwise than the tab has it. Looked at in memory alone.
+    fn changed_health(&mut self) -> Option<Bytes> {
+        let html = providers::now(&self.state).render().ok()?;
+        if self.health_sent.as_ref() == Some(&html) {
+            return None;
+        }
+        let bytes = event("health", None, &html);
+        self.health_sent = Some(html);
+        Some(bytes)
     }
 
     /// The parts of the overview that differ from what the tab has.

@@ -47,6 +47,7 @@ const OTHERS: &[(&str, Access, Access)] = &[
     ("/reports", Access::Everything, Access::Admin),
     ("/reports/{period}", Access::Everything, Access::Admin),
     ("/budgets", Access::Everything, Access::Admin),
+    ("/providers", Access::Everything, Access::Admin),
     ("/teams", Access::Team, Access::Admin),
     ("/teams/{id}", Access::Team, Access::Admin),
     ("/keys", Access::Team, Access::TeamKeys),
@@ -92,6 +93,9 @@ pub fn configure(routes: &mut web::ServiceConfig) {
     add("/budgets/new", |page| page.route(get().to(pages::budgets::new)));
     add("/budgets/{id}", |page| page.route(get().to(pages::budgets::edit)).route(web::post().to(pages::budgets::save)));
     add("/budgets/{id}/delete", |page| page.route(web::post().to(pages::budgets::delete)));
+    add("/providers", |page| {
+        page.route(get().to(pages::providers::show)).route(web::post().to(pages::providers::explain))
+    });
     add("/keys", |page| page.route(get().to(pages::keys::list)).route(web::post().to(pages::keys::create)));
     add("/keys/new", |page| page.route(get().to(pages::keys::new)));
     add("/keys/{id}", |page| page.route(get().to(pages::keys::show)).route(web::post().to(pages::key_change::save)));

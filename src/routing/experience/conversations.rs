@@ -147,6 +147,16 @@ impl Conversations {
         Some(Arc::clone(&turn.1))
     }
 
+    /// How many conversations each deployment served the last turn of, whose provider still has it in its prompt cache.
+    pub(super) fn held(&self, now: Instant) -> HashMap<Deployment, usize> {
+        let book = self.0.lock().expect("no holder of this lock panics");
+        let mut held = HashMap::new();
+        for (_, turn) in book.turns.values().filter(|(_, turn)| turn.cached_until.is_some_and(|until| until > now)) {
+            *held.entry(turn.deployment.clone()).or_default() += 1;
+        }
+        held
+    }
+
     pub(super) fn remember(&self, prefix: &Prefix<'_>, turn: LastTurn) {
         let Some(id) = prefix.conversation() else { return };
         let mut book = self.0.lock().expect("no holder of this lock panics");

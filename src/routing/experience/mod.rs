@@ -102,6 +102,11 @@ impl Experience {
         &self.health
     }
 
+    /// How many conversations each deployment served the last turn of, and still has in its provider's prompt cache.
+    pub fn conversations(&self, now: Instant) -> std::collections::HashMap<Deployment, usize> {
+        self.conversations.held(now)
+    }
+
     /// How fast a deployment is.
     pub fn pace(&self, deployment: &Deployment, now: Instant) -> Option<Pace> {
         self.speeds.pace(deployment, now)

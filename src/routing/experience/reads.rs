@@ -65,6 +65,24 @@ impl Cause {
             Self::Provider => "provider",
         }
     }
+
+    /// What happened and what to do, in a sentence.
+    pub fn words(&self) -> String {
+        match self {
+            Self::Changed(change) => format!(
+                "{} differs from the turn before at its byte {}: everything from there on was read anew; keep what changes from turn to turn (times, ids, counts) behind what stays",
+                change.place, change.piece_offset
+            ),
+            Self::Moved { from } => {
+                format!("the turn before went to {from}, whose cache this deployment doesn't share")
+            }
+            Self::Expired => {
+                "the turn before was longer ago than the provider keeps its cache: ask for a longer retention, or turn sooner"
+                    .to_owned()
+            }
+            Self::Provider => "nothing changed, and the provider did not serve its cache all the same".to_owned(),
+        }
+    }
 }
 
 /// A turn whose beginning had to be read anew.

@@ -39,6 +39,7 @@ fn every_route_is_open_to_whom_it_is_for_and_to_nobody_else() {
         GET /metrics: 401 unauthenticated | 403 forbidden | 200 | 200 | 200 | 200
         GET /api/status: 401 unauthenticated | 403 forbidden | 200 | 200 | 200 | 401 invalid_credential
         GET /api/metrics: 401 unauthenticated | 403 forbidden | 200 | 200 | 200 | 401 invalid_credential
+        POST /api/doctor: 401 unauthenticated | 403 forbidden | 200 | 200 | 403 csrf_failed | 401 invalid_credential
         GET /api/costs: 401 unauthenticated | 403 forbidden | 200 | 200 | 200 | 401 invalid_credential
         GET /api/costs.csv: 401 unauthenticated | 403 forbidden | 200 | 200 | 200 | 401 invalid_credential
         GET /api/costs.jsonl: 401 unauthenticated | 403 forbidden | 200 | 200 | 200 | 401 invalid_credential

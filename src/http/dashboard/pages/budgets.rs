@@ -43,7 +43,7 @@ pub(in super::super) async fn list(visitor: Visitor, shared: web::Data<Shared>) 
     let (budgets, keys_list) = blocking(move || (budget_list(&state), keys::key_list(&state))).await?;
     let token = layout.csrf_token.clone();
     Ok(ok(&BudgetsPage {
-        budgets,
+        budgets: BudgetList { may_change: visitor.is_admin(), ..budgets },
         budget_form: empty_form(&visitor.state, &token),
         keys: KeyList { may_create: visitor.has_keys(), ..keys_list },
         key_form: keys::empty_form(&visitor.state, &token),
@@ -361,7 +361,7 @@ fn budget_list(state: &State) -> BudgetList {
             Ok(standings.iter().map(|standing| budget_row(state, standing, column, &clock)).collect())
         }
     };
-    BudgetList { note, rows, is_update: false }
+    BudgetList { note, rows, is_update: false, may_change: true }
 }
 
 fn budget_row(state: &State, standing: &Standing, column: MoneyColumn, clock: &Clock) -> BudgetRow {

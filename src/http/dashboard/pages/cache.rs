@@ -11,7 +11,7 @@ use super::super::answer::{PageError, blocking, done, page};
 use super::super::charts::{Bars, Chart, Meter, Rate, Series, Slot};
 use super::super::form::{Fields, href};
 use super::super::format::{
-    MoneyColumn, count, count_cell, count_exact, counted, duration, money, percent, share, uptime,
+    MoneyColumn, count, count_cell, count_exact, counted, duration, money, percent, share, size, uptime,
 };
 use super::super::session::{Submission, Visitor};
 use super::super::summary::{Shared, unreadable};
@@ -220,22 +220,6 @@ fn kpis(state: &State, stats: &Stats, now: Timestamp) -> Vec<Kpi> {
     vec![rate, saved, hits, entries]
 }
 
-/// Bytes of memory, in the units of the settings: `812 bytes`, `1.2 KiB`, `96 MiB`.
-fn size(bytes: u64) -> String {
-    let mut size = bytes as f64;
-    if bytes < 1_024 {
-        return counted(bytes, "byte", "bytes");
-    }
-    for unit in ["KiB", "MiB", "GiB"] {
-        size /= 1_024.0;
-        if size < 1_023.5 || unit == "GiB" {
-            let decimals = usize::from(size < 9.95);
-            return format!("{size:.decimals$} {unit}");
-        }
-    }
-    String::new()
-}
-
 fn chart(state: &State, asked: &Asked<'_>, now: Timestamp) -> Card<Chart> {
     let (zone, clock) = (state.ledger.zone(), clock(state));
     let (range, window, words) = match asked.range {
@@ -365,21 +349,6 @@ fn rules(config: &CacheConfig) -> Vec<Phrase> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_are_short() {
-        for (bytes, expected) in [
-            (0, "0 bytes"),
-            (1, "1 byte"),
-            (1_023, "1,023 bytes"),
-            (1_234, "1.2 KiB"),
-            (96 << 20, "96 MiB"),
-            ((1 << 20) - 1, "1.0 MiB"),
-            (5 << 40, "5120 GiB"),
-        ] {
-            assert_eq!(size(bytes), expected);
-        }
-    }
 
     #[test]
     fn a_query_that_means_nothing_is_the_default() {

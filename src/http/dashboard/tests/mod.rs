@@ -5,6 +5,7 @@ mod alerts;
 mod cache;
 mod forms;
 mod live;
+mod providers;
 mod reconciliation;
 mod roles;
 mod settings;
@@ -343,7 +344,7 @@ impl Browser {
 }
 
 /// Every page by GET; `{}` stands for an id.
-const PAGES: [&str; 22] = [
+const PAGES: [&str; 23] = [
     "/",
     "/welcome",
     "/requests",
@@ -357,6 +358,7 @@ const PAGES: [&str; 22] = [
     "/budgets",
     "/budgets/new",
     "/budgets/budget_1",
+    "/providers",
     "/keys/new",
     "/keys/{key}",
     "/alerts",
@@ -369,7 +371,7 @@ const PAGES: [&str; 22] = [
 ];
 
 /// Every form of someone who is logged in.
-const FORMS: [&str; 21] = [
+const FORMS: [&str; 22] = [
     "/logout",
     "/prefs/theme",
     "/costs/reconciliation",
@@ -378,6 +380,7 @@ const FORMS: [&str; 21] = [
     "/budgets",
     "/budgets/budget_1",
     "/budgets/budget_1/delete",
+    "/providers",
     "/keys",
     "/keys/key_1",
     "/keys/key_1/rotate",

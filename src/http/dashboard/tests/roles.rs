@@ -62,6 +62,7 @@ fn every_page_and_form_is_open_to_the_roles_it_is_for_and_to_no_other() {
             "/reports",
             "/cache",
             "/budgets",
+            "/providers",
             "/alerts",
             "/teams",
         ];
@@ -109,6 +110,32 @@ fn whoever_is_of_a_team_reads_nothing_of_another_on_any_page() {
             assert_eq!(browser.get("/").await.location(), "/teams/red");
             assert_eq!(browser.get("/teams").await.location(), "/teams/red");
         }
+    });
+}
+
+#[test]
+fn whoever_may_change_nothing_sees_no_button_that_would() {
+    run(async {
+        let (fixture, browser, ..) = two_teams("viewer", None).await;
+        let terms = crate::domain::BudgetTerms::new("5".parse().unwrap(), crate::domain::BudgetAction::Block);
+        let (scope, window) = (crate::domain::BudgetScope::Everything, crate::domain::Window::Day);
+        fixture.state.keys.create_budget(scope, window, terms, noon()).unwrap();
+        let admin = fixture.logged_in();
+        for (path, buttons) in [
+            (
+                "/budgets",
+                &["href=\"/budgets/new\"", "href=\"/budgets/budget_", "action=\"/budgets\"", "action=\"/keys\""][..],
+            ),
+            ("/providers", &["action=\"/providers"]),
+        ] {
+            let (for_viewer, for_admin) = (browser.get(path).await, admin.get(path).await);
+            assert_eq!((for_viewer.status, for_admin.status), (200, 200), "{path}");
+            for button in buttons {
+                assert!(for_admin.body.contains(button), "{path}: {button}");
+                assert!(!for_viewer.body.contains(button), "{path}: {button}");
+            }
+        }
+        assert!(browser.get("/providers?route=cheap").await.body.contains("What would happen"));
     });
 }
 

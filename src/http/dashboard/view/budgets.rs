@@ -35,6 +35,8 @@ pub struct BudgetList {
     pub rows: Card<Vec<BudgetRow>>,
     /// True where it replaces the one on the page.
     pub is_update: bool,
+    /// Whether the reader may change them.
+    pub may_change: bool,
 }
 
 /// Its template escapes every value.

@@ -3,6 +3,7 @@
 mod cache;
 mod control;
 mod people;
+mod providers;
 mod reconciliation;
 mod reports;
 mod request;
@@ -27,6 +28,7 @@ pub(super) use control::{
     alerts, budget_form, budgets, key_created, key_form, key_list, key_page, login, reset, setup, welcome,
 };
 pub(super) use people::{invited, people, person, team, teams};
+pub(super) use providers::{providers_now, providers_page};
 pub(super) use reconciliation::reconciliation;
 pub(super) use reports::reports;
 pub(super) use request::request;

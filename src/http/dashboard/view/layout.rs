@@ -56,6 +56,8 @@ pub enum Entry {
     Cache,
     /// Budgets and virtual keys.
     Budgets,
+    /// Who is healthy, and where calls go.
+    Providers,
     /// Teams, with their keys, budgets and people.
     Teams,
     /// Who can log in.
@@ -111,6 +113,7 @@ pub const NAVIGATION: &[NavigationGroup] = &[
         title: "Control",
         entries: &[
             entry(Entry::Budgets, "/budgets", "Budgets & keys", "key"),
+            entry(Entry::Providers, "/providers", "Providers & routing", "route"),
             entry(Entry::Teams, "/teams", "Teams", "team"),
         ],
     },

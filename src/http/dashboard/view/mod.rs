@@ -16,6 +16,7 @@ mod layout;
 mod overview;
 mod parts;
 mod people;
+mod providers;
 mod reconciliation;
 mod reports;
 mod request;
@@ -40,6 +41,10 @@ pub use overview::{
 };
 pub use parts::{Badge, Card, Choice, Field, Kpi, Link, Notice, Phrase, RequestRow, Select, SelectOption, Tone};
 pub use people::{InvitedPage, PeoplePage, PersonForm, PersonPage, PersonRow};
+pub use providers::{
+    CircuitLine, Explanation, FindingLine, LastError, PromptCaches, ProviderNow, ProviderRow, ProvidersNow,
+    ProvidersPage, ReadLine, RouteCard, RouteLine, WhyForm,
+};
 pub use reconciliation::{ChosenDay, DayRow, ModelRow, ReconciliationPage, SourceRow};
 pub use reports::{ReportLink, ReportView, ReportsPage};
 pub use request::{

@@ -18,6 +18,7 @@ fn rendered(kind: Kind) -> Vec<(String, String)> {
     add("request", &fixtures::request(kind));
     add("budgets", &fixtures::budgets(kind));
     add("key", &fixtures::key_page(kind));
+    add("providers", &fixtures::providers_page(kind));
     add("teams", &fixtures::teams(kind));
     add("team", &fixtures::team(kind));
     add("people", &fixtures::people(kind));
@@ -69,6 +70,7 @@ fn fragments(kind: Kind) -> Vec<(String, String)> {
     let mut files = Vec::new();
     let mut add = |name: &str, page: &dyn Page| files.push((format!("{name}-{}", kind.word()), page.html()));
     add("live-update", &fixtures::live_update(kind));
+    add("providers-update", &fixtures::providers_now(kind));
     add("key-created", &KeyCreated { list: Some(fixtures::key_list(kind)), ..fixtures::key_created(kind) });
     add("key-form", &fixtures::key_form(kind == Kind::Failed));
     if let Ok(rows) = fixtures::overview(kind).requests {
@@ -312,6 +314,19 @@ fn a_live_update_replaces_its_parts_by_their_ids() {
     let page = fixtures::overview(Kind::Usual).render().unwrap();
     let parts: Vec<&str> = tags(&html).into_iter().filter(|tag| tag.contains("hx-swap-oob=\"true\"")).collect();
     assert_eq!(parts.len(), 9);
+    for part in parts {
+        let id = attribute(part, "id").unwrap();
+        assert!(page.contains(&format!("id=\"{id}\"")), "{id} is not on the page");
+    }
+    assert!(!page.contains("hx-swap-oob"));
+}
+
+#[test]
+fn an_update_of_the_providers_replaces_parts_that_are_on_their_page() {
+    let update = fixtures::providers_now(Kind::Usual).html();
+    let page = fixtures::providers_page(Kind::Usual).html();
+    let parts: Vec<&str> = tags(&update).into_iter().filter(|tag| tag.contains("hx-swap-oob")).collect();
+    assert_eq!(parts.len(), 4 * 3 + 1);
     for part in parts {
         let id = attribute(part, "id").unwrap();
         assert!(page.contains(&format!("id=\"{id}\"")), "{id} is not on the page");

@@ -1,0 +1,155 @@
+//! Whether the data folder is ours, and closed to others.
+
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::Path;
+
+use super::report::Check;
+use crate::domain::wording::counted;
+
+const NAME: &str = "file permissions";
+/// What opens or decides everything: nobody else may read it.
+const SECRET_FILES: [&str; 2] = ["pepper", "local-token"];
+
+/// What a file is, as far as it matters here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Its path, as it is shown.
+    pub path: String,
+    /// Its permission bits.
+    pub mode: u32,
+    /// Whose it is.
+    pub owner: u32,
+    /// Whether it is a folder.
+    pub is_folder: bool,
+    /// Whether a secret stands in it as it is.
+    pub has_secrets: bool,
+}
+
+impl Seen {
+    /// Looks at a file; nothing where there is none.
+    pub fn of(path: &Path, has_secrets: bool) -> Option<Self> {
+        let metadata = std::fs::metadata(path).ok()?;
+        Some(Self {
+            path: path.display().to_string(),
+            mode: metadata.permissions().mode() & 0o777,
+            owner: metadata.uid(),
+            is_folder: metadata.is_dir(),
+            has_secrets,
+        })
+    }
+
+    /// Whether others may do anything with it.
+    pub fn is_open(&self) -> bool {
+        self.mode & 0o077 != 0
+    }
+
+    /// A data folder and everything in it.
+    pub fn of_folder(folder: &Path) -> std::io::Result<Vec<Self>> {
+        let mut seen: Vec<Self> = Self::of(folder, true).into_iter().collect();
+        for entry in std::fs::read_dir(folder)? {
+            let entry = entry?;
+            let has_secrets = SECRET_FILES.iter().any(|name| entry.file_name() == *name);
+            seen.extend(Self::of(&entry.path(), has_secrets));
+        }
+        Ok(seen)
+    }
+}
+
+/// Who runs this.
+pub fn us() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
+/// A check for each file that is another's or open to others, or one that says that none is. The first is the data folder, where
+/// there is one. Of what lies in it only secrets are told by themselves: closing the folder closes all.
+pub fn judge(all: &[Seen], us: u32) -> Vec<Check> {
+    let mut checks: Vec<Check> = Vec::new();
+    for (place, seen) in all.iter().enumerate() {
+        let path = &seen.path;
+        // Root may do everything; of root the folder alone is told, for files that root makes in it are root's.
+        if seen.owner != us && (us != 0 || place == 0) {
+            let owner = seen.owner;
+            let found = format!("it belongs to the user {owner} and this runs as {us}");
+            let mend = format!(
+                "sudo chown -R \"$(id -un)\" {path}   # or run this as its user: sudo -u '#{owner}' tollgate …"
+            );
+            let check = if us == 0 { Check::warning(NAME, found, mend) } else { Check::problem(NAME, found, mend) };
+            checks.push(check.about(path.as_str()));
+        }
+        if seen.has_secrets && seen.is_open() {
+            let right = if seen.is_folder { "700" } else { "600" };
+            let found = format!("others on this machine may use it (mode {:04o})", seen.mode);
+            checks.push(Check::problem(NAME, found, format!("chmod {right} {path}")).about(path.as_str()));
+        }
+    }
+    if checks.is_empty() {
+        let found = if all.is_empty() {
+            "there is nothing yet that could be open to others".to_owned()
+        } else {
+            format!("{} looked at: ours, and closed to others", counted(all.len() as u64, "file", "files"))
+        };
+        checks.push(Check::ok(NAME, found).number("files", all.len()));
+    }
+    checks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::report::Verdict;
+    use super::*;
+
+    fn seen(path: &str, mode: u32, owner: u32, has_secrets: bool) -> Seen {
+        Seen { path: path.to_owned(), mode, owner, is_folder: path == "/data", has_secrets }
+    }
+
+    fn check(all: &[Seen], us: u32, expected: &[(Verdict, &str)]) {
+        let found = judge(all, us);
+        let told: Vec<(Verdict, String)> =
+            found.iter().map(|check| (check.verdict, check.mend.clone().unwrap_or_default())).collect();
+        assert_eq!(told.len(), expected.len(), "{found:?}");
+        for ((verdict, mend), (expected_verdict, expected_mend)) in told.iter().zip(expected) {
+            assert!(verdict == expected_verdict && mend.contains(expected_mend), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn a_closed_folder_of_ours_is_right() {
+        let folder = seen("/data", 0o700, 1_000, true);
+        check(&[folder.clone(), seen("/data/pepper", 0o600, 1_000, true)], 1_000, &[(Verdict::Ok, "")]);
+        // What is no secret may have any mode in a closed folder.
+        check(&[folder, seen("/data/ledger.redb", 0o644, 1_000, false)], 1_000, &[(Verdict::Ok, "")]);
+        check(&[], 1_000, &[(Verdict::Ok, "")]);
+    }
+
+    #[test]
+    fn what_is_open_to_others_is_told_with_the_command_that_closes_it() {
+        let open = [
+            seen("/data", 0o755, 1_000, true),
+            seen("/data/pepper", 0o640, 1_000, true),
+            seen("/data/ledger.redb", 0o644, 1_000, false),
+        ];
+        let expected = [(Verdict::Problem, "chmod 700 /data"), (Verdict::Problem, "chmod 600 /data/pepper")];
+        check(&open, 1_000, &expected);
+    }
+
+    #[test]
+    fn what_is_another_users_is_told_and_root_may_look_at_it() {
+        let theirs = [seen("/data", 0o700, 998, true), seen("/data/pepper", 0o600, 998, true)];
+        check(&theirs, 1_000, &[(Verdict::Problem, "chown -R"), (Verdict::Problem, "chown -R")]);
+        check(&theirs, 0, &[(Verdict::Warning, "sudo -u '#998'")]);
+    }
+
+    #[test]
+    fn a_folder_is_looked_at_with_all_that_is_in_it() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["pepper", "ledger.redb"] {
+            std::fs::write(folder.path().join(name), "x").unwrap();
+        }
+        let seen = Seen::of_folder(folder.path()).unwrap();
+        assert_eq!(seen.len(), 3);
+        assert!(seen[0].is_folder && seen[0].has_secrets && seen[0].owner == us());
+        assert_eq!(seen.iter().filter(|seen| seen.has_secrets).count(), 2);
+        assert!(Seen::of_folder(Path::new("/nowhere/at/all")).is_err());
+        assert_eq!(Seen::of(Path::new("/nowhere/at/all"), true), None);
+    }
+}

@@ -1,0 +1,50 @@
+//! `/api/doctor`: the running server examines itself, because it alone has the ledger open.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use actix_web::{HttpRequest, HttpResponse, web};
+
+use super::input::Params;
+use super::turn::Turn;
+use crate::doctor::{Kept, Patient, Seen, examine};
+use crate::http::problem::{Code, Problem};
+use crate::http::state::State;
+use crate::provider::ClientSettings;
+
+/// The query parameters of an examination.
+pub(super) const PARAMETERS: &[&str] = &["offline"];
+
+/// Set while it runs: each writes into the folder and asks every provider.
+static IS_RUNNING: AtomicBool = AtomicBool::new(false);
+
+/// `POST /api/doctor`.
+pub(super) async fn run(state: web::Data<State>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+    let params = Params::of(&request, PARAMETERS)?;
+    let offline = params.word("offline", &[true, false], |value| if value { "true" } else { "false" })?;
+    let _turn = Turn::take(&IS_RUNNING)
+        .ok_or_else(|| Problem::new(Code::Busy, "an examination runs already: try again when that is done"))?;
+    let parts = state.gateway.parts();
+    let config = state.config();
+    let folder = config.data_dir.clone();
+    let files = web::block(move || Seen::of_folder(&folder)).await.map_err(|error| Problem::internal(&error))?;
+    let content = parts.content.trouble().map(|trouble| ("stored contents", trouble));
+    let idempotency = parts.idempotency.trouble().map(|trouble| ("idempotency keys", trouble));
+    let troubles = content.into_iter().chain(idempotency);
+    let patient = Patient {
+        config: Arc::clone(&config),
+        unusable: Vec::new(),
+        clock: state.clock.clone(),
+        catalog: Arc::clone(state.gateway.router().catalog()),
+        ledger: Kept::Open(Arc::clone(&state.ledger)),
+        keys: Kept::Open(Arc::clone(&state.keys)),
+        files,
+        cache: Some(state.cache.stats()),
+        redis: parts.shared.clone(),
+        troubles: troubles.map(|(name, trouble)| (name, trouble.to_string())).collect(),
+        clients: ClientSettings::new(config.tls.ca_file.clone()),
+        is_server: true,
+        is_offline: offline.unwrap_or(false),
+    };
+    Ok(HttpResponse::Ok().json(examine(patient).await))
+}

@@ -1,0 +1,297 @@
+//! The routing half of `/providers`: where each route's calls go today, what would become of a call, what prompt caches
+//! served.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use super::super::form::Fields;
+use super::super::format::{MoneyColumn, NO_VALUE, count_cell, count_exact, duration, money, percent, share};
+use super::super::view::{
+    Card, DecisionCard, DecisionLine, Explanation, FindingLine, Link, Notice, Phrase, PromptCaches, ReadLine,
+    RouteCard, RouteLine, Select, SelectOption, WhyForm,
+};
+use super::{clock, decision};
+use crate::config::{Choice as _, Operation, RouteConfig, STRATEGIES_NOT_YET};
+use crate::domain::{Considered, Decision, Deployment, Endpoint, Exclusion, KeyId, Reason, Strategy};
+use crate::gateway::{GatewayError, Sample};
+use crate::http::State;
+use crate::ledger::Entry;
+use crate::routing::{AUTO, RouteError, Router};
+
+/// The paths whose calls have a choice.
+const ENDPOINTS: [Endpoint; 5] =
+    [Endpoint::ChatCompletions, Endpoint::Messages, Endpoint::Responses, Endpoint::Completions, Endpoint::Embeddings];
+/// About a thousand tokens: what the costs of deployments are compared by.
+const TYPICAL_CHARS: usize = 4_000;
+const OPERATION_PLAIN: &str = "chat";
+/// Keys and findings that the page shows; the API has all.
+const READS_MAX: usize = 10;
+const FINDINGS_MAX: usize = 5;
+
+/// Every route with its deployments, as the next plain call would try them.
+pub(super) fn routes(state: &State, entries: &[Entry]) -> Card<Vec<RouteCard>> {
+    let router = state.gateway.router();
+    let own = router.own_routes();
+    let all: Vec<&RouteConfig> = router.routes().iter().chain(own).collect();
+    if all.is_empty() {
+        let text = Phrase::new("A route is a name that clients ask for, with deployments behind it: write ")
+            .code("[[routes]]")
+            .text(" into ")
+            .code("tollgate.toml")
+            .text(". Until then calls name provider and model themselves.");
+        return Err(Notice::empty("No route yet", text, Some(Link::new("Show me how", "/welcome"))));
+    }
+    let shares = shares(entries);
+    let conversations = router.experience().conversations(Instant::now());
+    Ok(all.into_iter().map(|route| route_card(state, &router, route, &shares, &conversations)).collect())
+}
+
+/// Calls of each route by the deployment that ended them.
+fn shares(entries: &[Entry]) -> HashMap<(&str, &Deployment), u64> {
+    let mut shares = HashMap::new();
+    for entry in entries {
+        if let (Some(decision), Some(last)) = (&entry.facts.decision, entry.attempts.last()) {
+            *shares.entry((&*decision.route, &last.deployment)).or_default() += 1;
+        }
+    }
+    shares
+}
+
+fn route_card(
+    state: &State,
+    router: &Router,
+    route: &RouteConfig,
+    shares: &HashMap<(&str, &Deployment), u64>,
+    conversations: &HashMap<Deployment, usize>,
+) -> RouteCard {
+    let operations: Vec<&str> = router.operations_of(route).map(Operation::as_str).collect();
+    // The program's own routes have no name that could be asked for.
+    let is_named = router.routes().iter().any(|named| named.name == route.name);
+    let name = if is_named { route.name.as_str() } else { AUTO };
+    let operation = operations.first().copied().filter(|_| !is_named).unwrap_or(OPERATION_PLAIN);
+    let today = ask(state, name, operation, None);
+    let costs = ask(state, name, operation, Some(Strategy::CostOptimized));
+    let cost = |deployment: &Deployment| {
+        let decision = costs.as_ref().ok()?;
+        decision.considered.iter().find(|seen| seen.deployment == *deployment)?.cost.map(money)
+    };
+    let calls: u64 = shares.iter().filter(|((of, _), _)| *of == route.name).map(|(_, calls)| calls).sum();
+    let line = |seen: &Considered| {
+        let deployment = &seen.deployment;
+        let pace = router.experience().pace(deployment, Instant::now());
+        let speed = pace.map(|pace| {
+            let first = duration(Duration::try_from_secs_f64(pace.first).unwrap_or_default());
+            format!("{first}, {:.0}/s", 1.0 / pace.per_token)
+        });
+        let calls_here = shares.get(&(route.name.as_str(), deployment)).copied().unwrap_or(0);
+        RouteLine {
+            deployment: deployment.to_string(),
+            note: note(route, seen),
+            cost: cost(deployment).unwrap_or_else(|| {
+                // Where there is no choice nothing is compared.
+                let is_priced = router.named(&deployment.to_string()).is_some_and(|named| named.facts.is_some());
+                if is_priced { NO_VALUE } else { "no price" }.to_owned()
+            }),
+            speed: speed.unwrap_or_else(|| NO_VALUE.to_owned()),
+            conversations: conversations
+                .get(deployment)
+                .map_or_else(|| "0".to_owned(), |count| count_exact(*count as u64)),
+            share: percent(share(calls_here as f64, calls as f64)),
+        }
+    };
+    let (reason, considered) = match &today {
+        Ok(decision) => (reason(decision), decision.considered.clone()),
+        Err(error) => {
+            let all = route.deployments.iter().cloned().map(Considered::new).collect();
+            (Phrase::new(format!("A plain call would be refused: {error}.")), all)
+        }
+    };
+    let attempts =
+        if route.attempts_max == 1 { "one attempt".to_owned() } else { format!("{} attempts", route.attempts_max) };
+    RouteCard {
+        name: if is_named { route.name.clone() } else { AUTO.to_owned() },
+        sub: format!("{}, at most {attempts}.", route.strategy.as_str()),
+        operations: operations.join(", "),
+        reason,
+        deployments: considered.iter().map(line).collect(),
+    }
+}
+
+fn note(route: &RouteConfig, seen: &Considered) -> String {
+    let mut notes: Vec<String> = Vec::new();
+    notes.extend(seen.exclusion.as_ref().map(ToString::to_string));
+    if seen.is_open {
+        notes.push("its circuit is open: it is tried after all others".to_owned());
+    }
+    if route.strategy == Strategy::Weighted {
+        let place = route.deployments.iter().position(|deployment| *deployment == seen.deployment);
+        let weight = place.and_then(|place| route.weights.get(place)).copied().unwrap_or(1);
+        notes.push(format!("weight {weight}"));
+    }
+    notes.join("; ")
+}
+
+fn reason(decision: &Decision) -> Phrase {
+    match decision.chosen() {
+        Some(first) => {
+            Phrase::default().strong(first.deployment.to_string()).text(format!(": {}.", decision.reason.words()))
+        }
+        None => Phrase::new("Nobody can take a plain call."),
+    }
+}
+
+/// What the router makes of a plain call with about a thousand tokens.
+fn ask(state: &State, name: &str, operation: &str, strategy: Option<Strategy>) -> Result<Decision, GatewayError> {
+    let text = "word ".repeat(TYPICAL_CHARS / 5);
+    let body = serde_json::json!({ "messages": [{ "role": "user", "content": text }] }).to_string();
+    let sample = Sample {
+        endpoint: Endpoint::ChatCompletions,
+        body: body.as_bytes(),
+        operation,
+        strategy,
+        caller: None,
+        session: None,
+        dice: 0,
+    };
+    state.gateway.explain(name, &sample).map(|(_, decision)| Decision::clone(&decision))
+}
+
+/// The form as it was sent, and what would become of the call, where a route was named.
+pub(super) fn explain(state: &State, fields: &Fields) -> (WhyForm, Option<Explanation>) {
+    let mut form = form(state, fields);
+    let Some(name) = fields.given("route") else { return (form, None) };
+    let strategy =
+        Strategy::from_word(fields.text("strategy")).filter(|strategy| !STRATEGIES_NOT_YET.contains(strategy));
+    let endpoint = ENDPOINTS.into_iter().find(|endpoint| endpoint.as_str() == fields.text("endpoint"));
+    let endpoint = endpoint.unwrap_or(Endpoint::ChatCompletions);
+    let sample = Sample {
+        endpoint,
+        body: fields.given("body").unwrap_or("{}").as_bytes(),
+        operation: fields.given("operation").unwrap_or(OPERATION_PLAIN),
+        strategy,
+        caller: None,
+        session: None,
+        dice: getrandom::u64().unwrap_or_default(),
+    };
+    match state.gateway.explain(name, &sample) {
+        Ok((plan, decision)) => {
+            let order: Vec<String> = plan.candidates.iter().map(|candidate| candidate.deployment.to_string()).collect();
+            (form, Some(explanation(&decision, &order, plan.attempts_max)))
+        }
+        Err(error @ (GatewayError::Body(_) | GatewayError::Field { .. })) => {
+            form.body.error = Some(format!("This is no request: {error}."));
+            (form, None)
+        }
+        Err(error) => (form, Some(refusal(name, &error, endpoint))),
+    }
+}
+
+fn form(state: &State, fields: &Fields) -> WhyForm {
+    let router = state.gateway.router();
+    let select = |name: &'static str, label: &'static str, options: Vec<(&str, &str)>| {
+        let current = fields.text(name);
+        let mut options: Vec<SelectOption> =
+            options.into_iter().map(|(value, label)| SelectOption::new(value, label, current)).collect();
+        // What came by a link, such as a model: it stays chosen.
+        if !current.is_empty() && !options.iter().any(|option| option.is_selected) && name == "route" {
+            options.push(SelectOption::new(current, current, current));
+        }
+        Select { name, label, options }
+    };
+    let mut names: Vec<(&str, &str)> = router.routes().iter().map(|route| (&*route.name, &*route.name)).collect();
+    names.push((AUTO, AUTO));
+    let served = Strategy::ALL.iter().filter(|strategy| !STRATEGIES_NOT_YET.contains(strategy));
+    let strategies = served.map(|strategy| (strategy.as_str(), strategy.as_str()));
+    let operations = Operation::all().iter().map(|operation| (operation.as_str(), operation.as_str()));
+    WhyForm {
+        selects: vec![
+            select("route", "Route", names),
+            select("strategy", "Strategy", std::iter::once(("", "the route’s own")).chain(strategies).collect()),
+            select("operation", "Operation", operations.collect()),
+            select("endpoint", "Path", ENDPOINTS.iter().map(|endpoint| (endpoint.as_str(), endpoint.path())).collect()),
+        ],
+        body: fields.field("body"),
+    }
+}
+
+fn explanation(decision: &Decision, order: &[String], attempts_max: u32) -> Explanation {
+    let card = decision::card(decision);
+    let sentence = Phrase::new("It would go to ").strong(card.chosen.clone()).text(format!(": {}.", card.reason));
+    let sentence = if decision.reason == Reason::Named {
+        sentence
+    } else {
+        sentence.text(" The route ").code(card.route.clone()).text(format!(" chooses by {}.", card.strategy))
+    };
+    let order = match order {
+        [] | [_] => format!("After a failure nobody else is asked; at most {attempts_max} attempts."),
+        [_, rest @ ..] => format!("After a failure: {}; at most {attempts_max} attempts in all.", rest.join(", then ")),
+    };
+    Explanation { sentence, order, decision: card, is_refusal: false }
+}
+
+fn refusal(name: &str, error: &GatewayError, endpoint: Endpoint) -> Explanation {
+    let missing: &[(Deployment, Exclusion)] = match error {
+        GatewayError::Route(RouteError::NoneFits { missing, .. }) => missing,
+        _ => &[],
+    };
+    let line = |(deployment, exclusion): &(Deployment, Exclusion)| DecisionLine {
+        deployment: deployment.to_string(),
+        is_out: true,
+        note: exclusion.to_string(),
+        cost: None,
+    };
+    let status = error.fault(endpoint.dialect()).status;
+    Explanation {
+        sentence: Phrase::new(format!("With status {status}: {error}.")),
+        order: String::new(),
+        decision: DecisionCard {
+            route: name.to_owned(),
+            strategy: "",
+            chosen: String::new(),
+            reason: "",
+            lines: missing.iter().map(line).collect(),
+            note: None,
+        },
+        is_refusal: true,
+    }
+}
+
+/// What prompt caches served of what they could have.
+pub(super) fn prompt_caches(state: &State) -> Card<PromptCaches> {
+    let router = state.gateway.router();
+    let (reads, findings) = (router.experience().reads(None), router.experience().findings(None));
+    if reads.is_empty() && findings.is_empty() {
+        let text = "Conversations whose turns are long enough for a prompt cache show up here.";
+        return Err(Notice::empty("Nothing was read from a prompt cache yet", text, None));
+    }
+    let clock = clock(state);
+    let key_name = |key: &KeyId| state.keys.get(key).map_or_else(|| key.to_string(), |key| key.name.clone());
+    let column = MoneyColumn::of(reads.iter().map(|(_, _, reads)| reads.lost));
+    let read = |(key, route, reads): &(KeyId, std::sync::Arc<str>, crate::routing::Reads)| ReadLine {
+        key: key_name(key),
+        route: route.to_string(),
+        calls: count_cell(reads.calls),
+        read: count_cell(reads.actual_tokens),
+        expected: count_cell(reads.expected_tokens),
+        lost: column.cell(reads.lost),
+    };
+    let finding = |finding: &crate::routing::Finding| FindingLine {
+        time: clock.ago(finding.at),
+        href: format!("/requests/{}", finding.request),
+        title: format!("{} at {}", key_name(&finding.key), finding.deployment),
+        text: capitalized(&finding.cause.words()),
+        lost: match finding.lost {
+            Some(lost) => format!("{} tokens read anew, {} more", count_exact(finding.lost_tokens), money(lost)),
+            None => format!("{} tokens read anew", count_exact(finding.lost_tokens)),
+        },
+    };
+    Ok(PromptCaches {
+        keys: reads.iter().take(READS_MAX).map(read).collect(),
+        findings: findings.iter().take(FINDINGS_MAX).map(finding).collect(),
+    })
+}
+
+fn capitalized(text: &str) -> String {
+    let mut characters = text.chars();
+    characters.next().map(|first| first.to_uppercase().chain(characters).collect()).unwrap_or_default()
+}

@@ -1,0 +1,139 @@
+//! The page of providers and routing: figures, routes, explanations, and what happens without any of them.
+
+use super::*;
+use crate::routing::Health;
+
+const TWO: &str = "[[providers]]\nname = \"sandbox\"\nkind = \"sandbox\"\n\
+     [[providers]]\nname = \"local\"\nkind = \"openai-compatible\"\nbase_url = \"http://user.example:1/v1/secret-path\"\n\
+     api_keys = [\"sk-canary-1\", \"sk-canary-2\"]\nconcurrent_requests_max = 7\n\
+     [prices.\"local/*\"]\ninput = \"1\"\noutput = \"2\"\n\
+     [[routes]]\nname = \"smart\"\nstrategy = \"cost-optimized\"\ndeployments = [\"sandbox/sandbox-large\", \"local/qwen3\"]\n\
+     [operations.review-code]\nroute = \"smart\"\n";
+
+fn check(page: &str, expected: &[&str]) {
+    for text in expected {
+        assert!(page.contains(text), "{text}: {page}");
+    }
+}
+
+#[test]
+fn every_provider_is_shown_with_its_figures_and_no_secret() {
+    run(async {
+        let (fixture, browser) = Fixture::with_admin(TWO);
+        let key = fixture.key("web-app");
+        fixture.call(&key, Call { provider: "local", model: "qwen3", cost: "0.25", ..Call::USUAL }).await;
+        let failed = Call { provider: "local", model: "qwen3", cost: "0", error: Some("timeout_idle"), ..Call::USUAL };
+        let failed = fixture.call(&key, failed).await;
+        let page = browser.get("/providers").await;
+        assert_eq!(page.status, 200);
+        check(
+            &page.body,
+            &[
+                "openai-compatible at user.example",
+                "2 keys",
+                "0 of 7",
+                "Prices of local, built-in list, 1 of your own",
+                "50.0%",
+                "$0.2500",
+                "300 ms",
+                "900 ms",
+                "Not known",
+                &format!("/requests/{failed}\">timeout_idle</a>"),
+            ],
+        );
+        assert!(!page.body.contains("sk-canary") && !page.body.contains("secret-path"), "{}", page.body);
+        // Older than the range.
+        let old = Call { provider: "local", model: "qwen3", ago: SignedDuration::from_hours(3), ..Call::USUAL };
+        fixture.call(&key, old).await;
+        check(&browser.get("/providers?range=1h").await.body, &["50.0%", "aria-current=\"true\">1 h"]);
+        check(&browser.get("/providers?range=30d").await.body, &["33.3%", "aria-current=\"true\">30 d"]);
+        assert_eq!(browser.get("/providers?range=9y").await.status, 200);
+    });
+}
+
+#[test]
+fn what_fails_is_shown_with_its_circuit_and_until_when() {
+    run(async {
+        let (fixture, browser) = Fixture::with_admin(TWO);
+        let page = browser.get("/providers").await.body;
+        assert!(!page.contains("Circuits that are not closed"), "{page}");
+        let deployment = "local/qwen3".parse().unwrap();
+        let router = fixture.state.gateway.router();
+        for _ in 0..5 {
+            router.health().note(&deployment, Health::Ill, Instant::now());
+        }
+        let page = browser.get("/providers").await.body;
+        check(
+            &page,
+            &["Circuits that are not closed", "No call goes there until 14:32:1", "Failing", "its circuit is open"],
+        );
+    });
+}
+
+#[test]
+fn routes_are_shown_in_todays_order_with_their_numbers() {
+    run(async {
+        let (fixture, browser) = Fixture::with_admin(TWO);
+        let page = browser.get("/providers").await.body;
+        check(
+            &page,
+            &[
+                "cost-optimized, at most 3 attempts.",
+                "<code>auto</code> leads here for",
+                "review-code",
+                "<b>sandbox/sandbox-large</b>: expected to cost least.",
+                "No route yet",
+            ][..4],
+        );
+        let routes = &page[page.find("id=\"routes\"").unwrap()..];
+        assert!(routes.find("sandbox/sandbox-large").unwrap() < routes.find("local/qwen3").unwrap());
+        drop(fixture);
+        let (_fixture, browser) = Fixture::with_admin("");
+        let page = browser.get("/providers").await.body;
+        check(
+            &page,
+            &["No provider yet", "[[providers]]", "env:OPENAI_API_KEY", "No route yet", "Nothing was read from"],
+        );
+    });
+}
+
+#[test]
+fn a_call_is_explained_without_being_made() {
+    run(async {
+        let (fixture, browser) = Fixture::with_admin(TWO);
+        let by_link = browser.get("/providers?route=smart&strategy=fallback").await;
+        check(&by_link.body, &["What would happen", "<b>sandbox/sandbox-large</b>", "chooses by fallback"]);
+        let body = r#"{"messages":[{"role":"user","content":"hi <b>"}]}"#;
+        let asked = browser.post("/providers", &[("route", "smart"), ("strategy", ""), ("body", body)]).await;
+        assert_eq!(asked.status, 200);
+        check(
+            &asked.body,
+            &["It would go to <b>sandbox/sandbox-large</b>", "After a failure: local/qwen3", "hi &#60;b&#62;"],
+        );
+        assert!(
+            fixture.state.ledger.entries(&crate::ledger::EntryFilter::default(), None, 1).unwrap().items.is_empty()
+        );
+    });
+}
+
+#[test]
+fn a_sample_that_is_none_and_a_call_that_nobody_takes_are_told_in_their_place() {
+    run(async {
+        let (_fixture, browser) = Fixture::with_admin(TWO);
+        let wrong = browser.post("/providers", &[("route", "smart"), ("body", "{nope")]).await;
+        assert_eq!(wrong.status, 422);
+        check(&wrong.body, &["This is no request", "{nope</textarea>", "aria-invalid=\"true\""]);
+        let hostile = browser.get(&format!("/providers?route={}", "%3Cimg%20src%3Dx%20onerror%3Dalert(1)%3E")).await;
+        assert!(!hostile.body.contains(HOSTILE), "{}", hostile.body);
+        let without_token = browser.send(Browser::form("/providers", &[("route", "smart")])).await;
+        assert_eq!(without_token.status, 403);
+        let by_name = browser.get("/providers?route=sandbox/anything").await.body;
+        check(&by_name, &["It would go to <b>sandbox/anything</b>: the call names it itself."]);
+        let alone =
+            TWO.replace("sandbox", "other").replace("kind = \"other\"", "kind = \"openai\"\napi_key = \"sk-1\"");
+        let (_fixture, browser) = Fixture::with_admin(&alone);
+        let unknown = browser.post("/providers", &[("route", "gone"), ("body", "")]).await;
+        assert_eq!(unknown.status, 200);
+        check(&unknown.body, &["It would be refused", "With status 404"]);
+    });
+}
