@@ -30,6 +30,7 @@ mod relay;
 mod routed;
 mod settle;
 mod translation;
+mod tried;
 
 use std::sync::{Arc, OnceLock, RwLock};
 
@@ -56,6 +57,7 @@ pub use routed::Sample;
 
 use call::Call;
 use downgrade::Turns;
+use tried::Tried;
 
 /// Streams that are read on at once after their clients have gone.
 const DRAINS_MAX: usize = 64;
@@ -134,6 +136,7 @@ impl Gateway {
             last: None,
             told: OnceLock::new(),
             turns: Turns::default(),
+            tried: Tried::default(),
             clipped: None,
             pass: None,
             claim: None,

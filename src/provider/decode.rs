@@ -190,6 +190,11 @@ fn tokens_of(bytes: u64) -> u64 {
     (bytes * 2).div_ceil(7)
 }
 
+/// Whether an error is in a provider's own form: a firewall's is a page.
+pub(super) fn is_object(body: &[u8]) -> bool {
+    body.trim_ascii_start().first() == Some(&b'{')
+}
+
 /// A provider's words, short enough to pass on.
 pub(super) fn short(message: &str) -> String {
     const MESSAGE_CHARS_MAX: usize = 2_000;

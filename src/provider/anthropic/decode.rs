@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::dialect::sse::fields;
-use crate::provider::decode::{Decoder, Meaning, Progress, Said, Whole, short};
+use crate::provider::decode::{Decoder, Meaning, Progress, Said, Whole, is_object, short};
 use crate::provider::error::{ProviderError, no_message, retry_after};
 use crate::provider::field::Field;
 use crate::provider::usage::objects;
@@ -164,7 +164,7 @@ impl Decoder for AnthropicDecoder {
         let provider = provider.to_owned();
         let retry_after = retry_after(headers);
         match status {
-            401 | 403 => ProviderError::Unauthorized { provider, status },
+            401 | 403 => ProviderError::Unauthorized { provider, status, is_of_key: is_object(body) },
             402 => ProviderError::OutOfFunds { provider, message },
             429 => ProviderError::RateLimited { provider, message, retry_after },
             503 | 529 => ProviderError::Overloaded { provider, message, retry_after },
