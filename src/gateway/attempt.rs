@@ -32,6 +32,8 @@ pub(super) struct Try<'a> {
     pub(super) keeps_answer: bool,
     /// When the whole call has to be over.
     pub(super) deadline: Instant,
+    /// The limit behind it, and how long that is.
+    pub(super) total: (TimeLimit, Duration),
 }
 
 /// An answer that will go out.
@@ -101,15 +103,9 @@ impl Try<'_> {
         waiting: impl Future<Output = Result<T, ProviderError>>,
     ) -> Result<T, ProviderError> {
         let left = self.deadline.saturating_duration_since(Instant::now());
-        let (limit, allowed) = if left < after { (TimeLimit::Total, left) } else { (limit, after) };
-        let expired = |_| {
-            let after = if limit == TimeLimit::Total {
-                self.candidate.upstream.timeouts().total.min(after.max(left))
-            } else {
-                after
-            };
-            ProviderError::Timeout { provider: self.provider(), limit, after }
-        };
+        let allowed = left.min(after);
+        let (limit, after) = if left < after { self.total } else { (limit, after) };
+        let expired = |_| ProviderError::Timeout { provider: self.provider(), limit, after };
         timeout(allowed, waiting).await.map_err(expired)?
     }
 
@@ -135,8 +131,8 @@ impl Try<'_> {
         let request = self.request.clone();
         let send = self.client.send(self.reservation, &self.candidate.upstream, request, sent.as_ref());
         let mut response = match self.within(TimeLimit::FirstToken, head_limit, send).await {
-            Err(ProviderError::Timeout { provider, limit: TimeLimit::Total, after })
-                if sent.is_some_and(|sent| !sent.is_set()) =>
+            Err(ProviderError::Timeout { provider, limit: TimeLimit::Total | TimeLimit::Call, after })
+                if sent.as_ref().is_some_and(|sent| !sent.is_set()) =>
             {
                 return Err(ProviderError::Timeout { provider, limit: TimeLimit::Unsent, after }.into());
             }
@@ -159,7 +155,7 @@ impl Try<'_> {
         let content_type = response.headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let is_stream = content_type.is_some_and(|value| value.starts_with("text/event-stream"));
         if !self.stream {
-            let read = self.within(TimeLimit::Idle, timeouts.total, response.body.whole());
+            let read = self.within(TimeLimit::Total, timeouts.total, response.body.whole(timeouts.idle));
             let bytes = read.await.map_err(|error| failed(error, None))?;
             let whole = decoder.whole(&self.provider(), &bytes).map_err(|error| failed(error, None))?;
             let content_type = response.headers.remove(http::header::CONTENT_TYPE);

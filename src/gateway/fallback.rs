@@ -262,6 +262,7 @@ impl Call {
             stream,
             keeps_answer: self.may_keep_answer(),
             deadline: self.deadline(candidate),
+            total: self.total(candidate),
         };
         let patience = match self.gateway.parts().config.streams.on_disconnect {
             OnDisconnect::Drain => DRAIN_TIME_MAX,
@@ -283,8 +284,14 @@ impl Call {
 
     /// When the call has to be over at a deployment.
     pub(super) fn deadline(&self, candidate: &Candidate) -> Instant {
+        self.inbound.arrived + self.total(candidate).1
+    }
+
+    /// How long all of the call may take at a deployment: as the provider's settings say, or less where the client asks for less.
+    pub(super) fn total(&self, candidate: &Candidate) -> (TimeLimit, Duration) {
         let total = candidate.upstream.timeouts().total;
-        self.inbound.arrived + self.inbound.timeout.map_or(total, |timeout| timeout.min(total))
+        let own = self.inbound.timeout.filter(|own| *own < total);
+        own.map_or((TimeLimit::Total, total), |own| (TimeLimit::Call, own))
     }
 }
 

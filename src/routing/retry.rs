@@ -54,8 +54,10 @@ pub fn step(error: &ProviderError, situation: &Situation) -> Step {
     }
     // One that doesn't fit would only be paid for.
     let fits = |pause: Duration| may_repeat && pause + attempt_takes <= left;
+    // Of the attempts that staying takes, one is left for another deployment.
+    let may_stay = !another || attempts + 1 < attempts_max;
     let is_of_key = !matches!(error.shown(), Shown::Unclear | Shown::Accepted);
-    if is_of_key && key_ready && fits(Duration::ZERO) {
+    if is_of_key && key_ready && may_stay && fits(Duration::ZERO) {
         return Step::OtherKey;
     }
     let wait = match recovery {
@@ -64,7 +66,12 @@ pub fn step(error: &ProviderError, situation: &Situation) -> Step {
         Recovery::FallBack | Recovery::GiveUp => return Step::GiveUp,
     };
     match wait {
-        Some(wait) if wait <= STAY_WAIT_MAX && fits(wait) && matches!(error, ProviderError::RateLimited { .. }) => {
+        Some(wait)
+            if wait <= STAY_WAIT_MAX
+                && may_stay
+                && fits(wait)
+                && matches!(error, ProviderError::RateLimited { .. }) =>
+        {
             Step::Retry(wait)
         }
         _ if another => Step::FallBack,
@@ -120,6 +127,13 @@ mod tests {
     }
 
     #[test]
+    fn a_limit_that_never_lifts_leaves_the_last_attempt_to_another_deployment() {
+        check(&limited(Some(200)), 2, true, Step::FallBack);
+        check(&limited(Some(200)), 2, false, Step::Retry(Duration::from_millis(200)));
+        assert_eq!(step(&limited(Some(200)), &Situation { attempts_max: 2, another: true, ..PLAIN }), Step::FallBack);
+    }
+
+    #[test]
     fn only_the_last_one_is_retried_with_growing_pauses() {
         check(&broken(), 1, false, Step::Retry(Duration::from_millis(250)));
         check(&broken(), 2, false, Step::Retry(Duration::from_millis(500)));
@@ -151,6 +165,8 @@ mod tests {
         };
         for error in [unauthorized(401, true), unauthorized(403, true), limited(None), limited(Some(60_000))] {
             check(&error, ready, Step::OtherKey);
+            check(&error, Situation { attempts: 2, ..ready }, Step::FallBack);
+            check(&error, Situation { attempts: 2, another: false, ..ready }, Step::OtherKey);
             check(&error, Situation { attempts: 3, ..ready }, Step::GiveUp);
             check(&error, Situation { may_repeat: false, ..ready }, Step::FallBack);
         }

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use crate::dialect::sse::fields;
 use crate::domain::json;
-use crate::provider::decode::{Decoder, Meaning, Progress, Said, Whole, is_object, short};
+use crate::provider::decode::{Decoder, Meaning, Progress, Said, Whole, may_be_object, short, unreadable};
 use crate::provider::error::{ProviderError, no_message, retry_after};
 use crate::provider::field::Field;
 
@@ -149,6 +149,10 @@ impl Decoder for OpenAiDecoder {
         if data.trim_ascii() == b"[DONE]" {
             return Meaning::End;
         }
+        // Some servers keep a connection alive with data that is empty; behind the end nothing is missed.
+        if progress.began && !progress.finished && !data.is_empty() && !may_be_object(data) {
+            return unreadable(provider);
+        }
         if ERROR.says_something(data)
             && let Ok(Chunk { error: Some(error), .. }) = serde_json::from_slice::<Chunk<'_>>(data)
             && error.get() != "null"
@@ -183,10 +187,7 @@ impl Decoder for OpenAiDecoder {
             }
             Ok(_) if usage_only => Meaning::UsageOnly,
             Ok(_) => Meaning::Prelude,
-            Err(_) => {
-                let detail = "a record of the stream is not JSON".to_owned();
-                Meaning::Error(ProviderError::Garbage { provider: provider.to_owned(), detail })
-            }
+            Err(_) => unreadable(provider),
         }
     }
 
@@ -198,7 +199,7 @@ impl Decoder for OpenAiDecoder {
         match status {
             // OpenRouter's word for what its moderation has flagged: any key would be refused.
             403 if is_flagged => ProviderError::Rejected { provider, status, message, kind, param, code },
-            401 | 403 => ProviderError::Unauthorized { provider, status, is_of_key: is_object(body) },
+            401 | 403 => ProviderError::Unauthorized { provider, status, is_of_key: may_be_object(body) },
             402 => ProviderError::OutOfFunds { provider, message },
             429 if is_quota => ProviderError::OutOfFunds { provider, message },
             429 => ProviderError::RateLimited { provider, message, retry_after },
@@ -407,5 +408,23 @@ mod tests {
         assert!(matches!(OpenAiDecoder.error("p", 500, &HeaderMap::new(), b"<html>"), ProviderError::Broken { .. }));
         assert!(matches!(OpenAiDecoder.error("p", 302, &HeaderMap::new(), b""), ProviderError::Garbage { .. }));
         assert!(matches!(OpenAiDecoder.error("p", 401, &HeaderMap::new(), b""), ProviderError::Unauthorized { .. }));
+    }
+
+    #[test]
+    fn half_a_record_and_other_words_are_garbage_also_after_the_first_word() {
+        let word = r#"{"choices":[{"index":0,"delta":{"content":"Hi"}}]}"#;
+        let check = |data: &str, is_garbage: bool| {
+            let (meanings, _) = read(&[word, data]);
+            let found = matches!(&meanings[1], Meaning::Error(ProviderError::Garbage { .. }));
+            assert_eq!(found, is_garbage, "{data}: {:?}", meanings[1]);
+        };
+        for data in ["{not json", r#"{"choices":[{"index":0,"del"#, "<html>", "[]", "DONE"] {
+            check(data, true);
+        }
+        for data in ["", " {} ", word, "[DONE]"] {
+            check(data, false);
+        }
+        let (meanings, _) = read(&[word, r#"{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#, "DONE"]);
+        assert_eq!(meanings[2], Meaning::Other, "behind the end nothing is missed");
     }
 }
