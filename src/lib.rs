@@ -12,10 +12,10 @@
 //!   **[`rerate`]**: what history would have cost at other prices. **[`doctor`]**: what is wrong with an installation, and what mends it.
 //! - **4, [`gateway`]**: the life of a call: envelope, ceiling, attempts, relay, booking.
 //! - **3, [`budget`]**: which budgets bind a call, and what about them and the calls is worth an alert. **[`routing`]**: who can take it and in which order,
-//!   by what calls have shown of price, speed and prompt caches; what follows a failure, circuits.
+//!   by what calls have shown of price, speed and prompt caches; what follows a failure, circuits, retry budgets.
 //! - **2, [`ledger`]**: reserve, settle, sums, proof. **[`keys`]**: virtual keys, teams, people and roles, sessions, budget definitions.
-//!   **[`content`]**: what calls said, where that is to be kept. **[`provider`]**: how each upstream is called and what its
-//!   answers mean. **[`catalog`]**: models and prices.
+//!   **[`content`]**: what calls said, where that is to be kept. **[`provider`]**: how each upstream is called, what its
+//!   answers mean, and what they show of its credentials. **[`catalog`]**: models and prices.
 //!   **[`idempotency`]**: which calls were made before with the same key, and what they were answered.
 //!   **[`cache`]**: which questions are the same, their answers in memory, calls that ask the same at the same time.
 //!   **[`alerts`]**: told once, delivered to Slack, Discord and webhooks, with a durable outbox and the one client for such addresses.
@@ -42,8 +42,8 @@
 //! back by others alone waits there for them to settle. A budget that downgrades turns the call to another route's plan.
 //!
 //! A call with an `Idempotency-Key` that was made before is answered from [`idempotency`] first of all; otherwise the key is durable
-//! before anything is sent, and the answer before its last piece leaves. An attempt waits for its place at a provider before it
-//! holds money.
+//! before anything is sent, and the answer before its last piece leaves. An attempt waits for its place at a provider, and is given
+//! the credential whose turn it is, before it holds money; what came of it is told to that credential.
 //!
 //! Before the attempts the [`cache`] is asked, and calls that ask the same join each other. A candidate that speaks another
 //! shape than the client is sent a translation ([`dialect`]), and its answer comes back through the same; a candidate that speaks

@@ -42,6 +42,10 @@ kinds! {
     ProviderDegraded = "provider_degraded";
     /// It answers again.
     ProviderRecovered = "provider_recovered";
+    /// A provider refuses one of our keys, or the account behind it has no money.
+    CredentialDisabled = "credential_disabled";
+    /// It takes the key again.
+    CredentialRecovered = "credential_recovered";
     /// Calls went to a model without a price.
     UnpricedTraffic = "unpriced_traffic";
     /// Calls can't be booked, so none are made.
@@ -65,7 +69,7 @@ kinds! {
 /// Whom or what an alert is about, in the words of the management API: `{"kind":"key","id":"key_…"}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AlertScope {
-    /// The kind: those of budgets, and `ledger` and `clock`.
+    /// The kind: those of budgets, and `credential`, `ledger` and `clock`.
     pub kind: String,
     /// Which one; none where there is only one.
     pub id: Option<String>,

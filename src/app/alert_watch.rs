@@ -63,12 +63,18 @@ fn look_now_and_then(parts: &Parts, watch: Arc<Watch>) {
                 (upstream.name().clone(), router.health().of_provider(upstream.name(), Instant::now()))
             };
             let providers: Vec<_> = router.upstreams().iter().map(of).collect();
+            let standings = router.upstreams().iter().flat_map(|upstream| {
+                let standings = upstream.credentials().standings(Instant::now());
+                standings.into_iter().map(|standing| (upstream.name().clone(), standing))
+            });
+            let credentials: Vec<_> = standings.collect();
             let trouble = trouble.borrow().clone();
             let leap = clock.leap();
             let looked = tokio::task::spawn_blocking(move || {
                 watch.look_at_ledger(trouble.as_deref(), now);
                 watch.look_at_clock(leap, now);
                 watch.look_at_providers(&providers, now);
+                watch.look_at_credentials(&credentials, now);
                 if is_all_due {
                     watch.look_at_all(now);
                 } else {

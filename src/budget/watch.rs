@@ -13,11 +13,12 @@ use super::alarm::{dollars, forecast, passed_thresholds, scope_name, sudden};
 use super::{Budgets, Standing};
 use crate::alerts::{AlertKind, AlertScope, Alerts, NewAlert};
 use crate::domain::{
-    BudgetDefinition, BudgetId, BudgetScope, CostBasis, Deployment, KeyId, Picodollars, ProviderHealth, ProviderName,
-    Window, WindowId,
+    BudgetDefinition, BudgetId, BudgetScope, CostBasis, Deployment, KeyId, ModelId, Picodollars, ProviderHealth,
+    ProviderName, Window, WindowId,
 };
 use crate::keys::Keys;
 use crate::ledger::{Entry, GroupBy, Ledger, LedgerError, TimeRange};
+use crate::provider::{CredentialStanding, CredentialState};
 use crate::runtime::Leap;
 
 /// How far back a key's usual hour is looked for.
@@ -192,8 +193,8 @@ impl Watch {
                 NewAlert::new(kind, AlertScope::new("provider", Some(provider.as_str())), window, text)
             };
             match health {
-                // Nobody knows how it is until it has answered, or failed: after a restart, for one.
-                ProviderHealth::Unknown | ProviderHealth::TriedAgain(_) => {}
+                // Nobody knows how it is until it has answered, or failed often enough: after a restart, for one.
+                ProviderHealth::Unknown | ProviderHealth::TriedAgain(_) | ProviderHealth::Failing(_) => {}
                 ProviderHealth::Down(_) => {
                     let text = format!(
                         "{provider} fails: calls to {failing} fail one after the other, so no more are sent there for a while. Routes go on with their next deployment where they have one."
@@ -212,6 +213,40 @@ impl Watch {
                     );
                     self.raise(vec![alert(AlertKind::ProviderDegraded, &text)]);
                 }
+            }
+        }
+    }
+
+    /// Compares how providers take our keys with what was told.
+    pub fn look_at_credentials(&self, credentials: &[(ProviderName, CredentialStanding)], now: Timestamp) {
+        let window = Some(Window::Hour.at(now, self.ledger.zone()));
+        for (provider, standing) in credentials {
+            let name = standing.name();
+            let scope = || AlertScope::new("credential", Some(&format!("{provider}/{}", standing.position)));
+            let alert = |kind, text: &str| NewAlert::new(kind, scope(), window, text);
+            // By its end, so that a key that took its place is another.
+            let what = format!("credential {provider} {name}");
+            match (standing.state, standing.answered) {
+                (CredentialState::Disabled { refusal, .. } | CredentialState::HalfOpen { refusal, .. }, _) => {
+                    let text = format!(
+                        "{name} of {provider} {}, so it is not used for a while. Other keys of it go on, and routes with their next deployment, where there are any. Look at the key in the settings and at the provider.",
+                        refusal.words()
+                    );
+                    self.alerts.begin(&what, alert(AlertKind::CredentialDisabled, &text));
+                }
+                (CredentialState::Ready, Some(_)) => {
+                    let text = format!("{provider} takes {name} again.");
+                    self.alerts.end(&what, alert(AlertKind::CredentialRecovered, &text));
+                }
+                // Nobody knows yet how it is: after a restart, for one.
+                (CredentialState::Ready | CredentialState::Cooling { .. }, _) => {}
+            }
+            let is_refused = |(_, state): &&(ModelId, CredentialState)| state.refusal().is_some();
+            if let Some((model, _)) = standing.models.iter().find(is_refused) {
+                let text = format!(
+                    "{name} of {provider} was refused with 403 at {model}, so it is not used there for a while: it may lack the right to that model."
+                );
+                self.raise(vec![alert(AlertKind::CredentialDisabled, &text)]);
             }
         }
     }

@@ -18,6 +18,8 @@ pub const ANTHROPIC_BASE_URL: &str = "https://api.anthropic.com";
 pub const SANDBOX_BASE_URL: &str = "http://sandbox.invalid/v1";
 /// More calls at once than one machine of a small team makes; a provider's own limit is met first.
 pub const PROVIDER_CONCURRENT_REQUESTS_MAX: u32 = 1000;
+/// What Finagle and Linkerd allow: enough for what passes by itself, too little to make an outage worse.
+pub const RETRY_PERCENT_MAX: u32 = 20;
 /// A dead provider must cost a caller under a second before the fallback answers.
 pub const TIMEOUT_CONNECT: Duration = Duration::from_millis(800);
 /// Reasoning models think for long before they say anything.

@@ -35,6 +35,8 @@ pub struct ProviderConfig {
     pub catalog: String,
     /// Calls at once; more of them wait.
     pub concurrent_requests_max: u32,
+    /// Repeated attempts that it may get, in percent of the calls that go there.
+    pub retry_percent_max: u32,
     /// How long each part of a call may take.
     pub timeouts: Timeouts,
     /// How the built-in stand-in behaves; without meaning for other kinds.
@@ -165,6 +167,7 @@ fn from_environment(
         base_url,
         catalog: name.to_owned(),
         concurrent_requests_max: defaults::PROVIDER_CONCURRENT_REQUESTS_MAX,
+        retry_percent_max: defaults::RETRY_PERCENT_MAX,
         timeouts: Timeouts::default(),
         sandbox: SandboxConfig::default(),
     })
@@ -217,6 +220,7 @@ fn read_provider(provider: &mut Section<'_>, names: &mut Vec<String>) -> Option<
         defaults::PROVIDER_CONCURRENT_REQUESTS_MAX,
         1..=defaults::CONCURRENCY_MOST,
     );
+    let retry_percent_max = provider.whole_or("retry_percent_max", defaults::RETRY_PERCENT_MAX, 0..=100);
     let timeouts = read_timeouts(provider);
     let sandbox = read_sandbox(provider, kind);
     let (name, kind, base_url) = (name?, kind?, base_url?);
@@ -236,6 +240,7 @@ fn read_provider(provider: &mut Section<'_>, names: &mut Vec<String>) -> Option<
         base_url,
         catalog,
         concurrent_requests_max,
+        retry_percent_max,
         timeouts,
         sandbox,
     })

@@ -6,7 +6,7 @@ use super::choice::{Choice as _, choice_type};
 use super::problem::{any_of, did_you_mean, quoted};
 use super::reader::Section;
 use super::{defaults, not_yet};
-use crate::domain::{Deployment, ModelId, Strategy};
+use crate::domain::{Deployment, ModelId, Picodollars, Strategy};
 
 /// One route.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub struct RouteConfig {
     pub weights: Vec<u32>,
     /// Attempts of one call over all deployments.
     pub attempts_max: u32,
+    /// What failed attempts of one call may have cost before another is made; absent where the rule for all calls holds.
+    pub retry_usd_max: Option<Picodollars>,
 }
 
 choice_type!(
@@ -100,7 +102,8 @@ fn read_route(route: &mut Section<'_>, providers: &[String], names: &mut Vec<Str
     }
     let weights = read_weights(route, strategy, deployments.len());
     let attempts_max = route.whole_or("attempts_max", defaults::ATTEMPTS_MAX, 1..=20);
-    Some(RouteConfig { name: name?, strategy, deployments, weights, attempts_max })
+    let retry_usd_max = route.money("retry_usd_max");
+    Some(RouteConfig { name: name?, strategy, deployments, weights, attempts_max, retry_usd_max })
 }
 
 fn read_weights(route: &mut Section<'_>, strategy: Strategy, count: usize) -> Vec<u32> {

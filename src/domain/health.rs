@@ -10,6 +10,8 @@ pub enum ProviderHealth {
     Unknown,
     /// It answers, and nothing of it fails.
     Well,
+    /// Calls to these deployments have failed, too few to give them up, and nothing of it has answered since.
+    Failing(Vec<Deployment>),
     /// It answers, but these deployments fail.
     Degraded(Vec<Deployment>),
     /// It has failed, and the next calls show whether it still does.
@@ -22,9 +24,21 @@ impl ProviderHealth {
     /// The state of a circuit that says the most of it.
     pub const fn circuit(&self) -> &'static str {
         match self {
-            Self::Unknown | Self::Well => "closed",
+            Self::Unknown | Self::Well | Self::Failing(_) => "closed",
             Self::Degraded(_) | Self::TriedAgain(_) => "half-open",
             Self::Down(_) => "open",
+        }
+    }
+
+    /// The word for it.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Well => "well",
+            Self::Failing(_) => "failing",
+            Self::Degraded(_) => "degraded",
+            Self::TriedAgain(_) => "tried-again",
+            Self::Down(_) => "down",
         }
     }
 
@@ -32,7 +46,9 @@ impl ProviderHealth {
     pub fn failing(&self) -> &[Deployment] {
         match self {
             Self::Unknown | Self::Well => &[],
-            Self::Degraded(failing) | Self::TriedAgain(failing) | Self::Down(failing) => failing,
+            Self::Failing(failing) | Self::Degraded(failing) | Self::TriedAgain(failing) | Self::Down(failing) => {
+                failing
+            }
         }
     }
 

@@ -12,7 +12,7 @@ use crate::dialect::sse::RecordSplitter;
 use crate::domain::Dialect;
 use crate::ledger::Reservation;
 use crate::provider::{
-    Body, Decoder, Meaning, Progress, ProviderError, Sent, TimeLimit, UpstreamRequest, Whole, decoder,
+    Body, Decoder, Meaning, Progress, ProviderError, Sent, Shown, TimeLimit, UpstreamRequest, Whole, decoder,
 };
 use crate::routing::Candidate;
 
@@ -109,8 +109,18 @@ impl Try<'_> {
         timeout(allowed, waiting).await.map_err(expired)?
     }
 
-    /// Sends the request and reads until the answer may be committed.
+    /// Sends the request and reads until the answer may be committed; what came of it is told to the credential that it was made with.
     pub(super) async fn run(self) -> Result<Begun, Failed> {
+        let credential = self.request.credential.clone();
+        let begun = self.begin().await;
+        if let Some(credential) = credential {
+            let shown = begun.as_ref().map_or_else(|failed| failed.error.shown(), |_| Shown::Accepted);
+            credential.tell(shown, Instant::now());
+        }
+        begun
+    }
+
+    async fn begin(self) -> Result<Begun, Failed> {
         let timeouts = *self.candidate.upstream.timeouts();
         let first_by = Instant::now() + timeouts.first_token;
         // Without a stream, the head of an answer comes only when all of it has been written.

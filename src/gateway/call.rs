@@ -22,6 +22,7 @@ use super::envelope::Envelope;
 use super::error::GatewayError;
 use super::prepare::Asked;
 use super::translation;
+use super::tried::Tried;
 use super::{Gateway, InForce};
 
 /// A call on its way.
@@ -37,6 +38,8 @@ pub(super) struct Call {
     pub(super) last: Option<Deployment>,
     /// The budgets that have sent it elsewhere.
     pub(super) turns: Turns,
+    /// What its attempts have used up.
+    pub(super) tried: Tried,
     /// The cap that its output was lowered to for the attempt that runs, where a budget made it so.
     pub(super) clipped: Option<u64>,
     /// What the client is told, where that may be kept.

@@ -10,7 +10,7 @@ use crate::dialect::Untranslatable;
 use crate::domain::json::JsonError;
 use crate::domain::wording::per_window;
 use crate::domain::{Deployment, Dialect, Picodollars, Window};
-use crate::provider::ProviderError;
+use crate::provider::{Cause, ProviderError, Refusal};
 use crate::routing::RouteError;
 
 use super::idempotent::NotReplayed;
@@ -294,6 +294,9 @@ impl GatewayError {
             Self::Overloaded { retry_after } | Self::Upstream(ProviderError::CircuitOpen { retry_after, .. }) => {
                 Some(*retry_after)
             }
+            Self::Upstream(ProviderError::NoCredential { away, .. }) if away.cause == Cause::Limited => {
+                Some(away.back_in)
+            }
             Self::Upstream(ProviderError::Crowded { .. }) => Some(Duration::from_secs(1)),
             _ => None,
         }
@@ -308,6 +311,7 @@ impl GatewayError {
             Self::CacheMiss => Some(false),
             // A key that is refused or out of money is not mended by trying again.
             Self::Upstream(ProviderError::OutOfFunds { .. } | ProviderError::Unauthorized { .. }) => Some(false),
+            Self::Upstream(ProviderError::NoCredential { away, .. }) if away.cause != Cause::Limited => Some(false),
             _ => None,
         }
     }
@@ -319,6 +323,11 @@ fn upstream_row(error: &ProviderError) -> (Row, &'static str) {
         ProviderError::Rejected { status: 413, .. } => TOO_LARGE,
         ProviderError::Rejected { .. } => INVALID,
         ProviderError::OutOfFunds { .. } => NO_MONEY,
+        ProviderError::NoCredential { away, .. } => match away.cause {
+            Cause::Limited => RATE_LIMIT,
+            Cause::Refused(Refusal::OutOfFunds) => NO_MONEY,
+            Cause::Refused(Refusal::Unknown | Refusal::Forbidden) => BAD_GATEWAY,
+        },
         ProviderError::RateLimited { .. } | ProviderError::Crowded { .. } => RATE_LIMIT,
         ProviderError::Overloaded { .. }
         | ProviderError::CircuitOpen { .. }

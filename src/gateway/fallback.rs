@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use crate::config::OnDisconnect;
-use crate::domain::{BudgetId, RequestId};
+use crate::domain::BudgetId;
 use crate::ledger::{Attempt, CallFacts, LedgerError, Reservation};
 use crate::provider::{Place, ProviderError, TimeLimit, UpstreamRequest};
 use crate::routing::{Candidate, Health, Plan, Step, step};
@@ -17,7 +17,7 @@ use super::attempt::{Begun, Failed, Try};
 use super::booking::{AttemptEnd, Evidence};
 use super::call::Call;
 use super::error::GatewayError;
-use super::place::Placeless;
+use super::place::{Admitted, Placeless};
 use super::prepare::{Asked, Outgoing, Prepared};
 use super::translation::Translation;
 
@@ -92,8 +92,19 @@ impl Call {
                 }
                 Err(error) => return Err(self.not_tried(facts, fallen, error).await),
             };
-            let place = match self.place(asked, &plan, index).await {
-                Ok(place) => place,
+            let worst_case = prepared.planned.worst_case.cost();
+            if let Some(Fallen { error, .. }) = &fallen
+                && !self.may_go_on(candidate, worst_case, plan.retry_usd_max)
+            {
+                if another {
+                    index += 1;
+                    continue;
+                }
+                let error = error.clone().into();
+                return Err(self.not_tried(facts, fallen, error).await);
+            }
+            let Admitted { place, credential } = match self.place(asked, &plan, index).await {
+                Ok(admitted) => admitted,
                 Err(Placeless::Elsewhere) => {
                     index += 1;
                     continue;
@@ -120,11 +131,10 @@ impl Call {
                     continue;
                 }
             };
-            self.attempts += 1;
-            self.last = Some(candidate.deployment.clone());
+            self.begin_attempt(candidate, worst_case);
             let began = Instant::now();
             let Outgoing { asked_at, body, translation, dropped } = outgoing;
-            let request = self.upstream_request(asked_at, body, translation.is_some());
+            let request = self.upstream_request(asked_at, body, translation.is_some(), credential);
             let failed = match self.attempt(asked.envelope.stream, candidate, &reservation, request).await {
                 Ok(begun) => {
                     health.note(&candidate.deployment, Health::Well, Instant::now());
@@ -137,30 +147,19 @@ impl Call {
             let verdict = if failed.error.is_ill_health() { Health::Ill } else { Health::Unclear };
             health.note(&candidate.deployment, verdict, Instant::now());
             let failure = self.fell(candidate, reservation, began, failed);
-            let dice = dice(facts.id, self.attempts);
-            let next = match step(&failure.error, self.attempts, plan.attempts_max, another, dice) {
+            self.tried.lose(failure.ended.cost);
+            let next = match step(&failure.error, &self.situation(facts.id, &plan, index)) {
                 _ if !self.has_client() => Step::GiveUp,
                 next => next,
             };
-            let (deployment, error) = (&candidate.deployment, &failure.error);
+            told(next, facts, candidate, &failure.error);
             match next {
                 Step::GiveUp => {
                     return Err(self.give_up(facts, failure.reservation, failure.ended, failure.error).await);
                 }
-                Step::FallBack => {
-                    tracing::warn!(
-                        { names::REQUEST_ID } = %facts.id, { names::ERROR_TYPE } = error.code(),
-                        "{deployment} failed, going on with the next deployment: {error}"
-                    );
-                    index += 1;
-                }
-                Step::Retry(pause) => {
-                    tracing::warn!(
-                        { names::REQUEST_ID } = %facts.id, { names::ERROR_TYPE } = error.code(),
-                        "{deployment} failed, trying again in {pause:?}: {error}"
-                    );
-                    tokio::time::sleep(pause).await;
-                }
+                Step::FallBack => index += 1,
+                Step::OtherKey => {}
+                Step::Retry(pause) => tokio::time::sleep(pause).await,
             }
             fallen = Some(failure);
         }
@@ -296,17 +295,24 @@ impl Call {
     }
 }
 
+/// Tells the log of an attempt that failed and is followed by another.
+fn told(next: Step, facts: &CallFacts, candidate: &Candidate, error: &ProviderError) {
+    let then = match next {
+        // Told with the call's end.
+        Step::GiveUp => return,
+        Step::FallBack => "going on with the next deployment".to_owned(),
+        Step::OtherKey => "trying again with another key".to_owned(),
+        Step::Retry(pause) => format!("trying again in {pause:?}"),
+    };
+    tracing::warn!(
+        { names::REQUEST_ID } = %facts.id, { names::ERROR_TYPE } = error.code(),
+        "{} failed, {then}: {error}", candidate.deployment
+    );
+}
+
 /// When waiting for others to settle ends: after a while, or when the client leaves.
 async fn wait_over(head: &mut Option<oneshot::Sender<Outcome>>) {
     if let Some(head) = head {
         let _ = tokio::time::timeout(SETTLEMENT_WAIT_MAX, head.closed()).await;
     }
-}
-
-/// A number from 0 to 1 that differs from call to call and attempt to attempt.
-#[expect(clippy::cast_possible_truncation, reason = "the lower bits are the ones that differ")]
-fn dice(id: RequestId, attempts: u32) -> f64 {
-    let number = id.number();
-    let mixed = ((number as u64) ^ ((number >> 48) as u64) ^ u64::from(attempts)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    (mixed >> 40) as f64 / f64::from(1_u32 << 24)
 }

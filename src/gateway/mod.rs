@@ -31,6 +31,7 @@ mod relay;
 mod routed;
 mod settle;
 mod translation;
+mod tried;
 
 use std::sync::{Arc, OnceLock, RwLock};
 
@@ -57,6 +58,7 @@ pub use routed::Sample;
 
 use call::Call;
 use downgrade::Turns;
+use tried::Tried;
 
 /// Streams that are read on at once after their clients have gone.
 const DRAINS_MAX: usize = 64;
@@ -141,6 +143,7 @@ impl Gateway {
             last: None,
             told: OnceLock::new(),
             turns: Turns::default(),
+            tried: Tried::default(),
             clipped: None,
             pass: None,
             claim: None,

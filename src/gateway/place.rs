@@ -1,18 +1,29 @@
-//! Whether an attempt may be made at its deployment now: its circuit, and a place among the calls that may run there.
+//! Whether an attempt may be made at its deployment now: its circuit, a credential that is ready, and a place among the calls that
+//! may run there.
 //!
 //! A call that waits must not keep others from their budgets, so it waits first, and holds money then. While another deployment
 //! that could take it has room it goes there at once; waiting is for calls that have nowhere else to go. A provider that is full
 //! has shown nothing of its health, so the circuit stays as it was.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::provider::{Place, ProviderError};
+use crate::provider::{Away, Cause, Credential, Place, ProviderError};
 use crate::routing::{Candidate, Health, Plan};
 
 use super::call::Call;
 use super::error::GatewayError;
 use super::prepare::Asked;
+
+/// The longest that a call waits for a credential whose rate is limited: whoever is told to come back later holds nothing here.
+const COOLING_WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// What an attempt may be made with.
+pub(super) struct Admitted {
+    pub(super) place: Place,
+    /// Nothing where the provider has no keys.
+    pub(super) credential: Option<Arc<Credential>>,
+}
 
 /// Why an attempt may not be made.
 pub(super) enum Placeless {
@@ -23,30 +34,69 @@ pub(super) enum Placeless {
 }
 
 impl Call {
-    /// Takes a place at a candidate; waits for one where no later candidate has room.
-    pub(super) async fn place(&mut self, asked: &Asked<'_>, plan: &Plan, index: usize) -> Result<Place, Placeless> {
+    /// Takes a place and a credential at a candidate; waits for them where no later candidate has room.
+    pub(super) async fn place(&mut self, asked: &Asked<'_>, plan: &Plan, index: usize) -> Result<Admitted, Placeless> {
         let health = Arc::clone(self.router().health());
         let candidate = &plan.candidates[index];
+        let is_last = index + 1 == plan.candidates.len();
         if let Err(retry_after) = health.admit(&candidate.deployment, Instant::now()) {
-            if index + 1 < plan.candidates.len() {
-                return Err(Placeless::Elsewhere);
-            }
             let provider = candidate.upstream.name().to_string();
-            return Err(Placeless::Refused(ProviderError::CircuitOpen { provider, retry_after }.into()));
+            return Err(placeless(is_last, ProviderError::CircuitOpen { provider, retry_after }));
         }
-        let taken = if !candidate.upstream.places().has_room() && self.has_room_behind(asked, plan, index) {
-            Err(Placeless::Elsewhere)
+        let admitted = self.admitted(asked, plan, index).await;
+        if admitted.is_err() {
+            // It was let through the circuit, perhaps as the one call that finds out.
+            health.note(&candidate.deployment, Health::Unclear, Instant::now());
+        }
+        admitted
+    }
+
+    async fn admitted(&mut self, asked: &Asked<'_>, plan: &Plan, index: usize) -> Result<Admitted, Placeless> {
+        let candidate = &plan.candidates[index];
+        let (upstream, model) = (&candidate.upstream, &candidate.deployment.model);
+        let is_last = index + 1 == plan.candidates.len();
+        let away =
+            |away| placeless(is_last, ProviderError::NoCredential { provider: upstream.name().to_string(), away });
+        self.wait_for_credential(asked, plan, index).await?;
+        let place = if !upstream.places().has_room() && self.has_room_behind(asked, plan, index) {
+            return Err(Placeless::Elsewhere);
         } else {
             self.wait_for_place(candidate, asked).await.map_err(|error| match error {
                 GatewayError::Upstream(_) if self.has_room_behind(asked, plan, index) => Placeless::Elsewhere,
                 error => Placeless::Refused(error),
-            })
+            })?
         };
-        if taken.is_err() {
-            // It was let through the circuit, perhaps as the one call that finds out.
-            health.note(&candidate.deployment, Health::Unclear, Instant::now());
+        let now = Instant::now();
+        // Only a call that can afford to fail finds out about a credential that was refused.
+        let may_try = plan.attempts_max.saturating_sub(self.attempts) > 1;
+        let credential = upstream.credentials().choose(model, may_try, now).map_err(away)?;
+        Ok(Admitted { place, credential })
+    }
+
+    /// Waits a moment where every credential is in a pause that is over soon, and no later candidate would take the call.
+    async fn wait_for_credential(&mut self, asked: &Asked<'_>, plan: &Plan, index: usize) -> Result<(), Placeless> {
+        let Candidate { deployment, upstream, .. } = &plan.candidates[index];
+        let until = self.deadline(&plan.candidates[index]).min(Instant::now() + COOLING_WAIT_MAX);
+        loop {
+            let now = Instant::now();
+            let Err(away) = upstream.credentials().look(&deployment.model, now) else { return Ok(()) };
+            let Away { cause, back_in, .. } = away;
+            let is_soon = cause == Cause::Limited && now + back_in < until;
+            if !is_soon || self.has_room_behind(asked, plan, index) {
+                let provider = upstream.name().to_string();
+                let is_last = index + 1 == plan.candidates.len();
+                return Err(placeless(is_last, ProviderError::NoCredential { provider, away }));
+            }
+            let Some(head) = &mut self.head else {
+                tokio::time::sleep(back_in).await;
+                continue;
+            };
+            tokio::select! {
+                biased;
+                () = head.closed() => return Err(Placeless::Refused(GatewayError::ClientLeft)),
+                () = tokio::time::sleep(back_in) => {}
+            }
         }
-        taken
     }
 
     async fn wait_for_place(&mut self, candidate: &Candidate, asked: &Asked<'_>) -> Result<Place, GatewayError> {
@@ -63,11 +113,17 @@ impl Call {
 
     /// Whether a later candidate would take the call at once.
     fn has_room_behind(&self, asked: &Asked<'_>, plan: &Plan, index: usize) -> bool {
-        let router = self.router();
+        let (router, now) = (self.router(), Instant::now());
         plan.candidates[index + 1..].iter().any(|other| {
             other.upstream.places().has_room()
-                && !router.health().is_open(&other.deployment, Instant::now())
+                && !router.health().is_open(&other.deployment, now)
+                && other.upstream.credentials().look(&other.deployment.model, now).is_ok()
                 && self.prepare(asked, other).is_ok()
         })
     }
+}
+
+/// Why nothing goes to a candidate at which there is no way in: later ones are tried, where there are any.
+fn placeless(is_last: bool, error: ProviderError) -> Placeless {
+    if is_last { Placeless::Refused(error.into()) } else { Placeless::Elsewhere }
 }

@@ -1,5 +1,7 @@
 //! An attempt before it is made: what it can cost at most, the request that makes it so, and the way back of its answer.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::budget::Applying;
@@ -7,7 +9,7 @@ use crate::dialect::{Frame, Untranslatable};
 use crate::domain::chat::{ChatRequest, Reasoning};
 use crate::domain::{BudgetScope, Endpoint};
 use crate::ledger::{CallFacts, Charge, Planned};
-use crate::provider::{ForwardedHeaders, UpstreamRequest};
+use crate::provider::{Credential, ForwardedHeaders, UpstreamRequest};
 use crate::routing::Candidate;
 
 use super::booking::millis;
@@ -144,12 +146,18 @@ impl Call {
     }
 
     /// The request as it leaves; what of the client's headers belongs to its dialect stays with it.
-    pub(super) fn upstream_request(&self, asked_at: Endpoint, body: Bytes, translated: bool) -> UpstreamRequest {
+    pub(super) fn upstream_request(
+        &self,
+        asked_at: Endpoint,
+        body: Bytes,
+        translated: bool,
+        credential: Option<Arc<Credential>>,
+    ) -> UpstreamRequest {
         let headers = if translated {
             ForwardedHeaders { sandbox: self.inbound.headers.sandbox.clone(), ..ForwardedHeaders::default() }
         } else {
             self.inbound.headers.clone()
         };
-        UpstreamRequest { endpoint: asked_at, opaque: self.inbound.opaque.clone(), body, headers }
+        UpstreamRequest { endpoint: asked_at, opaque: self.inbound.opaque.clone(), body, headers, credential }
     }
 }

@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::dialect::responses;
 use crate::domain::{Dialect, Endpoint, RequestId};
 use crate::gateway::{Fault, GatewayError};
-use crate::provider::ProviderError;
+use crate::provider::{Cause, ProviderError, Refusal};
 
 #[derive(Serialize)]
 struct OpenAiBody<'a> {
@@ -93,6 +93,14 @@ impl Told {
                 }
             }
             GatewayError::Upstream(ProviderError::OutOfFunds { .. }) => "insufficient_quota".clone_into(&mut told.code),
+            GatewayError::Upstream(ProviderError::NoCredential { away, .. })
+                if away.cause == Cause::Refused(Refusal::OutOfFunds) =>
+            {
+                "insufficient_quota".clone_into(&mut told.code);
+            }
+            GatewayError::Upstream(ProviderError::NoCredential { away, .. }) if away.cause == Cause::Limited => {
+                "rate_limit_exceeded".clone_into(&mut told.code);
+            }
             GatewayError::Upstream(ProviderError::RateLimited { .. }) => {
                 "rate_limit_exceeded".clone_into(&mut told.code);
             }

@@ -161,7 +161,7 @@ async fn call(
     sent: Option<&Sent>,
 ) -> Result<Response, ProviderError> {
     let uri = upstream.uri(request)?;
-    // With the credential whose turn it is: also a second sending is a new one for the provider.
+    // Made anew where the provider hands it back unread.
     let outgoing = || {
         let mut outgoing = http::Request::new(Watched::new(request.body.clone(), sent));
         *outgoing.method_mut() = request.method();

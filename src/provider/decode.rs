@@ -190,8 +190,9 @@ fn tokens_of(bytes: u64) -> u64 {
     (bytes * 2).div_ceil(7)
 }
 
-/// Whether a record's data can be a JSON object, which all of them are but end markers. Only its ends are looked at: half an
-/// object and other words are found so, and parsing every record costs too much.
+/// Whether data can be a JSON object: every record but end markers is one, and an error in a provider's own form, where a
+/// firewall's is a page. Only its ends are looked at: half an object and other words are found so, and parsing every record costs
+/// too much.
 pub(super) fn may_be_object(data: &[u8]) -> bool {
     let data = data.trim_ascii();
     data.starts_with(b"{") && data.ends_with(b"}")

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use crate::domain::Secret;
 
+use super::credentials::{Away, Cause, Refusal};
+
 /// A failed attempt.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProviderError {
@@ -80,6 +82,16 @@ pub enum ProviderError {
         provider: String,
         /// Its status: 401 or 403.
         status: u16,
+        /// Whether the provider itself says so: a 403 can also be of a firewall that stands before it, and about what was asked.
+        is_of_key: bool,
+    },
+    /// None of the provider's keys may be used at the moment, so nothing was sent.
+    #[error("{}", no_credential(provider, away))]
+    NoCredential {
+        /// The configured provider.
+        provider: String,
+        /// Why, and until when.
+        away: Away,
     },
     /// The provider finds fault with the request; another would too.
     #[error("{message}")]
@@ -206,6 +218,7 @@ impl ProviderError {
             | Self::Unauthorized { .. }
             | Self::BrokeOff { .. }
             | Self::Garbage { .. }
+            | Self::NoCredential { .. }
             | Self::Crowded { .. }
             | Self::CircuitOpen { .. } => Recovery::FallBack,
             Self::Timeout { limit: TimeLimit::Total | TimeLimit::Call | TimeLimit::Unsent, .. }
@@ -223,6 +236,7 @@ impl ProviderError {
             | Self::Overloaded { .. }
             | Self::Broken { .. }
             | Self::Unauthorized { .. }
+            | Self::NoCredential { .. }
             | Self::Rejected { .. }
             | Self::Crowded { .. }
             | Self::CircuitOpen { .. } => Owed::Nothing,
@@ -281,6 +295,7 @@ impl ProviderError {
             Self::RateLimited { .. }
             | Self::OutOfFunds { .. }
             | Self::Unauthorized { .. }
+            | Self::NoCredential { .. }
             | Self::Rejected { .. }
             | Self::Crowded { .. }
             | Self::CircuitOpen { .. } => false,
@@ -303,9 +318,12 @@ impl ProviderError {
             Self::Rejected { message, kind, param, code, .. } => {
                 (message, [kind.as_mut(), param.as_mut(), code.as_mut()])
             }
-            Self::Timeout { .. } | Self::Unauthorized { .. } | Self::Crowded { .. } | Self::CircuitOpen { .. } => {
-                return self;
-            }
+            // In our own words, which name no key.
+            Self::Timeout { .. }
+            | Self::Unauthorized { .. }
+            | Self::NoCredential { .. }
+            | Self::Crowded { .. }
+            | Self::CircuitOpen { .. } => return self,
         };
         for text in std::iter::once(text).chain(more.into_iter().flatten()) {
             for secret in secrets.iter().filter(|secret| !secret.expose().is_empty()) {
@@ -329,6 +347,10 @@ impl ProviderError {
             Self::Overloaded { .. } => "upstream_overloaded",
             Self::Broken { .. } => "upstream_error",
             Self::Unauthorized { .. } => "upstream_unauthorized",
+            Self::NoCredential { away, .. } => match away.cause {
+                Cause::Limited => "upstream_rate_limited",
+                Cause::Refused(refusal) => refusal.code(),
+            },
             Self::Rejected { .. } => "upstream_rejected",
             Self::Garbage { .. } => "upstream_garbage",
             Self::BrokeOff { .. } => "stream_broke_off",
@@ -348,8 +370,24 @@ impl ProviderError {
             Self::Connect { .. }
             | Self::Lost { .. }
             | Self::Timeout { .. }
+            | Self::NoCredential { .. }
             | Self::Crowded { .. }
             | Self::CircuitOpen { .. } => 0,
+        }
+    }
+}
+
+/// That no key may be used: which, since when, and what to do.
+fn no_credential(provider: &str, Away { cause, detail, .. }: &Away) -> String {
+    match cause {
+        Cause::Limited => format!("{provider} limits the rate of every key that Tollgate has for it: {detail}"),
+        Cause::Refused(Refusal::Unknown | Refusal::Forbidden) => {
+            format!("{provider} refuses every key that Tollgate has for it, so it was not asked: {detail}")
+        }
+        Cause::Refused(Refusal::OutOfFunds) => {
+            format!(
+                "{provider} says that the account of every key that Tollgate has for it is out of money, so it was not asked: {detail}"
+            )
         }
     }
 }

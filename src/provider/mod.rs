@@ -8,6 +8,7 @@ pub mod anthropic;
 mod authorities;
 mod client;
 mod compatible;
+mod credentials;
 mod decode;
 mod direct;
 mod error;
@@ -23,6 +24,7 @@ pub mod usage;
 
 pub use authorities::check_authorities;
 pub use client::{Body, Client, Response};
+pub use credentials::{Away, Cause, Credential, CredentialStanding, CredentialState, Credentials, Refusal, Shown};
 pub use decode::{Decoder, Meaning, Progress, Whole, decoder};
 pub use error::{Owed, ProviderError, Recovery, TimeLimit, retry_after};
 pub use places::{Crowd, Place};

@@ -1,7 +1,6 @@
 //! A configured provider: its address, credentials and limits, and how requests to its kind are made.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,6 +12,7 @@ use crate::domain::{Endpoint, KeyId, ProviderKind, ProviderName, Secret};
 
 use super::anthropic::Anthropic;
 use super::compatible::Compatible;
+use super::credentials::{Credential, Credentials};
 use super::error::ProviderError;
 use super::openai::OpenAi;
 use super::places::{NoPlace, Place, Places};
@@ -46,6 +46,8 @@ pub struct UpstreamRequest {
     pub body: Bytes,
     /// What goes on of the client's headers.
     pub headers: ForwardedHeaders,
+    /// What it is made with; nothing where the provider has no keys.
+    pub credential: Option<Arc<Credential>>,
 }
 
 impl UpstreamRequest {
@@ -103,8 +105,8 @@ pub struct Upstream {
     base_uri: Uri,
     /// Where each path is, made once: for a call without a query of its own.
     uris: Vec<(Endpoint, Uri)>,
-    credentials: Vec<Secret<String>>,
-    next_credential: AtomicUsize,
+    credentials: Arc<Credentials>,
+    retry_percent_max: u32,
     timeouts: Timeouts,
     places: Arc<Places>,
     provider: Box<dyn Provider>,
@@ -120,6 +122,8 @@ impl Upstream {
             ProviderKind::OpenAiCompatible => Box::new(Compatible),
             ProviderKind::Sandbox => Box::new(Sandbox),
         };
+        // The sandbox takes any key: what it is told to refuse says nothing of one.
+        let api_keys = if config.kind == ProviderKind::Sandbox { Vec::new() } else { config.api_keys.clone() };
         let mut uris = Vec::with_capacity(Endpoint::ALL.len());
         for &endpoint in Endpoint::ALL.iter().filter(|endpoint| !endpoint.is_opaque()) {
             if let Ok(uri) = url_of(&config.base_url, &*provider, endpoint, "").as_str().parse() {
@@ -133,8 +137,8 @@ impl Upstream {
             base_url: config.base_url.clone(),
             base_uri: config.base_url.as_str().parse().unwrap_or_default(),
             uris,
-            credentials: config.api_keys.clone(),
-            next_credential: AtomicUsize::new(0),
+            credentials: Credentials::new(config.name.clone(), api_keys),
+            retry_percent_max: config.retry_percent_max,
             timeouts: config.timeouts,
             places: Places::new(usize::try_from(config.concurrent_requests_max).unwrap_or(usize::MAX)),
             provider,
@@ -195,18 +199,23 @@ impl Upstream {
 
     /// An error of this provider, without its credentials.
     pub fn redacted(&self, error: ProviderError) -> ProviderError {
-        error.without(&self.credentials)
+        error.without(self.credentials.secrets())
     }
 
-    /// The credential to use next: they take turns.
-    pub(super) fn credential(&self) -> Option<&Secret<String>> {
-        let turn = self.next_credential.fetch_add(1, Ordering::Relaxed);
-        self.credentials.get(turn.checked_rem(self.credentials.len())?)
+    /// Its credentials.
+    pub fn credentials(&self) -> &Arc<Credentials> {
+        &self.credentials
     }
 
-    /// The headers of a request, with the credential whose turn it is.
+    /// How many repeated attempts it may get, in percent of the calls that go there.
+    pub fn retry_percent_max(&self) -> u32 {
+        self.retry_percent_max
+    }
+
+    /// The headers of a request.
     pub(super) fn headers(&self, request: &UpstreamRequest) -> HeaderMap {
-        let mut headers = self.provider.headers(request.endpoint, self.credential(), &request.headers);
+        let secret = request.credential.as_ref().map(|credential| credential.secret());
+        let mut headers = self.provider.headers(request.endpoint, secret, &request.headers);
         if let Some(opaque) = &request.opaque {
             headers.remove(http::header::CONTENT_TYPE);
             headers.extend(opaque.content_type.clone().map(|value| (http::header::CONTENT_TYPE, value)));

@@ -8,7 +8,8 @@ use crate::domain::{Deployment, ProviderHealth, ProviderName};
 
 use super::circuit::{Circuit, CircuitPolicy, Health};
 
-/// How long after it could have been tried again a circuit is remembered: nobody uses that deployment any more.
+/// How long after it could have been tried again a circuit is remembered: nobody uses that deployment any more. As long are
+/// failures told that were too few to open one.
 const FORGOTTEN_AFTER: Duration = Duration::from_mins(10);
 /// How long failures count that were too few to open a circuit.
 const FAILURES_FORGOTTEN_AFTER: Duration = Duration::from_hours(1);
@@ -111,10 +112,13 @@ impl HealthBook {
         seen.failing.retain(|_, failing| !failing.is_forgotten(now));
         let answered = seen.answered.get(provider).copied();
         // What answers since a deployment began to fail is another deployment of the same provider.
-        let (mut alone, mut silent, mut waiting) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut alone, mut silent, mut waiting, mut recent) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for (deployment, failing) in seen.failing.iter().filter(|(deployment, _)| deployment.provider == *provider) {
             let has_answered = answered.is_some_and(|answered| answered > failing.since);
             match (failing.circuit.at(now), has_answered) {
+                (Circuit::Closed { .. }, false) if now.saturating_duration_since(failing.last) <= FORGOTTEN_AFTER => {
+                    recent.push(deployment.clone());
+                }
                 (Circuit::Closed { .. }, _) => {}
                 (Circuit::Open { .. }, true) => alone.push(deployment.clone()),
                 (Circuit::Open { .. }, false) => silent.push(deployment.clone()),
@@ -135,6 +139,8 @@ impl HealthBook {
             ProviderHealth::TriedAgain(sorted(waiting))
         } else if !alone.is_empty() {
             ProviderHealth::Degraded(sorted(alone))
+        } else if !recent.is_empty() {
+            ProviderHealth::Failing(sorted(recent))
         } else if answered.is_some() {
             ProviderHealth::Well
         } else {
@@ -220,6 +226,7 @@ mod tests {
         fixture.check(5 + 600, &ProviderHealth::TriedAgain(these(&["p/gone"])));
         fixture.check(5 + 601, &ProviderHealth::Unknown);
         fixture.note("p/a", Health::Ill, 700);
+        fixture.check(700 + 600, &ProviderHealth::Failing(these(&["p/a"])));
         fixture.check(700 + 3_600, &ProviderHealth::Unknown);
         assert_eq!(fixture.book.seen().failing.len(), 1, "failures that may still be followed by others count");
         fixture.check(700 + 3_601, &ProviderHealth::Unknown);
@@ -233,6 +240,23 @@ mod tests {
             fixture.note(&format!("p/made-up-{number}"), Health::Ill, 0);
         }
         assert_eq!(fixture.book.seen().failing.len(), FAILING_MAX);
+    }
+
+    #[test]
+    fn a_provider_of_which_a_few_calls_all_failed_is_failing_until_one_is_answered() {
+        let fixture = Fixture::new();
+        fixture.note("p/a", Health::Well, 1);
+        fixture.note("p/a", Health::Ill, 2);
+        fixture.note("p/b", Health::Ill, 3);
+        fixture.check(3, &ProviderHealth::Failing(these(&["p/a", "p/b"])));
+        // A request that was refused says nothing.
+        fixture.note("p/a", Health::Unclear, 4);
+        fixture.check(4, &ProviderHealth::Failing(these(&["p/a", "p/b"])));
+        fixture.note("p/a", Health::Well, 5);
+        fixture.check(5, &ProviderHealth::Well);
+        fixture.note("p/a", Health::Ill, 6);
+        fixture.fails("p/a", 7);
+        fixture.check(7, &ProviderHealth::Down(these(&["p/a"])));
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod health;
 mod needs;
 mod planner;
 mod retry;
+mod retry_budget;
 #[cfg(test)]
 mod tests;
 
@@ -24,7 +25,7 @@ use std::time::Instant;
 use crate::catalog::{Catalog, ModelFacts};
 use crate::config::{Config, Operation, RouteConfig};
 use crate::domain::{
-    CONSIDERED_MAX, Considered, Decision, Deployment, Endpoint, Exclusion, ModelId, ProviderName, Strategy,
+    CONSIDERED_MAX, Considered, Decision, Deployment, Endpoint, Exclusion, ModelId, Picodollars, ProviderName, Strategy,
 };
 use crate::provider::Upstream;
 
@@ -35,7 +36,8 @@ pub use error::RouteError;
 pub use experience::{Cause, Change, Experience, Finding, PROMPT_BYTES_MIN, Pace, Place, Prefix, Reads, Timing, Turn};
 pub use health::HealthBook;
 pub use needs::{Needs, likely_tokens};
-pub use retry::{Step, step};
+pub use retry::{Situation, Step, step};
+pub use retry_budget::RetryBudgets;
 
 use auto::OwnRoutes;
 use cost::Expected;
@@ -62,6 +64,8 @@ pub struct Plan {
     pub candidates: Vec<Candidate>,
     /// How many attempts may be made in all.
     pub attempts_max: u32,
+    /// What failed attempts may have cost before another is made; absent where the rule for all calls holds.
+    pub retry_usd_max: Option<Picodollars>,
     /// How they came into this order; absent where the call names its model itself.
     pub decision: Option<Arc<Decision>>,
 }
@@ -89,6 +93,7 @@ pub struct Router {
     own: OwnRoutes,
     catalog: Arc<Catalog>,
     experience: Arc<Experience>,
+    retries: Arc<RetryBudgets>,
 }
 
 impl Router {
@@ -100,13 +105,17 @@ impl Router {
         experience: Arc<Experience>,
     ) -> Self {
         let own = OwnRoutes::new(&upstreams, &catalog);
-        Self { upstreams, directory, own, catalog, experience }
+        Self { upstreams, directory, own, catalog, experience, retries: Arc::default() }
     }
 
     /// The same with another price list; what was learned stays.
     #[must_use]
     pub fn with_catalog(&self, catalog: Arc<Catalog>) -> Self {
-        Self::new(self.upstreams.clone(), self.directory.clone(), catalog, Arc::clone(&self.experience))
+        let retries = Arc::clone(&self.retries);
+        Self {
+            retries,
+            ..Self::new(self.upstreams.clone(), self.directory.clone(), catalog, Arc::clone(&self.experience))
+        }
     }
 
     /// The configured providers, in order.
@@ -132,6 +141,11 @@ impl Router {
     /// Which deployments fail at the moment.
     pub fn health(&self) -> &Arc<HealthBook> {
         self.experience.health()
+    }
+
+    /// How many repeated attempts each provider may get.
+    pub fn retries(&self) -> &RetryBudgets {
+        &self.retries
     }
 
     /// The route that a name stands for: that of the name, or for [`AUTO`] that of the operation.
@@ -186,7 +200,7 @@ impl Router {
         if candidate.upstream.provider().asked_at(asking.endpoint).is_none() {
             return Err(not_served(candidate.deployment, asking.endpoint));
         }
-        Ok(Plan { candidates: vec![candidate], attempts_max: ATTEMPTS_MAX, decision: None })
+        Ok(Plan { candidates: vec![candidate], attempts_max: ATTEMPTS_MAX, retry_usd_max: None, decision: None })
     }
 
     fn plan_route(&self, route: &RouteConfig, asking: &Asking<'_>, now: Instant) -> Result<Plan, RouteError> {
@@ -224,7 +238,12 @@ impl Router {
             considered,
             more,
         };
-        Ok(Plan { candidates, attempts_max: route.attempts_max, decision: Some(Arc::new(decision)) })
+        Ok(Plan {
+            candidates,
+            attempts_max: route.attempts_max,
+            retry_usd_max: route.retry_usd_max,
+            decision: Some(Arc::new(decision)),
+        })
     }
 
     fn contender(&self, deployment: &Deployment, asking: &Asking<'_>) -> Option<Contender> {
@@ -328,7 +347,7 @@ impl Router {
         if candidates.is_empty() {
             return Err(RouteError::NoProvider { path: endpoint.path() });
         }
-        Ok(Plan { candidates, attempts_max: ATTEMPTS_MAX, decision: None })
+        Ok(Plan { candidates, attempts_max: ATTEMPTS_MAX, retry_usd_max: None, decision: None })
     }
 
     fn candidate(&self, deployment: &Deployment) -> Option<Candidate> {

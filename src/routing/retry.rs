@@ -1,12 +1,12 @@
-//! What to do after an attempt that failed: the next deployment, the same again, or give up.
+//! What to do after an attempt that failed: another credential, the next deployment, the same again, or give up.
 
 use std::time::Duration;
 
-use crate::provider::{ProviderError, Recovery};
+use crate::provider::{ProviderError, Recovery, Shown};
 
 /// A wait that is short enough to stay where one is instead of moving on.
 const STAY_WAIT_MAX: Duration = Duration::from_millis(250);
-/// The longest wait for the last deployment; a client that is told to come back later is served better.
+/// The longest wait for the last deployment: a client that is told to come back later is served better, and holds nothing.
 const LAST_WAIT_MAX: Duration = Duration::from_secs(10);
 /// The first pause of the exponential backoff.
 const BACKOFF_FIRST: Duration = Duration::from_millis(250);
@@ -14,6 +14,8 @@ const BACKOFF_FIRST: Duration = Duration::from_millis(250);
 /// What follows a failed attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
+    /// The same deployment with another credential, at once.
+    OtherKey,
     /// The next deployment, at once.
     FallBack,
     /// The same deployment, after a pause.
@@ -22,22 +24,54 @@ pub enum Step {
     GiveUp,
 }
 
-/// Decides, from how many attempts were made and are allowed, whether another deployment is left, and a `dice` in 0..1
-/// for the jitter.
-pub fn step(error: &ProviderError, attempts: u32, attempts_max: u32, another: bool, dice: f64) -> Step {
+/// How a call stands after an attempt.
+#[derive(Clone, Copy, Debug)]
+pub struct Situation {
+    /// How many attempts were made.
+    pub attempts: u32,
+    /// How many may be.
+    pub attempts_max: u32,
+    /// Whether another deployment is left.
+    pub another: bool,
+    /// Whether a credential of this deployment is ready.
+    pub key_ready: bool,
+    /// Whether the provider may get one more attempt of this call: its retry budget.
+    pub may_repeat: bool,
+    /// The time that the call has left.
+    pub left: Duration,
+    /// What an attempt takes at least, as far as that is known.
+    pub attempt_takes: Duration,
+    /// A number in 0..1 for the jitter.
+    pub dice: f64,
+}
+
+/// Decides what follows a failed attempt.
+pub fn step(error: &ProviderError, situation: &Situation) -> Step {
+    let Situation { attempts, attempts_max, another, key_ready, may_repeat, left, attempt_takes, dice } = *situation;
     let recovery = error.recovery();
     if attempts >= attempts_max || recovery == Recovery::GiveUp {
         return Step::GiveUp;
+    }
+    // One that doesn't fit would only be paid for.
+    let fits = |pause: Duration| may_repeat && pause + attempt_takes <= left;
+    // Of the attempts that staying takes, one is left for another deployment.
+    let may_stay = !another || attempts + 1 < attempts_max;
+    let is_of_key = !matches!(error.shown(), Shown::Unclear | Shown::Accepted);
+    if is_of_key && key_ready && may_stay && fits(Duration::ZERO) {
+        return Step::OtherKey;
     }
     let wait = match recovery {
         Recovery::Retry(wait) => wait,
         Recovery::FallBack if another => return Step::FallBack,
         Recovery::FallBack | Recovery::GiveUp => return Step::GiveUp,
     };
-    // Of the attempts that staying takes, one is left for another deployment.
-    let may_stay = !another || attempts + 1 < attempts_max;
     match wait {
-        Some(wait) if wait <= STAY_WAIT_MAX && may_stay && matches!(error, ProviderError::RateLimited { .. }) => {
+        Some(wait)
+            if wait <= STAY_WAIT_MAX
+                && may_stay
+                && fits(wait)
+                && matches!(error, ProviderError::RateLimited { .. }) =>
+        {
             Step::Retry(wait)
         }
         _ if another => Step::FallBack,
@@ -45,7 +79,8 @@ pub fn step(error: &ProviderError, attempts: u32, attempts_max: u32, another: bo
         wait => {
             let backoff = BACKOFF_FIRST * 2_u32.pow(attempts.saturating_sub(1).min(6));
             let jittered = backoff.mul_f64(0.5 + dice.clamp(0.0, 1.0) / 2.0);
-            Step::Retry(wait.map_or(jittered, |wait| wait.max(jittered.min(STAY_WAIT_MAX))))
+            let pause = wait.map_or(jittered, |wait| wait.max(jittered.min(STAY_WAIT_MAX)));
+            if fits(pause) { Step::Retry(pause) } else { Step::GiveUp }
         }
     }
 }
@@ -63,8 +98,24 @@ mod tests {
         ProviderError::Broken { provider: "p".to_owned(), status: 500, message: String::new(), retry_after: None }
     }
 
+    const PLAIN: Situation = Situation {
+        attempts: 1,
+        attempts_max: 3,
+        another: false,
+        key_ready: false,
+        may_repeat: true,
+        left: Duration::from_mins(10),
+        attempt_takes: Duration::from_millis(500),
+        dice: 1.0,
+    };
+
+    #[track_caller]
     fn check(error: &ProviderError, attempts: u32, another: bool, expected: Step) {
-        assert_eq!(step(error, attempts, 3, another, 1.0), expected);
+        assert_eq!(step(error, &Situation { attempts, another, ..PLAIN }), expected);
+    }
+
+    fn unauthorized(status: u16, is_of_key: bool) -> ProviderError {
+        ProviderError::Unauthorized { provider: "p".to_owned(), status, is_of_key }
     }
 
     #[test]
@@ -79,7 +130,7 @@ mod tests {
     fn a_limit_that_never_lifts_leaves_the_last_attempt_to_another_deployment() {
         check(&limited(Some(200)), 2, true, Step::FallBack);
         check(&limited(Some(200)), 2, false, Step::Retry(Duration::from_millis(200)));
-        assert_eq!(step(&limited(Some(200)), 1, 2, true, 1.0), Step::FallBack);
+        assert_eq!(step(&limited(Some(200)), &Situation { attempts_max: 2, another: true, ..PLAIN }), Step::FallBack);
     }
 
     #[test]
@@ -102,13 +153,51 @@ mod tests {
             code: None,
         };
         check(&rejected, 1, true, Step::GiveUp);
-        let unauthorized = ProviderError::Unauthorized { provider: "p".to_owned(), status: 401 };
-        check(&unauthorized, 1, true, Step::FallBack);
-        check(&unauthorized, 1, false, Step::GiveUp);
+        check(&unauthorized(401, true), 1, true, Step::FallBack);
+        check(&unauthorized(401, true), 1, false, Step::GiveUp);
+    }
+
+    #[test]
+    fn what_is_of_the_key_goes_to_another_key_at_once_where_one_is_ready() {
+        let ready = Situation { key_ready: true, another: true, ..PLAIN };
+        let check = |error: &ProviderError, situation: Situation, expected| {
+            assert_eq!(step(error, &situation), expected, "{error}");
+        };
+        for error in [unauthorized(401, true), unauthorized(403, true), limited(None), limited(Some(60_000))] {
+            check(&error, ready, Step::OtherKey);
+            check(&error, Situation { attempts: 2, ..ready }, Step::FallBack);
+            check(&error, Situation { attempts: 2, another: false, ..ready }, Step::OtherKey);
+            check(&error, Situation { attempts: 3, ..ready }, Step::GiveUp);
+            check(&error, Situation { may_repeat: false, ..ready }, Step::FallBack);
+        }
+        check(&unauthorized(403, false), ready, Step::FallBack);
+        check(&broken(), ready, Step::FallBack);
+    }
+
+    #[test]
+    fn where_the_provider_may_get_no_more_the_call_moves_on_or_ends() {
+        let check = |error: &ProviderError, another: bool, expected| {
+            assert_eq!(step(error, &Situation { may_repeat: false, another, ..PLAIN }), expected, "{error}");
+        };
+        check(&broken(), false, Step::GiveUp);
+        check(&broken(), true, Step::FallBack);
+        check(&limited(Some(10)), false, Step::GiveUp);
+        check(&limited(Some(10)), true, Step::FallBack);
+    }
+
+    #[test]
+    fn a_retry_that_does_not_fit_into_the_time_that_is_left_is_not_begun() {
+        let check = |error: &ProviderError, left: u64, another: bool, expected| {
+            assert_eq!(step(error, &Situation { left: Duration::from_millis(left), another, ..PLAIN }), expected);
+        };
+        check(&broken(), 750, false, Step::Retry(Duration::from_millis(250)));
+        check(&broken(), 749, false, Step::GiveUp);
+        check(&limited(Some(2_000)), 2_499, false, Step::GiveUp);
+        check(&limited(Some(200)), 600, true, Step::FallBack);
     }
 
     #[test]
     fn jitter_takes_at_most_half_of_the_pause() {
-        assert_eq!(step(&broken(), 1, 3, false, 0.0), Step::Retry(Duration::from_millis(125)));
+        assert_eq!(step(&broken(), &Situation { dice: 0.0, ..PLAIN }), Step::Retry(Duration::from_millis(125)));
     }
 }

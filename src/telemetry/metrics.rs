@@ -116,6 +116,12 @@ struct ProviderLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CredentialLabels {
+    provider: String,
+    state: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct BudgetLabels {
     scope: String,
     window: String,
@@ -143,6 +149,7 @@ pub struct Metrics {
     refused: Family<LimitLabels, Counter>,
     provider_running: Family<ProviderLabels, Gauge>,
     provider_waiting: Family<ProviderLabels, Gauge>,
+    provider_credentials: Family<CredentialLabels, Gauge>,
     redis_reachable: Gauge,
     counts: Counts,
     recent: Mutex<Recent>,
@@ -224,6 +231,12 @@ impl Default for Metrics {
             "Calls that wait for a place at a provider",
             provider_waiting.clone(),
         );
+        let provider_credentials = Family::default();
+        registry.register(
+            "provider_credentials",
+            "Keys of a provider by state: disabled ones are refused by it or have no money, cooling ones are limited; the worst state at any model counts",
+            provider_credentials.clone(),
+        );
         let redis_reachable = Gauge::default();
         registry.register("redis_reachable", "1 while a Redis is shared and answers", redis_reachable.clone());
         Self {
@@ -240,6 +253,7 @@ impl Default for Metrics {
             refused,
             provider_running,
             provider_waiting,
+            provider_credentials,
             redis_reachable,
             counts: Counts::default(),
             recent: Mutex::default(),
@@ -281,6 +295,12 @@ impl Metrics {
         let number = |count| i64::try_from(count).unwrap_or(i64::MAX);
         self.provider_running.get_or_create(&labels).set(number(running));
         self.provider_waiting.get_or_create(&labels).set(number(waiting));
+    }
+
+    /// Sets how many keys of a provider are in a state.
+    pub fn credentials(&self, provider: &str, state: &'static str, count: usize) {
+        let labels = CredentialLabels { provider: provider.to_owned(), state };
+        self.provider_credentials.get_or_create(&labels).set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     /// Counts a call that began and has gone, whatever became of it.

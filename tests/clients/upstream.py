@@ -34,8 +34,12 @@ nothing else is said: input is the number of words in all text of the request, o
 answer, and never above the request's own cap. In the account `finished` means that the whole answer was sent, and
 `usage` is what was reported, in disjoint counts.
 
+`POST /__keys` makes other keys known, each with how it is judged: `{"sk-a": {}, "sk-b": {"status": 429, "retry-after": "2",
+"models": ["gpt-4o"], "one-in": 2}}` (a status for some models, and for one of so many requests, where that is said). It
+replaces what was told before. In the account `key` is the end of the key that a request came with.
+
 `GET /__account` returns the account, `GET /__request/SEQUENCE` one request's headers and body, `POST /__reset` clears
-both. None of the three takes a key.
+both. None of these takes a key.
 """
 
 import argparse
@@ -131,7 +135,7 @@ class Provider(http.server.BaseHTTPRequestHandler):
     def _handle(self, raw):
         path = urlsplit(self.path).path
         if path.startswith("/__") and path != "/__redirected":
-            self._answer_test(path)
+            self._answer_test(path, raw)
             return
         self.lenient = path.startswith("/compat/")
         self.route = path.removeprefix("/compat")
@@ -145,6 +149,7 @@ class Provider(http.server.BaseHTTPRequestHandler):
             "method": self.command,
             "path": self.path,
             "dialect": self.dialect,
+            "key": None,
             "model": None,
             "stream": False,
             "id": None,
@@ -176,11 +181,14 @@ class Provider(http.server.BaseHTTPRequestHandler):
         self.record["usage"] = reported and reported["tokens"]
         self.record["usage_raw"] = reported and reported["raw"]
 
-    def _answer_test(self, path):
+    def _answer_test(self, path, raw):
         """The account itself; never booked."""
         account = self.server.account
         if path == "/__account":
             body = account.listing()
+        elif path == "/__keys":
+            account.keys = json.loads(raw)
+            body = "{}"
         elif path == "/__reset":
             account.clear()
             body = "{}"
@@ -194,11 +202,14 @@ class Provider(http.server.BaseHTTPRequestHandler):
         if self.route == "/__redirected":
             self._send_json(200, {"followed": True})
             return
+        key = headers.get("x-api-key") or headers.get("authorization", "").removeprefix("Bearer ")
+        self.record["key"] = key[-4:]
+        expected = key if key in self.server.account.keys else EXPECTED_KEY
         if self.dialect == "anthropic":
-            version = anthropic_checks.headers(headers, EXPECTED_KEY)
+            version = anthropic_checks.headers(headers, expected)
         else:
             version = None
-            checks.openai_headers(headers, EXPECTED_KEY)
+            checks.openai_headers(headers, expected)
         if self.command != "POST":
             self._serve_kept()
             return
@@ -215,6 +226,8 @@ class Provider(http.server.BaseHTTPRequestHandler):
         self.record["model"] = body.get("model")
         self.record["stream"] = body.get("stream") is True
         self.record["id"] = model.marker_in(self._marked_text(body))
+        if self._judged(self.server.account.keys.get(key, {})):
+            return
         routes = {
             "/v1/chat/completions": self._serve_chat,
             "/v1/responses": self._serve_response,
@@ -232,6 +245,14 @@ class Provider(http.server.BaseHTTPRequestHandler):
         if self.route not in routes:
             raise Refusal(404, f"Unknown request URL: POST {self.path}.", kind=self._not_found())
         routes[self.route](body, version)
+
+    def _judged(self, rule):
+        """Fails the request as its key is judged; True when that was all."""
+        is_meant = self.record["model"] in rule.get("models", [self.record["model"]])
+        if "status" not in rule or not is_meant or self._sequence() % rule.get("one-in", 1):
+            return False
+        options = ";".join(f"{name}={value}" for name, value in rule.items() if name not in ("status", "models", "one-in"))
+        return self._fail(f"{rule['status']};{options}", "")
 
     def _not_found(self):
         return "not_found_error" if self.dialect == "anthropic" else "invalid_request_error"

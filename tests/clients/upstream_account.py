@@ -18,6 +18,8 @@ class Account:
         self.records = []
         self.requests = collections.OrderedDict()
         self.failures = collections.Counter()
+        # Keys beside the usual one, each with how it is judged.
+        self.keys = {}
         self.sequence = 0
         # What the stateful endpoints remember: responses by id, files as their object and bytes, batches.
         self.responses = {}

@@ -1,5 +1,7 @@
 //! What is raised, from real books with a clock that is moved.
 
+use std::time::Instant;
+
 use jiff::tz::TimeZone;
 
 use super::*;
@@ -7,6 +9,7 @@ use crate::config::Config;
 use crate::domain::{BudgetAction, BudgetTerms, EntryStatus, RequestIds};
 use crate::keys::{NewKey, VirtualKey};
 use crate::ledger::{Acknowledge, Attempt, CallFacts, LedgerOptions, Outcome, Planned, WorstCase};
+use crate::provider::Refusal;
 use crate::runtime::{Clock, Leap};
 use crate::store::{OpenOptions, Settings};
 
@@ -252,6 +255,57 @@ async fn a_provider_that_answers_but_for_one_model_is_degraded_and_told_so_once_
     assert_eq!(kinds, [AlertKind::ProviderDegraded, AlertKind::ProviderDown, AlertKind::ProviderRecovered]);
     let text = fixture.watch.alerts.page(None, 1).0[0].alert.what.text.clone();
     assert_eq!(text, "openai answers again, but calls to openai/gpt-5 still fail.");
+}
+
+/// A key as calls have left it.
+fn key(refusal: Option<Refusal>, answered: bool) -> CredentialStanding {
+    let now = Instant::now();
+    CredentialStanding {
+        position: 2,
+        last4: Some("abcd".to_owned()),
+        state: refusal.map_or(CredentialState::Ready, |refusal| CredentialState::HalfOpen { refusal, since: now }),
+        answered: answered.then_some(now),
+        models: Vec::new(),
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_is_refused_is_told_once_and_its_end_only_when_a_call_has_shown_it() {
+    let mut fixture = Fixture::new();
+    let look = |fixture: &Fixture, key: CredentialStanding| {
+        fixture.watch.look_at_credentials(&[("openai".parse().unwrap(), key)], noon());
+    };
+    let (disabled, recovered) = ((AlertKind::CredentialDisabled, None), (AlertKind::CredentialRecovered, None));
+    look(&fixture, key(Some(Refusal::Unknown), true));
+    look(&fixture, key(Some(Refusal::Unknown), true));
+    assert_eq!(fixture.raised(), [disabled]);
+    let alert = fixture.watch.alerts.page(None, 1).0.remove(0).alert.what;
+    assert_eq!(alert.scope, AlertScope::new("credential", Some("openai/2")));
+    assert!(
+        alert.text.starts_with("key 2 (…abcd) of openai was refused with 401, so it is not used"),
+        "{}",
+        alert.text
+    );
+    fixture.restart();
+    look(&fixture, key(None, false));
+    assert_eq!(fixture.raised(), [disabled], "nobody has called yet");
+    look(&fixture, key(None, true));
+    look(&fixture, key(None, true));
+    assert_eq!(fixture.raised(), [disabled, recovered]);
+}
+
+#[tokio::test]
+async fn a_key_that_may_not_use_models_is_told_once_an_hour_however_many_they_are() {
+    let fixture = Fixture::new();
+    let forbidden = CredentialState::HalfOpen { refusal: Refusal::Forbidden, since: Instant::now() };
+    for count in 1..4 {
+        let models = (0..count).map(|number| (format!("model-{number}").parse().unwrap(), forbidden)).collect();
+        let standing = CredentialStanding { models, ..key(None, true) };
+        fixture.watch.look_at_credentials(&[("openai".parse().unwrap(), standing)], noon());
+    }
+    assert_eq!(fixture.raised(), [(AlertKind::CredentialDisabled, None)]);
+    let text = fixture.watch.alerts.page(None, 1).0[0].alert.what.text.clone();
+    assert!(text.contains("was refused with 403 at model-0"), "{text}");
 }
 
 #[tokio::test]

@@ -25,6 +25,7 @@ api_key = "env:ANTHROPIC_API_KEY"
 base_url = "https://api.anthropic.com"
 catalog = "anthropic"              # whose prices it has; default: its name
 concurrent_requests_max = 1000
+retry_percent_max = 10
 timeouts = { connect = "800ms", first_token = "60s", idle = "60s", total = "10m" }
 
 [[providers]]
@@ -54,6 +55,7 @@ name = "smart"
 strategy = "fallback"
 deployments = ["anthropic/claude-sonnet-4-5", "openai/gpt-5"]
 attempts_max = 3
+retry_usd_max = "0.05"
 
 [operations.review-code]           # task-based choice: which route an operation uses
 route = "smart"
@@ -169,6 +171,9 @@ fn every_documented_key_is_taken() {
     assert_eq!(config.providers[1].admin_api_key.as_ref().unwrap().expose(), "sk-admin-canary");
     assert_eq!(config.providers[1].admin_projects, ["proj_abc"]);
     assert_eq!(config.providers[0].timeouts, Timeouts::default());
+    let percents: Vec<u32> = config.providers.iter().map(|provider| provider.retry_percent_max).collect();
+    assert_eq!(percents, [10, 20, 20, 20]);
+    assert_eq!(config.routes[0].retry_usd_max, Some("0.05".parse().unwrap()));
     let sandbox = &config.providers[3].sandbox;
     assert_eq!((sandbox.latency, sandbox.error_rate, sandbox.hang_rate), (Duration::from_millis(50), 0.1, 1.0));
     assert_eq!(config.routes[0].strategy, Strategy::Fallback);
@@ -222,8 +227,8 @@ fn a_route_without_a_strategy_falls_back_in_order() {
     );
     let route = config.route("r").unwrap();
     assert_eq!(
-        (route.strategy, route.attempts_max, route.weights.as_slice()),
-        (Strategy::Fallback, 3, [1, 1].as_slice())
+        (route.strategy, route.attempts_max, route.retry_usd_max, route.weights.as_slice()),
+        (Strategy::Fallback, 3, None, [1, 1].as_slice())
     );
     assert_eq!(config.provider(&route.deployments[1].provider).unwrap().name.as_str(), "b");
 }

@@ -512,6 +512,28 @@ fn a_faulty_provider_or_route_makes_no_further_problems_where_it_is_named() {
 }
 
 #[test]
+fn what_retries_may_get_has_its_bounds() {
+    let box_with = |text: &str| format!("[[providers]]\nname = \"box\"\nkind = \"sandbox\"\n{text}");
+    check(
+        &box_with("retry_percent_max = 101"),
+        &["providers.box.retry_percent_max: 101 is out of range; from 0 to 100 is possible"],
+    );
+    check(
+        &box_with("retry_percent_max = \"20%\""),
+        &["providers.box.retry_percent_max: expected a whole number without quotes, found a text"],
+    );
+    let route = |text: &str| box_with(&format!("[[routes]]\nname = \"r\"\ndeployments = [\"box/a\"]\n{text}"));
+    check(
+        &route("retry_usd_max = 0.05"),
+        &["routes.r.retry_usd_max: an amount is written in quotes, such as \"0.01\": a bare number would be rounded"],
+    );
+    check(
+        &route("retry_usd_max = \"-1\""),
+        &["routes.r.retry_usd_max: \"-1\" is negative; an amount here is 0 or more"],
+    );
+}
+
+#[test]
 fn prices_are_texts_with_at_most_six_decimals() {
     check(
         "[prices.\"a/b\"]\ninput = 1.25",

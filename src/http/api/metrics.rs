@@ -16,7 +16,7 @@ use crate::http::problem::Problem;
 use crate::http::state::State;
 use crate::keys::KeyStatus;
 use crate::ledger::{LedgerError, TimeRange};
-use crate::provider::{Crowd, Upstream};
+use crate::provider::{CredentialState, Crowd, Upstream};
 use crate::telemetry::{Limit, Percentiles};
 
 /// What the page is: the format that the library writes.
@@ -166,7 +166,7 @@ pub(super) async fn page(state: web::Data<State>) -> HttpResponse {
     let (config, router) = (&in_force.config, &in_force.router);
     for provider in &config.providers {
         let circuit = match router.health().of_provider(&provider.name, Instant::now()) {
-            ProviderHealth::Unknown | ProviderHealth::Well => 0,
+            ProviderHealth::Unknown | ProviderHealth::Well | ProviderHealth::Failing(_) => 0,
             ProviderHealth::Degraded(_) | ProviderHealth::TriedAgain(_) => 1,
             ProviderHealth::Down(_) => 2,
         };
@@ -175,6 +175,11 @@ pub(super) async fn page(state: web::Data<State>) -> HttpResponse {
     for upstream in router.upstreams() {
         let Crowd { running, waiting, .. } = upstream.places().crowd();
         state.metrics.provider(upstream.name().as_str(), running, waiting);
+        let standings = upstream.credentials().standings(Instant::now());
+        for word in CredentialState::WORDS {
+            let count = standings.iter().filter(|standing| standing.worst().as_str() == word).count();
+            state.metrics.credentials(upstream.name().as_str(), word, count);
+        }
     }
     let budgets = state.keys.budgets().iter().take(BUDGETS_MAX).map(Arc::clone).collect();
     // Where the ledger can't be read, the counters are still worth showing: that is when somebody looks.

@@ -3,15 +3,18 @@
 use std::time::{Duration, Instant};
 
 use actix_web::{HttpRequest, HttpResponse, web};
+use jiff::{SignedDuration, Timestamp, Unit};
 use serde::Serialize;
 use url::Url;
 
 use super::Items;
 use super::input::Params;
 use crate::config::{ProviderConfig, Timeouts};
-use crate::domain::{ProviderHealth, ProviderKind};
-use crate::http::problem::Problem;
+use crate::domain::{ModelId, ProviderHealth, ProviderKind};
+use crate::http::guard::Caller;
+use crate::http::problem::{Code, Problem};
 use crate::http::state::State;
+use crate::provider::{CredentialStanding, CredentialState, Refusal};
 
 /// Deployments of one provider that are named: clients make names up.
 const FAILING_TOLD_MAX: usize = 20;
@@ -25,10 +28,88 @@ struct ProviderJson {
     base_url: Option<String>,
     catalog: String,
     circuit: &'static str,
-    /// The deployments whose last calls failed in a row.
+    health: &'static str,
+    /// The deployments whose last calls failed.
     failing: Vec<String>,
+    credentials: Vec<CredentialJson>,
     concurrent_requests_max: u32,
+    retry_percent_max: u32,
     timeouts: TimeoutsJson,
+}
+
+/// One key of a provider, without anything that could be used as one.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct CredentialJson {
+    /// Its place in the settings, from 1.
+    position: usize,
+    /// Null where the key is short.
+    last4: Option<String>,
+    #[serde(flatten)]
+    state: StateJson,
+    /// When the provider last answered a call with it; null before.
+    last_answered_at: Option<String>,
+    /// The models at which it does otherwise.
+    models: Vec<ModelStateJson>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct StateJson {
+    state: &'static str,
+    since: Option<String>,
+    until: Option<String>,
+    /// The code of the error that showed it.
+    error: Option<&'static str>,
+}
+
+#[derive(Debug, Serialize)]
+struct ModelStateJson {
+    model: String,
+    #[serde(flatten)]
+    state: StateJson,
+}
+
+/// What a moment of the steady clock is on the wall.
+#[derive(Clone, Copy)]
+struct Wall {
+    steady: Instant,
+    now: Timestamp,
+}
+
+impl Wall {
+    fn text(self, at: Instant) -> String {
+        let span = |duration: Duration| SignedDuration::try_from(duration).unwrap_or_default();
+        let moment = self.now + span(at.saturating_duration_since(self.steady))
+            - span(self.steady.saturating_duration_since(at));
+        moment.round(Unit::Second).unwrap_or(moment).to_string()
+    }
+
+    fn state(self, state: CredentialState) -> StateJson {
+        StateJson {
+            state: state.as_str(),
+            since: state.since().map(|at| self.text(at)),
+            until: state.until().map(|at| self.text(at)),
+            error: match state {
+                CredentialState::Cooling { .. } => Some("upstream_rate_limited"),
+                state => state.refusal().map(Refusal::code),
+            },
+        }
+    }
+
+    fn credential(self, standing: CredentialStanding) -> CredentialJson {
+        let model = |(model, state): (ModelId, CredentialState)| ModelStateJson {
+            model: model.to_string(),
+            state: self.state(state),
+        };
+        CredentialJson {
+            position: standing.position,
+            last4: standing.last4,
+            state: self.state(standing.state),
+            last_answered_at: standing.answered.map(|at| self.text(at)),
+            models: standing.models.into_iter().map(model).collect(),
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -59,6 +140,12 @@ pub(super) async fn list(state: web::Data<State>, request: HttpRequest) -> Resul
     let in_force = state.gateway.in_force();
     let (config, router) = (&in_force.config, &in_force.router);
     let now = Instant::now();
+    let wall = Wall { steady: now, now: state.clock.now() };
+    let upstream = |provider: &ProviderConfig| router.upstreams().iter().find(|known| *known.name() == provider.name);
+    let credentials = |provider: &ProviderConfig| {
+        let standings = upstream(provider).map(|upstream| upstream.credentials().standings(now));
+        standings.unwrap_or_default().into_iter().map(|standing| wall.credential(standing)).collect()
+    };
     let health = |provider: &ProviderConfig| router.health().of_provider(&provider.name, now);
     let provider = |(provider, health): (&ProviderConfig, ProviderHealth)| ProviderJson {
         name: provider.name.to_string(),
@@ -66,12 +153,41 @@ pub(super) async fn list(state: web::Data<State>, request: HttpRequest) -> Resul
         base_url: (provider.kind != ProviderKind::Sandbox).then(|| address(&provider.base_url)),
         catalog: provider.catalog.clone(),
         circuit: health.circuit(),
+        health: health.as_str(),
         failing: health.failing().iter().take(FAILING_TOLD_MAX).map(ToString::to_string).collect(),
+        credentials: credentials(provider),
         concurrent_requests_max: provider.concurrent_requests_max,
+        retry_percent_max: provider.retry_percent_max,
         timeouts: provider.timeouts.into(),
     };
     let items = config.providers.iter().map(|configured| (configured, health(configured))).map(provider).collect();
     Ok(HttpResponse::Ok().json(Items { items, next_cursor: None }))
+}
+
+/// `POST /api/providers/{name}/credentials/{position}/enable`: the key is used at once, whatever was shown of it.
+pub(super) async fn enable(
+    state: web::Data<State>,
+    caller: Caller,
+    request: HttpRequest,
+    path: web::Path<(String, String)>,
+) -> Result<HttpResponse, Problem> {
+    Params::of(&request, &[])?;
+    let (name, position) = path.into_inner();
+    let router = state.gateway.router();
+    let Some(upstream) = router.upstreams().iter().find(|upstream| upstream.name().as_str() == name) else {
+        return Err(Problem::new(Code::NotFound, "there is no such provider: GET /api/providers lists them"));
+    };
+    let credentials = upstream.credentials();
+    let position = position.parse().unwrap_or_default();
+    if !credentials.enable(position) {
+        let detail = format!("{name} has no key at this position: GET /api/providers lists its keys, from 1");
+        return Err(Problem::new(Code::NotFound, detail));
+    }
+    tracing::info!("{caller} enabled key {position} of the provider {name}");
+    let now = Instant::now();
+    let wall = Wall { steady: now, now: state.clock.now() };
+    let standing = credentials.standings(now).swap_remove(position - 1);
+    Ok(HttpResponse::Ok().json(wall.credential(standing)))
 }
 
 /// Host and path alone: a name, a password or a query could be a credential.

@@ -461,9 +461,17 @@ pub const ROUTES: &[RouteSpec] = &[
     RouteSpec {
         path: "/api/providers",
         access: Access::Everything,
-        summary: "Lists the configured providers and the state of their circuits.",
+        summary: "Lists the configured providers, the state of their circuits and of their keys.",
         answer: Json("ProviderList"),
         handler: || route().to(providers::list),
+        ..READ
+    },
+    RouteSpec {
+        verb: Post,
+        path: "/api/providers/{name}/credentials/{position}/enable",
+        summary: "Uses a key of a provider at once that was refused or is limited; position is its place in the settings, from 1.",
+        answer: Json("Credential"),
+        handler: || route().to(providers::enable),
         ..READ
     },
     RouteSpec {

@@ -156,7 +156,7 @@ impl Decoder for AnthropicDecoder {
         let provider = provider.to_owned();
         let retry_after = retry_after(headers);
         match status {
-            401 | 403 => ProviderError::Unauthorized { provider, status },
+            401 | 403 => ProviderError::Unauthorized { provider, status, is_of_key: may_be_object(body) },
             402 => ProviderError::OutOfFunds { provider, message },
             429 => ProviderError::RateLimited { provider, message, retry_after },
             503 | 529 => ProviderError::Overloaded { provider, message, retry_after },

@@ -89,6 +89,8 @@ struct Told {
     kind: Option<String>,
     param: Option<String>,
     code: Option<String>,
+    /// Whether it is about what the request says.
+    is_flagged: bool,
 }
 
 fn told(body: &[u8], status: u16) -> Told {
@@ -104,7 +106,10 @@ fn told(body: &[u8], status: u16) -> Told {
         .or_else(|| read.message.as_ref().and_then(text))
         .or_else(|| read.detail.as_ref().map(|detail| short(&detail.to_string())))
         .unwrap_or_else(|| no_message(status));
-    Told { message, kind: field("type"), param: field("param"), code: field("code") }
+    let metadata = read.error.as_ref().and_then(|error| error.get("metadata"));
+    let is_flagged =
+        metadata.is_some_and(|metadata| ["flagged_input", "reasons"].iter().any(|name| metadata.get(name).is_some()));
+    Told { message, kind: field("type"), param: field("param"), code: field("code"), is_flagged }
 }
 
 impl Decoder for OpenAiDecoder {
@@ -187,12 +192,14 @@ impl Decoder for OpenAiDecoder {
     }
 
     fn error(&self, provider: &str, status: u16, headers: &HeaderMap, body: &[u8]) -> ProviderError {
-        let Told { message, kind, param, code } = told(body, status);
+        let Told { message, kind, param, code, is_flagged } = told(body, status);
         let provider = provider.to_owned();
         let retry_after = retry_after(headers);
         let is_quota = [&kind, &code].into_iter().flatten().any(|word| word == "insufficient_quota");
         match status {
-            401 | 403 => ProviderError::Unauthorized { provider, status },
+            // OpenRouter's word for what its moderation has flagged: any key would be refused.
+            403 if is_flagged => ProviderError::Rejected { provider, status, message, kind, param, code },
+            401 | 403 => ProviderError::Unauthorized { provider, status, is_of_key: may_be_object(body) },
             402 => ProviderError::OutOfFunds { provider, message },
             429 if is_quota => ProviderError::OutOfFunds { provider, message },
             429 => ProviderError::RateLimited { provider, message, retry_after },

@@ -84,6 +84,7 @@ fn every_route_is_open_to_whom_it_is_for_and_to_nobody_else() {
         POST /api/cache/warm: 401 unauthenticated | 403 forbidden | 400 invalid_field | 400 invalid_field | 403 csrf_failed | 401 invalid_credential
         POST /api/imports/spend: 401 unauthenticated | 403 forbidden | 400 invalid_field | 400 invalid_field | 403 csrf_failed | 401 invalid_credential
         GET /api/providers: 401 unauthenticated | 403 forbidden | 200 | 200 | 200 | 401 invalid_credential
+        POST /api/providers/{name}/credentials/{position}/enable: 401 unauthenticated | 403 forbidden | 404 not_found | 404 not_found | 403 csrf_failed | 401 invalid_credential
         GET /api/routes: 401 unauthenticated | 403 forbidden | 200 | 200 | 200 | 401 invalid_credential
         GET /api/routes/{name}/explain: 401 unauthenticated | 403 forbidden | 200 | 200 | 200 | 401 invalid_credential
         POST /api/routes/{name}/explain: 401 unauthenticated | 403 forbidden | 200 | 200 | 403 csrf_failed | 401 invalid_credential

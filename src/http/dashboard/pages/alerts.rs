@@ -135,6 +135,8 @@ fn kind_badge(kind: AlertKind, threshold: Option<u8>) -> Badge {
         AlertKind::ProviderDown => ("Provider fails", Tone::Bad),
         AlertKind::ProviderDegraded => ("Model fails", Tone::Warn),
         AlertKind::ProviderRecovered => ("Provider back", Tone::Ok),
+        AlertKind::CredentialDisabled => ("Key refused", Tone::Bad),
+        AlertKind::CredentialRecovered => ("Key taken again", Tone::Ok),
         AlertKind::UnpricedTraffic => ("No price", Tone::Warn),
         AlertKind::LedgerTrouble => ("Ledger stuck", Tone::Bad),
         AlertKind::LedgerRecovered => ("Ledger back", Tone::Ok),

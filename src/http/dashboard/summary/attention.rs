@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::super::format::{count_exact, counted, money, money_whole};
+use super::super::format::{count_exact, counted, duration, money, money_whole};
 use super::super::view::{Attention, AttentionItem, Link, Phrase, Tone};
 use super::budgets::{is_used_up, used_percent};
 use super::{Facts, NEAR_LIMIT_PERCENT};
@@ -11,9 +11,12 @@ use crate::domain::wording::per_window;
 use crate::domain::{BudgetAction, BudgetScope, ProviderHealth, Window};
 use crate::keys::KeyStatus;
 use crate::ledger::Costs;
+use crate::provider::{Refusal, Upstream};
 
 /// Budgets that are told by name; the rest are on their page.
 const BUDGETS_TOLD_MAX: usize = 3;
+/// Keys of a provider that are told one by one.
+const KEYS_TOLD_MAX: usize = 3;
 /// Models that are told by name.
 const MODELS_TOLD_MAX: usize = 3;
 
@@ -72,6 +75,7 @@ fn providers(facts: &Facts<'_>, items: &mut Vec<AttentionItem>) {
         items.push(item(Tone::Warn, "No provider is configured.", rest, "Show me how", "/welcome"));
     }
     for upstream in router.upstreams() {
+        credentials(upstream, items);
         let name = upstream.name();
         let href = format!("/requests?provider={name}");
         let health = router.health().of_provider(name, Instant::now());
@@ -81,6 +85,10 @@ fn providers(facts: &Facts<'_>, items: &mut Vec<AttentionItem>) {
             ProviderHealth::TriedAgain(_) => {
                 let rest = format!("Calls to {failing} failed in a row; the next one shows whether it answers again.");
                 (Tone::Warn, format!("{name} is being tried again."), rest)
+            }
+            ProviderHealth::Failing(_) => {
+                let rest = format!("The last calls to {failing} failed, and nothing has been answered since.");
+                (Tone::Warn, format!("{name} is failing."), rest)
             }
             ProviderHealth::Degraded(_) => {
                 let rest = format!("Calls to {failing} fail in a row; other models of it answer.");
@@ -94,6 +102,32 @@ fn providers(facts: &Facts<'_>, items: &mut Vec<AttentionItem>) {
         };
         items.push(item(tone, fact, rest, "See calls", &href));
     }
+}
+
+/// The keys that a provider refuses.
+fn credentials(upstream: &Upstream, items: &mut Vec<AttentionItem>) {
+    let (provider, now) = (upstream.name(), Instant::now());
+    let standings = upstream.credentials().standings(now);
+    for standing in standings.iter().filter(|standing| standing.worst().refusal().is_some()).take(KEYS_TOLD_MAX) {
+        let (name, state) = (standing.name(), standing.worst());
+        let words = state.refusal().map_or("", Refusal::words);
+        let at = match (state == standing.state, standing.models.iter().find(|(_, other)| *other == state)) {
+            (false, Some((model, _))) => format!(" at {model}"),
+            _ => String::new(),
+        };
+        let again = match state.until() {
+            Some(until) => format!("A call tries it again in {}.", duration(until.saturating_duration_since(now))),
+            None => "The next call shows whether it is taken again.".to_owned(),
+        };
+        let fact = format!("{} of {provider} {words}{at}.", capitalised(&name.to_string()));
+        let rest = format!("{again} Mend it in the settings or at the provider.");
+        items.push(item(Tone::Bad, fact, rest, "See alerts", "/alerts"));
+    }
+}
+
+fn capitalised(text: &str) -> String {
+    let mut characters = text.chars();
+    characters.next().map_or_else(String::new, |first| first.to_uppercase().chain(characters).collect())
 }
 
 fn budgets(facts: &Facts<'_>, items: &mut Vec<AttentionItem>) {

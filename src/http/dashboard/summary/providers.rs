@@ -147,6 +147,7 @@ fn line(
         ProviderHealth::Down(_) => (Tone::Bad, Some("Down")),
         ProviderHealth::TriedAgain(_) => (Tone::Warn, Some("Half-open")),
         ProviderHealth::Degraded(_) => (Tone::Warn, Some("Degraded")),
+        ProviderHealth::Failing(_) => (Tone::Warn, Some("Failing")),
         ProviderHealth::Unknown | ProviderHealth::Well if calls == 0 => (Tone::Neutral, None),
         ProviderHealth::Unknown | ProviderHealth::Well => (Tone::Ok, None),
     };
