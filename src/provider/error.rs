@@ -123,6 +123,14 @@ pub enum ProviderError {
         /// True where the record says that the provider is overloaded.
         overloaded: bool,
     },
+    /// Another attempt of its call answered first, so that this one was given up.
+    #[error("{provider} was given up because another deployment answered first")]
+    Overtaken {
+        /// The configured provider.
+        provider: String,
+        /// Whether the request had begun to go out.
+        sent: bool,
+    },
     /// As many calls run at the provider as are allowed.
     #[error("{provider} has as many calls running as its concurrent_requests_max allows")]
     Crowded {
@@ -205,9 +213,9 @@ impl ProviderError {
             | Self::Garbage { .. }
             | Self::Crowded { .. }
             | Self::CircuitOpen { .. } => Recovery::FallBack,
-            Self::Timeout { limit: TimeLimit::Total | TimeLimit::Unsent, .. } | Self::Rejected { .. } => {
-                Recovery::GiveUp
-            }
+            Self::Timeout { limit: TimeLimit::Total | TimeLimit::Unsent, .. }
+            | Self::Rejected { .. }
+            | Self::Overtaken { .. } => Recovery::GiveUp,
         }
     }
 
@@ -222,10 +230,11 @@ impl ProviderError {
             | Self::Broken { .. }
             | Self::Unauthorized { .. }
             | Self::Rejected { .. }
+            | Self::Overtaken { sent: false, .. }
             | Self::Crowded { .. }
             | Self::CircuitOpen { .. } => Owed::Nothing,
             Self::Lost { .. } | Self::Timeout { .. } | Self::Garbage { .. } => Owed::Perhaps,
-            Self::BrokeOff { .. } | Self::StreamError { .. } => Owed::WhatCame,
+            Self::BrokeOff { .. } | Self::StreamError { .. } | Self::Overtaken { sent: true, .. } => Owed::WhatCame,
         }
     }
 
@@ -280,6 +289,7 @@ impl ProviderError {
             | Self::OutOfFunds { .. }
             | Self::Unauthorized { .. }
             | Self::Rejected { .. }
+            | Self::Overtaken { .. }
             | Self::Crowded { .. }
             | Self::CircuitOpen { .. } => false,
         }
@@ -301,7 +311,11 @@ impl ProviderError {
             Self::Rejected { message, kind, param, code, .. } => {
                 (message, [kind.as_mut(), param.as_mut(), code.as_mut()])
             }
-            Self::Timeout { .. } | Self::Unauthorized { .. } | Self::Crowded { .. } | Self::CircuitOpen { .. } => {
+            Self::Timeout { .. }
+            | Self::Unauthorized { .. }
+            | Self::Overtaken { .. }
+            | Self::Crowded { .. }
+            | Self::CircuitOpen { .. } => {
                 return self;
             }
         };
@@ -331,6 +345,7 @@ impl ProviderError {
             Self::Garbage { .. } => "upstream_garbage",
             Self::BrokeOff { .. } => "stream_broke_off",
             Self::StreamError { .. } => "stream_error",
+            Self::Overtaken { .. } => "cancelled",
             Self::Crowded { .. } => "provider_crowded",
             Self::CircuitOpen { .. } => "circuit_open",
         }
@@ -346,6 +361,7 @@ impl ProviderError {
             Self::Connect { .. }
             | Self::Lost { .. }
             | Self::Timeout { .. }
+            | Self::Overtaken { .. }
             | Self::Crowded { .. }
             | Self::CircuitOpen { .. } => 0,
         }

@@ -99,7 +99,13 @@ fn own_route(class: Class, upstreams: &[Arc<Upstream>], catalog: &Catalog) -> Op
     }
     let weights = vec![1; deployments.len()];
     let name = AUTO.to_owned();
-    let route =
-        RouteConfig { name, strategy: class.strategy(), deployments, weights, attempts_max: super::ATTEMPTS_MAX };
+    let route = RouteConfig {
+        name,
+        strategy: class.strategy(),
+        deployments,
+        weights,
+        attempts_max: super::ATTEMPTS_MAX,
+        hedge: None,
+    };
     (!route.deployments.is_empty()).then_some(route)
 }

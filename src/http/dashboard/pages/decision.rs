@@ -2,10 +2,13 @@
 
 use super::super::format::{count_exact, duration, money};
 use super::super::view::{DecisionCard, DecisionLine};
-use crate::domain::{Considered, Decision, Strategy};
+use crate::domain::{Considered, Strategy};
+use crate::ledger::Entry;
 
-/// The candidates of a call in the order in which they were tried.
-pub(super) fn card(decision: &Decision) -> DecisionCard {
+/// The candidates of a call in the order in which they were tried, and whether two were tried at once; nothing where the call
+/// named its model itself.
+pub(super) fn card(entry: &Entry) -> Option<DecisionCard> {
+    let decision = entry.facts.decision.as_deref()?;
     let chosen = decision.chosen().map(|first| first.deployment.to_string()).unwrap_or_default();
     let mut note: Vec<String> = Vec::new();
     if let Some(tokens) = decision.input_tokens {
@@ -14,17 +17,25 @@ pub(super) fn card(decision: &Decision) -> DecisionCard {
     if let Some(tokens) = decision.output_tokens {
         note.push(format!("{} tokens of output were expected.", count_exact(tokens.into())));
     }
+    if let Some(hedge) = entry.hedge() {
+        let after = duration(std::time::Duration::from_millis(hedge.after_ms.into()));
+        let outcome = if hedge.won { "and answered first" } else { "and was not needed" };
+        note.push(format!(
+            "After {after} of silence {} was asked beside, {outcome}.",
+            entry.attempts[hedge.place].deployment
+        ));
+    }
     if decision.more > 0 {
         note.push(format!("{} more candidates are not kept.", decision.more));
     }
-    DecisionCard {
+    Some(DecisionCard {
         route: decision.route.to_string(),
         strategy: decision.strategy.as_str(),
         chosen,
         reason: decision.reason.words(),
         lines: decision.considered.iter().map(|seen| line(seen, decision.strategy)).collect(),
         note: (!note.is_empty()).then(|| note.join(" ")),
-    }
+    })
 }
 
 fn line(seen: &Considered, strategy: Strategy) -> DecisionLine {
