@@ -16,7 +16,7 @@ use super::attempt::{Begun, Failed};
 use super::booking::{AttemptEnd, Bill, Evidence};
 use super::call::Call;
 use super::error::GatewayError;
-use super::hedge::{Flight, Takeoff};
+use super::hedge::{Flight, Landed, Takeoff};
 use super::place::Placeless;
 use super::prepare::{Asked, Outgoing, Prepared};
 use super::translation::Translation;
@@ -122,17 +122,11 @@ impl Call {
             let Outgoing { asked_at, body, translation, dropped } = outgoing;
             let request = self.upstream_request(asked_at, body, translation.is_some());
             let flight = Flight { candidate: candidate.clone(), began: Instant::now(), translation, dropped };
-            let hedge = if may_hedge { self.hedge_after(asked, &plan, index, &flight.candidate) } else { None };
-            let (reservation, flight, place, came) = if let Some((hedge, after)) = hedge {
-                let takeoff = Takeoff { index, reservation, flight, place, request };
-                // On the heap: two attempts at once take twice the room, which other calls shall not pay for.
-                let landed = Box::pin(self.fly_hedged(asked, &plan, takeoff, hedge, after)).await;
-                (index, may_hedge) = (landed.index, !landed.hedged);
-                (landed.reservation, landed.flight, landed.place, landed.came)
-            } else {
-                let came = self.attempt(asked, &flight, &reservation, request).await;
-                (reservation, flight, Some(place), came)
-            };
+            let takeoff = Takeoff { index, reservation, flight, place, request };
+            let landed = self.fly(asked, &plan, takeoff, may_hedge).await;
+            may_hedge &= !landed.hedged;
+            index = landed.index;
+            let Landed { reservation, flight, place, came, .. } = landed;
             let Flight { candidate, began, translation, dropped } = flight;
             self.last = Some(candidate.deployment.clone());
             let failed = match came {

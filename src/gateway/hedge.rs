@@ -28,7 +28,7 @@ use super::translation::Translation;
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(30);
 
 /// What came of an attempt.
-pub(super) type Came = Result<Begun, Failed>;
+type Came = Result<Begun, Failed>;
 
 /// An attempt on its way, with what its booking and its answer need.
 pub(super) struct Flight {
@@ -95,22 +95,23 @@ enum Raced {
 }
 
 impl Call {
-    /// Makes one attempt, for as long as anybody waits for it.
-    pub(super) async fn attempt(
-        &mut self,
-        asked: &Asked<'_>,
-        flight: &Flight,
-        reservation: &Reservation,
-        request: UpstreamRequest,
-    ) -> Came {
+    /// Makes an attempt, and where its answer is late and the route hedges, a second one beside it.
+    pub(super) async fn fly(&mut self, asked: &Asked<'_>, plan: &Plan, takeoff: Takeoff, may_hedge: bool) -> Landed {
+        let Takeoff { index, flight: Flight { candidate, .. }, .. } = &takeoff;
+        let after = if may_hedge { self.hedge_after(asked, plan, *index, candidate) } else { None };
+        // Attempts are on the heap: what they take would be moved with the call's own state, and twice as much where there are two.
+        if let Some((hedge, after)) = after {
+            return Box::pin(self.fly_hedged(asked, plan, takeoff, hedge, after)).await;
+        }
+        let Takeoff { index, reservation, flight, place, request } = takeoff;
         let (client, patience) = (Arc::clone(&self.client), self.patience());
         let attempt = self.try_at(&client, asked, &flight.candidate, reservation.hold(), request, None);
         let over = pin!(nobody_waits(&mut self.head, patience));
-        awaited(attempt.run(), over, &flight.candidate, patience).await
+        let came = awaited(Box::pin(attempt.run()), over, &flight.candidate, patience).await;
+        Landed { index, reservation, flight, place: Some(place), came, hedged: false }
     }
 
-    /// Makes an attempt, and where its answer is late, a second one beside it.
-    pub(super) async fn fly_hedged(
+    async fn fly_hedged(
         &mut self,
         asked: &Asked<'_>,
         plan: &Plan,
