@@ -257,11 +257,15 @@ fn address_for_this_machine(mut listen: SocketAddr) -> String {
 }
 
 fn refusal_of_public_listen(listen: SocketAddr) -> String {
-    let port = listen.port();
+    // Of a port that the system chooses, the link that the start prints tells which it is.
+    let (port, shown) = match listen.port() {
+        0 => (0, "PORT".to_owned()),
+        port => (port, port.to_string()),
+    };
     format!(
         "{listen} can be reached from other machines, and there is no admin yet, so whoever comes first could take over. Make one: \
          run `tollgate admin create NAME` here, or start once with --listen 127.0.0.1:{port} and open the setup link that it prints \
-         (from another machine through `ssh -L {port}:127.0.0.1:{port} HOST`); then listen on {listen} again"
+         (from another machine through `ssh -L {shown}:127.0.0.1:{shown} HOST`); then listen on {listen} again"
     )
 }
 
@@ -295,6 +299,14 @@ mod tests {
             let refused = in_system(start(folder.path(), &format!("listen = \"{listen}\""))).err().unwrap().to_string();
             assert!(refused.contains("no admin yet") && refused.contains("tollgate admin create"), "{refused}");
         }
+    }
+
+    #[test]
+    fn a_port_that_the_system_chooses_is_not_proposed_for_a_tunnel() {
+        let refused = |listen: &str| refusal_of_public_listen(listen.parse().unwrap());
+        assert!(refused("0.0.0.0:8000").contains("`ssh -L 8000:127.0.0.1:8000 HOST`"));
+        let told = refused("0.0.0.0:0");
+        assert!(told.contains("`ssh -L PORT:127.0.0.1:PORT HOST`") && told.contains("--listen 127.0.0.1:0"), "{told}");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use jiff::tz::TimeZone;
 use super::with_causes;
 use crate::catalog::Catalog;
 use crate::config::defaults::FILE_BYTES_MAX;
-use crate::config::{self, Config, NamedFile, Problem, Problems, Sources};
+use crate::config::{self, Config, NamedFile, Problem, Problems, Secrets, Sources};
 use crate::provider::check_authorities;
 
 /// The file that is looked for in the working directory.
@@ -43,19 +43,40 @@ impl Settings {
         self.file.as_deref().unwrap_or_else(|| Path::new(FILE_NAME))
     }
 
-    /// The same from a given folder and given variables.
+    /// The same for a command that uses no secret of the settings: one that isn't there is no problem.
+    pub fn load_sparing_secrets(&self) -> Result<Config, Problems> {
+        self.gather(Path::new(""), std::env::vars_os(), Secrets::Spared, config::load)
+    }
+
+    /// The data folder alone, whatever else is wrong with the settings.
+    pub fn data_dir(&self) -> Option<PathBuf> {
+        self.gather(Path::new(""), std::env::vars_os(), Secrets::Spared, config::data_dir)
+    }
+
+    /// All settings from a given folder and given variables.
     pub(super) fn load_in(
         &self,
         folder: &Path,
         variables: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<Config, Problems> {
+        self.gather(folder, variables, Secrets::Needed, config::load)
+    }
+
+    /// Gathers what settings are made of, for one use.
+    fn gather<T>(
+        &self,
+        folder: &Path,
+        variables: impl IntoIterator<Item = (OsString, OsString)>,
+        secrets: Secrets,
+        used: impl FnOnce(&Sources<'_>) -> T,
+    ) -> T {
         let mut problems = Vec::new();
         let (file, file_mode) = self.read_file(folder, &mut problems);
         let dotenv = self.read_dotenvs(folder, &mut problems);
         let environment = read_environment(variables, &mut problems);
         let named_zone = environment.iter().find(|(name, _)| name == "TZ").map(|(_, zone)| zone.as_str());
         let (system_zone, zone_trouble) = zone_of(TimeZone::try_system().ok(), named_zone);
-        config::load(&Sources {
+        used(&Sources {
             file,
             file_mode,
             dotenv,
@@ -65,6 +86,7 @@ impl Settings {
             zone_trouble,
             check_file: &|what, path| check_file(what, &folder.join(path)),
             read_secret_file: &|path| read_bounded(&folder.join(path), SECRET_BYTES_MAX).map(|(text, _)| text),
+            secrets,
             problems,
         })
     }

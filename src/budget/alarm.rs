@@ -34,7 +34,7 @@ pub(super) fn passed_thresholds(standing: &Standing, is_refusing: bool, name: &s
         has_spent(i128::from(**percent)) || (**percent == 100 && is_refusing && has_spent(NEARLY_ALL_PERCENT))
     };
     let alert = |percent: &u8| {
-        let reached = if *percent == 100 { "is used up".to_owned() } else { format!("has passed {percent} %") };
+        let reached = if *percent == 100 { "is used up".to_owned() } else { format!("has passed {percent}%") };
         let text = format!(
             "The {} budget of {name} {reached}: {} of {} spent. {}",
             window_word(definition.window),
@@ -60,7 +60,7 @@ pub(super) fn forecast(standing: &Standing, name: &str, now: Timestamp, zone: &T
     let ahead = outlook(standing.window, zone, now, spent, Some(limit));
     let at = ahead.passes_at.filter(|_| ahead.elapsed_percent >= FORECAST_ELAPSED_MIN_PERCENT)?;
     let text = format!(
-        "At this pace the {} budget of {name} is used up on {}: {} of {} is spent after {:.0} % of its time.",
+        "At this pace the {} budget of {name} is used up on {}: {} of {} is spent after {:.0}% of its time.",
         window_word(definition.window),
         moment(at, zone),
         dollars(spent),
@@ -189,7 +189,7 @@ mod tests {
             let alerts = passed_thresholds(&standing(spent, Window::Day, action), false, "key ci", &TimeZone::UTC);
             alerts.last().unwrap().text.clone()
         };
-        insta::assert_snapshot!(text("0.8123", BudgetAction::Block), @"The daily budget of key ci has passed 80 %: $0.8123 of $1.00 spent. It begins anew on Thu 26 Nov 2026, 00:00 UTC.");
+        insta::assert_snapshot!(text("0.8123", BudgetAction::Block), @"The daily budget of key ci has passed 80%: $0.8123 of $1.00 spent. It begins anew on Thu 26 Nov 2026, 00:00 UTC.");
         insta::assert_snapshot!(text("1", BudgetAction::Block), @"The daily budget of key ci is used up: $1.00 of $1.00 spent. Calls are refused until Thu 26 Nov 2026, 00:00 UTC.");
         insta::assert_snapshot!(text("1.5", BudgetAction::Alert), @"The daily budget of key ci is used up: $1.50 of $1.00 spent. Calls go on. It begins anew on Thu 26 Nov 2026, 00:00 UTC.");
     }
@@ -211,7 +211,7 @@ mod tests {
 
     #[test]
     fn a_pace_that_uses_a_budget_up_is_told_with_its_date() {
-        insta::assert_snapshot!(forecast_at("2026-11-16T00:00:00Z", "0.6", Window::Month).unwrap(), @"At this pace the monthly budget of team research is used up on Thu 26 Nov 2026, 00:00 UTC: $0.6000 of $1.00 is spent after 50 % of its time.");
+        insta::assert_snapshot!(forecast_at("2026-11-16T00:00:00Z", "0.6", Window::Month).unwrap(), @"At this pace the monthly budget of team research is used up on Thu 26 Nov 2026, 00:00 UTC: $0.6000 of $1.00 is spent after 50% of its time.");
     }
 
     #[test]

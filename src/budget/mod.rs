@@ -161,7 +161,7 @@ fn binds(scope: &BudgetScope, facts: &CallFacts, deployment: &Deployment) -> boo
         BudgetScope::Team(team) => facts.team.as_deref() == Some(team.as_str()),
         BudgetScope::Key(key) => facts.key == *key,
         BudgetScope::Provider(provider) => deployment.provider == *provider,
-        BudgetScope::Model(model) => deployment.model == *model,
+        BudgetScope::Model(models) => models.fits(deployment),
         BudgetScope::Operation(operation) => *facts.operation == *operation.as_str(),
         BudgetScope::Tag { name, value } => {
             facts.tags.iter().any(|(tag, its)| **tag == *name.as_str() && **its == *value.as_str())

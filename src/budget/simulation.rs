@@ -15,7 +15,7 @@ use tokio::sync::{broadcast, oneshot};
 use super::*;
 use crate::alerts::{AlertKind, Alerts};
 use crate::config::Config;
-use crate::domain::{BudgetTerms, CacheOutcome, CostBasis, EntryStatus, Name, RequestIds};
+use crate::domain::{BudgetTerms, CacheOutcome, CostBasis, EntryStatus, ModelPattern, Name, RequestIds};
 use crate::keys::{NewKey, VirtualKey};
 use crate::ledger::tests::open_on;
 use crate::ledger::{Attempt, Entry, Hold, Outcome, Planned, Reservation, WorstCase};
@@ -507,7 +507,8 @@ fn make_budgets(keys: &Keys, callers: &[Arc<VirtualKey>], dice: &mut Dice, now: 
         BudgetScope::Key(callers[1].id.clone()),
         BudgetScope::Team(name("red")),
         BudgetScope::Provider("p1".parse().unwrap()),
-        BudgetScope::Model("m".parse().unwrap()),
+        BudgetScope::Model(ModelPattern::new("m").unwrap()),
+        BudgetScope::Model(ModelPattern::new("p1/*").unwrap()),
         BudgetScope::Operation(name("review-code")),
         BudgetScope::Tag { name: name("env"), value: name("prod") },
         // No call belongs to a run yet: it must not be in anybody's way.

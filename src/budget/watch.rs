@@ -13,8 +13,8 @@ use super::alarm::{dollars, forecast, passed_thresholds, scope_name, sudden};
 use super::{Budgets, Standing};
 use crate::alerts::{AlertKind, AlertScope, Alerts, NewAlert};
 use crate::domain::{
-    BudgetDefinition, BudgetId, BudgetScope, CostBasis, Deployment, KeyId, ModelId, Picodollars, ProviderHealth,
-    ProviderName, Window, WindowId,
+    BudgetDefinition, BudgetId, BudgetScope, CostBasis, Deployment, KeyId, Picodollars, ProviderHealth, ProviderName,
+    Window, WindowId,
 };
 use crate::keys::Keys;
 use crate::ledger::{Entry, GroupBy, Ledger, LedgerError, TimeRange};
@@ -58,7 +58,7 @@ struct Touched {
     operations: HashSet<Arc<str>>,
     tags: HashSet<(Arc<str>, Arc<str>)>,
     providers: HashSet<ProviderName>,
-    models: HashSet<ModelId>,
+    deployments: HashSet<Deployment>,
 }
 
 /// The hours in which each key spent something, before the present one.
@@ -81,7 +81,7 @@ impl Touched {
         }
         for attempt in &entry.attempts {
             insert(&mut self.providers, &attempt.deployment.provider);
-            insert(&mut self.models, &attempt.deployment.model);
+            insert(&mut self.deployments, &attempt.deployment);
         }
     }
 
@@ -93,7 +93,7 @@ impl Touched {
                 BudgetScope::Team(team) => has(&self.teams, team),
                 BudgetScope::Key(key) => self.keys.contains(key),
                 BudgetScope::Provider(provider) => self.providers.contains(provider),
-                BudgetScope::Model(model) => self.models.contains(model),
+                BudgetScope::Model(models) => self.deployments.iter().any(|deployment| models.fits(deployment)),
                 BudgetScope::Operation(operation) => has(&self.operations, operation),
                 BudgetScope::Tag { name, value } => {
                     self.tags.iter().any(|(n, v)| **n == *name.as_str() && **v == *value.as_str())
@@ -281,7 +281,7 @@ impl Watch {
             models.truncate(MODELS_TOLD_MAX);
             let more = if more > 0 { format!(" and {more} more") } else { String::new() };
             let text = format!(
-                "{provider} was asked for models without a price: {}{more}. Calls to such models count as nothing, and no budget holds them back. Give them prices under [prices] in tollgate.toml; this is told once a day, and the costs by model name all of them.",
+                "{provider} was asked for models without a price: {}{more}. Calls to such models count as nothing: a budget that blocks refuses them, and no other one sees what they cost. Give them prices under [prices] in tollgate.toml; this is told once a day, and the costs by model name all of them.",
                 models.join(", ")
             );
             let scope = AlertScope::new("provider", Some(&provider));

@@ -146,17 +146,27 @@ impl Catalog {
         SANDBOX_LOOKS_FIRST.into_iter().find_map(in_list).or_else(|| self.lists().find_map(in_list))
     }
 
+    /// The operator's prices that fit a model, the closest first.
+    pub fn fitting<'c>(
+        &'c self,
+        provider: &'c ProviderName,
+        catalog: &str,
+        model: &'c str,
+    ) -> impl Iterator<Item = &'c PriceOverride> {
+        let listed = self.listed(catalog, model);
+        self.overrides.iter().filter(move |prices| {
+            // An alias has the prices that were given to its model.
+            prices.matches(provider.as_str(), model)
+                || listed.is_some_and(|facts| *facts.id != *model && prices.matches(provider.as_str(), &facts.id))
+        })
+    }
+
     fn overridden(&self, provider: &ProviderName, catalog: &str, model: &str) -> Option<Arc<ModelFacts>> {
         if self.overrides.is_empty() {
             return None;
         }
         let listed = self.listed(catalog, model);
-        let fits = |prices: &&PriceOverride| {
-            // An alias has the prices that were given to its model.
-            prices.matches(provider.as_str(), model)
-                || listed.is_some_and(|facts| *facts.id != *model && prices.matches(provider.as_str(), &facts.id))
-        };
-        let prices = self.overrides.iter().find(fits)?;
+        let prices = self.fitting(provider, catalog, model).next()?;
         let sheet = prices.apply(listed.map(|facts| &facts.prices))?;
         let facts = listed.map_or_else(
             || ModelFacts { id: model.into(), catalog: catalog.into(), ..ModelFacts::default() },

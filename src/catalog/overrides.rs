@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::domain::{Price, PriceName};
+use crate::domain::{Price, PriceName, fits_glob};
 
 use super::sheet::{PriceSheet, Row, Rows};
 
@@ -30,7 +30,7 @@ impl PriceOverride {
         let literal = self.pattern.split('*').next().unwrap_or_default();
         let shared = literal.len().min(provider.len());
         literal.as_bytes()[..shared] == provider.as_bytes()[..shared]
-            && matches_glob(&self.pattern, &format!("{provider}/{model}"))
+            && fits_glob(&self.pattern, &format!("{provider}/{model}"))
     }
 
     /// The prices that hold: the list's corrected, or these alone. Nothing where no price of input is known.
@@ -48,21 +48,6 @@ impl PriceOverride {
         sheet.rows.plain = sheet.rows.plain.corrected(&own);
         Some(sheet)
     }
-}
-
-/// Matches a text against a pattern with `*`, in linear space and without recursion.
-fn matches_glob(pattern: &str, text: &str) -> bool {
-    let mut parts = pattern.split('*');
-    let first = parts.next().unwrap_or_default();
-    let Some(mut rest) = text.strip_prefix(first) else { return false };
-    let Some(last) = parts.next_back() else { return rest.is_empty() };
-    for part in parts {
-        match rest.find(part) {
-            Some(start) => rest = &rest[start + part.len()..],
-            None => return false,
-        }
-    }
-    rest.ends_with(last)
 }
 
 #[cfg(test)]

@@ -46,7 +46,7 @@ pub use calls::{
 };
 pub use choice::Choice;
 pub use network::IpNetwork;
-pub use not_yet::STRATEGIES as STRATEGIES_NOT_YET;
+pub use not_yet::{PATHS as PATHS_NOT_YET, STRATEGIES as STRATEGIES_NOT_YET};
 pub use notices::{AlertsConfig, TelemetryConfig};
 pub use prices::{PRICE_NAMES, PriceOverride};
 pub use problem::{Problem, Problems};
@@ -64,6 +64,15 @@ pub enum NamedFile {
     Prices,
     /// Certificates of authorities, in PEM.
     Authorities,
+}
+
+/// Whether the secrets that the settings refer to have to be there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Secrets {
+    /// They do: a server is to run with these settings.
+    Needed,
+    /// What can't be had is left out: a command that uses none of them runs where they aren't.
+    Spared,
 }
 
 /// Everything that settings are made of, gathered by whoever may look at the world.
@@ -86,6 +95,8 @@ pub struct Sources<'a> {
     pub check_file: &'a dyn Fn(NamedFile, &Path) -> Result<(), String>,
     /// Reads a file that a secret refers to.
     pub read_secret_file: &'a dyn Fn(&Path) -> io::Result<String>,
+    /// Whether secrets have to be there.
+    pub secrets: Secrets,
     /// What went wrong while gathering, to be told with the rest.
     pub problems: Vec<Problem>,
 }
@@ -103,6 +114,7 @@ impl Sources<'static> {
             zone_trouble: None,
             check_file: &|_, _| Ok(()),
             read_secret_file: &|_| Err(io::ErrorKind::NotFound.into()),
+            secrets: Secrets::Needed,
             problems: Vec::new(),
         }
     }
@@ -210,6 +222,16 @@ pub fn load(sources: &Sources<'_>) -> Result<Config, Problems> {
     } else {
         Err(Problems::new(problems))
     }
+}
+
+/// The data folder alone, whatever else is wrong: where a server may run that is to be worked on.
+pub fn data_dir(sources: &Sources<'_>) -> Option<PathBuf> {
+    let (path, text) =
+        sources.file.as_ref().map_or((Path::new(""), ""), |(path, text)| (path.as_path(), text.as_str()));
+    let document = parse(path, text).ok()?;
+    let context = Context::new(sources);
+    let data_dir = server::read_data_dir(&mut Section::root(&context, &document));
+    context.into_notes().0.is_empty().then_some(data_dir)
 }
 
 /// Reads a file that has prices alone, `[prices."provider/model"]` sections, or tells of every problem at once.

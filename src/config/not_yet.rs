@@ -4,7 +4,7 @@ use super::reader::Context;
 use crate::domain::Strategy;
 
 /// Paths that this version accepts and does nothing with.
-const PATHS: [&str; 6] = ["cache.semantic", "workers", "workflows", "schedules", "github", "tls.acme"];
+pub const PATHS: [&str; 6] = ["cache.semantic", "workers", "workflows", "schedules", "github", "tls.acme"];
 
 /// Strategies that work as [`Strategy::Fallback`].
 pub const STRATEGIES: [Strategy; 2] = [Strategy::Learned, Strategy::Experiment];

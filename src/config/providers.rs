@@ -48,9 +48,9 @@ pub struct Timeouts {
     pub connect: Duration,
     /// From the request to the first content.
     pub first_token: Duration,
-    /// Between two chunks.
+    /// Between two pieces of a stream, or of a whole answer that has begun to come.
     pub idle: Duration,
-    /// The whole attempt.
+    /// The whole call, from its arrival.
     pub total: Duration,
 }
 

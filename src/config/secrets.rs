@@ -1,10 +1,12 @@
 //! Secrets: references to a variable or a file, resolved at load; never repeated in a message.
 //!
 //! `env:NAME` is looked up in the environment and then in `.env`, `file:/path` is read and trimmed, anything else is the
-//! secret itself, warned of where others on the machine can read the file that it stands in.
+//! secret itself, warned of where others on the machine can read the file that it stands in. Commands that use none
+//! ([`super::Secrets::Spared`]) do without those that can't be had: they often are in the environment of the server alone.
 
 use std::path::Path;
 
+use super::Secrets;
 use super::given::Given;
 use super::problem::quoted;
 use super::reader::{Context, Found, Section};
@@ -36,13 +38,13 @@ impl Section<'_> {
         parse: impl FnOnce(&str) -> Result<T, String>,
     ) -> Option<Secret<T>> {
         let found = self.find(key)?;
-        let secret =
-            found.given.text().and_then(|text| resolve(self.context, text, form)).and_then(|text| parse(&text));
+        let resolved = found.given.text().and_then(|text| resolve(self.context, text, form));
+        let secret = resolved.and_then(|text| text.map(|text| parse(&text)).transpose());
         self.warn_of_literals(&found, [found.given]);
         match secret {
             Ok(secret) => {
                 self.show(key, MASK);
-                Some(Secret::new(secret))
+                secret.map(Secret::new)
             }
             Err(message) => {
                 self.problem_with(&found, message);
@@ -54,12 +56,12 @@ impl Section<'_> {
     /// Reads a list of secrets.
     pub(super) fn secrets(&mut self, key: &'static str, form: Form) -> Option<Vec<Secret<String>>> {
         let context = self.context;
-        let secrets = self.list(key, |_| MASK.into(), |given| resolve(context, given.text()?, form).map(Secret::new));
+        let secrets = self.list(key, |_| MASK.into(), |given| resolve(context, given.text()?, form));
         let found = self.find(key)?;
         if let Given::Value(toml::de::DeValue::Array(items)) = found.given {
             self.warn_of_literals(&found, items.iter().map(|item| Given::Value(item.get_ref())));
         }
-        secrets
+        Some(secrets?.into_iter().flatten().map(Secret::new).collect())
     }
 
     fn warn_of_literals<'g>(&self, found: &Found<'_>, given: impl IntoIterator<Item = Given<'g>>) {
@@ -88,8 +90,9 @@ fn reference(text: &str) -> Option<Reference<'_>> {
     variable.or_else(|| text.strip_prefix("file:").map(|path| Reference::File(Path::new(path.trim()))))
 }
 
-/// The secret that a text refers to, or is.
-fn resolve(context: &Context<'_>, text: &str, form: Form) -> Result<String, String> {
+/// The secret that a text refers to, or is; none where it can't be had and needn't be.
+fn resolve(context: &Context<'_>, text: &str, form: Form) -> Result<Option<String>, String> {
+    let is_spared = context.sources.secrets == Secrets::Spared;
     let (secret, whence) = match reference(text) {
         None => (text.trim().to_owned(), "the secret".to_owned()),
         Some(Reference::Variable(name)) => {
@@ -98,19 +101,22 @@ fn resolve(context: &Context<'_>, text: &str, form: Form) -> Result<String, Stri
             if name.is_empty() || !is_name || name.starts_with(|first: char| first.is_ascii_digit()) {
                 return Err("what follows env: is no variable's name; write \"env:NAME\"".to_owned());
             }
-            let value = context.variables.referenced(name);
-            let value =
-                value.ok_or_else(|| format!("the variable {name} is not set; set it in the environment or in .env"))?;
-            (value.trim().to_owned(), format!("the variable {name}"))
+            match context.variables.referenced(name) {
+                Some(value) => (value.trim().to_owned(), format!("the variable {name}")),
+                None if is_spared => return Ok(None),
+                None => return Err(format!("the variable {name} is not set; set it in the environment or in .env")),
+            }
         }
         Some(Reference::File(path)) if path.as_os_str().is_empty() => {
             return Err("what follows file: is no path; write \"file:/path\"".to_owned());
         }
         Some(Reference::File(path)) => {
             let shown = quoted(&path.to_string_lossy());
-            let value = (context.sources.read_secret_file)(path)
-                .map_err(|error| format!("the file {shown} can't be read: {error}"))?;
-            (value.trim().to_owned(), format!("the file {shown}"))
+            match (context.sources.read_secret_file)(path) {
+                Ok(value) => (value.trim().to_owned(), format!("the file {shown}")),
+                Err(_) if is_spared => return Ok(None),
+                Err(error) => return Err(format!("the file {shown} can't be read: {error}")),
+            }
         }
     };
     if secret.is_empty() {
@@ -119,5 +125,10 @@ fn resolve(context: &Context<'_>, text: &str, form: Form) -> Result<String, Stri
     if form == Form::Word && !secret.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(format!("{whence} has spaces or characters that no header can carry; copy it again"));
     }
-    Ok(secret)
+    if secret == MASK {
+        return Err(format!(
+            "{whence} is the mask {MASK} that check-config --print shows in place of secrets; write \"env:NAME\" or \"file:/path\" instead"
+        ));
+    }
+    Ok(Some(secret))
 }

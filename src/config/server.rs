@@ -106,10 +106,7 @@ pub(super) fn read_top(root: &mut Section<'_>) -> Top {
             root.show("listen", defaults::LISTEN.to_string());
             defaults::LISTEN
         }),
-        data_dir: root.file_path("data_dir").unwrap_or_else(|| {
-            root.show("data_dir", defaults::DATA_DIR);
-            defaults::DATA_DIR.into()
-        }),
+        data_dir: read_data_dir(root),
         time_zone: root.parsed("time_zone", quantities::time_zone).unwrap_or_else(|| {
             let zone = root.context.sources.system_zone.clone();
             if let Some(trouble) = &root.context.sources.zone_trouble {
@@ -124,6 +121,14 @@ pub(super) fn read_top(root: &mut Section<'_>) -> Top {
         redis_url: read_redis_url(root),
         redis_secret: root.secret("redis_secret", Form::Word),
     }
+}
+
+/// Reads where everything is kept.
+pub(super) fn read_data_dir(root: &mut Section<'_>) -> PathBuf {
+    root.file_path("data_dir").unwrap_or_else(|| {
+        root.show("data_dir", defaults::DATA_DIR);
+        defaults::DATA_DIR.into()
+    })
 }
 
 /// The Redis that instances share; who can write into one without a password can write answers, unless they are sealed.

@@ -9,7 +9,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::ids::{BudgetId, IdError, KeyId, Name};
-use super::model::{ModelId, ProviderName};
+use super::model::ProviderName;
+use super::model_pattern::ModelPattern;
 use super::money::Picodollars;
 use super::revision::Revision;
 use super::window::Window;
@@ -39,7 +40,7 @@ pub enum BudgetError {
     #[error("a limit of {0} dollars is negative: give 0 to let nothing pass, or remove the budget")]
     LimitNegative(Picodollars),
     /// A limit beyond all sums.
-    #[error("a limit of {0} dollars is larger than any amount kept here")]
+    #[error("a limit of {0} dollars is larger than any amount kept here, which is {max} at most", max = Picodollars::MAX)]
     LimitTooLarge(Picodollars),
     /// A threshold that is no share of the limit.
     #[error("a threshold of {0} percent can't be met: choose whole percents from 1 to 100")]
@@ -70,8 +71,8 @@ pub enum BudgetScope {
     Key(KeyId),
     /// The calls that reach one provider.
     Provider(ProviderName),
-    /// The calls that reach one model.
-    Model(ModelId),
+    /// The calls that reach one model, or one of some models.
+    Model(ModelPattern),
     /// The calls of one operation.
     Operation(Name),
     /// The calls that carry a tag with a certain value.
@@ -123,8 +124,9 @@ impl BudgetScope {
             "team" => Self::Team(Name::new(id, NAME_CHARS_MAX)?),
             "key" => Self::Key(KeyId::new(id)?),
             "provider" => Self::Provider(ProviderName::new(id)?),
-            "model" => Self::Model(ModelId::new(id)?),
-            "operation" => Self::Operation(Name::new(id, NAME_CHARS_MAX)?),
+            "model" => Self::Model(ModelPattern::new(id)?),
+            // Calls have their operations in lower case, so that no spelling gets past the budget.
+            "operation" => Self::Operation(Name::new(&id.to_lowercase(), NAME_CHARS_MAX)?),
             "tag" => {
                 let (name, value) = id.split_once('=').ok_or_else(|| BudgetError::Tag(shortened(id)))?;
                 if name.is_empty() || value.is_empty() {

@@ -10,10 +10,12 @@ mod capabilities;
 pub mod chat;
 mod decimal;
 mod decision;
+mod glob;
 mod health;
 mod ids;
 pub mod json;
 mod model;
+mod model_pattern;
 mod money;
 mod owner;
 mod revision;
@@ -31,12 +33,14 @@ pub use budget::{BudgetAction, BudgetDefinition, BudgetError, BudgetScope, Budge
 pub use capabilities::Capabilities;
 pub use decimal::{Decimal, DecimalError, Rounded};
 pub use decision::{CONSIDERED_MAX, Considered, Decision, Exclusion, Reason, Strategy};
+pub use glob::fits_glob;
 pub use health::ProviderHealth;
 pub use ids::{BudgetId, IdError, KeyId, Name, RequestId, RequestIds, TeamId};
 pub use model::{
     CacheOutcome, CostBasis, Deployment, Dialect, Endpoint, EndpointFamily, EntryStatus, ModelId, ProviderKind,
     ProviderName,
 };
+pub use model_pattern::{ModelPattern, fits_deployment, undated};
 pub use money::{MoneyError, Multiplier, Picodollars, Price};
 pub use owner::Owner;
 pub use revision::Revision;

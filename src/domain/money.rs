@@ -28,6 +28,9 @@ pub enum MoneyError {
     /// A number too large to be an amount.
     #[error("{0:?} is larger than any amount kept here")]
     TooLarge(String),
+    /// The same of an amount of dollars.
+    #[error("{0:?} is larger than any amount kept here, which is {max} at most", max = Picodollars::MAX)]
+    BeyondAmounts(String),
     /// An amount below zero where none can be.
     #[error("{0:?} is negative")]
     Negative(String),
@@ -107,8 +110,11 @@ impl FromStr for Picodollars {
     type Err = MoneyError;
 
     fn from_str(text: &str) -> Result<Self, MoneyError> {
-        let amount = Self(parse_decimal(text, 12)?);
-        if amount.0.abs() > Self::MAX.0 { Err(MoneyError::TooLarge(text.to_owned())) } else { Ok(amount) }
+        let amount = parse_decimal(text, 12).map(Self).map_err(|error| match error {
+            MoneyError::TooLarge(text) => MoneyError::BeyondAmounts(text),
+            error => error,
+        })?;
+        if amount.0.abs() > Self::MAX.0 { Err(MoneyError::BeyondAmounts(text.to_owned())) } else { Ok(amount) }
     }
 }
 
@@ -168,11 +174,25 @@ impl Serialize for Picodollars {
 impl<'de> Deserialize<'de> for Picodollars {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         if deserializer.is_human_readable() {
-            let text = String::deserialize(deserializer)?;
-            text.parse().map_err(serde::de::Error::custom)
+            deserializer.deserialize_str(InQuotes)
         } else {
             i128::deserialize(deserializer).map(Self)
         }
+    }
+}
+
+/// Reads an amount in JSON: a text, since numbers there are floats to most programs.
+struct InQuotes;
+
+impl serde::de::Visitor<'_> for InQuotes {
+    type Value = Picodollars;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an amount of dollars in quotes, such as \"12.50\"")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Picodollars, E> {
+        text.parse().map_err(E::custom)
     }
 }
 
@@ -265,7 +285,9 @@ mod tests {
             assert!(matches!(text.parse::<Picodollars>(), Err(MoneyError::NotDecimal(_))), "{text:?}");
         }
         assert!(matches!("0.0000000000001".parse::<Picodollars>(), Err(MoneyError::TooFine(..))));
-        assert!(matches!("99999999999999999999".parse::<Picodollars>(), Err(MoneyError::TooLarge(_))));
+        assert!(matches!("99999999999999999999".parse::<Picodollars>(), Err(MoneyError::BeyondAmounts(_))));
+        let told = "1000000000000.01".parse::<Picodollars>().unwrap_err().to_string();
+        assert!(told.contains("1000000000000 at most"), "{told}");
     }
 
     #[test]

@@ -33,6 +33,8 @@ pub(super) struct Try<'a> {
     pub(super) keeps_answer: bool,
     /// When the whole call has to be over.
     pub(super) deadline: Instant,
+    /// The limit behind it, and how long that is.
+    pub(super) total: (TimeLimit, Duration),
     /// How it is told that another attempt has answered first, where one may.
     pub(super) stop: Option<&'a Stop>,
 }
@@ -118,21 +120,15 @@ impl Try<'_> {
         waiting: impl Future<Output = Result<T, ProviderError>>,
     ) -> Result<T, ProviderError> {
         let left = self.deadline.saturating_duration_since(Instant::now());
-        let (limit, allowed) = if left < after { (TimeLimit::Total, left) } else { (limit, after) };
-        let expired = || {
-            let after = if limit == TimeLimit::Total {
-                self.candidate.upstream.timeouts().total.min(after.max(left))
-            } else {
-                after
-            };
-            ProviderError::Timeout { provider: self.provider(), limit, after }
-        };
+        let allowed = left.min(after);
+        let (limit, after) = if left < after { self.total } else { (limit, after) };
+        let expired = |_| ProviderError::Timeout { provider: self.provider(), limit, after };
         let waiting = timeout(allowed, waiting);
-        let Some(Stop { told, sent }) = self.stop else { return waiting.await.map_err(|_| expired())? };
+        let Some(Stop { told, sent }) = self.stop else { return waiting.await.map_err(expired)? };
         tokio::select! {
             // What has come counts, even if nobody needs it any more.
             biased;
-            done = waiting => done.map_err(|_| expired())?,
+            done = waiting => done.map_err(expired)?,
             () = told.cancelled() => Err(ProviderError::Overtaken { provider: self.provider(), sent: sent.is_set() }),
         }
     }
@@ -150,8 +146,8 @@ impl Try<'_> {
         let request = self.request.clone();
         let send = self.client.send(self.hold, &self.candidate.upstream, request, sent.as_ref());
         let mut response = match self.within(TimeLimit::FirstToken, head_limit, send).await {
-            Err(ProviderError::Timeout { provider, limit: TimeLimit::Total, after })
-                if sent.is_some_and(|sent| !sent.is_set()) =>
+            Err(ProviderError::Timeout { provider, limit: TimeLimit::Total | TimeLimit::Call, after })
+                if sent.as_ref().is_some_and(|sent| !sent.is_set()) =>
             {
                 return Err(ProviderError::Timeout { provider, limit: TimeLimit::Unsent, after }.into());
             }
@@ -175,7 +171,7 @@ impl Try<'_> {
         let content_type = response.headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let is_stream = content_type.is_some_and(|value| value.starts_with("text/event-stream"));
         if !self.stream {
-            let read = self.within(TimeLimit::Idle, timeouts.total, response.body.whole());
+            let read = self.within(TimeLimit::Total, timeouts.total, response.body.whole(timeouts.idle));
             let bytes = read.await.map_err(|error| failed(error, None))?;
             let whole = decoder.whole(&self.provider(), &bytes).map_err(|error| failed(error, None))?;
             let content_type = response.headers.remove(http::header::CONTENT_TYPE);

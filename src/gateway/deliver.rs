@@ -195,6 +195,7 @@ impl Call {
         let mut passage = Passage::new(way, wanted, self.inbound.body.clone());
         let rules = Rules {
             deadline: self.deadline(&candidate),
+            total: self.total(&candidate),
             on_disconnect: self.gateway.parts().config.streams.on_disconnect,
             drain_usd_max: self.gateway.parts().config.streams.drain_usd_max,
             drains: self.gateway.drains(),

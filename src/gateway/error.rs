@@ -178,8 +178,9 @@ impl fmt::Display for OverBudget {
             formatter,
             "the budget of {limit} USD over {scope} {window} has {left} USD left ({spent} spent, {held} held), and this call may cost {asked}"
         )?;
-        if asked > limit {
-            formatter.write_str(", more than all of it: set max_tokens, or a smaller one, so that it may cost less")?;
+        // Where nothing is left no answer is short enough.
+        if *asked > left && left > Picodollars::ZERO && fits_in.is_none() {
+            formatter.write_str("; with a smaller max_tokens it may fit")?;
         }
         if let Some(detour) = detour {
             write!(formatter, "; it sends calls to the route {:?} then, {detour}", detour.route())?;

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use crate::domain::{BudgetId, RequestId};
 use crate::ledger::{Attempt, CallFacts, LedgerError, Reservation};
-use crate::provider::{Place, Progress, ProviderError};
+use crate::provider::{Place, Progress, ProviderError, TimeLimit};
 use crate::routing::{Candidate, Health, Plan, Step, step};
 use crate::telemetry::names;
 
@@ -261,8 +261,14 @@ impl Call {
 
     /// When the call has to be over at a deployment.
     pub(super) fn deadline(&self, candidate: &Candidate) -> Instant {
+        self.inbound.arrived + self.total(candidate).1
+    }
+
+    /// How long all of the call may take at a deployment: as the provider's settings say, or less where the client asks for less.
+    pub(super) fn total(&self, candidate: &Candidate) -> (TimeLimit, Duration) {
         let total = candidate.upstream.timeouts().total;
-        self.inbound.arrived + self.inbound.timeout.map_or(total, |timeout| timeout.min(total))
+        let own = self.inbound.timeout.filter(|own| *own < total);
+        own.map_or((TimeLimit::Total, total), |own| (TimeLimit::Call, own))
     }
 }
 

@@ -296,7 +296,8 @@ impl Call {
         stop: Option<&'a Stop>,
     ) -> Try<'a> {
         let (stream, keeps_answer) = (asked.envelope.stream, self.may_keep_answer());
-        Try { client, hold, candidate, request, stream, keeps_answer, deadline: self.deadline(candidate), stop }
+        let (deadline, total) = (self.deadline(candidate), self.total(candidate));
+        Try { client, hold, candidate, request, stream, keeps_answer, deadline, total, stop }
     }
 
     fn patience(&self) -> Duration {

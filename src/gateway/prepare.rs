@@ -98,6 +98,13 @@ impl Call {
                 let scope = self.scope_in_words(&scope);
                 GatewayError::Unpriced { deployment: candidate.deployment.clone(), scope }
             }
+            // What isn't read, such as a call for images, has no cost by its tokens.
+            NoBound::Tool if self.inbound.endpoint.is_opaque() => {
+                let path = self.inbound.endpoint.path();
+                GatewayError::Unbounded {
+                    what: format!("a call of {path}, whose price nobody can tell before it is made,"),
+                }
+            }
             NoBound::Tool => GatewayError::Unbounded { what: "something that the provider runs by itself".to_owned() },
             NoBound::Media => {
                 let what = format!("media at {}, whose context size is not known,", candidate.deployment);

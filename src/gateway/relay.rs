@@ -39,6 +39,8 @@ pub(super) struct Ended {
 pub(super) struct Rules<'a> {
     /// When the whole call has to be over.
     pub(super) deadline: Instant,
+    /// The limit behind it, and how long that is.
+    pub(super) total: (TimeLimit, Duration),
     pub(super) on_disconnect: OnDisconnect,
     pub(super) drain_usd_max: Picodollars,
     /// Places for streams that are read on without a client.
@@ -129,8 +131,10 @@ pub(super) async fn relay(
             Next::End => {
                 // A record without its blank line is still a record.
                 let rest = flow.splitter.rest();
+                // Half a record can't be read, but it broke off for all that.
                 if !rest.is_empty()
                     && let Meaning::Error(error) = flow.decoder.record(&provider, &rest, &mut flow.progress)
+                    && !matches!(error, ProviderError::Garbage { .. })
                 {
                     return broken(Some(error), client.is_none());
                 }
@@ -176,11 +180,8 @@ async fn next_chunk(
     let timeouts = candidate.upstream.timeouts();
     let left = rules.deadline.saturating_duration_since(Instant::now());
     let patience = timeouts.idle.saturating_sub(silence.heard.elapsed());
-    let (limit, allowed, after) = if left < patience {
-        (TimeLimit::Total, left, timeouts.total)
-    } else {
-        (TimeLimit::Idle, patience, timeouts.idle)
-    };
+    let (limit, allowed, after) =
+        if left < patience { (rules.total.0, left, rules.total.1) } else { (TimeLimit::Idle, patience, timeouts.idle) };
     let allowed = drain.map_or(allowed, |drain| allowed.min(drain.time_left()));
     let pings = silence.pings && QUIET_TIME_MAX < allowed;
     let allowed = if pings { QUIET_TIME_MAX } else { allowed };

@@ -166,7 +166,10 @@ fn allows(caller: &VirtualKey, deployment: &Deployment) -> bool {
 }
 
 fn not_allowed(caller: &VirtualKey, model: &str) -> GatewayError {
-    let allowed = caller.allowed_models.as_deref().unwrap_or_default().join(", ");
+    let allowed = match caller.allowed_models.as_deref() {
+        None | Some([]) => "none".to_owned(),
+        Some(patterns) => patterns.join(", "),
+    };
     GatewayError::ModelNotAllowed { model: model.chars().take(128).collect(), allowed }
 }
 

@@ -44,11 +44,11 @@ pub enum Access {
     Team,
     /// Admins, and members for the keys of their team.
     TeamKeys,
-    /// Admins, and viewers of everything: what can't be told apart by teams.
+    /// Admins, and viewers of everything, who read and change nothing: what can't be told apart by teams.
     Everything,
-    /// Admins, and who has the token for metrics.
+    /// Whoever sees everything, and who has the token for metrics.
     Metrics,
-    /// Admins.
+    /// Admins: whatever changes something, calls a provider or replays the ledger; people, tokens and contents of calls.
     Admin,
 }
 
@@ -58,8 +58,8 @@ impl Access {
         match (self, role) {
             (_, Role::Admin) | (Self::Open | Self::Own | Self::Team, _) => true,
             (Self::TeamKeys, role) => matches!(role, Role::Member(_)),
-            (Self::Everything, role) => matches!(role, Role::Viewer(None)),
-            (Self::Metrics | Self::Admin, _) => false,
+            (Self::Everything | Self::Metrics, role) => matches!(role, Role::Viewer(None)),
+            (Self::Admin, _) => false,
         }
     }
 }

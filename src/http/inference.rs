@@ -159,7 +159,8 @@ fn inbound(
     let tags = tags(text("x-tollgate-tags"), &caller)?;
     let operation = match text("x-tollgate-operation") {
         None => "chat".into(),
-        Some(name) => Name::new(name, TAG_CHARS_MAX)
+        // In one spelling: budgets, routes and sums of an operation hold for every way to write it.
+        Some(name) => Name::new(&name.to_lowercase(), TAG_CHARS_MAX)
             .map(|name| name.as_str().into())
             .map_err(|error| header_error("x-tollgate-operation", &error.to_string()))?,
     };
@@ -244,7 +245,8 @@ fn header_error(name: &'static str, message: &str) -> GatewayError {
 /// Labels: names and values.
 type Tags = Vec<(Arc<str>, Arc<str>)>;
 
-/// The labels of a call: its key's own, and those that it brings; its own win.
+/// The labels of a call: its key's own, and those that it brings under other names. Those of the key hold: a budget over a tag
+/// would be none if its calls could name another.
 fn tags(given: Option<&str>, caller: &VirtualKey) -> Result<Tags, GatewayError> {
     let mut tags: Tags =
         caller.tags.iter().map(|(name, value)| (name.as_str().into(), value.as_str().into())).collect();
@@ -253,6 +255,9 @@ fn tags(given: Option<&str>, caller: &VirtualKey) -> Result<Tags, GatewayError> 
         let (name, value) = pair.split_once('=').ok_or_else(wrong)?;
         let name = Name::new(name.trim(), TAG_CHARS_MAX).map_err(|_| wrong())?;
         let value = Name::new(value.trim(), TAG_CHARS_MAX).map_err(|_| wrong())?;
+        if caller.tags.contains_key(name.as_str()) {
+            continue;
+        }
         tags.retain(|(known, _)| **known != *name.as_str());
         tags.push((name.as_str().into(), value.as_str().into()));
     }

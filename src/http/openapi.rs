@@ -86,7 +86,8 @@ fn role_words(access: Access) -> Option<&'static str> {
         Access::Own | Access::Team => Some("For every role: members, and viewers of a team, see what is their team's."),
         Access::TeamKeys => Some("For admins, and for members about the keys of their team."),
         Access::Everything => Some("For admins, and for viewers who are of no team."),
-        Access::Open | Access::Metrics | Access::Admin => None,
+        Access::Metrics => Some("For admins, for viewers who are of no team, and for the metrics token."),
+        Access::Open | Access::Admin => None,
     }
 }
 

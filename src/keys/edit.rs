@@ -29,6 +29,14 @@ impl<T> Edit<T> {
         matches!(self, Self::Keep)
     }
 
+    /// What it becomes, where it is set.
+    pub const fn set(&self) -> Option<&T> {
+        match self {
+            Self::Set(value) => Some(value),
+            Self::Keep | Self::Clear => None,
+        }
+    }
+
     /// The same with another value.
     pub fn map<U>(self, read: impl FnOnce(T) -> U) -> Edit<U> {
         match self {

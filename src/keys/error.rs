@@ -1,5 +1,7 @@
 //! What can go wrong with credentials, told to the caller in a sentence that helps.
 
+use jiff::Timestamp;
+
 use crate::domain::wording::per_window;
 use crate::domain::{BudgetError, BudgetId, BudgetScope, IdError, KeyId, Window};
 use crate::store::SettingsError;
@@ -10,8 +12,8 @@ use super::tables::RowError;
 
 /// Why a presented credential opens nothing.
 ///
-/// Every variant has the same message, so that an answer doesn't tell whether a guess was near; logs and metrics take
-/// the difference from [`KeyError::reason`].
+/// The variants have the same message, so that an answer doesn't tell whether a guess was near; logs and metrics take the
+/// difference from [`KeyError::reason`]. Only whoever holds a key is told that its time is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum KeyError {
     /// It doesn't have the form of a credential.
@@ -24,8 +26,11 @@ pub enum KeyError {
     #[error("{}", KeyError::MESSAGE)]
     Unknown,
     /// Its time is over.
-    #[error("{}", KeyError::MESSAGE)]
-    Expired,
+    #[error("this credential expired on {at}: ask an admin for a new one")]
+    Expired {
+        /// When that was.
+        at: Timestamp,
+    },
     /// It was taken back.
     #[error("{}", KeyError::MESSAGE)]
     Revoked,
@@ -40,7 +45,7 @@ impl KeyError {
             Self::Malformed => "malformed",
             Self::Checksum => "checksum",
             Self::Unknown => "unknown",
-            Self::Expired => "expired",
+            Self::Expired { .. } => "expired",
             Self::Revoked => "revoked",
         }
     }

@@ -21,7 +21,7 @@ use super::expected::Expected;
 use super::rows::StoredKey;
 use super::tables::{Draft, KnownSecret};
 use super::team;
-use super::virtual_key::{KeyBudget, KeyPatch, KeyStatus, NewKey, PreviousSecret, VirtualKey, whole_ms};
+use super::virtual_key::{KeyBudget, KeyPatch, KeyStatus, NewKey, PreviousSecret, VirtualKey, check_lists, whole_ms};
 use crate::domain::{BudgetScope, KeyId, Revision, Secret, TeamId};
 
 /// Revoked keys included, for entries refer to them; the directory is loaded whole into memory.
@@ -35,6 +35,7 @@ impl Keys {
     /// Makes a key and its budgets, and its team where there is none of that name; the secret is in this answer only.
     /// Blocks for the disk.
     pub fn create(&self, new: NewKey, now: Timestamp) -> Result<(Arc<VirtualKey>, Secret<String>), KeysError> {
+        check_lists(new.allowed_models.as_deref(), new.allowed_endpoints.as_deref())?;
         new.check(now)?;
         let secret = Kind::VirtualKey.mint();
         let hash = self.pepper.hash(secret.expose());
@@ -83,9 +84,11 @@ impl Keys {
             return Err(KeyError::Unknown);
         };
         match key.status(now) {
-            KeyStatus::Live if valid_until.is_some_and(|until| until <= now) => Err(KeyError::Expired),
-            KeyStatus::Live => Ok(key),
-            KeyStatus::Expired => Err(KeyError::Expired),
+            KeyStatus::Live => match valid_until.filter(|until| *until <= now) {
+                Some(at) => Err(KeyError::Expired { at }),
+                None => Ok(key),
+            },
+            KeyStatus::Expired => Err(KeyError::Expired { at: key.expires_at.unwrap_or(now) }),
             KeyStatus::Revoked => Err(KeyError::Revoked),
         }
     }
@@ -119,6 +122,10 @@ impl Keys {
         self.change(|draft| {
             let stored = find_live(draft, id, now)?;
             expected.check(stored.key.revision, "virtual key")?;
+            check_lists(
+                patch.allowed_models.set().map(Vec::as_slice),
+                patch.allowed_endpoints.set().map(Vec::as_slice),
+            )?;
             let wanted = patch.applied(&stored.key);
             wanted.check(now)?;
             let team = wanted.team.map(|text| team::find_or_make(draft, &text, now)).transpose()?;

@@ -158,7 +158,7 @@ mod virtual_keys {
                 true
             }
             Err(error) => {
-                assert_eq!(error, KeyError::Expired);
+                assert!(matches!(error, KeyError::Expired { at } if at <= now), "{error}");
                 false
             }
         };
@@ -269,6 +269,17 @@ mod virtual_keys {
         let twice = vec![EndpointFamily::Chat, EndpointFamily::Chat];
         let twice = KeyPatch { allowed_endpoints: Edit::Set(twice), ..KeyPatch::default() };
         assert!(matches!(refuse(twice), KeysError::Invalid { field: "allowedEndpoints", .. }));
+        let nothing = KeyPatch { allowed_models: Edit::Set(Vec::new()), ..KeyPatch::default() };
+        assert!(matches!(refuse(nothing), KeysError::Invalid { field: "allowedModels", .. }));
+        let nothing = KeyPatch { allowed_endpoints: Edit::Set(Vec::new()), ..KeyPatch::default() };
+        assert!(matches!(refuse(nothing), KeysError::Invalid { field: "allowedEndpoints", .. }));
+        for new in [
+            NewKey { allowed_models: Some(Vec::new()), ..NewKey::named("none") },
+            NewKey { allowed_endpoints: Some(Vec::new()), ..NewKey::named("none") },
+        ] {
+            let refused = fixture.keys.create(new, start()).unwrap_err().to_string();
+            assert!(refused.contains("null, for all"), "{refused}");
+        }
         fixture.keys.revoke(&key.id, start()).unwrap();
         assert!(matches!(refuse(name("later")), KeysError::KeyNotLive(_)));
     }

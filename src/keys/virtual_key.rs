@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::edit::Edit;
 use super::error::{KeysError, checked_text};
 use super::team::TEAM_NAME_CHARS_MAX;
-use crate::domain::{BudgetTerms, EndpointFamily, KeyId, Revision, TeamId, Window};
+use crate::domain::{BudgetTerms, EndpointFamily, KeyId, Revision, TeamId, Window, fits_glob};
 
 /// The longest name of a key, owner or tag.
 const NAME_CHARS_MAX: usize = 100;
@@ -109,7 +109,7 @@ impl VirtualKey {
 
     /// Whether the key may ask for a model by this name.
     pub fn allows_model(&self, model: &str) -> bool {
-        self.allowed_models.as_ref().is_none_or(|patterns| patterns.iter().any(|pattern| matches(pattern, model)))
+        self.allowed_models.as_ref().is_none_or(|patterns| patterns.iter().any(|pattern| fits_glob(pattern, model)))
     }
 
     /// Whether the key may call endpoints of this family.
@@ -205,6 +205,23 @@ impl NewKey {
     }
 }
 
+/// Refuses lists that would make a key which can do nothing. A key that has one already keeps it until it is changed.
+pub(super) fn check_lists(models: Option<&[String]>, endpoints: Option<&[EndpointFamily]>) -> Result<(), KeysError> {
+    let empty = |field, what| {
+        KeysError::invalid(
+            field,
+            format!("an empty list would let nothing pass: leave it out, or set it to null, for all {what}"),
+        )
+    };
+    if models.is_some_and(<[_]>::is_empty) {
+        return Err(empty("allowedModels", "models"));
+    }
+    if endpoints.is_some_and(<[_]>::is_empty) {
+        return Err(empty("allowedEndpoints", "endpoints"));
+    }
+    Ok(())
+}
+
 /// What is to be changed about a key; what isn't named stays as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeyPatch {
@@ -254,28 +271,4 @@ impl KeyPatch {
 /// Times are stored in milliseconds, so they are cut before, not by, the way to the disk and back.
 pub(super) fn whole_ms(time: Timestamp) -> Timestamp {
     Timestamp::from_millisecond(time.as_millisecond()).expect("a time cut to milliseconds stays in range")
-}
-
-/// Whether a text is of a pattern in which `*` stands for any text. Takes at most the product of both lengths.
-fn matches(pattern: &str, text: &str) -> bool {
-    let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
-    let (mut at, mut of) = (0, 0);
-    // The last star, and where in the text it was met: a mismatch lets that star swallow one more byte.
-    let mut star = None;
-    while of < text.len() {
-        if pattern.get(at) == Some(&b'*') {
-            star = Some((at, of));
-            at += 1;
-        } else if pattern.get(at) == Some(&text[of]) {
-            at += 1;
-            of += 1;
-        } else if let Some((star_at, swallowed)) = star {
-            star = Some((star_at, swallowed + 1));
-            at = star_at + 1;
-            of = swallowed + 1;
-        } else {
-            return false;
-        }
-    }
-    pattern[at..].iter().all(|byte| *byte == b'*')
 }

@@ -48,6 +48,14 @@ pub enum NotAdjustable {
     /// The cost that it is to have can't be one.
     #[error("a cost can't be negative")]
     Negative,
+    /// The cost that it is to have is more than the call could have.
+    #[error("{cost} USD is more than the {held} USD that were held as the most that it could cost")]
+    AboveHeld {
+        /// What it is to cost.
+        cost: Picodollars,
+        /// What was held.
+        held: Picodollars,
+    },
     /// The reason is missing or can't be kept.
     #[error("say why, in at most {REASON_CHARS_MAX} characters without line breaks")]
     Reason,
@@ -105,10 +113,12 @@ impl Adjusted {
         kinds.map(|adjustment| adjustment.kind).any(|kind| kind == AdjustmentKind::ByHand)
     }
 
-    /// What makes the call cost what somebody knows that it cost, where that isn't known already.
+    /// What makes the call cost what somebody knows that it cost, where that isn't known already. More than was held for it is
+    /// likelier a slip than the truth, so that has to be meant.
     pub fn by_hand(
         &self,
         cost: Picodollars,
+        may_be_above_held: bool,
         by: &str,
         reason: &str,
         made: Timestamp,
@@ -122,6 +132,10 @@ impl Adjusted {
         }
         if cost.is_negative() {
             return Err(NotAdjustable::Negative);
+        }
+        let held = self.entry.cost().max(self.entry.reserved);
+        if cost > held && !may_be_above_held {
+            return Err(NotAdjustable::AboveHeld { cost, held });
         }
         let reason = reason.trim();
         if reason.is_empty() || reason.chars().nth(REASON_CHARS_MAX).is_some() || reason.chars().any(char::is_control) {

@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::domain::{EntryStatus, Picodollars, Window, WindowId};
+use crate::domain::{EntryStatus, ModelPattern, Picodollars, Window, WindowId, undated};
 
 use super::record::{Balance, Entry, Scope};
 use super::tables::StoredBalance;
@@ -19,7 +19,10 @@ pub(super) struct ScopeIndex {
     keys: HashMap<Box<str>, usize>,
     teams: HashMap<Box<str>, usize>,
     providers: HashMap<Box<str>, usize>,
+    /// Of one model's name each.
     models: HashMap<Box<str>, usize>,
+    /// Of models by other patterns.
+    model_patterns: Vec<(ModelPattern, usize)>,
     operations: HashMap<Box<str>, usize>,
     /// By name, then by value.
     tags: HashMap<Box<str>, HashMap<Box<str>, usize>>,
@@ -41,6 +44,10 @@ impl ScopeIndex {
                 let (name, value) = value.split_once('=').unwrap_or((value, ""));
                 self.tags.entry(name.into()).or_default().insert(value.into(), place);
             }
+            "model" => match ModelPattern::new(value) {
+                Ok(pattern) if !pattern.is_plain() => self.model_patterns.push((pattern, place)),
+                _ => drop(self.models.insert(value.into(), place)),
+            },
             _ => drop(self.map_mut(kind).map(|map| map.insert(value.into(), place))),
         }
         place
@@ -51,7 +58,6 @@ impl ScopeIndex {
             "key" => &mut self.keys,
             "team" => &mut self.teams,
             "provider" => &mut self.providers,
-            "model" => &mut self.models,
             "operation" => &mut self.operations,
             _ => return None,
         })
@@ -66,7 +72,9 @@ impl ScopeIndex {
             "key" => self.keys.get(value).copied(),
             "team" => self.teams.get(value).copied(),
             "provider" => self.providers.get(value).copied(),
-            "model" => self.models.get(value).copied(),
+            "model" => self.models.get(value).copied().or_else(|| {
+                self.model_patterns.iter().find(|(pattern, _)| pattern.as_str() == value).map(|(_, place)| *place)
+            }),
             "operation" => self.operations.get(value).copied(),
             "tag" => {
                 let (name, value) = value.split_once('=').unwrap_or((value, ""));
@@ -110,9 +118,13 @@ impl ScopeIndex {
             }
         }
         for attempt in &entry.attempts {
-            let provider = self.providers.get(attempt.deployment.provider.as_str());
-            let model = self.models.get(attempt.deployment.model.as_str());
-            for &place in provider.into_iter().chain(model) {
+            let deployment = &attempt.deployment;
+            let model = deployment.model.as_str();
+            let provider = self.providers.get(deployment.provider.as_str());
+            let undated = Some(undated(model)).filter(|undated| undated.len() < model.len());
+            let named = [Some(model), undated].into_iter().flatten().filter_map(|name| self.models.get(name));
+            let fitting = self.model_patterns.iter().filter(|(pattern, _)| pattern.fits(deployment));
+            for &place in provider.into_iter().chain(named).chain(fitting.map(|(_, place)| place)) {
                 take(place, attempt.cost);
             }
         }

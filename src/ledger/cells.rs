@@ -94,6 +94,11 @@ pub struct Cell {
 }
 
 impl Cell {
+    /// The calls that the response cache could have answered: whoever was refused or failed got nothing to compare with.
+    pub fn answered(&self) -> u64 {
+        self.requests.saturating_sub(self.failed).max(self.cache_hits)
+    }
+
     /// Adds another cell's sums.
     pub fn add(&mut self, other: &Self) {
         self.requests += other.requests;

@@ -91,16 +91,18 @@ impl Ledger {
 
 fn note(entry: &Entry, doubts: &mut BTreeMap<Deployment, Doubts>) {
     let count = entry.attempts.len();
+    // An adjustment is no call: it changes what its call came to.
+    let calls = u64::from(entry.adjustment.is_none());
     for (index, attempt) in entry.attempts.iter().enumerate() {
         let is_unseen =
             attempt.basis == CostBasis::Reserved || (entry.status == EntryStatus::Unknown && index + 1 == count);
         if is_unseen {
             let sum = doubts.entry(attempt.deployment.clone()).or_default();
-            sum.unknown += 1;
+            sum.unknown += calls;
             sum.unknown_cost += attempt.cost;
         } else if attempt.basis == CostBasis::Estimated {
             let sum = doubts.entry(attempt.deployment.clone()).or_default();
-            sum.estimated += 1;
+            sum.estimated += calls;
             sum.estimated_cost += attempt.cost;
         }
     }

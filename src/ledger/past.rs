@@ -52,6 +52,8 @@ pub struct TakenIn {
     pub booked: u64,
     /// In the ledger before.
     pub known: u64,
+    /// Of these, those that are there with another amount or key: left as they are, but worth telling.
+    pub differing: u64,
 }
 
 /// Calls to take in, and whom to tell.

@@ -59,7 +59,8 @@ impl EntryFilter {
             && (is(&self.model, Some(facts.requested_model.as_str()))
                 || any_attempt(&self.model, |attempt| attempt.deployment.model.as_str()))
             && is(&self.operation, Some(&facts.operation))
-            && self.status.is_none_or(|status| status == entry.status)
+            // An adjustment has no end of its own.
+            && self.status.is_none_or(|status| status == entry.status && entry.adjustment.is_none())
             && is(&self.cache, Some(facts.cache.as_str()))
             && self
                 .tag

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::{
     Billed, BudgetId, CacheOutcome, CostBasis, Decision, Deployment, Endpoint, EntryStatus, KeyId, ModelId,
-    Picodollars, ProviderName, RequestId, Residency, ServiceTier, TokenUsage, TraceParent, WindowId,
+    Picodollars, ProviderName, RequestId, Residency, ServiceTier, TokenUsage, TraceParent, WindowId, fits_deployment,
 };
 
 /// What is known of a call before its first attempt, and doesn't change any more.
@@ -307,7 +307,7 @@ impl Entry {
             ("provider", provider) => {
                 return self.cost_where(|attempt| attempt.deployment.provider.as_str() == provider);
             }
-            ("model", model) => return self.cost_where(|attempt| attempt.deployment.model.as_str() == model),
+            ("model", models) => return self.cost_where(|attempt| fits_deployment(models, &attempt.deployment)),
             _ => false,
         };
         belongs.then(|| self.cost())

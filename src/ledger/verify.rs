@@ -187,7 +187,7 @@ impl<'a> Comparison<'a> {
 
     fn take(&mut self, entry: &Entry, names: &Names) {
         self.report.entries += 1;
-        self.report.unknown += u64::from(entry.status == EntryStatus::Unknown);
+        self.report.unknown += u64::from(entry.status == EntryStatus::Unknown && entry.adjustment.is_none());
         self.report.total += entry.cost();
         add_to_cells(&mut self.cells, entry, names, self.zone);
         let windows = Window::ALL.map(|window| window.at(entry.time(), self.zone));

@@ -282,23 +282,34 @@ impl Body {
         }
     }
 
-    /// The whole body of an answer.
-    pub async fn whole(&mut self) -> Result<Bytes, ProviderError> {
-        let provider = match self {
-            Self::Direct(provider, _) | Self::Proxied(provider, _) | Self::Sandbox(provider, _) => provider.to_string(),
-        };
+    /// The whole body of an answer, of which no more than `idle` may pass between two pieces. The first is not waited for so
+    /// strictly: some servers send the head at once and the body when the model has written it.
+    pub async fn whole(&mut self, idle: Duration) -> Result<Bytes, ProviderError> {
         let Some(first) = self.chunk().await? else { return Ok(Bytes::new()) };
-        let Some(second) = self.chunk().await? else { return Ok(first) };
+        let Some(second) = self.chunk_within(idle).await? else { return Ok(first) };
         let mut whole = BytesMut::from(first.as_ref());
         whole.extend_from_slice(&second);
-        while let Some(chunk) = self.chunk().await? {
+        while let Some(chunk) = self.chunk_within(idle).await? {
             whole.extend_from_slice(&chunk);
             if whole.len() > ANSWER_BYTES_MAX {
                 let detail = "it is larger than 64 MiB".to_owned();
-                return Err(ProviderError::Garbage { provider, detail });
+                return Err(ProviderError::Garbage { provider: self.provider(), detail });
             }
         }
         Ok(whole.freeze())
+    }
+
+    async fn chunk_within(&mut self, idle: Duration) -> Result<Option<Bytes>, ProviderError> {
+        match tokio::time::timeout(idle, self.chunk()).await {
+            Ok(chunk) => chunk,
+            Err(_) => Err(ProviderError::Timeout { provider: self.provider(), limit: TimeLimit::Idle, after: idle }),
+        }
+    }
+
+    fn provider(&self) -> String {
+        match self {
+            Self::Direct(provider, _) | Self::Proxied(provider, _) | Self::Sandbox(provider, _) => provider.to_string(),
+        }
     }
 
     /// The beginning of an error's body: what went wrong while reading it doesn't matter any more.
@@ -311,5 +322,25 @@ impl Body {
             }
         }
         beginning.freeze()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn read(pieces: &[&'static str], idle: Duration) -> Result<Bytes, ProviderError> {
+        let frames = pieces.iter().map(|piece| Bytes::from_static(piece.as_bytes())).collect();
+        let frames = SandboxFrames { frames, delay: Duration::from_millis(20), cut: false };
+        Body::Sandbox("p".parse().unwrap(), frames).whole(idle).await
+    }
+
+    #[tokio::test]
+    async fn a_whole_answer_may_begin_late_but_not_stop_half_way() {
+        let (short, long) = (Duration::from_millis(2), Duration::from_secs(10));
+        assert_eq!(read(&["late"], short).await.unwrap(), "late");
+        assert_eq!(read(&["one", "two", "three"], long).await.unwrap(), "onetwothree");
+        let stopped = read(&["one", "two"], short).await.unwrap_err();
+        assert!(matches!(stopped, ProviderError::Timeout { limit: TimeLimit::Idle, after, .. } if after == short));
     }
 }

@@ -190,6 +190,19 @@ fn tokens_of(bytes: u64) -> u64 {
     (bytes * 2).div_ceil(7)
 }
 
+/// Whether a record's data can be a JSON object, which all of them are but end markers. Only its ends are looked at: half an
+/// object and other words are found so, and parsing every record costs too much.
+pub(super) fn may_be_object(data: &[u8]) -> bool {
+    let data = data.trim_ascii();
+    data.starts_with(b"{") && data.ends_with(b"}")
+}
+
+/// What a record is that can't be read.
+pub(super) fn unreadable(provider: &str) -> Meaning {
+    let detail = "a record of the stream is not JSON".to_owned();
+    Meaning::Error(ProviderError::Garbage { provider: provider.to_owned(), detail })
+}
+
 /// A provider's words, short enough to pass on.
 pub(super) fn short(message: &str) -> String {
     const MESSAGE_CHARS_MAX: usize = 2_000;

@@ -158,7 +158,9 @@ pub enum TimeLimit {
     Idle,
     /// From start to end.
     Total,
-    /// The same, when the request had not been sent yet.
+    /// The same, as the client asked for with the call.
+    Call,
+    /// From start to end, when the request had not been sent yet.
     Unsent,
 }
 
@@ -169,6 +171,7 @@ impl std::fmt::Display for TimeLimit {
             Self::FirstToken => "first_token",
             Self::Idle => "idle",
             Self::Total | Self::Unsent => "total",
+            Self::Call => "call's own",
         })
     }
 }
@@ -213,7 +216,7 @@ impl ProviderError {
             | Self::Garbage { .. }
             | Self::Crowded { .. }
             | Self::CircuitOpen { .. } => Recovery::FallBack,
-            Self::Timeout { limit: TimeLimit::Total | TimeLimit::Unsent, .. }
+            Self::Timeout { limit: TimeLimit::Total | TimeLimit::Call | TimeLimit::Unsent, .. }
             | Self::Rejected { .. }
             | Self::Overtaken { .. } => Recovery::GiveUp,
         }
@@ -335,7 +338,7 @@ impl ProviderError {
             Self::Timeout { limit: TimeLimit::Connect, .. } => "timeout_connect",
             Self::Timeout { limit: TimeLimit::FirstToken, .. } => "timeout_first_token",
             Self::Timeout { limit: TimeLimit::Idle, .. } => "timeout_idle",
-            Self::Timeout { limit: TimeLimit::Total | TimeLimit::Unsent, .. } => "timeout_total",
+            Self::Timeout { limit: TimeLimit::Total | TimeLimit::Call | TimeLimit::Unsent, .. } => "timeout_total",
             Self::RateLimited { .. } => "upstream_rate_limited",
             Self::OutOfFunds { .. } => "upstream_out_of_funds",
             Self::Overloaded { .. } => "upstream_overloaded",

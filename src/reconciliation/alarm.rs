@@ -15,7 +15,7 @@ pub(super) fn alert(line: &DayLine) -> NewAlert {
     let total = &line.total;
     let theirs = total.theirs.as_ref().and_then(|theirs| theirs.cost);
     let mut text = format!(
-        "What {} charged on {} (UTC) is not what was booked, by more than {DRIFT_MAX_PERCENT} %: booked {}, charged {}{}.",
+        "What {} charged on {} (UTC) is not what was booked, by more than {DRIFT_MAX_PERCENT}%: booked {}, charged {}{}.",
         line.provider,
         line.day,
         dollars(total.ours),

@@ -37,14 +37,10 @@ impl Drift {
         Self { percent, is_over }
     }
 
-    /// As people read it: `+5.0 %`.
+    /// As people read it: `+5.0%`.
     pub fn words(self) -> String {
         // What rounds to nothing has no sign.
-        if self.percent.abs() < 0.05 {
-            "0.0 %".to_owned()
-        } else {
-            format!("{:+.1} %", self.percent).replace('-', "−")
-        }
+        if self.percent.abs() < 0.05 { "0.0%".to_owned() } else { format!("{:+.1}%", self.percent).replace('-', "−") }
     }
 }
 
@@ -59,21 +55,21 @@ mod tests {
 
     #[test]
     fn two_percent_is_borne_and_a_picodollar_more_is_not() {
-        check(0, 0, "0.0 %", false);
-        check(100, 100, "0.0 %", false);
-        check(102, 100, "+2.0 %", false);
-        check(98, 100, "−2.0 %", false);
-        check(1_020_000_000_001, 1_000_000_000_000, "+2.0 %", true);
-        check(979_999_999_999, 1_000_000_000_000, "−2.0 %", true);
-        check(95, 100, "−5.0 %", true);
-        check(105, 100, "+5.0 %", true);
+        check(0, 0, "0.0%", false);
+        check(100, 100, "0.0%", false);
+        check(102, 100, "+2.0%", false);
+        check(98, 100, "−2.0%", false);
+        check(1_020_000_000_001, 1_000_000_000_000, "+2.0%", true);
+        check(979_999_999_999, 1_000_000_000_000, "−2.0%", true);
+        check(95, 100, "−5.0%", true);
+        check(105, 100, "+5.0%", true);
     }
 
     #[test]
     fn what_only_one_of_the_two_has_is_all_drift() {
-        check(1, 0, "+100.0 %", true);
-        check(0, 1, "−100.0 %", true);
-        check(-1, 0, "−100.0 %", true);
-        check(10, -10, "+200.0 %", true);
+        check(1, 0, "+100.0%", true);
+        check(0, 1, "−100.0%", true);
+        check(-1, 0, "−100.0%", true);
+        check(10, -10, "+200.0%", true);
     }
 }

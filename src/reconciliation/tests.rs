@@ -177,10 +177,10 @@ async fn money_is_compared_by_model_whatever_its_dated_name() {
     assert_eq!(
         shown(&line),
         [
-            "3 | money 3.11 | −3.5 %",
-            "gpt-4o 2 | money 2.1 | −4.8 %",
-            "web search tool calls 0 | money 0.01 | −100.0 %",
-            "gpt-5-mini 1 | money 1 | 0.0 %",
+            "3 | money 3.11 | −3.5%",
+            "gpt-4o 2 | money 2.1 | −4.8%",
+            "web search tool calls 0 | money 0.01 | −100.0%",
+            "gpt-5-mini 1 | money 1 | 0.0%",
         ]
     );
     assert_eq!(line.models[0].their_models, ["gpt-4o-2024-11-20"]);
@@ -192,7 +192,7 @@ async fn a_day_that_agrees_within_two_percent_is_no_alarm() {
     let fixture = Fixture::new("UTC");
     fixture.book(&Call { cost: "1.02", ..CALL }).await;
     let line = fixture.line(Some(charges(&[("gpt-5-mini", "1")])), None);
-    assert_eq!(shown(&line)[0], "1.02 | money 1 | +2.0 %");
+    assert_eq!(shown(&line)[0], "1.02 | money 1 | +2.0%");
     assert!(line.state == State::Complete && !line.is_drifting());
 }
 
@@ -207,7 +207,7 @@ async fn usage_alone_is_compared_at_our_prices_and_says_so() {
     let line = fixture.line(None, Some(uses(&[("gpt-5-mini-2025-08-07", ServiceTier::Default, usage)])));
     assert_eq!(
         shown(&line),
-        [format!("{cost} | usage {cost} | 0.0 %"), format!("gpt-5-mini {cost} | usage {cost} | 0.0 %")]
+        [format!("{cost} | usage {cost} | 0.0%"), format!("gpt-5-mini {cost} | usage {cost} | 0.0%")]
     );
     let theirs = line.total.theirs.unwrap();
     assert_eq!((theirs.requests, theirs.tokens), (Some(1), Some(Tokens { input: 1_000, cached: 100, output: 50 })));
@@ -225,7 +225,7 @@ async fn without_a_price_tokens_are_compared() {
     fixture.book(&Call { deployment: "openai/in-house-7", cost: "0", ..CALL }).await;
     let usage = TokenUsage { uncached_input: 1_000, output: 50, ..TokenUsage::default() };
     let line = fixture.line(None, Some(uses(&[("in-house-7", ServiceTier::Default, usage)])));
-    assert_eq!(shown(&line), ["0 | tokens - | 0.0 %", "in-house-7 0 | tokens - | 0.0 %"]);
+    assert_eq!(shown(&line), ["0 | tokens - | 0.0%", "in-house-7 0 | tokens - | 0.0%"]);
 }
 
 #[tokio::test]
@@ -233,7 +233,7 @@ async fn a_sum_without_models_is_compared_as_a_sum() {
     let fixture = Fixture::new("UTC");
     fixture.book(&CALL).await;
     let line = fixture.line(Some(charges(&[("", "1")])), None);
-    assert_eq!(shown(&line), ["1 | money 1 | 0.0 %", "gpt-5-mini 1 | - | -"]);
+    assert_eq!(shown(&line), ["1 | money 1 | 0.0%", "gpt-5-mini 1 | - | -"]);
     assert!(!line.is_drifting());
 }
 
@@ -242,10 +242,10 @@ async fn what_only_one_side_has_is_all_drift() {
     let fixture = Fixture::new("UTC");
     fixture.book(&CALL).await;
     let ours = fixture.line(Some(charges(&[])), None);
-    assert_eq!(shown(&ours)[0], "1 | money 0 | +100.0 %");
+    assert_eq!(shown(&ours)[0], "1 | money 0 | +100.0%");
     assert!(ours.is_drifting());
     let theirs = Fixture::new("UTC").line(Some(charges(&[("gpt-5-mini", "1")])), None);
-    assert_eq!(shown(&theirs), ["0 | money 1 | −100.0 %", "gpt-5-mini 0 | money 1 | −100.0 %"]);
+    assert_eq!(shown(&theirs), ["0 | money 1 | −100.0%", "gpt-5-mini 0 | money 1 | −100.0%"]);
 }
 
 #[tokio::test]
@@ -262,7 +262,7 @@ async fn days_are_those_of_utc_in_every_zone_of_the_team() {
             fixture.book(&Call { time, cost, ..CALL }).await;
         }
         let line = fixture.line(Some(charges(&[("gpt-5-mini", "111")])), None);
-        assert_eq!(shown(&line)[0], "111 | money 111 | 0.0 %", "{zone}");
+        assert_eq!(shown(&line)[0], "111 | money 111 | 0.0%", "{zone}");
     }
 }
 
@@ -333,7 +333,7 @@ async fn a_drift_is_told_once_for_a_provider_and_day_also_after_it_was_brought_i
     let what = &told[0].alert.what;
     assert_eq!((what.kind, what.scope.id.as_deref()), (AlertKind::CostDrift, Some("anthropic")));
     assert!(
-        what.text.contains("booked $1.05, charged $1.00 (+5.0 %)") && what.text.contains("claude-haiku-4-5 +5.0 %"),
+        what.text.contains("booked $1.05, charged $1.00 (+5.0%)") && what.text.contains("claude-haiku-4-5 +5.0%"),
         "{}",
         what.text
     );

@@ -202,14 +202,15 @@ impl Report {
             let models: Vec<&str> =
                 self.models.iter().filter(|model| model.sums.unpriced > 0).map(Group::shown).collect();
             items.push(Line::new(format!(
-                "{} had no known price and counted as $0.00: {}.",
+                "{} had no known price, and {} as $0.00 unless priced again since: {}.",
                 counted(total.unpriced, "attempt", "attempts"),
+                if total.unpriced == 1 { "counts" } else { "count" },
                 named(&models)
             )));
         }
         if total.unknown > 0 {
             items.push(Line::new(format!(
-                "{} booked at all that was held, {}: no whole answer came that told the cost.",
+                "{} of unknown end, booked at {}: all that was held, unless adjusted since.",
                 counted(total.unknown, "request is", "requests are"),
                 money(total.unknown_cost)
             )));

@@ -91,7 +91,12 @@ impl Sums {
         let by = match scope {
             BudgetScope::Everything => return Some(self.costs[0].total.cost),
             BudgetScope::Provider(_) => GroupBy::Provider,
-            BudgetScope::Model(_) => GroupBy::Model,
+            // The groups have the names of models alone.
+            BudgetScope::Model(models) if models.as_str().contains('/') => return None,
+            BudgetScope::Model(models) => {
+                let of_it = self.groups(&GroupBy::Model).iter().filter(|group| models.fits_model(&group.name));
+                return Some(of_it.map(|group| group.sums.cost).sum());
+            }
             BudgetScope::Operation(_) => GroupBy::Operation,
             BudgetScope::Team(_) => GroupBy::Team,
             BudgetScope::Key(_) => GroupBy::Key,

@@ -172,7 +172,7 @@ impl Report {
             output_tokens: total.usage.total_output(),
             cache: CacheJson {
                 hits: total.cache_hits,
-                hit_rate: rate(total.cache_hits, total.requests),
+                hit_rate: rate(total.cache_hits, total.answered()),
                 saved_usd: total.saved,
             },
             before: BeforeJson {

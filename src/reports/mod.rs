@@ -98,10 +98,10 @@ pub struct Group {
 }
 
 impl MonthSoFar {
-    /// The same, with its forecast no lower than what its day alone leads to.
+    /// The same, without a forecast where its day alone leads beyond it: two paces in one report would contradict each other.
     fn with_day(self, spent: Picodollars, forecast: Option<Picodollars>) -> Self {
         let at_least = forecast.map(|forecast| self.spent - spent + forecast);
-        Self { forecast: self.forecast.max(self.forecast.and(at_least)), ..self }
+        Self { forecast: self.forecast.filter(|month| at_least.is_none_or(|least| *month >= least)), ..self }
     }
 }
 

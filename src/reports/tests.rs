@@ -176,8 +176,8 @@ async fn a_day_is_told_in_words_and_tables() {
     ## What stood out
 
     - **web, daily**: its limit of $2 is used up.
-    - 1 attempt had no known price and counted as $0.00: mystery\_9b.
-    - 1 request is booked at all that was held, $0.5000: no whole answer came that told the cost.
+    - 1 attempt had no known price, and counts as $0.00 unless priced again since: mystery\_9b.
+    - 1 request is of unknown end, booked at $0.5000: all that was held, unless adjusted since.
     - Most frequent errors: crashed (1), upstream\_error (1).
     - **gpt-5** fell by 31%: $1.25 less than the day before.
     - November so far: $27.00; at this pace it comes to about $45.00.
@@ -258,8 +258,8 @@ async fn a_day_is_told_in_a_few_lines() {
     $3.00 spent on 6 requests, 25% less than the day before. 2 requests failed (33.3%, 0.0% the day before).
     Most went to gpt-5 $2.75, claude-haiku-4-5 $0.2500.
     - web, daily: its limit of $2 is used up.
-    - 1 attempt had no known price and counted as $0.00: mystery_9b.
-    - 1 request is booked at all that was held, $0.5000: no whole answer came that told the cost.
+    - 1 attempt had no known price, and counts as $0.00 unless priced again since: mystery_9b.
+    - 1 request is of unknown end, booked at $0.5000: all that was held, unless adjusted since.
     - Most frequent errors: crashed (1), upstream_error (1).
     - gpt-5 fell by 31%: $1.25 less than the day before.
     - November so far: $27.00; at this pace it comes to about $45.00.
@@ -369,7 +369,7 @@ async fn a_budget_that_was_set_later_or_runs_shorter_is_left_out() {
 }
 
 #[test]
-fn a_month_comes_to_no_less_than_its_day_leads_to() {
+fn a_month_has_no_pace_where_its_day_alone_leads_beyond_it() {
     let window = Window::Month.at("2026-11-26T12:00:00Z".parse().unwrap(), &TimeZone::UTC);
     let check = |forecast: Option<i64>, day_forecast: Option<i64>, expected: Option<i64>| {
         let dollars = Picodollars::from_dollars;
@@ -377,7 +377,7 @@ fn a_month_comes_to_no_less_than_its_day_leads_to() {
         let told = month.with_day(dollars(6), day_forecast.map(dollars));
         assert_eq!(told.forecast, expected.map(dollars), "{forecast:?} {day_forecast:?}");
     };
-    check(Some(9), Some(12), Some(14));
+    check(Some(9), Some(12), None);
     check(Some(20), Some(12), Some(20));
     check(Some(9), None, Some(9));
     check(None, Some(12), None);

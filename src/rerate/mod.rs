@@ -102,6 +102,8 @@ pub struct Rerated {
     pub groups: BTreeMap<(Date, Deployment), Sums>,
     /// By deployment and reason.
     pub left: BTreeMap<(Deployment, Left), Rest>,
+    /// By section of the file of prices, how many attempts it fits: none means that it was written for something else.
+    pub sections: BTreeMap<String, u64>,
     /// The calls that would have cost something else, and what.
     pub wanted: Vec<(RequestId, Wanted)>,
     /// Where to go on; absent at the end.
@@ -147,7 +149,8 @@ impl Rerating {
 
     /// Looks at some thousands of calls of a half-open range of ids, oldest first. Blocking, well under a second.
     pub fn look(&self, from: RequestId, until: RequestId) -> Result<Rerated, LedgerError> {
-        let mut rerated = Rerated::default();
+        let sections = self.prices.sections().iter().map(|section| (section.clone(), 0)).collect();
+        let mut rerated = Rerated { sections, ..Rerated::default() };
         let (calls, next) = self.ledger.calls_between(from, until)?;
         rerated.next = next;
         for call in &calls {
@@ -177,6 +180,7 @@ impl Rerating {
         let mut wanted = vec![None; entry.attempts.len()];
         let mut is_changed = false;
         for (at, (attempt, was)) in entry.attempts.iter().zip(call.attempt_costs()).enumerate() {
+            self.count_sections(attempt, &mut rerated.sections);
             let rate = match self.rate(call, attempt, was) {
                 None => continue,
                 Some(Err(left)) => {
@@ -199,6 +203,24 @@ impl Rerating {
         }
         if is_changed {
             rerated.wanted.push((entry.facts.id, Wanted::Attempts(wanted)));
+        }
+    }
+
+    /// Counts an attempt under every section that fits what was asked for or what answered.
+    fn count_sections(&self, attempt: &Attempt, sections: &mut BTreeMap<String, u64>) {
+        if sections.is_empty() {
+            return;
+        }
+        let (provider, list) = list(self.upstream(&attempt.deployment.provider), attempt);
+        let asked = attempt.deployment.model.as_str();
+        let answered = attempt.rating.as_ref().and_then(|rating| rating.model.as_ref());
+        let answered = answered.map(|model| model.as_str()).filter(|answered| *answered != asked);
+        let mut fitting: Vec<&str> = self.prices.sections_of(provider, list, asked).collect();
+        fitting.extend(answered.into_iter().flat_map(|answered| self.prices.sections_of(provider, list, answered)));
+        fitting.sort_unstable();
+        fitting.dedup();
+        for section in fitting {
+            *sections.entry(section.to_owned()).or_default() += 1;
         }
     }
 

@@ -34,8 +34,8 @@ enum Given {
     Nothing,
     /// A list, alone and over the one in force; the operator's own prices don't hold for what it has.
     List { file: Catalog, merged: Catalog },
-    /// Prices in the words of the settings, before those in force.
-    Overrides(Catalog),
+    /// Prices in the words of the settings, before those in force, and the names of their sections.
+    Overrides { given: Catalog, sections: Vec<String> },
 }
 
 impl Prices {
@@ -55,8 +55,34 @@ impl Prices {
         if prices.is_empty() {
             return Err(PricesError::Empty);
         }
+        let sections = prices.iter().map(|prices| prices.pattern.clone()).collect();
         let given = in_force.as_ref().clone().with_first_overrides(named(&prices));
-        Ok(Self { in_force, given: Given::Overrides(given) })
+        Ok(Self { in_force, given: Given::Overrides { given, sections } })
+    }
+
+    /// The sections of the file, where it has such; a list of everything that a provider sells has none.
+    pub(super) fn sections(&self) -> &[String] {
+        match &self.given {
+            Given::Overrides { sections, .. } => sections,
+            Given::Nothing | Given::List { .. } => &[],
+        }
+    }
+
+    /// Those of them that fit a model, whether or not a closer one does too.
+    pub(super) fn sections_of<'p>(
+        &'p self,
+        provider: &'p ProviderName,
+        list: &str,
+        model: &'p str,
+    ) -> impl Iterator<Item = &'p str> {
+        let given = match &self.given {
+            Given::Overrides { given, sections } => Some((given, sections)),
+            Given::Nothing | Given::List { .. } => None,
+        };
+        given.into_iter().flat_map(move |(given, sections)| {
+            let fitting = given.fitting(provider, list, model).map(|prices| prices.pattern.as_str());
+            fitting.filter(move |pattern| sections.iter().any(|section| section == pattern))
+        })
     }
 
     /// The prices of a model that was asked for and one that answered, and how surely they are its own.
@@ -69,7 +95,7 @@ impl Prices {
     ) -> Option<(Arc<ModelFacts>, CostBasis)> {
         match &self.given {
             Given::Nothing => self.in_force.find_answered(provider, list, asked, answered),
-            Given::Overrides(given) => given.find_answered(provider, list, asked, answered),
+            Given::Overrides { given, .. } => given.find_answered(provider, list, asked, answered),
             Given::List { file, merged } => merged
                 .find_answered(provider, list, asked, answered)
                 .filter(|(facts, _)| file.knows(list, &facts.id))

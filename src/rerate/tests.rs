@@ -225,7 +225,7 @@ async fn booking_twice_changes_nothing_and_going_back_gives_all_of_it_back() {
     let by_hand = fixture.book(START_MS, EntryStatus::Settled, attempt("acme/m", "0.001", CostBasis::Estimated)).await;
     let call = fixture.ledger.call(by_hand).unwrap().unwrap();
     let made = Timestamp::from_millisecond(START_MS + 1).unwrap();
-    let (cause_by_hand, wanted) = call.by_hand("0.0009".parse().unwrap(), "ada", "the invoice", made).unwrap();
+    let (cause_by_hand, wanted) = call.by_hand("0.0009".parse().unwrap(), false, "ada", "the invoice", made).unwrap();
     fixture.ledger.adjust(cause_by_hand, vec![(by_hand, wanted)]).await.unwrap();
     let (from, until) = all();
     let total = || fixture.ledger.counts().unwrap().total.cost.to_string();
@@ -253,4 +253,20 @@ async fn a_range_is_half_open() {
     for (from, until, expected) in [(0, 3, 3), (0, 2, 2), (1, 2, 1), (2, 2, 0), (3, 1, 0)] {
         assert_eq!(rerating.look(at(from), at(until)).unwrap().calls, expected);
     }
+}
+
+#[tokio::test]
+async fn each_section_of_the_file_tells_how_much_it_fits() {
+    let fixture = Fixture::new();
+    for model in ["anthropic/claude-sonnet-4-5", "anthropic/claude-sonnet-4-5", "anthropic/nobodys-model"] {
+        fixture.book(1_795_000_000_000, EntryStatus::Settled, attempt(model, "1", CostBasis::Estimated)).await;
+    }
+    let text = "[prices.\"anthropic/*\"]\ninput = \"1\"\n[prices.\"anthropic/claude-sonnet-4-5\"]\ninput = \"1\"\n\
+        [prices.\"anthropic/claude-sonet\"]\ninput = \"1\"\n";
+    let (from, until) = all();
+    let sections = fixture.rerating(text).look(from, until).unwrap().sections;
+    let expected = [("anthropic/*", 3), ("anthropic/claude-sonet", 0), ("anthropic/claude-sonnet-4-5", 2)];
+    assert_eq!(sections, expected.map(|(name, attempts)| (name.to_owned(), attempts)).into());
+    let listed = fixture.rerating(IN_FORCE).look(from, until).unwrap();
+    assert!(listed.sections.is_empty(), "a list has far more than anybody calls");
 }

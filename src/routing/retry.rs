@@ -34,8 +34,12 @@ pub fn step(error: &ProviderError, attempts: u32, attempts_max: u32, another: bo
         Recovery::FallBack if another => return Step::FallBack,
         Recovery::FallBack | Recovery::GiveUp => return Step::GiveUp,
     };
+    // Of the attempts that staying takes, one is left for another deployment.
+    let may_stay = !another || attempts + 1 < attempts_max;
     match wait {
-        Some(wait) if wait <= STAY_WAIT_MAX && matches!(error, ProviderError::RateLimited { .. }) => Step::Retry(wait),
+        Some(wait) if wait <= STAY_WAIT_MAX && may_stay && matches!(error, ProviderError::RateLimited { .. }) => {
+            Step::Retry(wait)
+        }
         _ if another => Step::FallBack,
         Some(wait) if wait > LAST_WAIT_MAX => Step::GiveUp,
         wait => {
@@ -69,6 +73,13 @@ mod tests {
         check(&limited(None), 1, true, Step::FallBack);
         check(&limited(Some(251)), 1, true, Step::FallBack);
         check(&limited(Some(200)), 1, true, Step::Retry(Duration::from_millis(200)));
+    }
+
+    #[test]
+    fn a_limit_that_never_lifts_leaves_the_last_attempt_to_another_deployment() {
+        check(&limited(Some(200)), 2, true, Step::FallBack);
+        check(&limited(Some(200)), 2, false, Step::Retry(Duration::from_millis(200)));
+        assert_eq!(step(&limited(Some(200)), 1, 2, true, 1.0), Step::FallBack);
     }
 
     #[test]

@@ -347,7 +347,10 @@ impl Metrics {
         self.counts.input_tokens.fetch_add(call.tokens.0, Ordering::Relaxed);
         self.counts.output_tokens.fetch_add(call.tokens.1, Ordering::Relaxed);
         let mut recent = self.recent.lock().expect("no holder of this lock panics");
-        push(&mut recent.latency_ms, call.latency_ms);
+        // Refusals take no time, and would make answers look as quick.
+        if !call.failed {
+            push(&mut recent.latency_ms, call.latency_ms);
+        }
         if let Some(first) = call.time_to_first_token_ms {
             push(&mut recent.first_token_ms, first);
         }

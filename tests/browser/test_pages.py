@@ -245,7 +245,7 @@ def test_the_reconciliation_teaches_how_to_bring_numbers_in(logged_in, tollgate)
     tollgate.reconcile(f"usage_date_utc,model,cost_usd\n{day},Claude Haiku 4.5,0.05\n")
     page.open(f"{tollgate.url}/costs/reconciliation")
     text = page.text()
-    assert "Drifts" in text and "−100.0 %" in text and "Claude Haiku 4.5" in text
+    assert "Drifts" in text and "−100.0%" in text and "Claude Haiku 4.5" in text
     page.submit("#days tbody tr a")
     assert "day=" in page.path() and "sandbox on" in page.text()
     page.open(f"{tollgate.url}/alerts")

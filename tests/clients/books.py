@@ -14,7 +14,7 @@ PICODOLLARS = 10**12
 COLUMNS = (
     "id,client_request_id,time,status,key,team,operation,provider,model,requested_model,stream,cache,input_tokens,"
     "cache_read_tokens,cache_write_tokens,output_tokens,reasoning_tokens,cost_usd,cost_basis,latency_ms,"
-    "time_to_first_token_ms,attempts,error"
+    "time_to_first_token_ms,attempts,error,tags"
 )
 SETTLE_SECONDS_MAX = 40
 BALANCE_SECONDS_MAX = 15

@@ -315,6 +315,49 @@ def test_at_the_limit_a_call_goes_to_the_other_route_and_still_counts(server, ke
     assert third.headers["x-tollgate-cache"] == "miss"
 
 
+@pytest.mark.parametrize(
+    ("scope", "model", "binds"),
+    [
+        ("gpt-4o", "gpt-4o", True),
+        ("gpt-4o", "gpt-4o-2024-08-06", True),
+        ("gpt-4o", "gpt-4o-mini", False),
+        ("gpt-4o-2024-08-06", "gpt-4o", False),
+        ("gpt-4o*", "gpt-4o-mini", True),
+        ("openai/gpt-4o", "gpt-4o", True),
+        ("openai/*", "gpt-4o-mini", True),
+        ("anthropic/*", "gpt-4o", False),
+        ("*haiku*", "anthropic/claude-haiku-4-5-20251001", True),
+    ],
+)
+def test_a_budget_of_a_model_binds_its_dated_versions_and_what_fits_its_pattern(
+    server, budget_over, key_with, marker, scope, model, binds
+):
+    key, _ = key_with("1", "alert")
+    budget = budget_over("model", scope, "total", "0")
+    answer = ask(server, key, marker, model=model)
+    assert answer.status == (429 if binds else 200), answer.body
+    # What is let through is summed where it belongs, and nowhere else.
+    server.admin(f"/api/budgets/{budget['id']}", "PUT", {"limitUsd": "5", "action": "block"})
+    before = picodollars(standing(server, budget["id"])["spentUsd"])
+    assert ask(server, key, f"{marker}b", "usage:in=500,out=100", model=model).status == 200
+    cost = picodollars(settled_row(server, f"{marker}b")["cost_usd"])
+    assert cost > 0
+    assert picodollars(standing(server, budget["id"])["spentUsd"]) - before == (cost if binds else 0)
+
+
+def test_a_budget_of_a_model_that_is_a_route_is_refused(server):
+    body = {"scope": {"kind": "model", "id": "cheap"}, "window": "day", "limitUsd": "1", "action": "block"}
+    status, code, detail = refusal(server, "/api/budgets", "POST", body)
+    assert (status, code) == (400, "invalid_field") and "cheap is a route" in detail
+
+
+def test_a_call_cannot_put_another_tag_in_the_place_of_its_keys(server, budget_over, key_with, marker):
+    key, _ = key_with("1", "alert", tags={"env": marker})
+    budget_over("tag", f"env={marker}", "day", "0")
+    assert ask(server, key, marker).status == 429
+    assert ask(server, key, f"{marker}b", headers={"x-tollgate-tags": "env=free,more=x"}).status == 429
+
+
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 def test_a_downgrade_crosses_dialects(server, key_with, marker, stream):
     key, _ = key_with("0", "downgrade", downgradeTo="cheap-claude")
@@ -430,6 +473,14 @@ def test_every_scope_counts_and_refuses_in_every_window(server, budget_over, mar
         assert ask(server, free, f"{marker}3").status == 200
 
 
+@pytest.mark.parametrize("spelling", [str.lower, str.upper, str.title])
+def test_no_spelling_of_an_operation_gets_past_its_budget(server, budget_over, marker, spelling):
+    budget = budget_over("operation", f"Review-{marker}", "day", "0")
+    assert budget["scope"]["id"] == f"review-{marker}".lower()
+    answer = ask(server, server.key, marker, headers={"x-tollgate-operation": spelling(f"review-{marker}")})
+    assert answer.status == 429 and answer.error()[1] == "budget_exceeded", answer
+
+
 def test_a_budget_of_a_run_is_kept_and_in_nobodys_way(server, budget_over, marker):
     made = budget_over("run", f"run_{marker}", "total", "0")
     assert (made["spentUsd"], made["resetsAt"]) == ("0", None)
@@ -495,7 +546,10 @@ def test_the_thresholds_of_the_file_reach_budgets_of_the_command_line(tmp_path, 
     finally:
         server.stop()
     # Without a server, on the folder alone.
+    (kept,) = run(server, "budget", "set", "everything", "day", "8", "--action", "alert")
+    assert kept["action"] == "alert"
     (kept,) = run(server, "budget", "set", "everything", "day", "8")
+    assert kept["action"] == "alert"
     assert kept["thresholds"] == [10, 20]
     (made,) = run(server, "budget", "set", "everything", "week", "8")
     assert made["thresholds"] == [60, 90]

@@ -107,3 +107,64 @@ def test_a_forgotten_password_of_nobody_says_so_once(served):
 def test_help_is_a_command(unserved):
     done = unserved("help")
     assert done.returncode == 0 and b"tollgate key create" in done.stdout
+
+
+SECRETIVE = """
+listen = "127.0.0.1:0"
+data_dir = "data"
+[[providers]]
+name = "openai"
+kind = "openai"
+api_key = "env:PROVIDERS_SECRET"
+[alerts]
+webhook_url = "https://hooks.example.com/x"
+webhook_secret = "env:ALERTS_SECRET"
+"""
+# What needs no secret: on a server that runs, and on the folder when none does.
+SPARING = [
+    ["verify"], ["key", "list"], ["budget", "set", "everything", "month", "5"], ["budget", "list"], ["export", "costs"],
+    ["report", "daily"], ["admin", "token", "list"], ["re-rate", "--from", "2026-01-01"],
+]  # fmt: skip
+
+
+def test_only_the_server_needs_the_secrets_of_the_settings(gateway, tmp_path):
+    (tmp_path / "tollgate.toml").write_text(SECRETIVE)
+    bare = {"PATH": os.environ.get("PATH", ""), "HOME": str(tmp_path)}
+
+    def run(*command, code=0):
+        done = subprocess.run(
+            [gateway.binary, *command], cwd=tmp_path, env=bare, capture_output=True, text=True, timeout=60
+        )
+        assert done.returncode == code, f"{words(command)}: {done.returncode} {done.stdout}{done.stderr}"
+        return done.stdout + done.stderr
+
+    secrets = {"PROVIDERS_SECRET": "sk-1", "ALERTS_SECRET": "hush"}
+    with subprocess.Popen(
+        [gateway.binary, "serve"], cwd=tmp_path, env={**bare, **secrets}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    ) as server:
+        try:
+            for line in server.stderr:
+                if b"setup?token=" in line:
+                    break
+            for command in SPARING:
+                assert "SECRET" not in run(*command)
+            # A file that was spoiled meanwhile is told of, and doesn't keep anybody from the server that runs.
+            (tmp_path / "tollgate.toml").write_text("color = 1\n" + SECRETIVE)
+            assert "color: unknown key" in run("key", "list")
+            (tmp_path / "tollgate.toml").write_text(SECRETIVE)
+        finally:
+            server.terminate()
+            server.stderr.read()
+    for command in SPARING:
+        assert "SECRET" not in run(*command)
+    # What fetches with an admin key by itself says that it is missing.
+    (tmp_path / "tollgate.toml").write_text(SECRETIVE.replace("[alerts]", 'admin_api_key = "env:ADMIN_SECRET"\n[alerts]'))
+    assert "ADMIN_SECRET is not set" in run("reconcile", code=2)
+    run("reconcile", "--no-fetch")
+    (tmp_path / "tollgate.toml").write_text(SECRETIVE)
+    for command in (["serve"], ["check-config"]):
+        told = run(*command, code=2)
+        assert "PROVIDERS_SECRET is not set" in told and "ALERTS_SECRET is not set" in told
+    (tmp_path / "tollgate.toml").write_text("color = 1\n" + SECRETIVE)
+    told = run("key", "list", code=2)
+    assert "color: unknown key" in told and "SECRET" not in told

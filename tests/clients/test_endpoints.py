@@ -123,6 +123,7 @@ def test_what_has_no_price_is_refused_under_a_block_budget(openai_options, gatew
             else:
                 client.images.generate(model="openai/gpt-image-1", prompt=f"id:{marker} a cat")
     assert 400 <= caught.value.status_code < 500
+    assert "no known price" in str(caught.value) or "whose price nobody can tell" in str(caught.value)
     assert upstream.account(marker) == []
 
 

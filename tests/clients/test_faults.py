@@ -777,6 +777,13 @@ def test_a_caller_whose_time_runs_out_before_there_is_a_connection_owes_nothing(
     assert row["status"] == "failed" and picodollars(row["cost_usd"] or "0") == 0, row
 
 
+def test_a_caller_whose_own_time_runs_out_is_told_that_it_was_theirs(server, healthy, marker):
+    call = Call(marker, "openai", False, f"slow:2s echo:{WORDS}", model="narrow/gpt-4o-mini")
+    call.headers = {"x-tollgate-timeout": "300ms"}
+    answer = send(server.port, server.key, call)
+    assert answer.status == 504 and b"call's own limit of 300ms" in answer.body, answer
+
+
 @pytest.mark.parametrize(
     "shape",
     [
@@ -814,12 +821,12 @@ def test_a_dead_provider_costs_next_to_nothing_once_its_circuit_is_open(server, 
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_a_whole_answer_that_stops_half_way_ends_at_the_total_limit(server, marker, dialect):
+def test_a_whole_answer_that_stops_half_way_ends_at_the_idle_limit(server, marker, dialect):
     answer = send(server.port, server.key, fault_call(marker, "half-then-hang", dialect, "whole"))
-    check_error(dialect, answer, 504)
-    assert answer.seconds < 6
+    check_error(dialect, answer, 504, words=("idle",))
+    assert answer.seconds < 2
     row = server.booked(marker)
-    assert (row["status"], row["cost_basis"]) == ("unknown", "reserved"), row
+    assert (row["status"], row["cost_basis"], row["error"]) == ("unknown", "reserved", "timeout_idle"), row
     assert picodollars(row["cost_usd"]) > 0
 
 

@@ -102,10 +102,12 @@ def test_the_settings_of_a_proxy_become_a_file_that_can_be_used(folder):
     keys = {name: "sk-1" for name in ("ANTHROPIC_KEY", "GROQ_API_KEY", "OPENAI_2_API_KEY", "OPENAI_KEY_ONE")}
     run(folder, "check-config", environment=keys)
     run(folder, "check-config", code=2)
-    # What is there is not written over.
+    # What is there is not written over; that it is the same already is fine.
+    run(folder, "import", "litellm", "config.yaml")
+    (folder / "tollgate.toml").write_text(written + "# mine\n")
     _, told = run(folder, "import", "litellm", "config.yaml", code=2)
     assert "is there already" in told
-    assert (folder / "tollgate.toml").read_text() == written
+    assert (folder / "tollgate.toml").read_text() == written + "# mine\n"
 
 
 def test_it_is_printed_or_told_as_json(folder):
@@ -128,10 +130,25 @@ def test_it_is_printed_or_told_as_json(folder):
 
 def test_budgets_are_made_where_that_is_asked_for(folder):
     (folder / "config.yaml").write_text(SETTINGS)
-    keys = {name: "sk-1" for name in ("ANTHROPIC_KEY", "GROQ_API_KEY", "OPENAI_2_API_KEY", "OPENAI_KEY_ONE")}
-    run(folder, "import", "litellm", "config.yaml", "--apply", environment=keys)
-    listed = json.loads(run(folder, "budget", "list", "--json", environment=keys)[0])["items"]
-    assert [(budget["scope"]["kind"], budget["window"], budget["limitUsd"]) for budget in listed] == [("everything", "month", "25.5")]
+    # Whoever imports has none of the providers' keys yet. A second run changes nothing.
+    for _ in range(2):
+        _, told = run(folder, "import", "litellm", "config.yaml", "--apply")
+        assert "could not be taken over" in told and "to be set before the start" in told and "1 budget made" in told
+        listed = json.loads(run(folder, "budget", "list", "--json")[0])["items"]
+        assert [(budget["scope"]["kind"], budget["window"], budget["limitUsd"]) for budget in listed] == [("everything", "month", "25.5")]
+
+
+def test_a_failure_to_make_budgets_is_told_below_the_report_and_a_second_run_goes_on(folder):
+    (folder / "config.yaml").write_text(SETTINGS)
+    (folder / "tollgate-data").write_text("no folder")
+    _, told = run(folder, "import", "litellm", "config.yaml", "--apply", code=1)
+    assert "could not be taken over" in told and "tollgate budget set everything month 25.5" in told
+    assert "tollgate.toml is written; of 1 budget 0 made: run the same command again to go on" in told
+    told = json.loads(run(folder, "import", "litellm", "config.yaml", "--apply", "--json", code=1)[0])
+    assert [budget["made"] for budget in told["budgets"]] == [False] and told["leftOut"]
+    (folder / "tollgate-data").unlink()
+    _, told = run(folder, "import", "litellm", "config.yaml", "--apply")
+    assert "1 budget made" in told
 
 
 @pytest.mark.parametrize(
@@ -250,6 +267,10 @@ def test_it_works_on_the_folder_and_tells_unknown_keys(server):
     write_rows(server.folder, spend_row("a", "1", yesterday, alias="old ci"), spend_row("b", "2", yesterday, alias="gone"))
     told = command(server, "import", "spend", "spend.csv", code=2)
     assert "old ci (1 call)" in told and "gone (1 call)" in told and "--key-map" in told
+    # A dry run ends as the real one would.
+    told = command(server, "import", "spend", "spend.csv", "--dry-run", code=2)
+    assert "old ci (1 call)" in told
+    command(server, "import", "spend", "spend.csv", "--dry-run", "--unknown-keys", "keep")
     assert "no virtual key \"nobody\"" in command(server, "import", "spend", "spend.csv", "--key-map", "gone=nobody", code=2)
     done = command(server, "import", "spend", "spend.csv", "--key-map", "old ci=ci", "--unknown-keys", "keep")
     assert "2 booked, 0 booked before" in done
@@ -264,6 +285,39 @@ def test_it_works_on_the_folder_and_tells_unknown_keys(server):
     for booked, known in ((2, 0), (0, 2)):
         taken = json.loads(command(other, "import", "spend", "costs.csv", "--unknown-keys", "keep", "--json"))
         assert (taken["source"], taken["booked"], taken["known"], taken["costUsd"]) == ("tollgate", booked, known, "3")
+
+
+def test_adjustments_come_along_in_the_amounts_of_their_calls(server):
+    server.create_key("ci")
+    moment = now() - datetime.timedelta(days=1)
+    write_rows(server.folder, *(spend_row(f"r{number}", "1", stamp(moment)) for number in range(3)))
+    command(server, "import", "spend", "spend.csv")
+    since = str((now() - datetime.timedelta(days=3)).date())
+    ids = [row["id"] for row in csv.DictReader(io.StringIO(command(server, "export", "costs", "--from", since)))]
+    command(server, "adjust", ids[0], "--cost", "0.25", "--reason", "an invoice")
+    command(server, "adjust", ids[1], "--cost", "1.5", "--reason", "an invoice")
+    command(server, "adjust", ids[1], "--cost", "1.75", "--reason", "another invoice")
+    exported = command(server, "export", "costs", "--from", since)
+    assert len(exported.splitlines()) == 1 + 3 + 3
+    totals = json.loads(command(server, "export", "costs", "--from", since, "--group-by", "key", "--json").splitlines()[0])
+
+    other = Server(server.folder / "other", SANDBOX)
+    (other.folder / "costs.csv").write_text(exported)
+    keep = ("import", "spend", "costs.csv", "--unknown-keys", "keep")
+    for booked, known in ((3, 0), (0, 3)):
+        taken = json.loads(command(other, *keep, "--json"))
+        assert (taken["booked"], taken["known"], taken["differing"], taken["costUsd"]) == (booked, known, 0, "3")
+    dry = json.loads(command(other, *keep, "--dry-run", "--json"))
+    assert (dry["calls"], dry["adjustments"], dry["costUsd"]) == (3, 3, "3") and dry["costUsd"] == totals["costUsd"]
+    rows = csv.DictReader(io.StringIO(command(other, "export", "costs", "--from", since)))
+    assert {row["id"]: row["cost_usd"] for row in rows} == {ids[0]: "0.25", ids[1]: "1.75", ids[2]: "1"}
+    command(other, "verify")
+    # An older export has an amount that is another one by now, and is told so.
+    (other.folder / "costs.csv").write_text("".join(line for line in exported.splitlines(True) if "adjusts" not in line))
+    done = other.command(*keep)
+    assert "0 booked, 3 booked before" in done.stdout and "2 rows were booked before with another amount or key" in done.stderr
+    (other.folder / "costs.csv").write_text("".join(line for line in exported.splitlines(True) if ids[0] + '",' not in line[:60]))
+    assert "which the file doesn't have" in command(other, *keep, code=1)
 
 
 def test_one_bad_row_keeps_the_whole_file_out(server):

@@ -129,6 +129,33 @@ def test_limits_models_and_endpoints_change_for_the_next_call(gateway, marker):
     assert answer.choices
 
 
+def test_a_list_that_lets_nothing_pass_is_refused(gateway, marker):
+    made = gateway.admin("/api/keys", "POST", {"name": f"lists-{marker}"})
+    for field in ("allowedModels", "allowedEndpoints"):
+        for status, _, problem in (
+            send(gateway, "/api/keys", "POST", {"name": f"none-{marker}", field: []}),
+            send(gateway, f"/api/keys/{made['id']}", "PATCH", {field: []}),
+        ):
+            assert (status, problem["code"], problem["field"]) == (400, "invalid_field", field), problem
+            assert "null, for all" in problem["detail"]
+        assert send(gateway, f"/api/keys/{made['id']}", "PATCH", {field: None})[0] == 200
+    ask(gateway, made["key"])
+
+
+def test_the_holder_of_an_expired_key_is_told_when_that_was(gateway, marker):
+    soon = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 2))
+    made = gateway.admin("/api/keys", "POST", {"name": f"expires-{marker}", "expiresAt": soon})
+    while True:
+        try:
+            ask(gateway, made["key"])
+        except openai.AuthenticationError as error:
+            assert f"expired on {soon}" in str(error), error
+            break
+    # Who has only something like it learns nothing.
+    with pytest.raises(openai.AuthenticationError, match="is not valid: check that it was copied whole"):
+        ask(gateway, made["key"][:-1] + ("A" if made["key"][-1] != "A" else "B"))
+
+
 def test_of_two_admins_the_second_is_told(gateway, marker):
     made = gateway.admin("/api/keys", "POST", {"name": f"seen-{marker}"})
     path = f"/api/keys/{made['id']}"

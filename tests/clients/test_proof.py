@@ -218,6 +218,15 @@ def test_history_is_seen_at_corrected_prices_and_the_difference_booked_once(serv
         "claude-haiku-4-5": would_be["claude"] - was["claude"],
         "nobodys-model": would_be["unpriced"],
     }
+    # A name that is mistyped is told of, and keeps from booking what the rest would come to.
+    assert all(section["attempts"] for section in seen["sections"]) and seen["sections"]
+    mistyped = tmp_path / "mistyped.toml"
+    mistyped.write_text(prices.read_text() + '[prices."openai/gpt-4o-minni"]\ninput = "9"\n')
+    done = server.command("re-rate", *day, "--prices", str(mistyped))
+    assert done.returncode == 0 and 'openai/gpt-4o-minni"] fits nothing that was called' in done.stderr, done.stderr
+    done = server.command("re-rate", *day, "--prices", str(mistyped), "--book")
+    assert done.returncode == 2 and "--allow-unmatched" in done.stderr, done.stdout + done.stderr
+    assert total(server) == sum(was.values())
     # On the server, then on the folder, where nothing is left to do.
     done = server.command("re-rate", *day, "--prices", str(prices), "--book")
     assert done.returncode == 0 and "3 adjustments were booked" in done.stdout, done.stdout + done.stderr
@@ -229,7 +238,7 @@ def test_history_is_seen_at_corrected_prices_and_the_difference_booked_once(serv
     assert sum(picodollars(row["cost_usd"]) for row in server.rows()) == total(server)
     assert re_rate("--book")["booked"] == 0
     server.stop()
-    again = re_rate("--book")
+    again = re_rate("--book", "--allow-unmatched")
     assert (again["booked"], again["differenceUsd"]) == (0, "0"), again
     # By the prices in force all of it goes back, but for what has none.
     done = server.command("re-rate", *day, "--json", "--book")

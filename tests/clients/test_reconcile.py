@@ -328,4 +328,4 @@ def test_without_an_admin_key_the_command_teaches(make, tmp_path):
     told = reconcile(server, code=1).stderr
     assert "admin_api_key" in told and "--csv FILE" in told
     helped = server.command("reconcile", "--help").stdout
-    assert "Exit codes: 0 every complete day agrees within 2 %, 1" in " ".join(helped.split())
+    assert "Exit codes: 0 every complete day agrees within 2%, 1" in " ".join(helped.split())

@@ -148,8 +148,19 @@ def test_a_viewer_reads_all_or_one_team_and_changes_nothing(gateway, teams, mark
     assert {teams["own"]["key"]["id"], teams["canary"]["key"]["id"]} <= listed
     assert everything.send("/api/status")[0] == 200 and everything.send("/reports")[0] == 200
     assert {item["id"] for item in one.json("/api/keys")["items"]} == {teams["own"]["key"]["id"]}
+    # Whoever sees everything reads all that isn't told apart by teams; whoever is of a team reads none of it.
+    for path in (
+        "/api/reconciliation", "/costs/reconciliation", "/api/routes", "/api/routes/nothing/explain",
+        "/api/routes/nothing/prompt-cache", "/metrics",
+    ):  # fmt: skip
+        assert everything.send(path)[0] == 200, path
+        assert one.send(path)[0] == 403, path
     for person in (everything, one):
         for method, path, body in (
+            ("GET", "/api/verify", None),
+            ("POST", "/api/reconciliation", {}),
+            ("POST", "/api/re-rate", {"from": "2026-01-01"}),
+            ("GET", "/budgets/new", None),
             ("POST", "/api/keys", {"name": "x"}),
             ("DELETE", f"/api/keys/{teams['own']['key']['id']}", None),
             ("POST", "/api/teams", {"name": "x"}),

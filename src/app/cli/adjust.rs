@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::reach::{Absent, Folder, Reach};
 use super::{Shared, Usage, terminal};
 use crate::domain::{EntryStatus, Picodollars, RequestId};
+use crate::ledger::NotAdjustable;
 use crate::runtime::Clock;
 
 const EXAMPLES: &str = "\
@@ -16,7 +17,8 @@ Examples:
   tollgate adjust req_06f1v3q8xg0000000000000000 --cost 0 --reason \"the provider never got it\"
 
 For calls whose end was never seen, and others whose cost is not exact. The entry stays as it is; the difference is booked as
-an entry of its own, at the time of the call, with who has booked it and why. Doing the same twice changes nothing.";
+an entry of its own, at the time of the call, with who has booked it and why. Doing the same twice changes nothing. More than
+was held for the call needs --above-held: it is likelier a slip of the decimal point.";
 
 /// Which call, and what it has cost.
 #[derive(Debug, Args)]
@@ -31,19 +33,22 @@ pub(super) struct AdjustArguments {
     /// How that is known
     #[arg(long, value_name = "TEXT")]
     reason: String,
+    /// Book it although it is more than was held for the call
+    #[arg(long)]
+    above_held: bool,
 }
 
 /// Books the difference.
 pub(super) async fn run(shared: &Shared, arguments: &AdjustArguments) -> anyhow::Result<ExitCode> {
-    let AdjustArguments { id, cost, reason } = arguments;
+    let AdjustArguments { id, cost, reason, above_held } = arguments;
     let cost: Picodollars = cost.parse().map_err(|error| Usage(format!("--cost: {error}")))?;
     let request: RequestId = id.parse().map_err(|error| Usage(format!("{error}: it has to be a request's id")))?;
     let answer = match Reach::find(shared, Absent::Told)? {
         Reach::Server(client) => {
             let path = format!("/api/requests/{request}/adjust");
-            client.post(&path, &json!({ "costUsd": cost, "reason": reason })).await?
+            client.post(&path, &json!({ "costUsd": cost, "reason": reason, "aboveHeld": above_held })).await?
         }
-        Reach::Folder(folder) => in_folder(&folder, request, cost, reason).await?,
+        Reach::Folder(folder) => in_folder(&folder, request, (cost, *above_held), reason).await?,
     };
     if shared.json {
         terminal::print(&answer.to_string());
@@ -55,13 +60,23 @@ pub(super) async fn run(shared: &Shared, arguments: &AdjustArguments) -> anyhow:
     Ok(ExitCode::SUCCESS)
 }
 
-async fn in_folder(folder: &Folder, id: RequestId, cost: Picodollars, reason: &str) -> anyhow::Result<Value> {
+async fn in_folder(
+    folder: &Folder,
+    id: RequestId,
+    (cost, may_be_above_held): (Picodollars, bool),
+    reason: &str,
+) -> anyhow::Result<Value> {
     let ledger = folder.ledger()?;
     let missing = || anyhow::anyhow!("there is no call {id}");
     let call = ledger.call(id)?.ok_or_else(missing)?;
     // Nobody runs on the folder, so what ran has been booked as unknown just now.
     anyhow::ensure!(call.entry.status != EntryStatus::Pending, "{id} is still running: it has no cost yet");
-    let (cause, wanted) = call.by_hand(cost, "command line", reason, Clock::system().now())?;
+    let made = Clock::system().now();
+    let (cause, wanted) = call.by_hand(cost, may_be_above_held, "command line", reason, made).map_err(|refusal| {
+        let way_out =
+            if matches!(refusal, NotAdjustable::AboveHeld { .. }) { ": add --above-held to book it" } else { "" };
+        anyhow::anyhow!("{refusal}{way_out}")
+    })?;
     for outcome in ledger.adjust(cause, vec![(id, wanted)]).await? {
         outcome?;
     }

@@ -22,9 +22,11 @@ Examples:
   tollgate budget set key:ci day 1.00
   tollgate budget set team:research week 50 --action alert
   tollgate budget set model:gpt-5 day 10 --action downgrade --downgrade-to cheap
+  tollgate budget set 'model:openai/*' month 200
   tollgate budget set tag:env=prod total 1000 --thresholds 50,80,95
 
-Scopes: everything, team:NAME, key:NAME, provider:NAME, model:NAME, operation:NAME, tag:NAME=VALUE, run:ID.
+Scopes: everything, team:NAME, key:NAME, provider:NAME, model:NAME, operation:NAME, tag:NAME=VALUE.
+A model is meant with its dated versions, model:PROVIDER/NAME is that of one provider, and * stands for any text.
 Windows: hour, day, week (from Monday), month, total; days and months are those of the configured time zone.
 A scope and window that have a budget get the new terms.
 
@@ -72,9 +74,9 @@ pub(super) struct SetArguments {
     /// How much, in US dollars
     #[arg(value_name = "USD", value_parser = limit_of)]
     limit: Picodollars,
-    /// What happens at the limit: block, alert, downgrade
-    #[arg(long, default_value = "block")]
-    action: String,
+    /// What happens at the limit: block, alert, downgrade; left out, a new budget blocks and one that is there goes on as it is
+    #[arg(long)]
+    action: Option<String>,
     /// The route that calls go to at the limit, where the action is to downgrade
     #[arg(long, value_name = "ROUTE")]
     downgrade_to: Option<String>,
@@ -116,8 +118,13 @@ async fn set(shared: &Shared, arguments: &SetArguments) -> anyhow::Result<ExitCo
     let (kind, name) = scope_of(&arguments.scope);
     // Checked before anything is asked for; a key's name stands in for its id.
     BudgetScope::new(kind, name).map_err(|error| Usage(error.to_string()))?;
-    let terms = terms(arguments)?;
+    let wanted = action(arguments)?;
     let reach = Reach::find(shared, Absent::Made)?;
+    let wanted = match wanted {
+        Some(action) => action,
+        None => present_action(&reach, (kind, name), arguments.window).await?.unwrap_or(BudgetAction::Block),
+    };
+    let terms = BudgetTerms::new(arguments.limit, wanted);
     let thresholds = arguments.thresholds.as_deref();
     let set = set_on(&reach, (kind, name), arguments.window, terms, thresholds).await?;
     if shared.json {
@@ -157,10 +164,51 @@ pub(super) async fn set_on(
     }
 }
 
-fn terms(arguments: &SetArguments) -> Result<BudgetTerms, Usage> {
-    let action = BudgetAction::new(&arguments.action, arguments.downgrade_to.as_deref());
-    let action = action.map_err(|error| Usage(error.to_string().replace("downgradeTo", "--downgrade-to")))?;
-    Ok(BudgetTerms::new(arguments.limit, action))
+/// What is to happen at the limit, where that is said; a route alone says it too.
+fn action(arguments: &SetArguments) -> Result<Option<BudgetAction>, Usage> {
+    let word = match (&arguments.action, &arguments.downgrade_to) {
+        (None, None) => return Ok(None),
+        (None, Some(_)) => "downgrade",
+        (Some(word), _) => word,
+    };
+    let action = BudgetAction::new(word, arguments.downgrade_to.as_deref());
+    action.map(Some).map_err(|error| Usage(error.to_string().replace("downgradeTo", "--downgrade-to")))
+}
+
+/// What happens at the limit of the budget that is there.
+async fn present_action(
+    reach: &Reach,
+    (kind, name): (&str, Option<&str>),
+    window: Window,
+) -> anyhow::Result<Option<BudgetAction>> {
+    match reach {
+        Reach::Server(client) => {
+            let id = match (kind, name) {
+                ("key", Some(name)) => Some(key::id_at(client, name).await?),
+                (_, name) => name.map(str::to_owned),
+            };
+            let scope = json!({ "kind": kind, "id": id });
+            let budgets = client.list("/api/budgets").await?;
+            let present = budgets.iter().find(|budget| budget["scope"] == scope && budget["window"] == window.as_str());
+            let action = |budget: &Value| {
+                BudgetAction::new(budget["action"].as_str().unwrap_or_default(), budget["downgradeTo"].as_str()).ok()
+            };
+            Ok(present.and_then(action))
+        }
+        Reach::Folder(folder) => {
+            let scope = scope_in(folder, kind, name)?;
+            let budgets = folder.keys.budgets();
+            let present = budgets.iter().find(|budget| budget.window == window && budget.scope == scope);
+            Ok(present.map(|budget| budget.action.clone()))
+        }
+    }
+}
+
+fn scope_in(folder: &Folder, kind: &str, name: Option<&str>) -> anyhow::Result<BudgetScope> {
+    Ok(match (kind, name) {
+        ("key", Some(name)) => BudgetScope::Key(key::id_in(&folder.keys, name, Clock::system().now())?),
+        _ => BudgetScope::new(kind, name)?,
+    })
 }
 
 /// Makes the budget, or puts the one that is there on the new terms.
@@ -201,10 +249,15 @@ fn set_in(
     thresholds: Option<&[u8]>,
 ) -> anyhow::Result<Value> {
     let now = Clock::system().now();
-    let scope = match (kind, name) {
-        ("key", Some(name)) => BudgetScope::Key(key::id_in(&folder.keys, name, now)?),
-        _ => BudgetScope::new(kind, name)?,
-    };
+    let scope = scope_in(folder, kind, name)?;
+    if let BudgetScope::Model(models) = &scope
+        && folder.config.route(models.as_str()).is_some()
+    {
+        return Err(Usage(format!(
+            "{models} is a route, and a budget of a model is over what calls reach: name a model"
+        ))
+        .into());
+    }
     if let Some(route) = terms.action.downgrade_to()
         && folder.config.route(route).is_none()
     {

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::super::{parts, with_causes};
 use super::{Shared, WRONG_USAGE, terminal};
-use crate::config::Problem;
+use crate::config::{PATHS_NOT_YET, Problem};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -21,7 +21,7 @@ Exit codes: 0 the settings can be used, 2 they can't.";
 #[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct CheckConfigArguments {
-    /// Print the settings as they are in effect, defaults included and secrets masked
+    /// Print the settings as they are in effect, defaults included and secrets masked: to read, not to start with
     #[arg(long)]
     print: bool,
 }
@@ -45,7 +45,10 @@ pub(super) fn run(shared: &Shared, arguments: &CheckConfigArguments) -> ExitCode
     } else {
         tell(&problems, &warnings);
         match masked.filter(|_| arguments.print) {
-            Some(masked) => terminal::print(&masked),
+            Some(masked) => terminal::print(&format!(
+                "# Accepted, but not used by this version yet: {}.\n{masked}",
+                PATHS_NOT_YET.join(", ")
+            )),
             None if problems.is_empty() => terminal::print("the settings can be used"),
             None => {}
         }

@@ -1,11 +1,13 @@
 //! Where a command works: on a running server over its API, or on the data folder when none runs; never on both.
 
+use std::path::Path;
+
 use anyhow::{Context as _, anyhow, bail};
 
 use super::super::folder::{DataFolder, FolderError, Holder};
 use super::super::{local_token, parts};
 use super::client::Client;
-use super::{Shared, Usage};
+use super::{Shared, Usage, terminal};
 use crate::config::Config;
 use crate::domain::Secret;
 use crate::keys::Keys;
@@ -64,14 +66,15 @@ impl Reach {
         if let Some(client) = named_server(shared)? {
             return Ok(Self::Server(client));
         }
-        Self::on_folder(shared.settings([]).load()?, given_token(shared), absent)
+        Self::on_folder(find_claim(shared, absent)?)
     }
 
     /// What works on a data folder: the server that runs there, or nobody but the command itself.
-    fn on_folder(config: Config, given: Option<Secret<String>>, absent: Absent) -> anyhow::Result<Self> {
-        match claim(&config, given, absent)? {
+    fn on_folder(claimed: Claimed) -> anyhow::Result<Self> {
+        match claimed {
             Claimed::Server(client) => Ok(Self::Server(client)),
-            Claimed::Folder(claim) => {
+            Claimed::Folder(claim, config) => {
+                let config = *config;
                 let settings = parts::open_settings(&claim)?;
                 let keys = parts::keys_of(&claim, settings.clone())?;
                 Ok(Self::Folder(Box::new(Folder { keys, settings, config, claim })))
@@ -84,8 +87,23 @@ impl Reach {
 pub(super) enum Claimed {
     /// A server that runs on it.
     Server(Client),
-    /// Nobody had it.
-    Folder(DataFolder),
+    /// Nobody had it; with the settings that the next start will have, but for the secrets that aren't here.
+    Folder(DataFolder, Box<Config>),
+}
+
+/// The data folder that the settings name, or the server that runs on it. Of secrets no command needs any, and a server that
+/// runs needs nothing of the settings but the way to it: it has its own.
+pub(super) fn find_claim(shared: &Shared, absent: Absent) -> anyhow::Result<Claimed> {
+    let settings = shared.settings([]);
+    match settings.load_sparing_secrets() {
+        Ok(config) => claim(config, given_token(shared), absent),
+        Err(problems) => {
+            let running = settings.data_dir().map(|folder| running_on(&folder, given_token(shared))).transpose()?;
+            let Some(client) = running.flatten() else { return Err(problems.into()) };
+            terminal::tell(&format!("warning: the settings couldn't be used for a start now:\n{problems}"));
+            Ok(Claimed::Server(client))
+        }
+    }
 }
 
 /// The admin token that was given.
@@ -108,24 +126,37 @@ pub(super) fn named_server(shared: &Shared) -> anyhow::Result<Option<Client>> {
 }
 
 /// Takes the data folder, or finds the server that has it.
-pub(super) fn claim(config: &Config, given: Option<Secret<String>>, absent: Absent) -> anyhow::Result<Claimed> {
+fn claim(config: Config, given: Option<Secret<String>>, absent: Absent) -> anyhow::Result<Claimed> {
     let claimed = match absent {
         Absent::Made => DataFolder::claim(&config.data_dir),
         Absent::Told => DataFolder::claim_existing(&config.data_dir),
     };
     match claimed {
-        Ok(folder) => Ok(Claimed::Folder(folder)),
-        Err(FolderError::InUse { holder: Some(Holder { pid, address: Some(address) }), .. }) => {
-            // The file is this very server's, whatever the variable was set for.
-            let token = local_token::read(&config.data_dir).ok().or(given);
-            let token = token.ok_or_else(|| anyhow!("the local token in {} can't be read", config.data_dir.display()));
-            let token = token.with_context(|| {
-                format!("the server of process {pid} runs on this data folder; run this as its user, or give --token")
-            })?;
-            Client::new(&address, token, true).map(Claimed::Server)
-        }
-        Err(error) => Err(error.into()),
+        Ok(folder) => Ok(Claimed::Folder(folder, Box::new(config))),
+        Err(error) => client_of(error, &config.data_dir, given).map(Claimed::Server),
     }
+}
+
+/// The server that runs on a folder, if one does.
+fn running_on(folder: &Path, given: Option<Secret<String>>) -> anyhow::Result<Option<Client>> {
+    match DataFolder::claim_existing(folder) {
+        Ok(_) | Err(FolderError::Missing { .. }) => Ok(None),
+        Err(error) => client_of(error, folder, given).map(Some),
+    }
+}
+
+/// The way to the server that keeps a folder from being claimed.
+fn client_of(error: FolderError, folder: &Path, given: Option<Secret<String>>) -> anyhow::Result<Client> {
+    let FolderError::InUse { holder: Some(Holder { pid, address: Some(address) }), .. } = error else {
+        return Err(error.into());
+    };
+    // The file is this very server's, whatever the variable was set for.
+    let token = local_token::read(folder).ok().or(given);
+    let token = token.ok_or_else(|| anyhow!("the local token in {} can't be read", folder.display()));
+    let token = token.with_context(|| {
+        format!("the server of process {pid} runs on this data folder; run this as its user, or give --token")
+    })?;
+    Client::new(&address, token, true)
 }
 
 #[cfg(test)]
@@ -135,7 +166,7 @@ pub(super) mod tests {
     /// What works on a folder, whatever variables and files surround the tests.
     pub(crate) fn on(folder: &std::path::Path) -> anyhow::Result<Reach> {
         let shared = Shared { data_dir: Some(folder.to_owned()), ..Shared::default() };
-        Reach::on_folder(shared.settings([]).load_in(folder, [])?, None, Absent::Told)
+        Reach::on_folder(claim(shared.settings([]).load_in(folder, [])?, None, Absent::Told)?)
     }
 
     #[test]

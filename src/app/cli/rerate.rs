@@ -30,7 +30,8 @@ Examples:
 
 The file has [prices.\"provider/model\"] sections as tollgate.toml has them, or is a list in the form of catalog.file; what it
 doesn't have keeps the prices in force. Each call is priced again from the usage that was kept, with the service tier, the
-place and the time of day that were billed. What can't be priced again is told with the reason, and stays. Nothing is changed
+place and the time of day that were billed. A section that fits nothing that was called is told of, since its name may be
+mistyped, and keeps --book from booking unless --allow-unmatched says that it is right. What can't be priced again is told with the reason, and stays. Nothing is changed
 without --book; with it, the difference of each call is booked as an entry of its own at the time of the call, and a second
 time with the same prices changes nothing.";
 
@@ -50,6 +51,9 @@ pub(super) struct RerateArguments {
     /// Book the difference of each call, after showing it
     #[arg(long)]
     book: bool,
+    /// Book although a section of the file fits nothing that was called
+    #[arg(long, requires = "book")]
+    allow_unmatched: bool,
 }
 
 /// A file of prices, read.
@@ -64,6 +68,8 @@ struct Total {
     calls: u64,
     groups: BTreeMap<(String, String, String), Group>,
     left: BTreeMap<(String, String, String), Left>,
+    /// Attempts that each section of the file fits.
+    sections: BTreeMap<String, u64>,
     booked: u64,
     booked_usd: Picodollars,
 }
@@ -93,6 +99,20 @@ pub(super) async fn run(shared: &Shared, arguments: &RerateArguments) -> anyhow:
     let mut total = pages(&mut source, arguments, given.as_ref(), false).await?;
     if !shared.json {
         terminal::print(&total.text());
+    }
+    let unmatched = total.unmatched();
+    if !unmatched.is_empty() {
+        let sections = unmatched.iter().map(|name| format!("[prices.\"{name}\"]")).collect::<Vec<_>>().join(", ");
+        let fits = if unmatched.len() == 1 { "fits" } else { "fit" };
+        let told = format!("{sections} {fits} nothing that was called in that time: is the name right?");
+        if arguments.book && !arguments.allow_unmatched {
+            source.close();
+            if shared.json {
+                terminal::print(&total.json().to_string());
+            }
+            return Err(Usage(format!("nothing was booked: {told} If so, --allow-unmatched books the rest")).into());
+        }
+        terminal::tell(&format!("warning: {told}"));
     }
     if arguments.book && total.changed() > 0 {
         let booked = pages(&mut source, arguments, given.as_ref(), true).await?;
@@ -240,6 +260,9 @@ impl Total {
             group.was += amount(&one["wasUsd"])?;
             group.would_be += amount(&one["wouldBeUsd"])?;
         }
+        for one in page["sections"].as_array().into_iter().flatten() {
+            *self.sections.entry(text(&one["name"])).or_default() += count(&one["attempts"]);
+        }
         for one in page["left"].as_array().into_iter().flatten() {
             let key = (text(&one["reason"]), text(&one["provider"]), text(&one["model"]));
             let left = self.left.entry(key).or_default();
@@ -248,6 +271,11 @@ impl Total {
             left.cost += amount(&one["costUsd"])?;
         }
         Ok(())
+    }
+
+    /// The sections of the file that fit nothing.
+    fn unmatched(&self) -> Vec<&str> {
+        self.sections.iter().filter(|(_, attempts)| **attempts == 0).map(|(name, _)| name.as_str()).collect()
     }
 
     fn changed(&self) -> u64 {
@@ -303,12 +331,14 @@ impl Total {
                 "attempts": left.attempts, "costUsd": left.cost,
             })
         });
+        let sections = self.sections.iter().map(|(name, attempts)| json!({ "name": name, "attempts": attempts }));
         let (was, would_be) = self.sums();
         json!({
             "calls": self.calls,
             "wasUsd": was, "wouldBeUsd": would_be, "differenceUsd": would_be - was,
             "groups": groups.collect::<Vec<_>>(),
             "left": left.collect::<Vec<_>>(),
+            "sections": sections.collect::<Vec<_>>(),
             "booked": self.booked, "bookedUsd": self.booked_usd,
         })
     }
@@ -329,6 +359,7 @@ mod tests {
                 "calls": 2, "booked": 1, "bookedUsd": "-0.5", "nextCursor": null,
                 "groups": [{"day": "2026-11-22", "provider": "openai", "model": "gpt-5", "attempts": 2, "changed": 1,
                     "wasUsd": was, "wouldBeUsd": would_be, "differenceUsd": "0"}],
+                "sections": [{"name": "openai/gpt-5", "attempts": 2}, {"name": "openai/gpt5", "attempts": 0}],
                 "left": [{"provider": "openai", "model": "gpt-5", "reason": "by_hand", "why": "it stands", "attempts": 1, "costUsd": "3"}],
             })
         };
@@ -344,6 +375,8 @@ mod tests {
         let text = total.text();
         assert!(text.contains("2026-11-22") && text.contains("+0.5"), "{text}");
         assert!(text.contains("left: 2 attempts at openai/gpt-5, 6 USD: it stands"), "{text}");
+        assert_eq!(total.unmatched(), ["openai/gpt5"]);
+        assert_eq!(json["sections"][0], json!({"name": "openai/gpt-5", "attempts": 4}));
         assert!(total.add(&json!({"bookedUsd": 5})).is_err());
     }
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::super::folder::DataFolder;
 use super::super::parts;
 use super::client::Client;
-use super::reach::{Absent, Claimed, claim, given_token, named_server};
+use super::reach::{Absent, Claimed, find_claim, named_server};
 use super::{Shared, Usage, block_on, terminal};
 use crate::config::Config;
 use crate::domain::wording::counted;
@@ -51,10 +51,9 @@ pub(super) fn run(shared: &Shared, arguments: &VerifyArguments) -> anyhow::Resul
     let mut report = if let Some(server) = named_server(shared)? {
         by_server(&server, expected.as_ref(), with_heads)?
     } else {
-        let config = shared.settings([]).load()?;
-        match claim(&config, given_token(shared), Absent::Told)? {
+        match find_claim(shared, Absent::Told)? {
             Claimed::Server(server) => by_server(&server, expected.as_ref(), with_heads)?,
-            Claimed::Folder(folder) => by_ourselves(folder, &config, expected.as_ref())?,
+            Claimed::Folder(folder, config) => by_ourselves(folder, &config, expected.as_ref())?,
         }
     };
     let heads = report.as_object_mut().and_then(|report| report.remove("heads"));

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Variables;
 use super::budgets::{self, Budget};
+use super::limits::ModelLimits;
 use super::notes::Notes;
 use super::prices::{self, ModelPrices, is_price};
 use super::providers::{KeySource, Known, NoProvider, Providers, is_name, variable_of};
@@ -24,6 +25,8 @@ pub(super) struct Deployment {
     /// `provider/model`; a model may be a pattern in wildcard entries.
     pub(super) name: String,
     pub(super) weight: Option<Decimal>,
+    /// Where the weight stands, for telling what becomes of it.
+    pub(super) weight_at: (String, usize),
     pub(super) rpm: Option<Decimal>,
     pub(super) tpm: Option<Decimal>,
     pub(super) order: Option<u32>,
@@ -118,13 +121,14 @@ impl Deployments {
             notes.left_out(params.at("model"), "no name that a model can have here", "a name has up to 128 characters");
             return None;
         }
-        self.read_limits(provider, &params, notes);
+        self.providers.get_mut(provider).models.push(ModelLimits::read(&params, notes));
         self.read_prices(&deployment, known, is_wildcard, &params, &info, notes);
         self.budgets.extend(budgets::of_deployment(&params, &model, notes));
         let taken = Deployment {
             group: group.to_owned(),
             name: deployment,
             weight: params.number("weight", notes),
+            weight_at: params.at("weight"),
             rpm: params.number("rpm", notes),
             tpm: params.number("tpm", notes),
             order: params.whole("order", notes),
@@ -247,37 +251,6 @@ impl Deployments {
         }
     }
 
-    /// Limits of one deployment that are the provider's here.
-    fn read_limits(&mut self, provider: usize, params: &Table<'_>, notes: &mut Notes) {
-        let calls = params.whole("max_parallel_requests", notes);
-        let timeout = milliseconds(params, "timeout", notes);
-        let stream = milliseconds(params, "stream_timeout", notes);
-        let provider = self.providers.get_mut(provider);
-        let mut longest = |there: &mut Option<u64>, new: Option<u64>, key: &str| {
-            let Some(new) = new else { return };
-            if there.is_some_and(|there| there != new) {
-                notes.changed(
-                    params.at(key),
-                    "time limits belong to providers here; the longest of its models holds",
-                    "set [[providers]] timeouts by hand",
-                );
-            }
-            *there = Some(there.map_or(new, |there| there.max(new)));
-        };
-        longest(&mut provider.timeout_ms, timeout, "timeout");
-        longest(&mut provider.stream_timeout_ms, stream, "stream_timeout");
-        provider.has_plain_timeout |= timeout.is_none();
-        provider.has_plain_stream_timeout |= stream.is_none();
-        if let Some(calls) = calls.filter(|calls| *calls > 0) {
-            notes.changed(
-                params.at("max_parallel_requests"),
-                "calls at once are limited for each provider here; its models' limits were added up",
-                "set [[providers]] concurrent_requests_max by hand",
-            );
-            provider.concurrent_requests = Some(provider.concurrent_requests.unwrap_or(0).saturating_add(calls));
-        }
-    }
-
     fn read_prices(
         &mut self,
         deployment: &str,
@@ -366,6 +339,13 @@ fn tell_of_rest(params: &Table<'_>, info: &Table<'_>, deployment: &Deployment, n
         );
     } else if deployment.group == "*" {
         notes.changed(params.at("model"), "a bare name reaches the first provider whose prices are known for it; any other model is asked for as provider/model", "write a route for each name without a price");
+    }
+    if deployment.is_wildcard && deployment.weight.is_some() {
+        notes.left_out(
+            deployment.weight_at.clone(),
+            "models behind a wildcard are asked for one by one, so nothing is chosen by weight",
+            "write a route with weights",
+        );
     }
     for key in ["rpm", "tpm"] {
         if params.get(key).is_some() {

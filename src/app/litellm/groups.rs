@@ -238,6 +238,7 @@ fn route(
         }
         other => other,
     };
+    tell_of_weights(&own, strategy, own_len, notes);
     let weights = (strategy == "weighted").then(|| {
         shares.resize(list.len(), 0);
         shares
@@ -248,6 +249,23 @@ fn route(
     };
     let attempts_max = list.len().max(least).min(ATTEMPTS_MOST);
     Some(Route { name: name.to_owned(), strategy, deployments: list, weights, attempts_max })
+}
+
+/// Tells of weights that don't come into the route.
+fn tell_of_weights(own: &[&Deployment], strategy: &str, own_len: usize, notes: &mut Notes) {
+    let counts = strategy == "weighted" && own.first().is_some_and(|first| first.weight.is_some());
+    for deployment in own.iter().filter(|deployment| deployment.weight.is_some() && !counts) {
+        let at = deployment.weight_at.clone();
+        if own_len == 1 {
+            notes.needless(at);
+        } else if strategy == "weighted" {
+            let reason = "weights count where the first model of the group has one, as in LiteLLM";
+            notes.left_out(at, reason, "set [[routes]] weights by hand");
+        } else {
+            let reason = format!("the route's strategy is \"{strategy}\", which knows no weights");
+            notes.left_out(at, reason, "set strategy = \"weighted\" and weights by hand");
+        }
+    }
 }
 
 fn add_fallbacks(

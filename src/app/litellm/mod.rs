@@ -7,6 +7,7 @@
 mod budgets;
 mod deployments;
 mod groups;
+mod limits;
 mod notes;
 mod prices;
 mod providers;
@@ -96,7 +97,7 @@ fn take_over(root: &Node, variables: Variables<'_>) -> Takeover {
     let variables = rest::variables_of(&root, variables, &mut notes);
 
     let mut deployments = Deployments::read(&root, &variables, &mut notes);
-    rest::read_timeouts(&router, &litellm, &mut deployments.providers, &mut notes);
+    limits::settle(&router, &litellm, &mut deployments.providers, &mut notes);
     let routes = groups::read(&router, &litellm, &deployments, &mut notes);
     let mut budgets = std::mem::take(&mut deployments.budgets);
     budgets::read(&router, &litellm, &mut budgets, &mut notes);

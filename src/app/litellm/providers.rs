@@ -2,6 +2,7 @@
 
 use url::Url;
 
+use super::limits::ModelLimits;
 use crate::domain::ProviderKind;
 
 /// A prefix of LiteLLM that leads to a server which Tollgate can call.
@@ -87,11 +88,10 @@ pub(super) struct Provider {
     pub(super) key: Option<String>,
     /// Whose prices it has, where its name doesn't say so.
     pub(super) catalog: Option<String>,
+    /// What its models say, of which its own limits come.
+    pub(super) models: Vec<ModelLimits>,
     pub(super) timeout_ms: Option<u64>,
     pub(super) stream_timeout_ms: Option<u64>,
-    /// Whether some of its models have no limit of their own, so that the one of all calls holds for them.
-    pub(super) has_plain_timeout: bool,
-    pub(super) has_plain_stream_timeout: bool,
     pub(super) concurrent_requests: Option<u32>,
     /// What identifies it: two deployments with the same are at one provider.
     identity: Identity,
@@ -216,10 +216,9 @@ impl Providers {
             base_url,
             key,
             catalog,
+            models: Vec::new(),
             timeout_ms: None,
             stream_timeout_ms: None,
-            has_plain_timeout: false,
-            has_plain_stream_timeout: false,
             concurrent_requests: None,
             identity,
         });

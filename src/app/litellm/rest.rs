@@ -4,7 +4,6 @@ use super::Variables;
 use super::budgets;
 use super::deployments::milliseconds;
 use super::notes::{Fate, Notes};
-use super::providers::Providers;
 use super::table::Table;
 use super::yaml::Node;
 use crate::domain::{Picodollars, Window};
@@ -100,23 +99,6 @@ pub(super) fn variables_of<'v>(
     }
 }
 
-/// Time limits belong to providers here: the longest of its models holds, and for a model without one the limit of all calls.
-pub(super) fn read_timeouts(router: &Table<'_>, litellm: &Table<'_>, providers: &mut Providers, notes: &mut Notes) {
-    let library = milliseconds(litellm, "request_timeout", notes);
-    let all = milliseconds(router, "timeout", notes).or(library);
-    let stream = milliseconds(router, "stream_timeout", notes);
-    for provider in providers.iter_mut() {
-        // Without a limit for all calls, our own default stands for those that have none.
-        let longest = |own: Option<u64>, has_plain: bool, all: Option<u64>| match all {
-            _ if !has_plain => own,
-            Some(all) => Some(own.map_or(all, |own| own.max(all))),
-            None => None,
-        };
-        provider.timeout_ms = longest(provider.timeout_ms, provider.has_plain_timeout, all);
-        provider.stream_timeout_ms = longest(provider.stream_timeout_ms, provider.has_plain_stream_timeout, stream);
-    }
-}
-
 /// Reads what is left, and tells of everything that nobody asked for.
 pub(super) fn read(
     root: &Table<'_>,
@@ -130,10 +112,8 @@ pub(super) fn read(
     }
     let mut rest = Rest {
         cache: read_cache(litellm, notes),
-        concurrent_requests_max: general
-            .whole("global_max_parallel_requests", notes)
-            .filter(|calls| (1..=60_000).contains(calls)),
-        body_mebibytes_max: general.whole("max_request_size_mb", notes).filter(|size| (1..=1024).contains(size)),
+        concurrent_requests_max: within(general, "global_max_parallel_requests", 60_000, notes),
+        body_mebibytes_max: within(general, "max_request_size_mb", 1024, notes),
         has_slack: reads_slack(general, notes),
         ..Rest::default()
     };
@@ -156,6 +136,16 @@ pub(super) fn read(
         }
     }
     rest
+}
+
+/// A number from 1 up to what is possible here; another one is told of.
+fn within(table: &Table<'_>, key: &str, most: u32, notes: &mut Notes) -> Option<u32> {
+    let number = table.whole(key, notes)?;
+    let is_possible = (1..=most).contains(&number);
+    if !is_possible {
+        notes.left_out(table.at(key), format!("from 1 to {most} is possible here"), "set it under [limits] by hand");
+    }
+    is_possible.then_some(number)
 }
 
 fn read_cache(litellm: &Table<'_>, notes: &mut Notes) -> Cache {

@@ -430,3 +430,71 @@ fn hostile_names_stay_inside_their_quotes() {
     assert_eq!(takeover.routes(), ["b\"c"], "{text}");
     assert_eq!(text.matches("\n[[providers]]\n").count(), 1);
 }
+
+#[test]
+fn limits_that_are_not_written_as_they_stood_are_told() {
+    let two = |first: &str, second: &str, more: &str| {
+        format!(
+            "model_list:\n- model_name: a\n  litellm_params: {{model: openai/gpt-4o{first}}}\n- model_name: b\n  litellm_params: {{model: openai/text-embedding-3-small{second}}}\n{more}"
+        )
+    };
+    let second = |key: &str| format!("model_list[1].litellm_params.{key}");
+    // Nothing that was unlimited becomes narrower.
+    for (key, value) in [("timeout", "30"), ("stream_timeout", "5"), ("max_parallel_requests", "5")] {
+        let text = two("", &format!(", {key}: {value}"), "");
+        let file = written(&taken(&text));
+        assert!(!file.contains("timeouts") && !file.contains("concurrent_requests_max"), "{file}");
+        let fate = if key == "max_parallel_requests" { Fate::LeftOut } else { Fate::Changed };
+        notes(&text, fate, &second(key), "have no limit");
+    }
+    let both = two(", max_parallel_requests: 5", ", max_parallel_requests: 3", "");
+    assert!(written(&taken(&both)).contains("concurrent_requests_max = 8"));
+    notes(&both, Fate::Changed, &second("max_parallel_requests"), "added up");
+    notes(
+        &two("", ", max_parallel_requests: 0", ""),
+        Fate::LeftOut,
+        &second("max_parallel_requests"),
+        "no calls at all",
+    );
+    // The longest holds, and the others are told: the model's own or that of all calls.
+    let longer = two(
+        ", timeout: 60",
+        ", timeout: 30",
+        "router_settings: {timeout: 10, stream_timeout: 9}\nlitellm_settings: {request_timeout: 20}\n",
+    );
+    assert!(written(&taken(&longer)).contains("timeouts = { first_token = \"9s\", total = \"1m\" }"));
+    notes(&longer, Fate::Changed, &second("timeout"), "the longest");
+    notes(&longer, Fate::Changed, "router_settings.timeout", "at openai a limit of its models holds");
+    notes(&longer, Fate::LeftOut, "litellm_settings.request_timeout", "counts before it");
+    let none = "model_list: []\nlitellm_settings: {request_timeout: 20}\n";
+    notes(none, Fate::LeftOut, "litellm_settings.request_timeout", "no provider was taken over");
+    let absurd = two("", "", "general_settings: {global_max_parallel_requests: 0, max_request_size_mb: 9000}\n");
+    notes(&absurd, Fate::LeftOut, "general_settings.global_max_parallel_requests", "from 1 to 60000");
+    notes(&absurd, Fate::LeftOut, "general_settings.max_request_size_mb", "from 1 to 1024");
+}
+
+#[test]
+fn weights_that_do_not_come_into_a_route_are_told() {
+    let group = |first: &str, more: &str| {
+        format!(
+            "model_list:\n- model_name: a\n  litellm_params: {{model: openai/gpt-4o{first}}}\n- model_name: a\n  litellm_params: {{model: anthropic/claude-sonnet-4-5, weight: 2}}\n{more}"
+        )
+    };
+    let at = "model_list[1].litellm_params.weight";
+    notes(&group("", ""), Fate::LeftOut, at, "where the first model of the group has one");
+    notes(
+        &group(", weight: 1", "router_settings: {routing_strategy: latency-based-routing}"),
+        Fate::LeftOut,
+        at,
+        "knows no weights",
+    );
+    notes(&model("one", "model: openai/gpt-4o, weight: 2"), Fate::Needless, "model_list[0].litellm_params.weight", "");
+    notes(
+        &model("groq/*", "model: groq/*, weight: 2"),
+        Fate::LeftOut,
+        "model_list[0].litellm_params.weight",
+        "wildcard",
+    );
+    let counted = taken(&group(", weight: 1", ""));
+    assert!(counted.notes.iter().all(|note| !note.path.ends_with(".weight")), "{:?}", counted.notes);
+}

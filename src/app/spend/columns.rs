@@ -8,6 +8,7 @@ use jiff::tz::TimeZone;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
+use super::adjustments::{Adjustments, Adjusts};
 use super::csv::Row;
 use super::mapping::Mapping;
 use super::{BadRow, Taken};
@@ -16,6 +17,8 @@ use crate::http::api::PastCallJson;
 
 /// The first characters by which a spreadsheet takes a cell for a formula; exports put an apostrophe before them.
 const FORMULA_STARTS: [char; 6] = ['=', '+', '-', '@', '\t', '\r'];
+/// How our own export says that a row is no call, but adjusts one.
+const ADJUSTS: &str = "adjusts ";
 /// Bits of an id below its time.
 const ID_REST_BITS: u32 = 80;
 
@@ -92,15 +95,33 @@ impl Columns {
         }
     }
 
-    /// The call of a row.
-    pub(super) fn call(&self, row: &Row, mapping: &Mapping, alike: &mut HashMap<u128, u32>) -> Result<Taken, BadRow> {
-        if row.cells.len() != self.names.len() {
-            let reason = format!("{} cells under {} columns", row.cells.len(), self.names.len());
-            return Err(BadRow { line: row.line, column: String::new(), reason });
-        }
-        let cells = Cells { columns: self, row };
+    /// What a row adjusts, where it is no call.
+    pub(super) fn adjusts(&self, row: &Row) -> Result<Option<Adjusts>, BadRow> {
         match self.kind {
-            Kind::Tollgate => cells.own(mapping),
+            Kind::Tollgate => self.cells(row)?.adjusts(),
+            Kind::Litellm => Ok(None),
+        }
+    }
+
+    fn cells<'r>(&'r self, row: &'r Row) -> Result<Cells<'r>, BadRow> {
+        if row.cells.len() == self.names.len() {
+            return Ok(Cells { columns: self, row });
+        }
+        let reason = format!("{} cells under {} columns", row.cells.len(), self.names.len());
+        Err(BadRow { line: row.line, column: String::new(), reason })
+    }
+
+    /// The call of a row, as it costs after what adjusts it.
+    pub(super) fn call(
+        &self,
+        row: &Row,
+        mapping: &Mapping,
+        adjustments: &Adjustments,
+        alike: &mut HashMap<u128, u32>,
+    ) -> Result<Taken, BadRow> {
+        let cells = self.cells(row)?;
+        match self.kind {
+            Kind::Tollgate => cells.own(mapping, adjustments),
             Kind::Litellm => cells.litellm(mapping, alike),
         }
     }
@@ -147,16 +168,19 @@ impl<'r> Cells<'r> {
         Ok(None)
     }
 
-    /// An amount of dollars, and whether it had to be rounded.
+    /// An amount of dollars that is spent, and whether it had to be rounded.
     fn money(&self, column: &str) -> Result<(Picodollars, bool), BadRow> {
+        let (amount, is_rounded) = self.signed_money(column)?;
+        if amount.is_negative() { Err(self.bad(column, "a negative amount")) } else { Ok((amount, is_rounded)) }
+    }
+
+    /// An amount of dollars, and whether it had to be rounded.
+    fn signed_money(&self, column: &str) -> Result<(Picodollars, bool), BadRow> {
         let raw = self.raw(column);
         if raw.is_empty() {
             return Err(self.bad(column, "empty, where an amount of dollars should be"));
         }
         let number: Decimal = raw.parse().map_err(|error| self.bad(column, format!("{error}")))?;
-        if number.is_negative() {
-            return Err(self.bad(column, "a negative amount"));
-        }
         let rounded = number.in_units(12).ok_or_else(|| self.bad(column, "beyond any amount"))?;
         Ok((Picodollars::new(rounded.units), !rounded.is_exact))
     }
@@ -178,21 +202,40 @@ impl<'r> Cells<'r> {
         instant(raw).ok_or_else(|| self.bad(column, "not a time such as 2026-11-02T09:30:00Z"))
     }
 
+    /// The id of a row of our own export.
+    fn own_id(&self) -> Result<RequestId, BadRow> {
+        self.needed("id")?.parse().map_err(|_| self.bad("id", "not an id of this program"))
+    }
+
+    /// What a row of our own export adjusts, where it is no call.
+    fn adjusts(&self) -> Result<Option<Adjusts>, BadRow> {
+        let Some(of) = self.raw("error").strip_prefix(ADJUSTS) else { return Ok(None) };
+        let of = of.parse().map_err(|_| self.bad("error", "what is adjusted is not an id of this program"))?;
+        Ok(Some(Adjusts { id: self.own_id()?, of, more: self.signed_money("cost_usd")?.0 }))
+    }
+
     /// A row of our own export.
-    fn own(&self, mapping: &Mapping) -> Result<Taken, BadRow> {
-        let id = self.needed("id")?;
-        let id: RequestId = id.parse().map_err(|_| self.bad("id", "not an id of this program"))?;
+    fn own(&self, mapping: &Mapping, adjustments: &Adjustments) -> Result<Taken, BadRow> {
+        let id = self.own_id()?;
         let time = self.time("time")?;
         if time.as_millisecond() != id.unix_ms() {
             return Err(self.bad("time", "not the time that its id holds"));
         }
-        let (cost_usd, is_rounded) = self.money("cost_usd")?;
+        let (booked, is_rounded) = self.money("cost_usd")?;
+        let more = adjustments.of(id);
+        let cost_usd = Picodollars::new(booked.get().saturating_add(more.map_or(0, Picodollars::get)));
+        if cost_usd.is_negative() {
+            return Err(self.bad("cost_usd", format!("{cost_usd} after its adjustments, which is less than nothing")));
+        }
         let payer = mapping.payer(self.needed("key")?, self.first(&["team"])?);
         let status = self.first(&["status"])?.unwrap_or("settled");
         if status == "pending" {
             return Err(self.bad("status", "the call was still running: export it again"));
         }
+        // Whatever it was booked as, its cost was told since.
+        let status = if status == "unknown" && more.is_some() { "settled" } else { status };
         let cost_basis = match self.first(&["cost_basis"])? {
+            _ if more.is_some() => "estimated",
             Some("unpriced") => "unpriced",
             Some("reserved") => "reserved",
             _ => "estimated",

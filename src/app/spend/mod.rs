@@ -2,15 +2,16 @@
 //!
 //! Two kinds are known by their headers: our own export of costs, and the spend logs of LiteLLM. The file is read twice: once
 //! to check every row of it and sum it up ([`check`]), once to book it ([`Reader`]); nothing is kept of it in between but the
-//! ids. Amounts are read digit by digit. An id follows from the row alone, so that a row is booked once however often it comes.
+//! ids and the adjustments of calls ([`Adjustments`]). Amounts are read digit by digit. An id follows from the row alone, so that a row is booked once however often it comes.
 
+mod adjustments;
 mod columns;
 mod csv;
 mod mapping;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::BufRead;
 
 use jiff::Timestamp;
@@ -19,6 +20,7 @@ use jiff::tz::TimeZone;
 use crate::domain::{Picodollars, RequestId};
 use crate::http::api::PastCallJson;
 
+pub(super) use adjustments::Adjustments;
 pub(super) use csv::CsvError;
 pub(super) use mapping::{KnownKey, Mapping, UnknownKeys};
 
@@ -52,6 +54,8 @@ pub(super) struct Checked {
     pub(super) repeated: u64,
     /// Rows whose amount had more digits than a picodollar.
     pub(super) rounded: u64,
+    /// Rows that are no calls, but are in the amounts of those that they adjust.
+    pub(super) adjustments: u64,
     pub(super) cost: Picodollars,
     pub(super) first: Option<Timestamp>,
     pub(super) last: Option<Timestamp>,
@@ -82,6 +86,7 @@ pub(super) struct Reader<'m, R> {
     rows: csv::Rows<R>,
     columns: Columns,
     mapping: &'m Mapping,
+    adjustments: &'m Adjustments,
     now: Timestamp,
     /// How often each row without an id has come, for rows that are alike in everything.
     alike: HashMap<u128, u32>,
@@ -92,18 +97,32 @@ pub(super) struct Reader<'m, R> {
 
 impl<'m, R: BufRead> Reader<'m, R> {
     /// Reads the header.
-    pub(super) fn new(input: R, mapping: &'m Mapping, now: Timestamp) -> Result<Self, CsvError> {
+    pub(super) fn new(
+        input: R,
+        mapping: &'m Mapping,
+        adjustments: &'m Adjustments,
+        now: Timestamp,
+    ) -> Result<Self, CsvError> {
         let mut rows = csv::Rows::new(input);
         let header = rows.next()?;
         let header = header.ok_or_else(|| CsvError { line: 1, reason: "the file is empty".to_owned() })?;
         let columns = Columns::of(&header.cells).map_err(|reason| CsvError { line: header.line, reason })?;
-        Ok(Self { rows, columns, mapping, now, alike: HashMap::new(), seen: HashMap::new(), repeated: 0 })
+        Ok(Self { rows, columns, mapping, adjustments, now, alike: HashMap::new(), seen: HashMap::new(), repeated: 0 })
     }
 
     /// The next row that isn't a repetition: a call, or what is wrong with it. The outer error ends the file.
     pub(super) fn next(&mut self) -> Result<Option<Result<Taken, BadRow>>, CsvError> {
         while let Some(row) = self.rows.next()? {
-            let read = self.columns.call(&row, self.mapping, &mut self.alike);
+            match self.columns.adjusts(&row) {
+                Ok(Some(adjusts)) if self.adjustments.has(&adjusts) => continue,
+                Ok(Some(_)) => {
+                    let reason = "its id stands in the file before, for another adjustment".to_owned();
+                    return Ok(Some(Err(BadRow { line: row.line, column: self.columns.id_column(), reason })));
+                }
+                Ok(None) => {}
+                Err(bad) => return Ok(Some(Err(bad))),
+            }
+            let read = self.columns.call(&row, self.mapping, self.adjustments, &mut self.alike);
             let taken = read.and_then(|taken| {
                 let bad = |reason| BadRow { line: row.line, column: String::new(), reason };
                 taken.call.checked(self.now).map(|_| taken).map_err(bad)
@@ -130,24 +149,35 @@ impl<'m, R: BufRead> Reader<'m, R> {
 pub(super) fn check(
     input: impl BufRead,
     mapping: &Mapping,
+    adjustments: &Adjustments,
     now: Timestamp,
     zone: &TimeZone,
 ) -> Result<Checked, CsvError> {
-    let mut reader = Reader::new(input, mapping, now)?;
-    let mut checked = Checked { source: reader.columns.source(), ..Checked::default() };
+    let mut reader = Reader::new(input, mapping, adjustments, now)?;
+    let mut checked = Checked { source: reader.columns.source(), adjustments: adjustments.len(), ..Checked::default() };
     while let Some(next) = reader.next()? {
         match next {
             Ok(taken) => add(&mut checked, taken, zone),
-            Err(bad) => {
-                checked.bad_len += 1;
-                if checked.bad.len() < BAD_ROWS_MAX {
-                    checked.bad.push(bad);
-                }
-            }
+            Err(bad) => add_bad(&mut checked, bad),
         }
     }
     checked.repeated = reader.repeated;
+    if checked.bad_len == 0 {
+        // A call that can't be read would be missed here too, and is told of already.
+        let calls: HashSet<RequestId> = reader.seen.into_keys().collect();
+        for (line, of) in adjustments.without(&calls) {
+            let reason = format!("it adjusts {of}, which the file doesn't have: export both together");
+            add_bad(&mut checked, BadRow { line, column: "error".to_owned(), reason });
+        }
+    }
     Ok(checked)
+}
+
+fn add_bad(checked: &mut Checked, bad: BadRow) {
+    checked.bad_len += 1;
+    if checked.bad.len() < BAD_ROWS_MAX {
+        checked.bad.push(bad);
+    }
 }
 
 fn add(checked: &mut Checked, taken: Taken, zone: &TimeZone) {

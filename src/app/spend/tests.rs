@@ -16,12 +16,14 @@ fn mapping(unknown: UnknownKeys) -> Mapping {
 
 fn checked(text: &str) -> Result<Checked, String> {
     let mapping = mapping(UnknownKeys::Refuse);
-    check(text.as_bytes(), &mapping, now(), &TimeZone::UTC).map_err(|error| error.to_string())
+    let adjustments = Adjustments::read(text.as_bytes()).map_err(|error| error.to_string())?;
+    check(text.as_bytes(), &mapping, &adjustments, now(), &TimeZone::UTC).map_err(|error| error.to_string())
 }
 
 fn calls(text: &str) -> Vec<PastCallJson> {
     let mapping = mapping(UnknownKeys::Keep);
-    let mut reader = Reader::new(text.as_bytes(), &mapping, now()).unwrap();
+    let adjustments = Adjustments::read(text.as_bytes()).unwrap();
+    let mut reader = Reader::new(text.as_bytes(), &mapping, &adjustments, now()).unwrap();
     let mut calls = Vec::new();
     while let Some(next) = reader.next().unwrap() {
         calls.push(next.unwrap_or_else(|bad| panic!("{bad:?}")).call);
@@ -163,6 +165,55 @@ fn our_own_export_keeps_its_ids_and_says_no_more_than_it_knows() {
     assert!(told(line("settled", "1", "unpriced")).1.contains("no cost"));
     assert_eq!(told(line("settled", "1", "exact").replace(&time.to_string(), "2026-01-01T00:00:00Z")).0, "time");
     assert_eq!(told(line("settled", "1", "exact").replace("req_", "rex_")).0, "id");
+}
+
+#[test]
+fn adjustments_of_our_own_export_are_in_the_amounts_of_their_calls() {
+    let first = RequestId::first_of(1_795_000_000_000);
+    let id = |step: u128| RequestId::from_number(first.number() + step);
+    let time = Timestamp::from_millisecond(first.unix_ms()).unwrap();
+    let line = |step: u128, status: &str, cost: &str, basis: &str, error: &str| {
+        format!(
+            "{},,{time},{status},ci,,chat,openai,gpt-4o,x,false,miss,1,0,0,1,0,{cost},{basis},1,,1,{error}\n",
+            id(step)
+        )
+    };
+    let adjusts =
+        |step: u128, of: u128, cost: &str| line(step, "settled", cost, "estimated", &format!("adjusts {}", id(of)));
+    // Before and behind their calls, up and down; a row that stands twice counts once.
+    let text = [
+        OWN,
+        &adjusts(2, 1, "-0.25"),
+        &line(1, "unknown", "1", "reserved", ""),
+        &adjusts(3, 1, "0.5"),
+        &adjusts(3, 1, "0.5"),
+        &line(200, "settled", "0", "unpriced", ""),
+        &adjusts(201, 200, "0.125"),
+        &line(400, "unknown", "2", "reserved", "broke off"),
+    ]
+    .concat();
+    let read: Vec<_> =
+        calls(&text).into_iter().map(|call| (call.cost_usd.to_string(), call.status, call.cost_basis)).collect();
+    let told = |cost: &str, status: &str, basis: &str| (cost.to_owned(), status.to_owned(), basis.to_owned());
+    let expected =
+        [told("1.25", "settled", "estimated"), told("0.125", "settled", "estimated"), told("2", "unknown", "reserved")];
+    assert_eq!(read, expected);
+    let sums = checked(&text).unwrap();
+    assert_eq!((sums.rows, sums.adjustments, sums.cost.to_string().as_str(), sums.bad_len), (3, 3, "3.375", 0));
+
+    let refused = |text: String| {
+        let checked = checked(&format!("{OWN}{text}")).unwrap();
+        checked.bad.first().map(|bad| (bad.line, bad.column.clone(), bad.reason.clone())).unwrap_or_default()
+    };
+    let call = line(1, "settled", "1", "exact", "");
+    assert!(refused(adjusts(2, 1, "-0.25")).2.contains("which the file doesn't have"));
+    assert!(refused(format!("{call}{}", adjusts(2, 1, "-1.5"))).2.contains("less than nothing"));
+    assert!(
+        refused(format!("{call}{}{}", adjusts(2, 1, "-0.5"), adjusts(2, 1, "-0.25"))).2.contains("another adjustment")
+    );
+    assert_eq!(refused(format!("{call}{}", adjusts(2, 1, "much"))).1, "cost_usd");
+    assert_eq!(refused(format!("{call}{}", line(2, "settled", "1", "exact", "adjusts nothing"))).1, "error");
+    assert!(refused(line(1, "settled", "-1", "exact", "")).2.contains("negative"));
 }
 
 proptest::proptest! {

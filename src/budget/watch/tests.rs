@@ -214,7 +214,7 @@ async fn made_up_models_are_one_alert_that_names_the_first_and_how_many() {
         fixture.watch.unpriced(made_up.chain(["b/m".parse().unwrap()]).collect(), noon()).collect();
     assert_eq!(raised.len(), 2);
     assert_eq!(raised[1].scope, AlertScope::new("provider", Some("own")));
-    insta::assert_snapshot!(raised[1].text, @"own was asked for models without a price: made-up-0000, made-up-0001, made-up-0002, made-up-0003, made-up-0004 and 1195 more. Calls to such models count as nothing, and no budget holds them back. Give them prices under [prices] in tollgate.toml; this is told once a day, and the costs by model name all of them.");
+    insta::assert_snapshot!(raised[1].text, @"own was asked for models without a price: made-up-0000, made-up-0001, made-up-0002, made-up-0003, made-up-0004 and 1195 more. Calls to such models count as nothing: a budget that blocks refuses them, and no other one sees what they cost. Give them prices under [prices] in tollgate.toml; this is told once a day, and the costs by model name all of them.");
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Each thing that must be refused, with the sentence that the reader gets.
 
-use super::{Variable, refuse_with};
+use super::{Variable, path, refuse_with, sources};
+use crate::config::{Secrets, Sources, data_dir, defaults, load};
 
 /// Checks all problems of a file.
 #[track_caller]
@@ -718,4 +719,46 @@ fn variables_are_checked_like_keys_and_told_by_their_names() {
         &[("OPENAI_API_KEY", "sk canary")],
         &["OPENAI_API_KEY: the key has spaces or characters that no header can carry; copy it again"],
     );
+}
+
+#[test]
+fn a_command_without_need_of_secrets_spares_those_that_are_not_here_and_nothing_else() {
+    let toml = "[[providers]]\nname = \"a\"\nkind = \"openai\"\napi_keys = [\"env:NOT_SET\", \"env:SET\"]\n\
+        [[providers]]\nname = \"b\"\nkind = \"anthropic\"\napi_key = \"file:/nowhere\"\n\
+        [alerts]\nwebhook_url = \"env:NOT_SET\"\nwebhook_secret = \"env:NOT_SET\"\n";
+    let spared = |more: &str| {
+        let sources = sources(&format!("{more}{toml}"), &[("SET", "sk-1")]);
+        load(&Sources { secrets: Secrets::Spared, ..sources })
+    };
+    let config = spared("").unwrap();
+    assert_eq!((config.providers[0].api_keys.len(), config.providers[1].api_keys.len()), (1, 0));
+    assert!(config.alerts.webhook_url.is_none() && config.alerts.webhook_secret.is_none());
+    assert_eq!(refuse_with(toml, &[("SET", "sk-1")]).lines().count(), 4);
+    let problems = spared("color = 1\nredis_url = \"env:SET\"\n").unwrap_err().to_string();
+    let lines: Vec<&str> = problems.lines().collect();
+    assert!(lines.len() == 2 && lines[0] == "color: unknown key" && lines[1].starts_with("redis_url: "), "{problems}");
+}
+
+#[test]
+fn the_mask_of_the_printed_settings_is_no_secret() {
+    let mask = "is the mask *** that check-config --print shows in place of secrets; write \"env:NAME\" or \"file:/path\" instead";
+    check("[telemetry]\nmetrics_token = \"***\"", &[&format!("telemetry.metrics_token: the secret {mask}")]);
+    check_with(
+        "[[providers]]\nname = \"p\"\nkind = \"openai\"\napi_keys = [\"***\", \"env:A\"]",
+        &[("A", "***")],
+        &[
+            &format!("providers.p.api_keys[0]: the secret {mask}"),
+            &format!("providers.p.api_keys[1]: the variable A {mask}"),
+        ],
+    );
+}
+
+#[test]
+fn the_data_folder_is_found_in_settings_that_are_wrong_elsewhere() {
+    let found = |toml: &str, variables: &[Variable]| data_dir(&sources(toml, variables));
+    assert_eq!(found("data_dir = \"here\"\ncolor = 1", &[]), Some(path("here")));
+    assert_eq!(found("color = 1", &[("TOLLGATE_DATA_DIR", "there")]), Some(path("there")));
+    assert_eq!(found("color = 1", &[]), Some(path(defaults::DATA_DIR)));
+    assert_eq!(found("data_dir = 1", &[]), None);
+    assert_eq!(found("data_dir = ", &[]), None);
 }

@@ -22,6 +22,8 @@ use crate::ledger::{Adjusted, NotAdjustable};
 pub(super) struct AdjustJson {
     cost_usd: Picodollars,
     reason: String,
+    #[serde(default)]
+    above_held: bool,
 }
 
 /// `POST /api/requests/{id}/adjust`.
@@ -33,17 +35,18 @@ pub(super) async fn adjust(
     body: Json<AdjustJson>,
 ) -> Result<HttpResponse, Problem> {
     Params::of(&request, &[])?;
-    let AdjustJson { cost_usd, reason } = body.0;
+    let AdjustJson { cost_usd, reason, above_held } = body.0;
     let id: RequestId = id.parse().map_err(|_| missing())?;
-    let call = adjust_call(&state, id, cost_usd, &caller.to_string(), &reason).await?;
+    let call = adjust_call(&state, id, (cost_usd, above_held), &caller.to_string(), &reason).await?;
     Ok(HttpResponse::Ok().json(EntryDetail::new(&call, &state.gateway.router(), None, true)))
 }
 
-/// Makes a call cost what somebody knows that it cost; where it does already, nothing changes.
+/// Makes a call cost what somebody knows that it cost; where it does already, nothing changes. Beside the cost stands whether it
+/// may be more than was held for the call.
 pub(in crate::http) async fn adjust_call(
     state: &State,
     id: RequestId,
-    cost: Picodollars,
+    (cost, may_be_above_held): (Picodollars, bool),
     by: &str,
     reason: &str,
 ) -> Result<Adjusted, Problem> {
@@ -55,7 +58,8 @@ pub(in crate::http) async fn adjust_call(
     if call.entry.status == EntryStatus::Pending {
         return Err(Problem::new(Code::NotAdjustable, format!("{id} is still running: it has no cost yet")));
     }
-    let (cause, wanted) = call.by_hand(cost, by, reason, state.clock.now()).map_err(|reason| refused(&reason))?;
+    let (cause, wanted) =
+        call.by_hand(cost, may_be_above_held, by, reason, state.clock.now()).map_err(|reason| refused(&reason))?;
     for outcome in state.ledger.adjust(cause, vec![(id, wanted)]).await? {
         if let Some(entry) = outcome? {
             tracing::info!("{by} adjusted {id} by {} USD: {reason:?}", entry.cost());
@@ -68,6 +72,10 @@ fn refused(reason: &NotAdjustable) -> Problem {
     let detail = reason.to_string();
     match reason {
         NotAdjustable::IsAdjustment { .. } | NotAdjustable::Exact { .. } => Problem::new(Code::NotAdjustable, detail),
+        NotAdjustable::AboveHeld { .. } => Problem::field(
+            "aboveHeld",
+            format!("aboveHeld: {detail}; where it is true all the same, send aboveHeld: true"),
+        ),
         NotAdjustable::Negative => Problem::field("costUsd", format!("costUsd: {detail}")),
         NotAdjustable::Reason => Problem::field("reason", format!("reason: {detail}")),
     }

@@ -266,6 +266,10 @@ fn check_scope(state: &State, scope: &BudgetScope) -> Result<(), Problem> {
             "scope",
             format!("scope: there is no provider {:?}: GET /api/providers lists them", name.as_str()),
         )),
+        BudgetScope::Model(models) if state.config.route(models.as_str()).is_some() => Err(Problem::field(
+            "scope",
+            format!("scope: {models} is a route, and a budget of a model is over what calls reach: name a model"),
+        )),
         _ => Ok(()),
     }
 }

@@ -13,7 +13,7 @@ use crate::reports::csv::Rows;
 use crate::routing::Router;
 
 /// The columns of the export of entries, in order: scripts rely on them.
-pub(super) const CSV_HEADER: &str = "id,client_request_id,time,status,key,team,operation,provider,model,requested_model,stream,cache,input_tokens,cache_read_tokens,cache_write_tokens,output_tokens,reasoning_tokens,cost_usd,cost_basis,latency_ms,time_to_first_token_ms,attempts,error";
+pub(super) const CSV_HEADER: &str = "id,client_request_id,time,status,key,team,operation,provider,model,requested_model,stream,cache,input_tokens,cache_read_tokens,cache_write_tokens,output_tokens,reasoning_tokens,cost_usd,cost_basis,latency_ms,time_to_first_token_ms,attempts,error,tags";
 
 /// Adds an entry's row.
 pub(super) fn csv_row(rows: &mut Rows, entry: &Entry) {
@@ -42,6 +42,7 @@ pub(super) fn csv_row(rows: &mut Rows, entry: &Entry) {
         .number(entry.time_to_first_token_ms)
         .number(Some(attempt_count(entry)))
         .text(&csv_error(entry))
+        .text(&csv_tags(entry))
         .end();
 }
 
@@ -52,6 +53,12 @@ fn csv_error(entry: &Entry) -> String {
         Some(adjustment) => format!("adjusts {}", adjustment.of),
         None => entry.error.as_deref().unwrap_or_default().to_owned(),
     }
+}
+
+/// The tags as the header that brings them has them, `name=value,name=value`.
+fn csv_tags(entry: &Entry) -> String {
+    let tags: Vec<String> = entry.facts.tags.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    tags.join(",")
 }
 
 /// How many attempts an entry stands for: an adjustment for none.

@@ -160,11 +160,14 @@ pub struct TakenInJson {
     pub booked: u64,
     /// Booked before.
     pub known: u64,
+    /// Of these, booked before with another amount or key; they are left as they are.
+    #[serde(default)]
+    pub differing: u64,
 }
 
 impl From<TakenIn> for TakenInJson {
     fn from(taken: TakenIn) -> Self {
-        Self { booked: taken.booked, known: taken.known }
+        Self { booked: taken.booked, known: taken.known, differing: taken.differing }
     }
 }
 

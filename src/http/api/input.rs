@@ -15,6 +15,7 @@ use jiff::tz::TimeZone;
 use serde::de::DeserializeOwned;
 use url::form_urlencoded;
 
+use super::field;
 use crate::domain::{Revision, Window};
 use crate::http::problem::{Code, Problem};
 use crate::keys::Expected;
@@ -185,7 +186,7 @@ impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
                 return Err(Problem::new(Code::UnsupportedMediaType, detail));
             }
             let body = read_in_time(&mut payload, BODY_BYTES_MAX).await?;
-            serde_json::from_slice(&body).map(Self).map_err(|error| refused(&error))
+            serde_json::from_slice(&body).map(Self).map_err(|error| refused(&body, &error))
         })
     }
 }
@@ -261,14 +262,21 @@ async fn read(payload: &mut Payload, bytes_max: usize) -> Result<Vec<u8>, Proble
     Ok(body)
 }
 
-fn refused(error: &serde_json::Error) -> Problem {
-    let (code, what) = if error.is_data() {
-        (Code::InvalidField, "the body doesn't have the shape that is expected here")
-    } else {
-        (Code::InvalidJson, "the body is not JSON")
+fn refused(body: &[u8], error: &serde_json::Error) -> Problem {
+    // A null where a word is expected is called a syntax error by the parser, but is JSON all the same.
+    let is_json = error.is_data() || serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok();
+    let field = if is_json { field::of_error(body, error) } else { None };
+    let (code, what) = match &field {
+        Some(field) => (Code::InvalidField, format!("{field}: it doesn't have the shape that is expected here")),
+        None if is_json => (Code::InvalidField, "the body doesn't have the shape that is expected here".to_owned()),
+        None => (Code::InvalidJson, "the body is not JSON".to_owned()),
     };
     let problem = Problem::new(code, format!("{what}: {error}; GET /api/openapi.json has every field"));
-    problem.with("line", error.line()).with("column", error.column())
+    let problem = problem.with("line", error.line()).with("column", error.column());
+    match field {
+        Some(field) => problem.with("field", field),
+        None => problem,
+    }
 }
 
 #[cfg(test)]

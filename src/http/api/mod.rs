@@ -14,6 +14,7 @@ mod costs;
 mod decision;
 mod entry;
 mod export;
+mod field;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod imports;

@@ -44,6 +44,8 @@ pub struct RerateJson {
     calls: u64,
     groups: Vec<GroupJson>,
     left: Vec<LeftJson>,
+    /// The sections of the file of prices: one that fits nothing on any page was written for something else.
+    sections: Vec<SectionJson>,
     /// Adjustments that were booked.
     booked: u64,
     booked_usd: Picodollars,
@@ -74,6 +76,12 @@ struct LeftJson {
     cost_usd: Picodollars,
 }
 
+#[derive(Debug, Serialize)]
+struct SectionJson {
+    name: String,
+    attempts: u64,
+}
+
 impl RerateJson {
     /// A page as it is answered.
     pub fn new(rerated: &Rerated, booked: Booked) -> Self {
@@ -99,6 +107,11 @@ impl RerateJson {
             calls: rerated.calls,
             groups: groups.collect(),
             left: left.collect(),
+            sections: rerated
+                .sections
+                .iter()
+                .map(|(name, attempts)| SectionJson { name: name.clone(), attempts: *attempts })
+                .collect(),
             booked: booked.adjustments,
             booked_usd: booked.amount,
             next_cursor: rerated.next.map(|next| next.to_string()),

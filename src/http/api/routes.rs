@@ -123,6 +123,7 @@ pub const ROUTES: &[RouteSpec] = &[
     },
     RouteSpec {
         path: "/api/reconciliation",
+        access: Access::Everything,
         summary: "Holds what providers say they charged against what was booked, per provider, UTC day and model.",
         parameters: reconciliation::PARAMETERS,
         answer: Json("Reconciliation"),
@@ -428,6 +429,7 @@ pub const ROUTES: &[RouteSpec] = &[
     },
     RouteSpec {
         path: "/api/routes",
+        access: Access::Everything,
         summary: "Lists the routes, how each chooses, which operations use it, and how its deployments do.",
         answer: Json("RouteList"),
         handler: || route().to(routing::list),
@@ -435,6 +437,7 @@ pub const ROUTES: &[RouteSpec] = &[
     },
     RouteSpec {
         path: "/api/routes/{name}/explain",
+        access: Access::Everything,
         summary: "Tells where a plain call to a route or model would go, and why; nobody is called.",
         parameters: routing::EXPLAIN_PARAMETERS,
         answer: Json("Explanation"),
@@ -453,6 +456,7 @@ pub const ROUTES: &[RouteSpec] = &[
     },
     RouteSpec {
         path: "/api/routes/{name}/prompt-cache",
+        access: Access::Everything,
         summary: "Shows what providers' prompt caches served of a route's or model's calls, and what broke their use.",
         answer: Json("PromptCache"),
         handler: || route().to(routing::prompt_cache),

@@ -13,7 +13,7 @@ use crate::domain::Secret;
 use crate::http::guard::Caller;
 use crate::http::problem::{Code, Problem};
 use crate::http::state::State;
-use crate::keys::{Edit, Entrance, INVITE_LIFE_DEFAULT, NewUser, User, UserPatch};
+use crate::keys::{Edit, Entrance, INVITE_LIFE_DEFAULT, KeysError, NewUser, User, UserPatch};
 
 /// Whom to let in, and how: by an invitation unless a password is there.
 #[derive(Deserialize)]
@@ -129,7 +129,16 @@ pub(super) async fn create(
     };
     let (keys, now) = (Arc::clone(&state.keys), state.clock.now());
     let new = NewUser { name, role, team };
-    let (user, invite) = blocking(move || keys.create_user(&new, &entrance, now)).await?;
+    let made = blocking(move || {
+        keys.create_user(&new, &entrance, now).map_err(|error| match error {
+            // As the field is called here.
+            KeysError::Invalid { field: "expiresIn", problem } => {
+                KeysError::Invalid { field: "inviteExpiresIn", problem }
+            }
+            error => error,
+        })
+    });
+    let (user, invite) = made.await?;
     tracing::info!("{caller} let in the user {:?} as {}", user.name, user.role.as_str());
     Ok(HttpResponse::Created().insert_header((header::LOCATION, "/api/users")).json(UserJson::new(&user, invite)))
 }

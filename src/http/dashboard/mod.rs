@@ -42,6 +42,7 @@ const OTHERS: &[(&str, Access, Access)] = &[
     ("/requests", Access::Team, Access::Admin),
     ("/requests/{id}", Access::Team, Access::Admin),
     ("/costs", Access::Team, Access::Admin),
+    ("/costs/reconciliation", Access::Everything, Access::Admin),
     ("/cache", Access::Everything, Access::Admin),
     ("/reports", Access::Everything, Access::Admin),
     ("/reports/{period}", Access::Everything, Access::Admin),

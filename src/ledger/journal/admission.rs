@@ -8,7 +8,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use crate::domain::{Picodollars, RequestId, WindowId};
+use crate::domain::{Picodollars, RequestId, WindowId, fits_deployment};
 
 use super::super::LedgerError;
 use super::super::balances::Standing;
@@ -87,7 +87,7 @@ impl Waiting {
 fn is_of(attempt: &Attempt, scope: &Scope) -> bool {
     match scope.parts() {
         ("provider", provider) => attempt.deployment.provider.as_str() == provider,
-        ("model", model) => attempt.deployment.model.as_str() == model,
+        ("model", models) => fits_deployment(models, &attempt.deployment),
         _ => true,
     }
 }

@@ -2,13 +2,21 @@
 
 use std::collections::HashSet;
 
-use redb::{ReadableTable as _, WriteTransaction};
+use redb::WriteTransaction;
 
 use crate::domain::RequestId;
 
+use super::super::adjustments::{self, Adjusted};
 use super::super::past::{TakeIn, TakenIn};
+use super::super::record::Entry;
 use super::super::tables::ENTRIES;
 use super::LedgerJournal;
+
+/// Whether a call is in the ledger as another book has it: as it cost then or costs since, for the same key.
+fn is_same(there: &Adjusted, entry: &Entry) -> bool {
+    let cost = entry.cost();
+    there.entry.facts.key == entry.facts.key && (there.entry.cost() == cost || there.cost() == cost)
+}
 
 impl LedgerJournal {
     /// Books what isn't booked yet; comes before [`LedgerJournal::write_ended`], which writes it.
@@ -24,8 +32,10 @@ impl LedgerJournal {
             let mut taken = TakenIn::default();
             for mut entry in past {
                 let id = entry.facts.id;
-                if !booked.insert(id) || self.pending.contains_key(&id) || entries.get(id.number())?.is_some() {
+                let there = adjustments::find(&entries, &self.names, id)?;
+                if !booked.insert(id) || self.pending.contains_key(&id) || there.is_some() {
                     taken.known += 1;
+                    taken.differing += u64::from(there.is_some_and(|there| !is_same(&there, &entry)));
                     continue;
                 }
                 self.tame(&mut entry);

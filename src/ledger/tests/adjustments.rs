@@ -104,9 +104,17 @@ async fn only_what_is_not_known_exactly_is_adjusted_by_hand_and_with_a_reason() 
     ledger.reserve(facts(2), planned(9, vec![])).await.unwrap().settle(settled(5)).await.unwrap();
     let call = ledger.call(facts(1).id).unwrap().unwrap();
     let check = |call: &Adjusted, cost: i128, reason: &str, expected: Option<NotAdjustable>| {
-        assert_eq!(call.by_hand(Picodollars::new(cost), "ada", reason, at(START_MS)).err(), expected, "{reason:?}");
+        assert_eq!(
+            call.by_hand(Picodollars::new(cost), false, "ada", reason, at(START_MS)).err(),
+            expected,
+            "{reason:?}"
+        );
     };
     check(&call, 0, "x", None);
+    check(&call, 100, "x", None);
+    let (cost, held) = (Picodollars::new(101), Picodollars::new(100));
+    check(&call, 101, "x", Some(NotAdjustable::AboveHeld { cost, held }));
+    assert!(call.by_hand(cost, true, "ada", "x", at(START_MS)).is_ok());
     check(&call, -1, "x", Some(NotAdjustable::Negative));
     for reason in ["", "  ", "a\nb", &"x".repeat(201)] {
         check(&call, 1, reason, Some(NotAdjustable::Reason));

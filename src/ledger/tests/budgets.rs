@@ -40,18 +40,21 @@ fn event() -> impl Strategy<Value = Event> {
 }
 
 /// Kind, value, window and limit; a budget is in force from the first event that its place in the list is due at.
-const BUDGETS: [(&str, &str, Window, i128); 8] = [
+const BUDGETS: [(&str, &str, Window, i128); 11] = [
     ("everything", "", Window::Day, 300),
     ("everything", "", Window::Total, 900),
     ("key", "key_0", Window::Hour, 80),
     ("team", "team_1", Window::Week, 400),
     ("provider", "p1", Window::Day, 120),
     ("model", "m", Window::Month, 500),
+    ("model", "p1/m", Window::Day, 90),
+    ("model", "p1/*", Window::Week, 350),
+    ("model", "other", Window::Hour, 100),
     ("operation", "chat", Window::Hour, 150),
     ("tag", "env=1", Window::Day, 150),
 ];
 
-const DEPLOYMENTS: [&str; 3] = ["p0/m", "p1/m", "p1/other"];
+const DEPLOYMENTS: [&str; 3] = ["p0/m", "p1/m", "p1/other-2026-01-01"];
 
 /// One call as the model has it.
 #[derive(Clone, Debug)]
@@ -75,7 +78,12 @@ impl Call {
                 "operation" => *facts.operation == *value,
                 "tag" => facts.tags.iter().any(|(name, tag)| format!("{name}={tag}") == value),
                 "provider" => provider == value,
-                _ => model == value,
+                _ => match value {
+                    "p1/m" => (provider, model) == ("p1", "m"),
+                    "p1/*" => provider == "p1",
+                    "other" => model == "other-2026-01-01",
+                    plain => model == plain,
+                },
             }
         };
         self.attempts.iter().filter(|(deployment, _)| belongs(*deployment)).map(|(_, cost)| cost).sum()

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::dialect::sse::fields;
-use crate::provider::decode::{Decoder, Meaning, Progress, Said, Whole, short};
+use crate::provider::decode::{Decoder, Meaning, Progress, Said, Whole, may_be_object, short, unreadable};
 use crate::provider::error::{ProviderError, no_message, retry_after};
 use crate::provider::field::Field;
 use crate::provider::usage::objects;
@@ -114,6 +114,9 @@ impl Decoder for AnthropicDecoder {
             // Servers that imitate the dialect may leave the event line out.
             None => serde_json::from_slice::<Typed<'_>>(data).ok().and_then(|typed| typed.kind).unwrap_or_default(),
         };
+        if kind != "error" && !may_be_object(data) {
+            return unreadable(provider);
+        }
         match &*kind {
             "content_block_delta" => {
                 let bytes: usize = TEXTS.iter().map(|text| text.text_length(data)).sum();
@@ -133,13 +136,6 @@ impl Decoder for AnthropicDecoder {
             "message_start" | "message_delta" => {
                 // A usage that can't be right counts as absent: the call is estimated instead.
                 let _ = progress.anthropic.take(data);
-                if kind == "message_start"
-                    && progress.anthropic.model().is_none()
-                    && memchr::memchr(b'{', data).is_none()
-                {
-                    let detail = "a record of the stream is not JSON".to_owned();
-                    return Meaning::Error(ProviderError::Garbage { provider: provider.to_owned(), detail });
-                }
                 quiet
             }
             "message_stop" => {
@@ -150,10 +146,6 @@ impl Decoder for AnthropicDecoder {
                 let (message, kind) = told(data, 200);
                 let overloaded = kind.as_deref() == Some("overloaded_error");
                 Meaning::Error(ProviderError::StreamError { provider: provider.to_owned(), message, overloaded })
-            }
-            _ if data.first() != Some(&b'{') => {
-                let detail = "a record of the stream is not JSON".to_owned();
-                Meaning::Error(ProviderError::Garbage { provider: provider.to_owned(), detail })
             }
             _ => quiet,
         }
@@ -250,5 +242,22 @@ mod tests {
         assert!(matches!(&meanings[1], Meaning::Error(ProviderError::StreamError { overloaded: true, .. })));
         assert!(!progress.finished);
         assert_eq!(progress.reported().unwrap().usage.uncached_input, 25);
+    }
+
+    #[test]
+    fn half_a_record_and_other_words_are_garbage_but_for_errors_in_plain_words() {
+        let check = |event: &str, data: &str, is_garbage: bool| {
+            let (meanings, _) = read(&[START, (event, data)]);
+            let found = matches!(&meanings[1], Meaning::Error(ProviderError::Garbage { .. }));
+            assert_eq!(found, is_garbage, "{event} {data}: {:?}", meanings[1]);
+        };
+        for event in
+            ["message_start", "content_block_start", "content_block_delta", "message_stop", "ping", "what_is_new"]
+        {
+            check(event, "{not json", true);
+            check(event, "<html>", true);
+            check(event, r#"{"type":"x"}"#, false);
+        }
+        check("error", "out of order", false);
     }
 }

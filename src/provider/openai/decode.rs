@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use crate::dialect::sse::fields;
 use crate::domain::json;
-use crate::provider::decode::{Decoder, Meaning, Progress, Said, Whole, short};
+use crate::provider::decode::{Decoder, Meaning, Progress, Said, Whole, may_be_object, short, unreadable};
 use crate::provider::error::{ProviderError, no_message, retry_after};
 use crate::provider::field::Field;
 
@@ -144,6 +144,10 @@ impl Decoder for OpenAiDecoder {
         if data.trim_ascii() == b"[DONE]" {
             return Meaning::End;
         }
+        // Some servers keep a connection alive with data that is empty; behind the end nothing is missed.
+        if progress.began && !progress.finished && !data.is_empty() && !may_be_object(data) {
+            return unreadable(provider);
+        }
         if ERROR.says_something(data)
             && let Ok(Chunk { error: Some(error), .. }) = serde_json::from_slice::<Chunk<'_>>(data)
             && error.get() != "null"
@@ -178,10 +182,7 @@ impl Decoder for OpenAiDecoder {
             }
             Ok(_) if usage_only => Meaning::UsageOnly,
             Ok(_) => Meaning::Prelude,
-            Err(_) => {
-                let detail = "a record of the stream is not JSON".to_owned();
-                Meaning::Error(ProviderError::Garbage { provider: provider.to_owned(), detail })
-            }
+            Err(_) => unreadable(provider),
         }
     }
 
@@ -400,5 +401,23 @@ mod tests {
         assert!(matches!(OpenAiDecoder.error("p", 500, &HeaderMap::new(), b"<html>"), ProviderError::Broken { .. }));
         assert!(matches!(OpenAiDecoder.error("p", 302, &HeaderMap::new(), b""), ProviderError::Garbage { .. }));
         assert!(matches!(OpenAiDecoder.error("p", 401, &HeaderMap::new(), b""), ProviderError::Unauthorized { .. }));
+    }
+
+    #[test]
+    fn half_a_record_and_other_words_are_garbage_also_after_the_first_word() {
+        let word = r#"{"choices":[{"index":0,"delta":{"content":"Hi"}}]}"#;
+        let check = |data: &str, is_garbage: bool| {
+            let (meanings, _) = read(&[word, data]);
+            let found = matches!(&meanings[1], Meaning::Error(ProviderError::Garbage { .. }));
+            assert_eq!(found, is_garbage, "{data}: {:?}", meanings[1]);
+        };
+        for data in ["{not json", r#"{"choices":[{"index":0,"del"#, "<html>", "[]", "DONE"] {
+            check(data, true);
+        }
+        for data in ["", " {} ", word, "[DONE]"] {
+            check(data, false);
+        }
+        let (meanings, _) = read(&[word, r#"{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#, "DONE"]);
+        assert_eq!(meanings[2], Meaning::Other, "behind the end nothing is missed");
     }
 }

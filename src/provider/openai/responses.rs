@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::dialect::sse::{fields, string_length_after};
-use crate::provider::decode::{Decoder, Meaning, Progress, Said, Whole, short};
+use crate::provider::decode::{Decoder, Meaning, Progress, Said, Whole, may_be_object, short, unreadable};
 use crate::provider::error::ProviderError;
 
 use super::OpenAiDecoder;
@@ -106,10 +106,8 @@ impl Decoder for ResponsesDecoder {
         let named = fields.event.and_then(|event| std::str::from_utf8(event).ok()).map(std::borrow::Cow::Borrowed);
         // Servers that imitate the dialect may leave the event line out.
         let told = || Some(serde_json::from_slice::<Event<'_>>(data).ok()?.kind.unwrap_or_default());
-        let Some(kind) = named.or_else(told) else {
-            let detail = "a record of the stream is not JSON".to_owned();
-            return Meaning::Error(ProviderError::Garbage { provider: provider.to_owned(), detail });
-        };
+        let is_readable = |kind: &std::borrow::Cow<'_, str>| kind == "error" || may_be_object(data);
+        let Some(kind) = named.or_else(told).filter(is_readable) else { return unreadable(provider) };
         match &*kind {
             kind if kind.rsplit_once('.').is_some_and(|(_, what)| what == "delta") => {
                 progress.has_refused |= kind == "response.refusal.delta";
@@ -238,5 +236,20 @@ mod tests {
             let error = ResponsesDecoder.whole("p", body.as_bytes()).unwrap_err().to_string();
             assert!(error.contains(expected), "{body}: {error}");
         }
+    }
+
+    #[test]
+    fn half_a_record_and_other_words_are_garbage_but_for_errors_in_plain_words() {
+        let check = |event: &str, data: &str, is_garbage: bool| {
+            let (meanings, _) = read(&[(event, data)]);
+            let found = matches!(&meanings[0], Meaning::Error(ProviderError::Garbage { .. }));
+            assert_eq!(found, is_garbage, "{event} {data}: {:?}", meanings[0]);
+        };
+        for event in ["response.created", "response.output_text.delta", "response.completed", "response.what_is_new"] {
+            check(event, r#"{"type":"response"#, true);
+            check(event, "<html>", true);
+            check(event, r#"{"type":"x"}"#, false);
+        }
+        check("error", "out of order", false);
     }
 }

@@ -48,20 +48,15 @@ pub(super) async fn run(shared: &Shared, arguments: &LitellmArguments) -> anyhow
         SourceError::Unreadable { .. } => anyhow::Error::from(error),
         wrong => Usage(wrong.to_string()).into(),
     })?;
-    let is_printed = arguments.out == Path::new("-");
-    if !is_printed && arguments.out.exists() {
-        let shown = arguments.out.display();
-        return Err(
-            Usage(format!("{shown} is there already: name another file with --out, or print with --out -")).into()
-        );
-    }
     let text = litellm::text_of(&takeover);
+    let output = Output::of(&arguments.out, &text)?;
     let checked = check(&text, &takeover)?;
-    if !is_printed {
+    if output == Output::New {
         write_new(&arguments.out, &text)?;
     }
-    let applied = if arguments.apply { apply(shared, &takeover.budgets).await? } else { Vec::new() };
-    let done = Done { arguments, takeover: &takeover, text: &text, checked: &checked, is_printed, applied };
+    let is_printed = output == Output::Printed;
+    let (made, failure) = if arguments.apply { apply(shared, &takeover.budgets).await } else { (0, None) };
+    let done = Done { arguments, takeover: &takeover, text: &text, checked: &checked, is_printed, made };
     if shared.json {
         terminal::print(&done.json().to_string());
     } else {
@@ -70,7 +65,42 @@ pub(super) async fn run(shared: &Shared, arguments: &LitellmArguments) -> anyhow
         }
         terminal::tell(&done.told());
     }
-    Ok(ExitCode::SUCCESS)
+    // Told last, below the report: what is done stays, and the same command goes on from there.
+    let Some(failure) = failure else { return Ok(ExitCode::SUCCESS) };
+    let budgets = counted(takeover.budgets.len() as u64, "budget", "budgets");
+    let written = if is_printed { String::new() } else { format!("{} is written; ", arguments.out.display()) };
+    Err(failure.context(format!(
+        "{written}of {budgets} {made} made: run the same command again to go on, once this is mended"
+    )))
+}
+
+/// Where the settings go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Output {
+    /// To standard output.
+    Printed,
+    /// Into a file that isn't there.
+    New,
+    /// Into a file that has them already: an earlier run got as far.
+    Written,
+}
+
+impl Output {
+    fn of(out: &Path, text: &str) -> Result<Self, Usage> {
+        if out == Path::new("-") {
+            return Ok(Self::Printed);
+        }
+        if !out.exists() {
+            return Ok(Self::New);
+        }
+        if std::fs::read_to_string(out).is_ok_and(|there| there == text) {
+            return Ok(Self::Written);
+        }
+        let shown = out.display();
+        Err(Usage(format!(
+            "{shown} is there already, with something else in it: name another file with --out, or print with --out -"
+        )))
+    }
 }
 
 /// The value of a variable of this process.
@@ -99,18 +129,23 @@ fn write_new(path: &Path, text: &str) -> anyhow::Result<()> {
     written.with_context(|| format!("{} can't be written", path.display()))
 }
 
-/// Makes the budgets.
-async fn apply(shared: &Shared, budgets: &[Budget]) -> anyhow::Result<Vec<Value>> {
+/// Makes the budgets in their order: how many are made, and what kept the next one from it.
+async fn apply(shared: &Shared, budgets: &[Budget]) -> (usize, Option<anyhow::Error>) {
     if budgets.is_empty() {
-        return Ok(Vec::new());
+        return (0, None);
     }
-    let reach = Reach::find(shared, Absent::Made)?;
-    let mut made = Vec::new();
-    for wanted in budgets {
+    let reach = match Reach::find(shared, Absent::Made) {
+        Ok(reach) => reach,
+        Err(error) => return (0, Some(error)),
+    };
+    for (made, wanted) in budgets.iter().enumerate() {
         let terms = BudgetTerms::new(wanted.limit, BudgetAction::Block);
-        made.push(budget::set_on(&reach, (wanted.kind, wanted.name.as_deref()), wanted.window, terms, None).await?);
+        let scope = (wanted.kind, wanted.name.as_deref());
+        if let Err(error) = budget::set_on(&reach, scope, wanted.window, terms, None).await {
+            return (made, Some(error.context(wanted.command())));
+        }
     }
-    Ok(made)
+    (budgets.len(), None)
 }
 
 /// What was done, to be told.
@@ -120,7 +155,8 @@ struct Done<'d> {
     text: &'d str,
     checked: &'d Config,
     is_printed: bool,
-    applied: Vec<Value>,
+    /// How many of the budgets are made, in their order.
+    made: usize,
 }
 
 impl Done<'_> {
@@ -135,10 +171,10 @@ impl Done<'_> {
     fn json(&self) -> Value {
         let note = |note: &Note| json!({ "path": note.path, "line": note.line, "reason": note.reason, "wayOut": note.way_out });
         let notes = |fate| self.notes(fate).map(note).collect::<Vec<_>>();
-        let budget = |budget: &Budget| {
+        let budget = |(place, budget): (usize, &Budget)| {
             json!({
                 "scope": budget.scope(), "window": budget.window.as_str(), "limitUsd": budget.limit,
-                "command": budget.command(), "made": !self.applied.is_empty(),
+                "command": budget.command(), "made": place < self.made,
             })
         };
         let unset = self.unset();
@@ -149,7 +185,7 @@ impl Done<'_> {
             "providers": self.takeover.providers(),
             "routes": self.takeover.routes(),
             "prices": self.takeover.prices_len(),
-            "budgets": self.takeover.budgets.iter().map(budget).collect::<Vec<_>>(),
+            "budgets": self.takeover.budgets.iter().enumerate().map(budget).collect::<Vec<_>>(),
             "variables": self.takeover.variables().iter().map(variable).collect::<Vec<_>>(),
             "leftOut": notes(Fate::LeftOut),
             "changed": notes(Fate::Changed),
@@ -200,11 +236,13 @@ impl Done<'_> {
         if budgets.is_empty() {
             return;
         }
-        if self.arguments.apply {
-            lines.push(format!("{} made", counted(budgets.len() as u64, "budget", "budgets")));
-        } else {
+        if self.made > 0 {
+            lines.push(format!("{} made", counted(self.made as u64, "budget", "budgets")));
+        }
+        let left = &budgets[self.made..];
+        if !left.is_empty() {
             lines.push("\nbudgets are kept in the data folder; these commands, or --apply, make them:".to_owned());
-            lines.extend(budgets.iter().map(|budget| format!("  {}", budget.command())));
+            lines.extend(left.iter().map(|budget| format!("  {}", budget.command())));
         }
     }
 }

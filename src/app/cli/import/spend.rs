@@ -12,9 +12,9 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
-use super::super::super::spend::{self, Checked, CsvError, KnownKey, Mapping, Reader, UnknownKeys};
+use super::super::super::spend::{self, Adjustments, Checked, CsvError, KnownKey, Mapping, Reader, UnknownKeys};
 use super::super::reach::{Absent, Reach};
-use super::super::{Shared, Usage, terminal};
+use super::super::{Shared, Usage, WRONG_USAGE, terminal};
 use crate::domain::wording::counted;
 use crate::http::api::{PAST_LINES_MAX, PastCallJson, TakenInJson, book_past};
 use crate::ledger::Ledger;
@@ -83,8 +83,9 @@ pub(super) async fn run(shared: &Shared, arguments: &SpendArguments) -> anyhow::
             Usage(format!("--key-map: there is no virtual key {name:?}: `tollgate key create` makes one")).into()
         );
     }
-    let checked =
-        spend::check(open(&arguments.file)?, &mapping, now, &zone).map_err(|error| in_file(arguments, &error))?;
+    let told = |error: CsvError| in_file(arguments, &error);
+    let adjustments = Adjustments::read(open(&arguments.file)?).map_err(told)?;
+    let checked = spend::check(open(&arguments.file)?, &mapping, &adjustments, now, &zone).map_err(told)?;
     if checked.bad_len > 0 {
         bail!("{}", bad_rows(arguments, &checked));
     }
@@ -94,12 +95,14 @@ pub(super) async fn run(shared: &Shared, arguments: &SpendArguments) -> anyhow::
     }
     if arguments.dry_run {
         tell(shared, &checked, None);
-        return Ok(ExitCode::SUCCESS);
+        // As the real run would end.
+        return Ok(if is_refused { ExitCode::from(WRONG_USAGE) } else { ExitCode::SUCCESS });
     }
     if Seen::of(&arguments.file)? != before {
         bail!("{} was changed while it was read: nothing was booked; run this again", arguments.file.display());
     }
-    let taken = book(&reach, arguments, &mapping, &checked, now)
+    let rows = Rows { arguments, mapping: &mapping, adjustments: &adjustments, checked: &checked };
+    let taken = book(&reach, &rows, now)
         .await
         .context("some rows may be booked already; run this again, what is booked is not booked twice")?;
     tell(shared, &checked, Some(taken));
@@ -153,19 +156,21 @@ async fn known_keys(reach: &Reach) -> anyhow::Result<(Vec<KnownKey>, TimeZone)> 
     }
 }
 
+/// Rows that were checked, to be booked.
+struct Rows<'r> {
+    arguments: &'r SpendArguments,
+    mapping: &'r Mapping,
+    adjustments: &'r Adjustments,
+    checked: &'r Checked,
+}
+
 /// Books every row, in batches.
-async fn book(
-    reach: &Reach,
-    arguments: &SpendArguments,
-    mapping: &Mapping,
-    checked: &Checked,
-    now: Timestamp,
-) -> anyhow::Result<TakenInJson> {
+async fn book(reach: &Reach, rows: &Rows<'_>, now: Timestamp) -> anyhow::Result<TakenInJson> {
     let ledger = match reach {
         Reach::Folder(folder) => Some(folder.made_ledger()?),
         Reach::Server(_) => None,
     };
-    let booked = book_rows(reach, ledger.as_ref(), arguments, mapping, checked, now).await;
+    let booked = book_rows(reach, ledger.as_ref(), rows, now).await;
     if let Some(ledger) = ledger {
         ledger.stop();
     }
@@ -175,18 +180,18 @@ async fn book(
 async fn book_rows(
     reach: &Reach,
     ledger: Option<&Ledger>,
-    arguments: &SpendArguments,
-    mapping: &Mapping,
-    checked: &Checked,
+    rows: &Rows<'_>,
     now: Timestamp,
 ) -> anyhow::Result<TakenInJson> {
+    let Rows { arguments, mapping, adjustments, checked } = rows;
     let all = usize::try_from(checked.rows).unwrap_or(usize::MAX);
     let mut progress = (checked.rows >= LONG_ROWS).then(|| terminal::Progress::new("calls", all));
-    let mut reader = Reader::new(open(&arguments.file)?, mapping, now).map_err(|error| in_file(arguments, &error))?;
+    let told = |error: CsvError| in_file(arguments, &error);
+    let mut reader = Reader::new(open(&arguments.file)?, mapping, adjustments, now).map_err(told)?;
     let mut sum = TakenInJson::default();
     let mut batch: Vec<PastCallJson> = Vec::with_capacity(PAST_LINES_MAX);
     loop {
-        let next = reader.next().map_err(|error| in_file(arguments, &error))?;
+        let next = reader.next().map_err(told)?;
         let is_end = next.is_none();
         match next {
             Some(Ok(taken)) => batch.push(taken.call),
@@ -209,6 +214,7 @@ async fn book_rows(
             };
             sum.booked += taken.booked;
             sum.known += taken.known;
+            sum.differing += taken.differing;
             if let Some(progress) = &mut progress {
                 progress.advance(batch.len());
             }
@@ -290,8 +296,22 @@ fn tell(shared: &Shared, checked: &Checked, taken: Option<TakenInJson>) {
             if checked.rounded == 1 { "was" } else { "were" }
         ));
     }
+    if checked.adjustments > 0 {
+        terminal::print(&format!(
+            "{} in the amounts of {}",
+            counted(checked.adjustments, "adjustment is", "adjustments are"),
+            if checked.adjustments == 1 { "its call" } else { "their calls" }
+        ));
+    }
     if let Some(taken) = taken {
         terminal::print(&format!("{} booked, {} booked before", taken.booked, taken.known));
+        if taken.differing > 0 {
+            terminal::tell(&format!(
+                "{} booked before with another amount or key, and {} left as it was: `tollgate adjust` corrects what a call has cost",
+                counted(taken.differing, "row was", "rows were"),
+                if taken.differing == 1 { "is" } else { "are each" }
+            ));
+        }
         return;
     }
     terminal::print("nothing was booked: this was a dry run");
@@ -313,11 +333,13 @@ fn as_json(checked: &Checked, taken: Option<TakenInJson>) -> Value {
         "to": checked.last.map(|time| time.to_string()),
         "repeated": checked.repeated,
         "rounded": checked.rounded,
+        "adjustments": checked.adjustments,
         "sums": checked.sums.iter().map(sum).collect::<Vec<_>>(),
         "unknownKeys": named(&checked.unknown_keys),
         "teams": named(&checked.teams),
         "booked": taken.map(|taken| taken.booked),
         "known": taken.map(|taken| taken.known),
+        "differing": taken.map(|taken| taken.differing),
     })
 }
 

@@ -78,6 +78,7 @@ fn what_cannot_be_adjusted_says_why() {
             ("nonsense".to_owned(), by_hand("1", "x"), "404 not_found"),
             (unknown.clone(), by_hand("-1", "x"), "400 invalid_field"),
             (unknown.clone(), by_hand("many", "x"), "400 invalid_field"),
+            (unknown.clone(), by_hand("99999", "x"), "400 invalid_field"),
             (unknown.clone(), by_hand("1", " "), "400 invalid_field"),
             (unknown.clone(), by_hand("1", "a\nb"), "400 invalid_field"),
             (unknown.clone(), json!({ "costUsd": "1" }), "400 invalid_field"),
@@ -111,6 +112,7 @@ fn history_is_seen_at_other_prices_and_the_difference_booked_once() {
         );
         assert_eq!((&seen["left"][0]["reason"], &seen["left"][0]["costUsd"]), (&json!("end_not_seen"), &json!("1")));
         assert_eq!((&seen["booked"], &seen["nextCursor"]), (&json!(0), &Value::Null));
+        assert_eq!(seen["sections"], json!([{ "name": "sandbox/sandbox-small", "attempts": 2 }]));
         for booked in [1, 0] {
             let answer = fixture.post("/api/re-rate", &ask(true)).await.json();
             assert_eq!(answer["booked"], booked, "{answer}");

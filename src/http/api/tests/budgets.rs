@@ -123,8 +123,9 @@ fn a_budget_that_cannot_be_is_refused_and_makes_nothing() {
         }
         check_refused(&fixture, with("limitUsd", json!("1000000000000000")), field, "larger than any amount").await;
         for limit in [json!(1), json!(null), json!(-1), json!(1.5), json!(["1"])] {
-            check_refused(&fixture, with("limitUsd", limit), field, "expected a string").await;
+            check_refused(&fixture, with("limitUsd", limit), field, "expected an amount of dollars in quotes").await;
         }
+        check_refused(&fixture, with("window", json!(null)), field, "window: it doesn't have the shape").await;
         check_refused(&fixture, with("window", json!("year")), field, "unknown variant `year`").await;
         check_refused(&fixture, with("action", json!("delete")), field, "choose one of block, alert, downgrade").await;
         check_refused(&fixture, with("action", json!("downgrade")), field, "downgradeTo").await;

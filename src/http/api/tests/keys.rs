@@ -157,7 +157,7 @@ fn a_key_that_cannot_be_is_refused_with_the_field_and_what_to_do() {
         check_refused(&fixture, with("tags", json!(["a"])), field, "expected a map").await;
         check_refused(&fixture, with("allowedModels", json!([""])), field, "allowedModels").await;
         check_refused(&fixture, budget(json!("-1")), field, "is negative").await;
-        check_refused(&fixture, budget(json!(1)), field, "expected a string").await;
+        check_refused(&fixture, budget(json!(1)), field, "expected an amount of dollars in quotes").await;
         for limit in ["NaN", "1e9", "", "inf", "0x10", "1,5"] {
             check_refused(&fixture, budget(json!(limit)), field, "is not a decimal number of dollars").await;
         }

@@ -118,14 +118,19 @@ const TEAMS_READ: [&str; 2] = ["GET /api/teams", "GET /api/teams/{id}"];
 const MEMBER: [&str; 4] =
     ["DELETE /api/keys/{id}", "PATCH /api/keys/{id}", "POST /api/keys", "POST /api/keys/{id}/rotate"];
 /// What a viewer of everything reads beside.
-const OF_ALL: [&str; 7] = [
+const OF_ALL: [&str; 12] = [
     "GET /api/alerts",
     "GET /api/cache",
     "GET /api/metrics",
     "GET /api/providers",
+    "GET /api/reconciliation",
     "GET /api/reports/daily",
     "GET /api/reports/monthly",
+    "GET /api/routes",
+    "GET /api/routes/{name}/explain",
+    "GET /api/routes/{name}/prompt-cache",
     "GET /api/status",
+    "GET /metrics",
 ];
 
 #[test]

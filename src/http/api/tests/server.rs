@@ -60,7 +60,7 @@ fn figures_are_of_the_process_and_of_the_ledger() {
         let mut figures = fixture.get("/api/metrics").await.json();
         assert_matches("Metrics", &figures);
         figures["uptimeSeconds"] = json!(0);
-        insta::assert_snapshot!(figures.to_string(), @r##"{"cache":{"bytes":0,"enabled":true,"metrics":{"hitRate":0.0,"hits":0,"misses":0,"savedUsd":"0","semanticHits":0},"shared":null,"size":0},"costUsd":{"thisMonth":"0.024","today":"0.012"},"errors":{"rate":1.0,"total":1},"latencyMs":{"p50":40,"p95":40},"overload":{"limit":1000,"providers":[{"limit":1000,"name":"openai","running":0,"waiting":0},{"limit":1000,"name":"sandbox","running":0,"waiting":0}],"refused":{"key":0,"provider":0,"server":0}},"queue":{"capacity":1000,"queued":0,"running":0,"workers":5},"requests":{"inFlight":1,"total":1},"timeToFirstTokenMs":{"p50":null,"p95":null},"tokens":{"input":7,"output":2},"uptimeSeconds":0}"##);
+        insta::assert_snapshot!(figures.to_string(), @r##"{"cache":{"bytes":0,"enabled":true,"metrics":{"hitRate":0.0,"hits":0,"misses":0,"savedUsd":"0","semanticHits":0},"shared":null,"size":0},"costUsd":{"thisMonth":"0.024","today":"0.012"},"errors":{"rate":1.0,"total":1},"latencyMs":{"p50":null,"p95":null},"overload":{"limit":1000,"providers":[{"limit":1000,"name":"openai","running":0,"waiting":0},{"limit":1000,"name":"sandbox","running":0,"waiting":0}],"refused":{"key":0,"provider":0,"server":0}},"queue":{"capacity":1000,"queued":0,"running":0,"workers":5},"requests":{"inFlight":1,"total":1},"timeToFirstTokenMs":{"p50":null,"p95":null},"tokens":{"input":7,"output":2},"uptimeSeconds":0}"##);
     });
 }
 

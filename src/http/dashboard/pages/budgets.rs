@@ -288,6 +288,9 @@ fn checked_scope(state: &State, fields: &Fields, form: &mut BudgetForm) -> Optio
             }
             name.to_owned()
         }
+        "model" if state.config.route(name).is_some() => {
+            return refuse("That is a route; name a model that calls reach.");
+        }
         _ => name.to_owned(),
     };
     match BudgetScope::new(kind, Some(&id)) {
@@ -296,9 +299,12 @@ fn checked_scope(state: &State, fields: &Fields, form: &mut BudgetForm) -> Optio
     }
 }
 
-/// An amount as people type it: `$1,000` is `1000`.
+/// An amount as people type it: `$12.50`. A comma parts thousands for some and cents for others, so it is not guessed at.
 pub(super) fn typed_dollars(text: &str) -> Result<Picodollars, String> {
-    let plain = text.trim().trim_start_matches('$').replace(',', "");
+    let plain = text.trim().trim_start_matches('$').trim_start();
+    if plain.contains(',') {
+        return Err("Write a point before the cents and nothing between thousands, such as 1250 or 12.50.".to_owned());
+    }
     let wrong = || "Write dollars such as 20 or 12.50.".to_owned();
     let amount: Picodollars = plain.parse().map_err(|_| wrong())?;
     if amount.is_negative() { Err(wrong()) } else { Ok(amount) }
@@ -320,6 +326,11 @@ fn checked_terms(state: &State, fields: &Fields, form: &mut BudgetForm) -> Optio
                 form.downgrade_to.error = Some("Name a route of the settings.".to_owned());
             }
             known.and_then(|route| BudgetAction::new("downgrade", Some(route)).ok())
+        }
+        _ if fields.given("downgrade_to").is_some() => {
+            let words = "Only a budget that uses a cheaper route has one: leave this empty, or choose that above.";
+            form.downgrade_to.error = Some(words.to_owned());
+            None
         }
         word => BudgetAction::new(word, None)
             .map_err(|_| form.error = Some("Choose what happens at the limit.".to_owned()))
@@ -419,10 +430,12 @@ mod tests {
 
     #[test]
     fn dollars_are_taken_as_people_type_them() {
-        for (text, expected) in [("20", "20"), (" $1,250.50 ", "1250.5"), ("0", "0")] {
+        for (text, expected) in [("20", "20"), (" $ 1250.50 ", "1250.5"), ("0", "0")] {
             assert_eq!(typed_dollars(text).unwrap().to_string(), expected);
         }
-        for text in ["", "-1", "NaN", "1e9", "ten", "$", "1.0000000000001", "99999999999999999999"] {
+        for text in
+            ["", "-1", "NaN", "1e9", "ten", "$", "1.0000000000001", "99999999999999999999", "1,5", "1,000", "1.500,50"]
+        {
             assert!(typed_dollars(text).is_err(), "{text:?}");
         }
     }

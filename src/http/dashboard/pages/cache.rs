@@ -176,7 +176,7 @@ fn kpis(state: &State, stats: &Stats, now: Timestamp) -> Vec<Kpi> {
     let day = sums(last_day(now, state)).and_then(|day| Ok((day, sums(month_range)?)));
     let (rate, saved) = match &day {
         Ok((day, of_month)) => {
-            let rate = share(day.cache_hits as f64, day.requests as f64);
+            let rate = share(day.cache_hits as f64, day.answered() as f64);
             let name = zone.to_datetime(now).strftime("%B");
             let mut saved = Kpi::new(
                 "cache-saved",
@@ -188,9 +188,9 @@ fn kpis(state: &State, stats: &Stats, now: Timestamp) -> Vec<Kpi> {
             let words = format!(
                 "{} of {}",
                 counted(day.cache_hits, "hit", "hits"),
-                counted(day.requests, "request", "requests")
+                counted(day.answered(), "answer", "answers")
             );
-            (Kpi::new("cache-rate", "Hit rate, 24 h", (day.requests > 0).then(|| percent(rate)), words), saved)
+            (Kpi::new("cache-rate", "Hit rate, 24 h", (day.answered() > 0).then(|| percent(rate)), words), saved)
         }
         Err(error) => {
             tracing::warn!("what the cache has saved could not be read: {error}");
@@ -247,7 +247,7 @@ fn chart(state: &State, asked: &Asked<'_>, now: Timestamp) -> Card<Chart> {
         Err(error) => return unreadable_chart(&error, &asked.href(asked.range, asked.order)),
     };
     let nothing = || Notice::empty("No call was made in this time", "Choose a longer range, or make a call.", None);
-    if by_step.total.requests == 0 {
+    if by_step.total.answered() == 0 {
         return Err(nothing());
     }
     let (columns, places) = steps.columns();
@@ -257,14 +257,14 @@ fn chart(state: &State, asked: &Asked<'_>, now: Timestamp) -> Card<Chart> {
             cells[place].add(&group.sums);
         }
     }
-    let Cell { requests, cache_hits, .. } = by_step.total;
+    let (answered, cache_hits) = (by_step.total.answered(), by_step.total.cache_hits);
     let bars = Bars {
         id: "hit-rate".to_owned(),
         sentence: format!(
-            "Cache hit rate per {} {words}: {} of {} were answered from the cache.",
+            "Cache hit rate per {} {words}: {} of {} came from the cache.",
             steps.step().to_lowercase(),
-            percent(share(cache_hits as f64, requests as f64)),
-            counted(requests, "request", "requests"),
+            percent(share(cache_hits as f64, answered as f64)),
+            counted(answered, "answer", "answers"),
         ),
         step: steps.step().to_owned(),
         height: 164,
@@ -272,7 +272,7 @@ fn chart(state: &State, asked: &Asked<'_>, now: Timestamp) -> Card<Chart> {
         series: vec![Series {
             name: "Exact".to_owned(),
             slot: Slot::of_rank(0),
-            values: cells.iter().map(|cell| Rate::of(cell.cache_hits, cell.requests)).collect(),
+            values: cells.iter().map(|cell| Rate::of(cell.cache_hits, cell.answered())).collect(),
         }],
         has_sums: false,
     };

@@ -429,8 +429,9 @@ fn price_note(state: &State, unpriced: Option<(u64, Vec<String>)>) -> Phrase {
         }
     };
     if let Some((count, models)) = unpriced {
-        note =
-            note.text(format!(" {} in 30 days had no price and counted as $0.00: ", counted(count, "call", "calls")));
+        let count_as = if count == 1 { "it counts" } else { "they count" };
+        let calls = counted(count, "call", "calls");
+        note = note.text(format!(" {calls} in 30 days had no price; unless priced again since, {count_as} as $0.00: "));
         for (index, model) in models.iter().enumerate() {
             note = if index > 0 { note.text(", ") } else { note }.code(model.clone());
         }

@@ -203,8 +203,8 @@ fn patch(visitor: &Visitor, key: &VirtualKey, fields: &Fields, form: &mut KeyEdi
     }
     Some(KeyPatch {
         team: owned("team").into(),
-        allowed_models: (!models.is_empty()).then_some(models).into(),
-        allowed_endpoints: is_some_chosen.then_some(chosen).into(),
+        allowed_models: kept_or(key.allowed_models.as_deref(), (!models.is_empty()).then_some(models)),
+        allowed_endpoints: kept_or(key.allowed_endpoints.as_deref(), is_some_chosen.then_some(chosen)),
         requests_per_minute: requests?,
         tokens_per_minute: tokens?,
         concurrent_requests: concurrent?,
@@ -259,4 +259,10 @@ pub(in super::super) async fn rotate(
     };
     let layout = form_layout(&visitor, &shared, "New secret").await?;
     Ok(ok(&KeyCreatedPage { layout, created }))
+}
+
+/// What a list is changed to. Nothing chosen means everything, except for a key that was let nothing: the form shows that
+/// as nothing chosen too, and must not open it by being sent.
+fn kept_or<T>(there: Option<&[T]>, chosen: Option<Vec<T>>) -> Edit<Vec<T>> {
+    if chosen.is_none() && there.is_some_and(<[T]>::is_empty) { Edit::Keep } else { chosen.into() }
 }

@@ -24,6 +24,7 @@ use super::spend::days_back;
 use super::{clock, key_change, layout, teams};
 use crate::budget::Standing;
 use crate::config::{BudgetAction as UsualAction, NewKeyBudget};
+use crate::domain::wording::per_window;
 use crate::domain::{BudgetAction, BudgetError, BudgetScope, BudgetTerms, KeyId, Picodollars, Window};
 use crate::http::State;
 use crate::keys::{KeyBudget, KeyLimits, KeyStatus, Keys, KeysError, NewKey, VirtualKey};
@@ -373,7 +374,12 @@ fn key_row(
 }
 
 fn models(key: &VirtualKey) -> String {
-    key.allowed_models.as_ref().map_or_else(|| "All models".to_owned(), |models| models.join(", "))
+    match key.allowed_models.as_deref() {
+        None => "All models".to_owned(),
+        // Made before such lists were refused.
+        Some([]) => "None".to_owned(),
+        Some(models) => models.join(", "),
+    }
 }
 
 fn key_state(key: &VirtualKey, standings: &[Standing], is_used: bool, now: Timestamp) -> Badge {
@@ -460,7 +466,7 @@ fn details(state: &State, view: &View, key: &VirtualKey, is_admin: bool) -> (Vec
     add("May use", models(key).into(), false);
     if let Some(families) = &key.allowed_endpoints {
         let words: Vec<&str> = families.iter().map(|family| family.as_str()).collect();
-        add("May call", if words.is_empty() { "nothing".to_owned() } else { words.join(", ") }.into(), false);
+        add("May call", if words.is_empty() { "None".to_owned() } else { words.join(", ") }.into(), false);
     }
     let per_minute =
         |limit: Option<u64>, what: &str| limit.map(|limit| format!("{} {what} a minute", count_exact(limit)));
@@ -487,10 +493,10 @@ fn details(state: &State, view: &View, key: &VirtualKey, is_admin: bool) -> (Vec
             Err(_) => "could not be read".to_owned(),
             Ok(standing) => {
                 let words = format!(
-                    "{} of {} a {}, {} used",
+                    "{} of {} {}, {} used",
                     money(standing.balance.spent),
                     money_whole(budget.limit),
-                    budget.window,
+                    per_window(budget.window),
                     percent_whole(used_percent(&standing))
                 );
                 standings.push(standing);

@@ -15,7 +15,7 @@ use super::super::view::{
     Notice, Phrase, RequestPage, TimelineStep, Tone, UsageLine,
 };
 use super::access::sentence;
-use super::row::{cost, error_words, notes, status};
+use super::row::{adjustment_words, cost, error_words, notes, status};
 use super::{clock, decision, layout};
 use crate::content::{BODY_BYTES_MAX, Excerpt};
 use crate::domain::{Billed, CacheOutcome, CostBasis, EntryStatus, Picodollars, Price, RequestId};
@@ -79,12 +79,20 @@ pub(in super::super) async fn adjust(
         Err(_) => form.cost.error = Some("Write dollars, such as 0.0123.".to_owned()),
         Ok(cost) => {
             let by = format!("user {:?}", visitor.session.user.name);
-            match adjust_call(&visitor.state, id, cost, &by, fields.text("reason")).await {
+            let is_meant = fields.text("above_held") == "yes";
+            match adjust_call(&visitor.state, id, (cost, is_meant), &by, fields.text("reason")).await {
                 Ok(_) => return Ok(done(&format!("/requests/{id}"), visitor.is_htmx)),
                 Err(problem) if problem.code() == Code::NotFound => return Err(PageError::NotFound),
                 Err(problem) => match problem.member("field") {
                     Some("reason") => form.reason.error = Some("Say how you know it, in one line.".to_owned()),
                     Some("costUsd") => form.cost.error = Some("A cost can’t be negative.".to_owned()),
+                    Some("aboveHeld") => {
+                        let told =
+                            problem.detail().trim_start_matches("aboveHeld: ").split(';').next().unwrap_or_default();
+                        form.cost.error =
+                            Some(format!("{}. Is the point in its place?", sentence(told).trim_end_matches('.')));
+                        form.asks_above_held = true;
+                    }
                     _ => form.error = Some(sentence(problem.detail())),
                 },
             }
@@ -98,14 +106,20 @@ pub(in super::super) async fn adjust(
 
 fn adjust_form(id: RequestId) -> AdjustForm {
     let empty = || Field { value: String::new(), error: None };
-    AdjustForm { href: format!("/requests/{id}/adjust"), cost: empty(), reason: empty(), error: None }
+    AdjustForm {
+        href: format!("/requests/{id}/adjust"),
+        cost: empty(),
+        reason: empty(),
+        asks_above_held: false,
+        error: None,
+    }
 }
 
 fn adjustment_lines(call: &Adjusted, clock: &Clock) -> Vec<AdjustmentLine> {
     let line = |entry: &Entry| {
         let adjustment = entry.adjustment.as_ref()?;
         Some(AdjustmentLine {
-            by: format!("{}, {}", error_words(adjustment.kind.as_str()), adjustment.by),
+            by: format!("{}, {}", adjustment_words(adjustment.kind), adjustment.by),
             time: clock.time_or_day(adjustment.made).text,
             reason: adjustment.reason.to_string(),
             amount: money(entry.cost()),
@@ -171,7 +185,7 @@ fn build(state: &State, call: &Adjusted, layout: Layout) -> RequestPage {
         error: error(call),
         kpis: kpis(call),
         timeline_range: timeline_range(entry, state, &clock),
-        timeline: Ok(timeline(entry)),
+        timeline: Ok(timeline(call)),
         decision: decision::card(entry),
         cost: cost_lines(entry, &router),
         cost_note: cost_note(entry),
@@ -281,7 +295,8 @@ fn timeline_range(entry: &Entry, state: &State, clock: &Clock) -> String {
     format!("{day}, {} to {} {name}", text(entry.time()), text(end))
 }
 
-fn timeline(entry: &Entry) -> Vec<TimelineStep> {
+fn timeline(call: &Adjusted) -> Vec<TimelineStep> {
+    let entry = &call.entry;
     let whole = entry.attempts.iter().map(|attempt| attempt.started_ms.saturating_add(attempt.latency_ms)).max();
     let whole = ms(whole.unwrap_or(0).max(entry.latency_ms).max(1));
     let mut steps = Vec::new();
@@ -367,6 +382,10 @@ fn timeline(entry: &Entry) -> Vec<TimelineStep> {
     if entry.status != EntryStatus::Pending {
         let key = entry.facts.key_name.to_string();
         let (icon, tone, detail) = match entry.status {
+            EntryStatus::Unknown if !call.adjustments.is_empty() => {
+                let told = format!("Its end was never seen. Adjusted since, {} charged to ", money(call.cost()));
+                ("warn", Tone::Warn, Phrase::new(told).strong(key).text("."))
+            }
             EntryStatus::Unknown => ("warn", Tone::Warn, Phrase::new(unknown_words(entry)).strong(key).text(".")),
             EntryStatus::Failed => ("bad", Tone::Bad, Phrase::new("Nothing is charged to ").strong(key).text(".")),
             _ => ("check", Tone::Ok, Phrase::new(format!("{} charged to ", money(entry.cost()))).strong(key).text(".")),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::super::format::{Clock, MoneyColumn, count_cell, duration, tokens};
 use super::super::view::{Badge, RequestRow, Tone};
 use crate::domain::{CacheOutcome, CostBasis, EntryStatus, Picodollars};
-use crate::ledger::Entry;
+use crate::ledger::{AdjustmentKind, Entry};
 
 /// Which list the row is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +61,7 @@ pub(super) fn status(entry: &Entry) -> Badge {
 /// What was special about a call, the most telling first.
 pub(super) fn notes(entry: &Entry) -> Vec<Badge> {
     if let Some(adjustment) = &entry.adjustment {
-        return vec![Badge::new(error_words(adjustment.kind.as_str()), Tone::Neutral)];
+        return vec![Badge::new(adjustment_words(adjustment.kind), Tone::Neutral)];
     }
     let mut notes = Vec::new();
     if let Some(error) = &entry.error {
@@ -99,6 +99,14 @@ pub(super) fn error_words(code: &str) -> String {
     let text = code.replace(['_', '-'], " ");
     let mut letters = text.chars();
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
+/// What brought an adjustment about, in words.
+pub(super) const fn adjustment_words(kind: AdjustmentKind) -> &'static str {
+    match kind {
+        AdjustmentKind::ByHand => "By hand",
+        AdjustmentKind::Rerated => "Re-rated",
+    }
 }
 
 #[cfg(test)]

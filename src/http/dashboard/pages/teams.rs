@@ -19,6 +19,7 @@ use super::access::{failure_words, sentence};
 use super::people::state_badge;
 use super::{keys, layout};
 use crate::budget::Standing;
+use crate::domain::wording::per_window;
 use crate::domain::{BudgetAction, BudgetScope, Picodollars, TeamId, Window, url_encoded};
 use crate::http::State;
 use crate::keys::{KeyStatus, KeysError, Team};
@@ -114,10 +115,10 @@ fn tightest(standings: &[Standing]) -> Phrase {
         None => Phrase::default().toned("No budget", Tone::Warn),
         Some(worst) => Phrase::default().toned(
             format!(
-                "{} of {} a {}",
+                "{} of {} {}",
                 percent_whole(used_percent(worst)),
                 money_whole(worst.definition.limit),
-                worst.definition.window
+                per_window(worst.definition.window)
             ),
             tone_of(worst),
         ),

@@ -53,11 +53,13 @@ pub(in super::super) async fn show(visitor: Visitor, shared: web::Data<Shared>) 
 
 fn first_call(state: &State) -> FirstCall {
     let filter = EntryFilter { status: Some(EntryStatus::Settled), ..EntryFilter::default() };
-    let page = state.ledger.entries(&filter, None, 1).inspect_err(|error| {
+    let page = state.ledger.entries(&filter, None, 2).inspect_err(|error| {
         tracing::warn!("the first call could not be looked for: {error}");
     });
-    let entry = page.ok().and_then(|page| page.items.into_iter().next());
+    let mut entries = page.map(|page| page.items).unwrap_or_default().into_iter();
+    let (entry, is_first) = (entries.next(), entries.next().is_none());
     let call = entry.map(|entry| FirstCallFacts {
+        heading: if is_first { "Your first call arrived." } else { "Calls arrive. The last one:" },
         href: format!("/requests/{}", entry.facts.id),
         model: entry.facts.requested_model.to_string(),
         provider: entry.provider().map_or_else(|| "the cache".to_owned(), ToString::to_string),

@@ -7,6 +7,7 @@ use super::super::view::{Attention, AttentionItem, Link, Phrase, Tone};
 use super::budgets::{is_used_up, used_percent};
 use super::{Facts, NEAR_LIMIT_PERCENT};
 use crate::budget::{Standing, budget_name, outlook};
+use crate::domain::wording::per_window;
 use crate::domain::{BudgetAction, BudgetScope, ProviderHealth, Window};
 use crate::keys::KeyStatus;
 use crate::ledger::Costs;
@@ -99,7 +100,7 @@ fn budgets(facts: &Facts<'_>, items: &mut Vec<AttentionItem>) {
         let window = definition.window;
         if !is_used_up(standing) {
             let fact = format!("The budget “{name}” is nearly used up.");
-            let rest = format!("{} of {limit} a {window} is spent.{resets}", money(standing.balance.spent));
+            let rest = format!("{} of {limit} {} is spent.{resets}", money(standing.balance.spent), per_window(window));
             items.push(item(Tone::Warn, fact, rest, "Raise or wait", &href));
             continue;
         }
@@ -151,7 +152,10 @@ fn unpriced(facts: &Facts<'_>, items: &mut Vec<AttentionItem>) {
         return;
     }
     let fact = format!("{} had no known price this month.", counted(count, "call", "calls"));
-    let mut text = Phrase::default().strong(fact).text(" They count as $0.00: ");
+    let mut text = Phrase::default().strong(fact).text(format!(
+        " Unless priced again since, {} as $0.00: ",
+        if count == 1 { "it counts" } else { "they count" }
+    ));
     for (index, model) in models.iter().take(MODELS_TOLD_MAX).enumerate() {
         text = if index > 0 { text.text(", ") } else { text }.code(*model);
     }

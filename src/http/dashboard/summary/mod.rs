@@ -82,7 +82,11 @@ impl Summary {
             last_hour: {
                 let from = RequestId::first_of((now - SignedDuration::from_hours(1)).as_millisecond());
                 let filter = EntryFilter { from: Some(from), ..EntryFilter::default() };
-                state.ledger.entries(&filter, None, LAST_HOUR_MAX)
+                state.ledger.entries(&filter, None, LAST_HOUR_MAX).map(|mut page| {
+                    // Adjustments are no calls.
+                    page.items.retain(|entry| entry.adjustment.is_none());
+                    page
+                })
             },
         };
         Self {

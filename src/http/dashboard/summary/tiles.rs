@@ -167,14 +167,15 @@ fn errors(facts: &Facts<'_>) -> Kpi {
 fn cache(facts: &Facts<'_>) -> Kpi {
     let (id, label) = ("kpi-cache", "Cache hit rate");
     let Ok(today) = &facts.today else { return unread(id, label) };
-    let Cell { requests, cache_hits, saved, .. } = today.total;
+    let Cell { cache_hits, saved, .. } = today.total;
+    let answered = today.total.answered();
     let detail = if saved.is_zero() {
         format!("{} today", counted(cache_hits, "hit", "hits"))
     } else {
         format!("saved {} today", money(saved))
     };
-    let mut kpi = Kpi::new(id, label, (requests > 0).then(|| percent(rate(cache_hits, requests))), detail);
-    let by_hour = |hour: &Cell| if hour.requests == 0 { 0.0 } else { rate(hour.cache_hits, hour.requests) };
+    let mut kpi = Kpi::new(id, label, (answered > 0).then(|| percent(rate(cache_hits, answered))), detail);
+    let by_hour = |hour: &Cell| if hour.answered() == 0 { 0.0 } else { rate(hour.cache_hits, hour.answered()) };
     kpi.spark = spark(facts, today, "Cache hit rate by hour today".to_owned(), 2, by_hour);
     kpi
 }
@@ -192,7 +193,7 @@ fn latency(facts: &Facts<'_>) -> Kpi {
         && let Ok(page) = &facts.last_hour
     {
         // The process has just begun: the ledger remembers.
-        whole = percentiles(page.items.iter().map(|entry| entry.latency_ms));
+        whole = percentiles(page.items.iter().filter(|entry| entry.error.is_none()).map(|entry| entry.latency_ms));
         first = percentiles(page.items.iter().filter_map(|entry| entry.time_to_first_token_ms));
     }
     let text = |ms: u32| duration(Duration::from_millis(ms.into()));

@@ -67,7 +67,7 @@ fn entries_stand_by_what_they_save_and_lead_to_their_calls() {
             "$1.50",
             "sandbox-large · sandbox",
             "2 of 2 entries",
-            "0 hits of 1 request",
+            "0 hits of 1 answer",
         ] {
             assert!(page.contains(expected), "{expected}: {page}");
         }

@@ -70,7 +70,7 @@ fn a_key_is_made_with_its_budget_its_limits_and_its_end() {
         assert_eq!(budgets[0].action, BudgetAction::Block);
         let page = browser.get(&format!("/keys/{}", key.id)).await;
         assert!(
-            page.body.contains("$0.00 of $20 a month, 0% used") && page.body.contains("60 requests a minute"),
+            page.body.contains("$0.00 of $20 per month, 0% used") && page.body.contains("60 requests a minute"),
             "{}",
             page.body
         );
@@ -253,6 +253,11 @@ fn a_budget_that_cannot_be_is_refused_with_its_reason() {
             (change(&[("thresholds", "half")]), "Write whole percents"),
             (change(&[("action", "downgrade"), ("downgrade_to", "nowhere")]), "Name a route"),
             (change(&[("action", "explode")]), "Choose what happens"),
+            (change(&[("downgrade_to", "cheap")]), "Only a budget that uses a cheaper route has one"),
+            (
+                change(&[("action", "alert"), ("downgrade_to", "cheap")]),
+                "Only a budget that uses a cheaper route has one",
+            ),
         ] {
             let answer = browser.swap("/budgets", &form).await;
             assert_eq!(answer.status, 422, "{form:?}");

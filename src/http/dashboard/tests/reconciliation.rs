@@ -32,7 +32,7 @@ fn what_was_stated_is_beside_what_was_booked_and_escaped() {
         let file = format!("usage_date_utc,model,cost_usd\n2026-11-17,gpt-5-mini,1\n2026-11-17,{HOSTILE},0.5\n");
         fixture.state.reconciler.import(Some("sandbox"), &file, noon()).unwrap();
         let page = browser.get(PATH).await.body;
-        assert!(page.contains("Drifts") && page.contains("−30.0 %") && page.contains("+5.0 %"), "{page}");
+        assert!(page.contains("Drifts") && page.contains("−30.0%") && page.contains("+5.0%"), "{page}");
         assert!(page.contains("$1.05") && page.contains("$1.50") && !page.contains(HOSTILE), "{page}");
         let chosen = browser.get("/costs/reconciliation?range=30d&day=2026-11-17&provider=sandbox").await.body;
         assert!(chosen.contains("sandbox on 17 Nov"), "{chosen}");

@@ -53,13 +53,27 @@ fn every_page_and_form_is_open_to_the_roles_it_is_for_and_to_no_other() {
         assert_eq!(admitted("member", Some("red")).await, [&of_team[..], &keys[..], &member[..]].concat());
         assert_eq!(admitted("viewer", Some("red")).await, [&of_team[..], &keys[1..]].concat());
         let all = admitted("viewer", None).await;
-        let pages = ["/", "/welcome", "/requests", "/costs", "/reports", "/cache", "/budgets", "/alerts", "/teams"];
+        let pages = [
+            "/",
+            "/welcome",
+            "/requests",
+            "/costs",
+            "/costs/reconciliation",
+            "/reports",
+            "/cache",
+            "/budgets",
+            "/alerts",
+            "/teams",
+        ];
         for page in pages {
             assert!(all.contains(&format!("GET {page}")), "{page}: {all:?}");
         }
         for line in ["GET /people", "GET /budgets/new", "GET /keys/new"] {
             assert!(!all.contains(&line.to_owned()), "{line}: {all:?}");
         }
+        let (_fixture, browser, ..) = two_teams("viewer", None).await;
+        let page = browser.get("/costs/reconciliation").await.body;
+        assert!(!page.contains("Fetch now") && !page.contains("admin_api_key"), "{page}");
         let forms: Vec<&String> = all.iter().filter(|line| line.starts_with("POST")).collect();
         assert_eq!(forms, ["POST /prefs/theme"]);
         assert_eq!(admitted("admin", None).await.len(), PAGES.len() - 1 + FORMS.len() - 1);

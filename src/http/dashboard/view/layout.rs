@@ -196,6 +196,11 @@ impl Layout {
         group.entries.iter().any(|entry| self.leads_to(entry))
     }
 
+    /// True for who sees what can't be told apart by teams.
+    pub fn sees_everything(&self) -> bool {
+        self.reader != Reader::OfTeam
+    }
+
     /// True for who may change things.
     pub fn is_admin(&self) -> bool {
         self.reader == Reader::Admin

@@ -68,6 +68,8 @@ pub struct AdjustForm {
     pub cost: Field,
     /// How it is known.
     pub reason: Field,
+    /// Whether to ask if more is meant than was held.
+    pub asks_above_held: bool,
     /// What went wrong beside the fields.
     pub error: Option<String>,
 }

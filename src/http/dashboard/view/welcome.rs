@@ -66,9 +66,11 @@ pub struct FirstCall {
 /// Its template escapes every value.
 impl HtmlSafe for FirstCall {}
 
-/// What the first call was.
+/// What the first call was, or the last one where there are more.
 #[derive(Clone, Debug)]
 pub struct FirstCallFacts {
+    /// `Your first call arrived.`
+    pub heading: &'static str,
     /// Its own page.
     pub href: String,
     /// The model.
