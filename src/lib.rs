@@ -33,13 +33,16 @@
 //! then on. The task reads the envelope (where the model's name, the cap and the usage wish stand in the body), asks
 //! [`routing::Router::plan`] for candidates (with the [`domain::Decision`] that its entry keeps), and for each attempt holds its worst case in the [`ledger`] under every
 //! budget at once, durably, before [`provider::Client::send`] may run: that function takes no call without the
-//! [`ledger::Reservation`]. Bytes pass through as they came; a decoder watches them for content, usage and the end. The
+//! [`ledger::Hold`] of a [`ledger::Reservation`]. Bytes pass through as they came; a decoder watches them for content, usage and the end. The
 //! answer is committed to a deployment with its first content, and its last piece leaves only when the call is booked
 //! durably.
 //!
 //! Where budgets that block apply, the ledger's writer also decides how long the answer may get: a reservation brings its worst case
 //! as a line in the cap on output ([`ledger::WorstCase`]), and the cap that was granted is written into the body. Who is kept
 //! back by others alone waits there for them to settle. A budget that downgrades turns the call to another route's plan.
+//!
+//! Where its route hedges, an attempt that is slow gets a second one beside it, with a hold of its own under the same reservation;
+//! what produces content first is the answer, the other ends as a part of the same entry.
 //!
 //! A call with an `Idempotency-Key` that was made before is answered from [`idempotency`] first of all; otherwise the key is durable
 //! before anything is sent, and the answer before its last piece leaves. An attempt waits for its place at a provider, and is given

@@ -181,6 +181,9 @@ impl Providers {
         if !host.is_empty() {
             told.push((names::SERVER_ADDRESS, host.into()));
         }
+        if entry.hedge().is_some_and(|hedge| hedge.place as u64 + 1 == number) {
+            told.push((names::HEDGE, Value::Flag(true)));
+        }
         if attempt.status != 0 {
             told.push((names::STATUS_CODE, u64::from(attempt.status).into()));
         }

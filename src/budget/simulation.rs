@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::domain::{BudgetTerms, CacheOutcome, CostBasis, EntryStatus, ModelPattern, Name, RequestIds};
 use crate::keys::{NewKey, VirtualKey};
 use crate::ledger::tests::open_on;
-use crate::ledger::{Attempt, Entry, Outcome, Planned, Reservation, WorstCase};
+use crate::ledger::{Attempt, Entry, Hold, Outcome, Planned, Reservation, WorstCase};
 use crate::runtime::Clock;
 use crate::store::tests::disk::Disk;
 use crate::store::{OpenOptions, Settings};
@@ -69,12 +69,42 @@ struct Tally {
     refused: u32,
     unwritable: u32,
     crashed: u32,
+    hedged: u32,
+    not_hedged: u32,
+    overtaken: u32,
 }
 
 impl Tally {
-    fn counts(&self) -> [u32; 8] {
-        let Self { begun, clipped, waited, let_go, turned, refused, unwritable, crashed } = *self;
-        [begun, clipped, waited, let_go, turned, refused, unwritable, crashed]
+    fn counts(&self) -> [u32; 11] {
+        let Self {
+            begun,
+            clipped,
+            waited,
+            let_go,
+            turned,
+            refused,
+            unwritable,
+            crashed,
+            hedged,
+            not_hedged,
+            overtaken,
+        } = *self;
+        [begun, clipped, waited, let_go, turned, refused, unwritable, crashed, hedged, not_hedged, overtaken]
+    }
+}
+
+/// A call that runs, perhaps with a second attempt in flight beside its first.
+struct Running {
+    facts: CallFacts,
+    reservation: Reservation,
+    beside: Option<Hold>,
+    /// Whether it may have one.
+    may_hedge: bool,
+}
+
+impl Running {
+    fn new(facts: CallFacts, reservation: Reservation) -> Self {
+        Self { facts, reservation, beside: None, may_hedge: true }
     }
 }
 
@@ -100,7 +130,7 @@ struct World {
     watch: Watch,
     alerts: Arc<Alerts>,
     entries: broadcast::Receiver<Arc<Entry>>,
-    running: Vec<(CallFacts, Reservation)>,
+    running: Vec<Running>,
     waiting: Vec<Waiting>,
     tally: Tally,
 }
@@ -148,7 +178,9 @@ impl World {
     }
 
     async fn step(&mut self) {
-        match self.dice.roll(20) {
+        match self.dice.roll(23) {
+            20..=21 => self.hedge().await,
+            22 => self.land(),
             0..=6 => self.arrive().await,
             7..=9 => self.settle().await,
             10 => self.fall_back().await,
@@ -230,7 +262,7 @@ impl World {
             Poll::Ready(Ok(reservation)) => {
                 self.tally.begun += 1;
                 self.tally.clipped += u32::from(reservation.output_cap() < wanted);
-                self.running.push((facts.clone(), reservation));
+                self.running.push(Running::new(facts.clone(), reservation));
             }
             Poll::Ready(Err(error)) => {
                 self.tally.refused += u32::from(matches!(error, LedgerError::OverBudget { .. }));
@@ -241,13 +273,14 @@ impl World {
         Ok(())
     }
 
-    fn take_running(&mut self) -> Option<(CallFacts, Reservation)> {
+    fn take_running(&mut self) -> Option<Running> {
         let which = self.dice.roll(self.running.len().max(1) as u64);
         (!self.running.is_empty()).then(|| self.running.swap_remove(usize::try_from(which).unwrap()))
     }
 
     async fn settle(&mut self) {
-        let Some((_, reservation)) = self.take_running() else { return };
+        // A second attempt in flight, of which nobody has told anything, is booked at what is held for it.
+        let Some(Running { reservation, .. }) = self.take_running() else { return };
         let cost = self.cost_of(&reservation);
         let last = Attempt { status: 200, cost, basis: CostBasis::Exact, ..reservation.worst_case() };
         // Where the disk fails, it is booked when that is over.
@@ -256,12 +289,66 @@ impl World {
     }
 
     fn cost_of(&mut self, reservation: &Reservation) -> Picodollars {
-        let held = u64::try_from(reservation.held().get()).unwrap();
+        self.cost_within(reservation.hold())
+    }
+
+    fn cost_within(&mut self, hold: &Hold) -> Picodollars {
+        let held = u64::try_from(hold.held().get()).unwrap();
         self.dice.amount(held + 1)
     }
 
+    /// Begins a second attempt beside one, or is dropped before that is decided, or has no room.
+    async fn hedge(&mut self) {
+        let Some(mut running) = self.take_running() else { return };
+        if running.may_hedge {
+            let planned = self.planned(&running.facts);
+            let mut reserving = Box::pin(self.ledger.reserve_beside(&running.reservation, planned));
+            let decided = if self.dice.roll(4) == 0 {
+                let decided = poll!(&mut reserving);
+                drop(reserving);
+                decided
+            } else {
+                Poll::Ready(reserving.await)
+            };
+            match decided {
+                Poll::Ready(Ok(hold)) => {
+                    self.tally.hedged += 1;
+                    (running.beside, running.may_hedge) = (Some(hold), false);
+                }
+                Poll::Ready(Err(_)) => self.tally.not_hedged += 1,
+                // The first has answered meanwhile.
+                Poll::Pending => self.ledger.forget_beside(&running.reservation),
+            }
+        }
+        self.running.push(running);
+    }
+
+    /// One of two attempts ends, whichever it is; the call goes on with the other.
+    fn land(&mut self) {
+        let Some(at) = self.running.iter().position(|running| running.beside.is_some()) else { return };
+        let Running { facts, mut reservation, beside, .. } = self.running.swap_remove(at);
+        let beside = beside.unwrap();
+        self.tally.overtaken += 1;
+        let error = Some("cancelled".into());
+        if self.dice.roll(2) == 0 {
+            let cost = self.cost_within(&beside);
+            let ended = Attempt { cost, basis: CostBasis::Estimated, error, ..beside.worst_case() };
+            self.ledger.end_beside(&reservation, ended);
+        } else {
+            let cost = self.cost_of(&reservation);
+            let ended = Attempt { cost, basis: CostBasis::Estimated, error, ..reservation.worst_case() };
+            self.ledger.go_on_beside(&mut reservation, beside, ended);
+        }
+        self.running.push(Running { facts, reservation, beside: None, may_hedge: false });
+    }
+
     async fn fall_back(&mut self) {
-        let Some((facts, reservation)) = self.take_running() else { return };
+        // One of two attempts in flight is never followed by a third.
+        let Some(running) = self.take_running() else { return };
+        if running.beside.is_some() {
+            return self.running.push(running);
+        }
+        let Running { facts, reservation, .. } = running;
         let cost = self.cost_of(&reservation);
         let ended = Attempt { status: 500, cost, ..reservation.worst_case() };
         // Budgets that turn have been asked when it began.
@@ -273,7 +360,7 @@ impl World {
                 return;
             }
         };
-        self.running.push((facts, going_on));
+        self.running.push(Running::new(facts, going_on));
     }
 
     fn lose_patience(&mut self) {
@@ -338,7 +425,7 @@ impl World {
                 Poll::Pending => self.waiting.push(waiting),
                 Poll::Ready(Ok(reservation)) => {
                     self.tally.let_go += 1;
-                    self.running.push((waiting.facts, reservation));
+                    self.running.push(Running::new(waiting.facts, reservation));
                 }
                 Poll::Ready(Err(_)) => {}
             }
@@ -348,7 +435,8 @@ impl World {
     /// No budget that blocks is over its limit, now or in a window that a running call belongs to.
     fn check(&self) {
         let mut instants = vec![self.clock.now()];
-        instants.extend(self.running.iter().map(|(facts, _)| Timestamp::from_millisecond(facts.id.unix_ms()).unwrap()));
+        let began = |running: &Running| Timestamp::from_millisecond(running.facts.id.unix_ms()).unwrap();
+        instants.extend(self.running.iter().map(began));
         for budget in self.keys.budgets().iter().filter(|budget| budget.action == BudgetAction::Block) {
             for instant in &instants {
                 let standing = self.budgets.standing(budget, *instant).unwrap();
@@ -487,7 +575,7 @@ fn no_traffic_no_fault_and_no_crash_takes_a_budget_over_its_limit() {
     let is_deep = std::env::var("DEEP_TESTS").is_ok_and(|deep| deep == "1");
     let seeds = given.map_or(0..if is_deep { SEEDS_DEEP } else { SEEDS }, |seed: u64| seed..seed + 1);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    let mut sums = [0; 8];
+    let mut sums = [0; 11];
     for seed in seeds {
         let run = std::panic::AssertUnwindSafe(|| runtime.block_on(simulate(seed)));
         match std::panic::catch_unwind(run) {

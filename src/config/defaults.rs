@@ -30,6 +30,9 @@ pub const TIMEOUT_IDLE: Duration = Duration::from_mins(1);
 pub const TIMEOUT_TOTAL: Duration = Duration::from_mins(10);
 /// The first choice and two more: a fourth attempt has never saved a call but doubles the wait.
 pub const ATTEMPTS_MAX: u32 = 3;
+/// A hedge after the 95th percentile is one for each twenty calls; twice as many leave room for a slow minute, and keep a slow
+/// hour from doubling the bill.
+pub const HEDGE_PERCENT_MAX: u32 = 10;
 
 /// Answers seldom age within the hour in which a developer runs a program again and again.
 pub const CACHE_TTL: Duration = Duration::from_hours(1);

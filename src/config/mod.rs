@@ -54,7 +54,7 @@ pub use notices::{AlertsConfig, TelemetryConfig};
 pub use prices::{PRICE_NAMES, PriceOverride};
 pub use problem::{Problem, Problems};
 pub use providers::{ProviderConfig, SandboxConfig, Timeouts};
-pub use routes::{Operation, RouteConfig};
+pub use routes::{HedgeAfter, HedgeConfig, Operation, RouteConfig};
 pub use server::{AcmeConfig, BudgetAction, CertificateFiles, LimitsConfig, NewKeyBudget, TlsConfig};
 pub use work::{
     CommandSandbox, GithubConfig, GithubCredentials, ScheduleConfig, WorkersConfig, WorkflowKind, WorkflowsConfig,

@@ -1,8 +1,11 @@
 //! Routes: names that clients ask for as `model`, and which of them the operations use.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use super::choice::{Choice as _, choice_type};
+use super::given::duration_in;
 use super::problem::{any_of, did_you_mean, quoted};
 use super::reader::Section;
 use super::{defaults, not_yet};
@@ -23,7 +26,30 @@ pub struct RouteConfig {
     pub attempts_max: u32,
     /// What failed attempts of one call may have cost before another is made; absent where the rule for all calls holds.
     pub retry_usd_max: Option<Picodollars>,
+    /// Whether and when a second attempt starts beside a slow one.
+    pub hedge: Option<HedgeConfig>,
 }
+
+/// When a second attempt starts beside a slow one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HedgeConfig {
+    /// How long the first may be silent.
+    pub after: HedgeAfter,
+    /// Of a hundred calls of the route, so many may have a second attempt.
+    pub percent_max: u32,
+}
+
+/// How long an attempt may be silent before another starts beside it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HedgeAfter {
+    /// As long as nineteen of twenty answers of its deployment took to begin.
+    P95,
+    /// A time that the settings give.
+    Time(Duration),
+}
+
+/// The times after which a hedge may start: sooner it would double every call, later few clients still wait.
+const HEDGE_AFTER: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_mins(5);
 
 choice_type!(
     /// A task with a prompt and a route of its own.
@@ -103,7 +129,47 @@ fn read_route(route: &mut Section<'_>, providers: &[String], names: &mut Vec<Str
     let weights = read_weights(route, strategy, deployments.len());
     let attempts_max = route.whole_or("attempts_max", defaults::ATTEMPTS_MAX, 1..=20);
     let retry_usd_max = route.money("retry_usd_max");
-    Some(RouteConfig { name: name?, strategy, deployments, weights, attempts_max, retry_usd_max })
+    let hedge = read_hedge(route, strategy, deployments.len(), attempts_max);
+    Some(RouteConfig { name: name?, strategy, deployments, weights, attempts_max, retry_usd_max, hedge })
+}
+
+fn read_hedge(
+    route: &mut Section<'_>,
+    strategy: Strategy,
+    deployments: usize,
+    attempts_max: u32,
+) -> Option<HedgeConfig> {
+    let after = route.value("hedge", |given| {
+        if let Ok(wanted) = given.boolean() {
+            return Ok((wanted.then_some(HedgeAfter::P95), wanted.into()));
+        }
+        let (after, shown) = duration_in(given, &HEDGE_AFTER).map_err(|error| {
+            format!(
+                "{error}; true starts a second attempt after the measured 95th percentile, \"800ms\" after that time"
+            )
+        })?;
+        Ok((Some(HedgeAfter::Time(after)), shown))
+    });
+    if !route.is_set("hedge") {
+        route.show("hedge", false);
+    }
+    let percent_max = route.whole_or("hedge_percent_max", defaults::HEDGE_PERCENT_MAX, 1..=100);
+    let Some(after) = after.flatten() else {
+        if route.is_set("hedge_percent_max") && !route.is_set("hedge") {
+            route.problem_at("hedge_percent_max", "the route does not hedge; set hedge = true, or take this out");
+        }
+        return None;
+    };
+    let in_vain = match strategy {
+        _ if deployments < 2 => Some("a route of one deployment has none for a second attempt; add another"),
+        Strategy::Primary => Some("the strategy \"primary\" has one deployment for each call; choose another strategy"),
+        _ if attempts_max < 2 => Some("a hedge counts as an attempt, and attempts_max allows one; raise it"),
+        _ => None,
+    };
+    if let Some(why) = in_vain {
+        route.warning_at("hedge", format!("no call is hedged: {why}"));
+    }
+    Some(HedgeConfig { after, percent_max })
 }
 
 fn read_weights(route: &mut Section<'_>, strategy: Strategy, count: usize) -> Vec<u32> {

@@ -246,6 +246,11 @@ impl Endpoint {
         self.is_conversation() || matches!(self, Self::Completions | Self::Embeddings)
     }
 
+    /// Whether its answers are written, token by token, and may get as long as they like.
+    pub const fn writes(self) -> bool {
+        self.is_conversation() || matches!(self, Self::Completions)
+    }
+
     /// Whether its calls pass through unread: bodies of any form, no tokens to count beforehand.
     pub const fn is_opaque(self) -> bool {
         matches!(

@@ -12,13 +12,13 @@ use crate::cache::{Directives, NotKept};
 use crate::domain::{CacheOutcome, Deployment, Endpoint, Picodollars, RequestId, Strategy, TraceParent};
 use crate::idempotency::IdempotencyKey;
 use crate::keys::VirtualKey;
-use crate::ledger::Reservation;
+use crate::ledger::Hold;
 use crate::provider::{Client, ForwardedHeaders, Opaque};
 
 use super::error::GatewayError;
 
 /// The way to the providers: it takes no call without a reservation of the ledger.
-pub type UpstreamClient = Client<Reservation>;
+pub type UpstreamClient = Client<Hold>;
 
 /// Pieces of a stream that may wait for a client that reads slowly.
 pub(super) const PIECES_LEN: usize = 16;

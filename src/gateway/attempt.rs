@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::HeaderValue;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use crate::content::Excerpt;
 use crate::dialect::sse::RecordSplitter;
 use crate::domain::Dialect;
-use crate::ledger::Reservation;
+use crate::ledger::Hold;
 use crate::provider::{
     Body, Decoder, Meaning, Progress, ProviderError, Sent, Shown, TimeLimit, UpstreamRequest, Whole, decoder,
 };
@@ -24,7 +25,7 @@ const HELD_BYTES_MAX: usize = 64 << 10;
 /// What one attempt is made with.
 pub(super) struct Try<'a> {
     pub(super) client: &'a UpstreamClient,
-    pub(super) reservation: &'a Reservation,
+    pub(super) hold: &'a Hold,
     pub(super) candidate: &'a Candidate,
     pub(super) request: UpstreamRequest,
     pub(super) stream: bool,
@@ -34,6 +35,22 @@ pub(super) struct Try<'a> {
     pub(super) deadline: Instant,
     /// The limit behind it, and how long that is.
     pub(super) total: (TimeLimit, Duration),
+    /// How it is told that another attempt has answered first, where one may.
+    pub(super) stop: Option<&'a Stop>,
+}
+
+/// Ends an attempt before its answer has begun, and knows how far it had got.
+#[derive(Debug, Default)]
+pub(super) struct Stop {
+    told: CancellationToken,
+    sent: Sent,
+}
+
+impl Stop {
+    /// Ends the attempt: its connection is closed.
+    pub(super) fn tell(&self) {
+        self.told.cancel();
+    }
 }
 
 /// An answer that will go out.
@@ -106,7 +123,14 @@ impl Try<'_> {
         let allowed = left.min(after);
         let (limit, after) = if left < after { self.total } else { (limit, after) };
         let expired = |_| ProviderError::Timeout { provider: self.provider(), limit, after };
-        timeout(allowed, waiting).await.map_err(expired)?
+        let waiting = timeout(allowed, waiting);
+        let Some(Stop { told, sent }) = self.stop else { return waiting.await.map_err(expired)? };
+        tokio::select! {
+            // What has come counts, even if nobody needs it any more.
+            biased;
+            done = waiting => done.map_err(expired)?,
+            () = told.cancelled() => Err(ProviderError::Overtaken { provider: self.provider(), sent: sent.is_set() }),
+        }
     }
 
     /// Sends the request and reads until the answer may be committed; what came of it is told to the credential that it was made with.
@@ -127,9 +151,10 @@ impl Try<'_> {
         let head_limit = if self.stream { timeouts.first_token } else { timeouts.total };
         // A caller with less time than connecting may take is told apart from one whose request was sent.
         let left = self.deadline.saturating_duration_since(Instant::now());
-        let sent = (left <= timeouts.connect).then(Sent::default);
+        let sent = self.stop.map(|stop| stop.sent.clone());
+        let sent = sent.or_else(|| (left <= timeouts.connect).then(Sent::default));
         let request = self.request.clone();
-        let send = self.client.send(self.reservation, &self.candidate.upstream, request, sent.as_ref());
+        let send = self.client.send(self.hold, &self.candidate.upstream, request, sent.as_ref());
         let mut response = match self.within(TimeLimit::FirstToken, head_limit, send).await {
             Err(ProviderError::Timeout { provider, limit: TimeLimit::Total | TimeLimit::Call, after })
                 if sent.as_ref().is_some_and(|sent| !sent.is_set()) =>
@@ -147,7 +172,8 @@ impl Try<'_> {
         let decoder = decoder(self.request.endpoint);
         let failed = |error, progress| Failed { error, progress, upstream_request_id: upstream_request_id.clone() };
         if !(200..300).contains(&response.status) {
-            let body = timeout(timeouts.idle, response.body.beginning()).await.unwrap_or_default();
+            let beginning = async { Ok(response.body.beginning().await) };
+            let body = self.within(TimeLimit::Idle, timeouts.idle, beginning).await.unwrap_or_default();
             let error = decoder.error(&self.provider(), response.status, &response.headers, &body);
             let error = error.not_found_at(&self.candidate.upstream.path(&self.request));
             return Err(failed(error, None));

@@ -109,7 +109,9 @@ pub(super) fn bill(catalog: &Catalog, candidate: &Candidate, evidence: &Evidence
 pub(super) struct AttemptEnd {
     /// The attempt as reserved.
     pub(super) reserved: Attempt,
-    /// When it began.
+    /// When its call arrived.
+    pub(super) arrived: Instant,
+    /// When it began: a call may have waited for money before.
     pub(super) began: Instant,
     /// When its first content came.
     pub(super) first_content: Option<Instant>,
@@ -157,6 +159,7 @@ impl AttemptEnd {
 
     fn timed(self) -> Attempt {
         let mut attempt = self.reserved;
+        attempt.started_ms = millis(self.began.saturating_duration_since(self.arrived));
         attempt.latency_ms = millis(self.began.elapsed());
         attempt.time_to_first_token_ms = self.first_content.map(|first| millis(first - self.began));
         attempt.upstream_request_id = self.upstream_request_id;

@@ -77,6 +77,7 @@ impl Call {
         let timing = whole.usage.is_some().then(|| timing(usage.total_output()));
         let end = AttemptEnd {
             reserved: reservation.worst_case(),
+            arrived: self.inbound.arrived,
             began,
             first_content: None,
             upstream_request_id: upstream_request_id.clone(),
@@ -84,6 +85,8 @@ impl Call {
         // It is paid for, whether or not it can be read.
         let attempt = end.billed(bill, 200, answer.as_ref().err());
         let remaining = reservation.remaining_at(attempt.cost);
+        // With what a second attempt beside it cost: so much is booked.
+        let cost_told = cost.map(|cost| cost + reservation.cost_beside());
         if let Ok(bytes) = &answer {
             self.remember_answer(|| Excerpt::of(bytes));
         }
@@ -112,7 +115,7 @@ impl Call {
             self.keep(asked, keep, given);
         }
         let content_type = content_type.filter(|_| self.inbound.endpoint.is_opaque());
-        let body = AnswerBody::Whole { bytes, content_type, cost };
+        let body = AnswerBody::Whole { bytes, content_type, cost: cost_told };
         self.hand_over(asked, &candidate, upstream_request_id, remaining, dropped, body).await;
         if let Some(timing) = timing {
             self.learn(asked, &candidate, &usage, timing);
@@ -255,6 +258,7 @@ impl Call {
         let bill = self.bill(candidate, &Evidence::stream(&flow.progress, &self.inbound.body));
         let end = AttemptEnd {
             reserved: reservation.worst_case(),
+            arrived: self.inbound.arrived,
             began,
             first_content: Some(flow.first_content),
             upstream_request_id: flow.upstream_request_id.clone(),

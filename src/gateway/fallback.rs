@@ -5,24 +5,21 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use crate::config::OnDisconnect;
 use crate::domain::BudgetId;
 use crate::ledger::{Attempt, CallFacts, LedgerError, Reservation};
-use crate::provider::{Place, ProviderError, TimeLimit, UpstreamRequest};
+use crate::provider::{Place, Progress, ProviderError, TimeLimit};
 use crate::routing::{Candidate, Health, Plan, Step, step};
 use crate::telemetry::names;
 
 use super::answer::Outcome;
-use super::attempt::{Begun, Failed, Try};
-use super::booking::{AttemptEnd, Evidence};
+use super::attempt::{Begun, Failed};
+use super::booking::{AttemptEnd, Bill, Evidence};
 use super::call::Call;
 use super::error::GatewayError;
+use super::hedge::{Flight, Landed, Takeoff};
 use super::place::{Admitted, Placeless};
 use super::prepare::{Asked, Outgoing, Prepared};
 use super::translation::Translation;
-
-/// How long an answer that is not a stream is waited for after its client has gone.
-const DRAIN_TIME_MAX: Duration = Duration::from_secs(30);
 
 /// How long a call waits for others to settle, where only what they hold is in its way: most calls end sooner.
 const SETTLEMENT_WAIT_MAX: Duration = Duration::from_secs(2);
@@ -38,7 +35,7 @@ pub(super) struct Committed {
     /// What of the request was left out.
     pub(super) dropped: Vec<&'static str>,
     /// The call's place among those that may run at the provider; given back when the answer has ended.
-    pub(super) place: Place,
+    pub(super) place: Option<Place>,
 }
 
 /// What came of trying to hold money for an attempt.
@@ -79,6 +76,7 @@ impl Call {
         let health = Arc::clone(self.router().health());
         let mut fallen: Option<Fallen> = None;
         let mut index = 0;
+        let mut may_hedge = true;
         loop {
             let facts = &asked.facts;
             let candidate = &plan.candidates[index];
@@ -132,27 +130,35 @@ impl Call {
                 }
             };
             self.begin_attempt(candidate, worst_case);
-            let began = Instant::now();
             let Outgoing { asked_at, body, translation, dropped } = outgoing;
             let request = self.upstream_request(asked_at, body, translation.is_some(), credential);
-            let failed = match self.attempt(asked.envelope.stream, candidate, &reservation, request).await {
+            let flight = Flight { candidate: candidate.clone(), began: Instant::now(), translation, dropped };
+            let takeoff = Takeoff { index, reservation, flight, place, request };
+            let landed = self.fly(asked, &plan, takeoff, may_hedge).await;
+            may_hedge &= !landed.hedged;
+            index = landed.index;
+            let Landed { reservation, flight, place, came, .. } = landed;
+            let Flight { candidate, began, translation, dropped } = flight;
+            self.last = Some(candidate.deployment.clone());
+            let failed = match came {
                 Ok(begun) => {
                     health.note(&candidate.deployment, Health::Well, Instant::now());
-                    let candidate = candidate.clone();
+                    self.learn_wait(asked, &candidate, began);
                     return Ok(Committed { candidate, reservation, began, begun, translation, dropped, place });
                 }
-                Err(failed) => failed,
+                Err(failed) => Failed { error: candidate.upstream.redacted(failed.error), ..failed },
             };
             drop(place);
+            let facts = &asked.facts;
             let verdict = if failed.error.is_ill_health() { Health::Ill } else { Health::Unclear };
             health.note(&candidate.deployment, verdict, Instant::now());
-            let failure = self.fell(candidate, reservation, began, failed);
-            self.tried.lose(failure.ended.cost);
+            let failure = self.fell(&candidate, reservation, began, failed);
+            self.tried.lose(failure.ended.cost + failure.reservation.cost_beside());
             let next = match step(&failure.error, &self.situation(facts.id, &plan, index)) {
                 _ if !self.has_client() => Step::GiveUp,
                 next => next,
             };
-            told(next, facts, candidate, &failure.error);
+            told(next, facts, &candidate, &failure.error);
             match next {
                 Step::GiveUp => {
                     return Err(self.give_up(facts, failure.reservation, failure.ended, failure.error).await);
@@ -176,11 +182,16 @@ impl Call {
     /// What is to be booked for an attempt that failed.
     fn fell(&self, candidate: &Candidate, reservation: Reservation, began: Instant, failed: Failed) -> Fallen {
         let Failed { error, progress, upstream_request_id } = failed;
-        let end = AttemptEnd { reserved: reservation.worst_case(), began, first_content: None, upstream_request_id };
-        let came = progress.filter(|progress| progress.reported().is_some() || progress.counted_output() > 0);
-        let bill = came.map(|progress| self.bill(candidate, &Evidence::stream(&progress, &self.inbound.body)));
-        let ended = end.failed(&error, bill);
+        let (reserved, arrived) = (reservation.worst_case(), self.inbound.arrived);
+        let end = AttemptEnd { reserved, arrived, began, first_content: None, upstream_request_id };
+        let ended = end.failed(&error, self.bill_of_what_came(candidate, progress));
         Fallen { reservation, ended, error }
+    }
+
+    /// The bill of what had come of a stream that failed, where anything shows it.
+    pub(super) fn bill_of_what_came(&self, candidate: &Candidate, progress: Option<Box<Progress>>) -> Option<Bill> {
+        let came = progress.filter(|progress| progress.reported().is_some() || progress.counted_output() > 0);
+        came.map(|progress| self.bill(candidate, &Evidence::stream(&progress, &self.inbound.body)))
     }
 
     /// Holds money for the next attempt, under every budget that applies; waits a while where others hold it at the moment.
@@ -197,7 +208,9 @@ impl Call {
         let gateway = Arc::clone(&self.gateway);
         let ledger = &gateway.parts().ledger;
         let is_first = fallen.is_none();
-        let owes_before = fallen.as_ref().is_some_and(|fallen| !fallen.ended.cost.is_zero());
+        let owes_before = fallen
+            .as_ref()
+            .is_some_and(|fallen| !(fallen.ended.cost.is_zero() && fallen.reservation.cost_beside().is_zero()));
         let reservation = match fallen {
             None => {
                 let reserved = if is_bound {
@@ -244,42 +257,6 @@ impl Call {
             };
         }
         Ok(Reserved::Held(Box::new(reservation), outgoing))
-    }
-
-    /// Makes one attempt; an answer that is awaited as a whole is waited for a while even when its client has gone.
-    async fn attempt(
-        &mut self,
-        stream: bool,
-        candidate: &Candidate,
-        reservation: &Reservation,
-        request: UpstreamRequest,
-    ) -> Result<Begun, Failed> {
-        let attempt = Try {
-            client: &self.client,
-            reservation,
-            candidate,
-            request,
-            stream,
-            keeps_answer: self.may_keep_answer(),
-            deadline: self.deadline(candidate),
-            total: self.total(candidate),
-        };
-        let patience = match self.config().streams.on_disconnect {
-            OnDisconnect::Drain => DRAIN_TIME_MAX,
-            OnDisconnect::Cancel => Duration::ZERO,
-        };
-        let mut running = std::pin::pin!(attempt.run());
-        let begun = match &mut self.head {
-            None => running.await,
-            Some(head) => tokio::select! {
-                begun = &mut running => begun,
-                () = head.closed() => tokio::time::timeout(patience, running).await.unwrap_or_else(|_| {
-                    let provider = candidate.upstream.name().to_string();
-                    Err(ProviderError::Timeout { provider, limit: TimeLimit::Total, after: patience }.into())
-                }),
-            },
-        };
-        begun.map_err(|failed| Failed { error: candidate.upstream.redacted(failed.error), ..failed })
     }
 
     /// When the call has to be over at a deployment.

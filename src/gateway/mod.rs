@@ -1,7 +1,7 @@
 //! The life of a call: read, routed, reserved for, tried, relayed, booked.
 //!
 //! [`Gateway::begin`] starts a task that owns the call from then on: a client that hangs up takes nothing with it. The phases stand in
-//! `call`; attempts and what follows their failure in `fallback`; a stream on its way in `relay`. Nothing goes upstream without
+//! `call`; attempts and what follows their failure in `fallback`, a second one beside a slow one in `hedge`; a stream on its way in `relay`. Nothing goes upstream without
 //! a [`crate::ledger::Reservation`], and the last piece of an answer leaves only when the call is booked. The HTTP server sees values
 //! alone: [`Inbound`] in, [`Answer`] or [`Refusal`] out.
 
@@ -19,9 +19,11 @@ mod error;
 mod fallback;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
+mod hedge;
 mod idempotent;
 mod in_force;
 mod opaque;
+mod outlook;
 mod passage;
 mod place;
 mod prepare;
@@ -54,6 +56,7 @@ pub use error::{Fault, GatewayError};
 pub use idempotent::NotReplayed;
 pub use in_force::InForce;
 pub use opaque::below;
+pub use outlook::HedgeOutlook;
 pub use routed::Sample;
 
 use call::Call;

@@ -17,6 +17,7 @@ use super::call::Call;
 use super::ceiling::{Ceiling, NoBound, ceiling};
 use super::envelope::{Envelope, Splices};
 use super::error::GatewayError;
+use super::hedge::shows_its_work;
 use super::translation::{self, Translation};
 
 /// What the client asks for, read for all attempts.
@@ -46,6 +47,11 @@ pub(super) struct Outgoing {
 }
 
 impl Asked<'_> {
+    /// Whether what a deployment has written by now can be told from what has come of its answer.
+    pub(super) fn shows_work_of(&self, candidate: &Candidate) -> bool {
+        shows_its_work(self.facts.stream, self.thinks() || self.envelope.thinking.is_some(), candidate)
+    }
+
     /// Whether the model is asked to think, as far as a translation says it.
     fn thinks(&self) -> bool {
         let Some(Ok(conversation)) = &self.conversation else { return false };

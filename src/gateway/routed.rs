@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use crate::domain::{Billed, Decision, Deployment, Endpoint, Reason, ServiceTier, Strategy, TokenUsage};
 use crate::keys::VirtualKey;
-use crate::routing::{Asking, Candidate, PROMPT_BYTES_MIN, Plan, Prefix, Router, Timing, Turn};
+use crate::routing::{Asking, Candidate, PROMPT_BYTES_MIN, Plan, Prefix, Router, Timing, Turn, Wait};
 
 use super::Gateway;
 use super::call::Call;
@@ -56,6 +56,15 @@ impl Call {
     /// Whether the key may ask for a model by this name.
     pub(super) fn may_ask_for(&self, model: &str) -> Result<(), GatewayError> {
         if self.inbound.caller.allows_model(model) { Ok(()) } else { Err(not_allowed(&self.inbound.caller, model)) }
+    }
+
+    /// Learns how long the answer to a route's call took to begin.
+    pub(super) fn learn_wait(&self, asked: &Asked<'_>, candidate: &Candidate, began: Instant) {
+        if asked.facts.decision.is_some() {
+            let (router, now) = (self.router(), Instant::now());
+            let wait = Wait::Came(now.saturating_duration_since(began));
+            router.experience().note_wait(&candidate.deployment, asked.facts.stream, wait, now);
+        }
     }
 
     /// Learns from a call that was answered whole; what it says of the prompt cache is found out after the client has its answer.

@@ -52,7 +52,9 @@ impl Call {
         error: ProviderError,
     ) -> GatewayError {
         let status = match error.owed() {
-            _ if ended.cost.is_zero() => EntryStatus::Failed,
+            _ if ended.cost.is_zero() && reservation.is_unknown_beside() => EntryStatus::Unknown,
+            _ if ended.cost.is_zero() && reservation.cost_beside().is_zero() => EntryStatus::Failed,
+            _ if ended.cost.is_zero() => EntryStatus::Settled,
             // Charged at what was held, because its end was never seen.
             Owed::Perhaps => EntryStatus::Unknown,
             _ if ended.basis == CostBasis::Reserved => EntryStatus::Unknown,
@@ -102,7 +104,7 @@ impl Call {
         if underestimated {
             tracing::error!({ names::REQUEST_ID } = %facts.id, "{} cost {cost} USD, more than the {} held for it", reservation.deployment(), reservation.held());
         }
-        self.count(facts, &outcome, cost, underestimated);
+        self.count(facts, &outcome, cost + reservation.cost_beside(), underestimated);
         match reservation.settle(outcome).await {
             Ok(()) => Ok(()),
             Err(error) => Err(self.refusal(error)),

@@ -48,6 +48,8 @@ pub(super) enum Command {
     Reserve(Box<Reserve>),
     /// A reservation that waits for others to settle is to be decided for good.
     EndWait { id: RequestId },
+    /// A call goes on with one attempt of two.
+    Stand { id: RequestId, latest: Latest },
     /// Books a call.
     Settle(Box<Settle>),
     /// Books calls of the past.
@@ -58,13 +60,31 @@ pub(super) enum Command {
     Adjust(Box<Adjust>),
 }
 
-/// A reservation to make: the first of a call, or the next one after an attempt that failed.
+/// The latest attempts of a call, as its caller knows them: whatever the ledger has from their place on, of a reservation whose
+/// outcome the caller never learned, gives way.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Latest {
+    /// How many came before.
+    pub(super) place: usize,
+    pub(super) attempts: Vec<Attempt>,
+}
+
+impl Latest {
+    fn apply(&self, entry: &mut Entry) {
+        entry.attempts.truncate(self.place);
+        entry.attempts.extend_from_slice(&self.attempts);
+    }
+}
+
+/// A reservation to make: the first of a call, the next one after an attempt that failed, or a second one beside an attempt.
 pub(super) struct Reserve {
     /// Set for the first attempt.
     pub(super) facts: Option<CallFacts>,
     pub(super) id: RequestId,
-    /// The place among the call's attempts of the one that ended, and what came of it.
-    pub(super) ended: Option<(usize, Attempt)>,
+    /// What comes before it and isn't booked yet.
+    pub(super) latest: Latest,
+    /// Whether the attempt before it is in flight, so that this one is no more than a luxury.
+    pub(super) is_beside: bool,
     /// Where the next attempt goes; its cost is set to what is held.
     pub(super) next: Attempt,
     pub(super) worst_case: WorstCase,
@@ -83,9 +103,8 @@ pub(super) struct Settle {
     /// Set where there was no reservation: a refusal, a cache hit.
     pub(super) facts: Option<CallFacts>,
     pub(super) id: RequestId,
-    /// The place of the last attempt: whatever the ledger has from there on, of a renewal whose outcome the caller never
-    /// learned, gives way.
-    pub(super) place: usize,
+    /// The attempts before the last one of the outcome.
+    pub(super) latest: Latest,
     pub(super) outcome: Outcome,
     pub(super) reply: Option<Reply>,
 }
@@ -95,7 +114,7 @@ pub(super) struct LedgerJournal {
     zone: TimeZone,
     acknowledge: Acknowledge,
     settled: broadcast::Sender<Arc<Entry>>,
-    /// Calls that run, with the attempt in flight as the last of `attempts`.
+    /// Calls that run, with the attempts in flight, two at most, as the last of `attempts`.
     pending: HashMap<RequestId, Entry>,
     /// Sums that budgets are held against; only what is here is kept up to date in the file.
     balances: Balances,
@@ -194,6 +213,7 @@ impl LedgerJournal {
         match command {
             Command::Reserve(reserve) => self.reserve(*reserve),
             Command::EndWait { id } => self.end_wait(id),
+            Command::Stand { id, latest } => self.stand(id, &latest),
             Command::Settle(settle) => self.settle(*settle),
             Command::TakeIn(past) => self.work.past.push(*past),
             Command::Track { scope, window, reply } => {
@@ -209,7 +229,7 @@ impl LedgerJournal {
     }
 
     fn settle(&mut self, settle: Settle) {
-        let Settle { facts, id, place, outcome, reply } = settle;
+        let Settle { facts, id, latest, outcome, reply } = settle;
         let Some(mut entry) = facts.map(begin).or_else(|| self.take_pending(id)) else {
             // Given up while it waited.
             self.waiting.forget(id);
@@ -218,7 +238,7 @@ impl LedgerJournal {
             }
             return;
         };
-        entry.attempts.truncate(place);
+        latest.apply(&mut entry);
         entry.attempts.extend(outcome.last);
         entry.status = outcome.status;
         entry.error = outcome.error;
@@ -235,6 +255,17 @@ impl LedgerJournal {
         if let Some(reply) = reply {
             self.acknowledge(reply, Granted::default());
         }
+    }
+
+    /// Holds for a running call what its attempts, ended and in flight, cost and may cost now.
+    fn stand(&mut self, id: RequestId, latest: &Latest) {
+        let Some(mut entry) = self.take_pending(id) else { return };
+        latest.apply(&mut entry);
+        self.tame(&mut entry);
+        entry.reserved = entry.cost();
+        let windows = self.windows(&entry);
+        self.balances.hold(&entry, &windows);
+        self.pending.insert(id, entry);
     }
 
     /// Takes a running call out, and gives back what it holds.
@@ -307,9 +338,8 @@ fn orphan(running: &Entry) -> Entry {
     let error: Arc<str> = "crashed".into();
     let mut entry = Entry { status: EntryStatus::Unknown, error: Some(Arc::clone(&error)), ..running.clone() };
     entry.reserved = Picodollars::ZERO;
-    if let Some(attempt) = entry.attempts.last_mut() {
-        attempt.basis = CostBasis::Reserved;
-        attempt.error = Some(error);
+    for attempt in entry.attempts.iter_mut().filter(|attempt| attempt.is_in_flight()) {
+        attempt.error = Some(Arc::clone(&error));
     }
     entry
 }
@@ -414,8 +444,8 @@ impl Journal for LedgerJournal {
                 Command::Adjust(adjust) => self.work.to_adjust.push(*adjust),
                 Command::Reserve(reserve) => self.work.replies.push((reserve.reply, Granted::default())),
                 Command::Track { reply, .. } => self.work.replies.push((reply, Granted::default())),
-                // Nobody waits any more.
-                Command::EndWait { .. } => {}
+                // Nobody waits any more, or what is held is given back with the call's end.
+                Command::EndWait { .. } | Command::Stand { .. } => {}
             }
         }
         self.failed(error);

@@ -51,9 +51,10 @@ pub use inspect::Inspection;
 pub use past::{PastCall, TakenIn};
 pub use query::{Counts, EntryFilter, Page};
 pub use record::{
-    Acknowledge, Adjustment, AdjustmentKind, Attempt, Balance, CallFacts, Charge, Entry, Outcome, Rating, Scope,
+    Acknowledge, Adjustment, AdjustmentKind, Attempt, Balance, CallFacts, Charge, Entry, Hedge, OVERTAKEN, Outcome,
+    Rating, Scope,
 };
-pub use reservation::{Planned, Renewal, Reservation};
+pub use reservation::{Hold, Planned, Renewal, Reservation};
 pub use verify::{Difference, VerifyReport};
 pub use view::View;
 pub use worst_case::WorstCase;

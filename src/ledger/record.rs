@@ -95,6 +95,13 @@ pub struct Attempt {
     pub rating: Option<Rating>,
 }
 
+impl Attempt {
+    /// Whether nothing is known of its end, neither that it failed nor what it cost.
+    pub fn is_in_flight(&self) -> bool {
+        self.basis == CostBasis::Reserved && self.error.is_none()
+    }
+}
+
 /// What decided over the price of an attempt, beside its usage and the time of its call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rating {
@@ -234,7 +241,7 @@ pub struct Entry {
     pub error: Option<Arc<str>>,
     /// What the client got.
     pub http_status: u16,
-    /// Every attempt, in order.
+    /// Every attempt in the order in which they ended; the one that answered is the last.
     pub attempts: Vec<Attempt>,
     /// Held back, where it still runs.
     pub reserved: Picodollars,
@@ -309,6 +316,46 @@ impl Entry {
     fn cost_where(&self, belongs: impl Fn(&Attempt) -> bool) -> Option<Picodollars> {
         let costs = self.attempts.iter().filter(|attempt| belongs(attempt)).map(|attempt| attempt.cost);
         costs.fold(None, |sum, cost| Some(sum.unwrap_or_default() + cost))
+    }
+}
+
+/// The code of an attempt that was given up because another of its call answered first.
+pub const OVERTAKEN: &str = "cancelled";
+
+/// A second attempt that was made beside another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hedge {
+    /// Its place among the attempts.
+    pub place: usize,
+    /// Milliseconds that the other had run for when it began, about.
+    pub after_ms: u32,
+    /// Whether it answered.
+    pub won: bool,
+}
+
+impl Entry {
+    /// The attempt that was made beside another, where one was: only then is one cancelled, or begins before the other has
+    /// ended.
+    pub fn hedge(&self) -> Option<Hedge> {
+        let end = |attempt: &Attempt| {
+            let is_known = attempt.latency_ms > 0 || attempt.basis != CostBasis::Reserved;
+            if is_known { attempt.started_ms.saturating_add(attempt.latency_ms) } else { u32::MAX }
+        };
+        let calls = if self.adjustment.is_none() { self.attempts.as_slice() } else { &[] };
+        let (place, pair) = calls.windows(2).enumerate().find(|(_, pair)| {
+            let (one, other) = (&pair[0], &pair[1]);
+            let overlap = one.started_ms < end(other) && other.started_ms < end(one);
+            one.started_ms != other.started_ms && (overlap || one.error.as_deref() == Some(OVERTAKEN))
+        })?;
+        let is_second_later = pair[1].started_ms > pair[0].started_ms;
+        let place = place + usize::from(is_second_later);
+        let hedge = &self.attempts[place];
+        let has_begun = hedge.error.is_none() || hedge.time_to_first_token_ms.is_some();
+        Some(Hedge {
+            place,
+            after_ms: pair[0].started_ms.abs_diff(pair[1].started_ms),
+            won: is_second_later && has_begun && self.status != EntryStatus::Pending,
+        })
     }
 }
 

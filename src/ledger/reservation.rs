@@ -1,6 +1,6 @@
 //! Money held back for a call: what must be in hand before an upstream is called.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use crate::domain::{CostBasis, Deployment, EntryStatus, Picodollars, RequestId, TokenUsage};
 use crate::store::Place;
 
-use super::journal::{Command, Granted, Reserve, Settle};
+use super::journal::{Command, Granted, Latest, Reserve, Settle};
 use super::record::{Attempt, CallFacts, Charge, Outcome};
 use super::worst_case::WorstCase;
 use super::{Ledger, LedgerError};
@@ -52,24 +52,67 @@ impl Planned {
     }
 }
 
-/// Proof that the current attempt of a call is in the ledger, and money held back for it.
+/// Proof that an attempt is in the ledger, and money held back for it.
 ///
-/// Only the ledger makes one, and the client of the providers takes no call without one. Dropped without having been
-/// settled (its task died), it books the call as unknown at what was held; where the ledger has been stopped meanwhile, the
-/// next start does. The place in the writer's queue is taken when the
+/// Only the ledger makes one, and the client of the providers takes no call without one.
+#[must_use]
+#[derive(Debug)]
+pub struct Hold {
+    attempt: Attempt,
+    /// What was granted: the cap on output, and what is left under the budgets that apply.
+    granted: Granted,
+}
+
+impl Hold {
+    fn new(mut attempt: Attempt, granted: Granted, worst_case: WorstCase) -> Self {
+        attempt.cost = worst_case.at(granted.output_cap);
+        Self { attempt, granted }
+    }
+
+    /// The cap on the attempt's output that the money was held for: what was asked for, or less.
+    pub fn output_cap(&self) -> u64 {
+        self.granted.output_cap
+    }
+
+    /// What is held for the attempt.
+    pub fn held(&self) -> Picodollars {
+        self.attempt.cost
+    }
+
+    /// Where the attempt goes.
+    pub fn deployment(&self) -> &Deployment {
+        &self.attempt.deployment
+    }
+
+    /// The attempt as it would be booked if nothing more were known: at what is held for it.
+    pub fn worst_case(&self) -> Attempt {
+        self.attempt.clone()
+    }
+
+    /// The attempt as it is booked where nothing was sent for it.
+    pub fn nothing_sent(&self) -> Attempt {
+        Attempt { cost: Picodollars::ZERO, basis: CostBasis::Exact, ..self.attempt.clone() }
+    }
+}
+
+/// A call that runs: the right to book it, with the hold of the attempt that is in flight. A second attempt may run beside that
+/// one, with a [`Hold`] of its own ([`Ledger::reserve_beside`]); each ends as a part of the same entry.
+///
+/// Dropped without having been settled (its task died), it books the call as unknown at what was held for whatever was in
+/// flight; where the ledger has been stopped meanwhile, the next start does. The place in the writer's queue is taken when the
 /// call begins, because `drop` can neither wait nor fail.
 #[must_use]
 #[derive(Debug)]
 pub struct Reservation {
     id: RequestId,
-    attempt: Attempt,
-    /// How many attempts ended before this one.
+    hold: Hold,
+    /// How many attempts ended before this one, and beside none.
     ended_len: usize,
     /// What came of the attempt, where the next one is being reserved for and the answer may never be seen.
     ended: Option<Attempt>,
+    /// The attempt beside this one: in flight, or as it ended. It stands before this one in the entry.
+    beside: Mutex<Option<Attempt>>,
     place: Option<Place<Command>>,
-    /// What was granted: the cap on output, and what is left under the budgets that apply.
-    granted: Granted,
     /// False until the writer has said that it holds the money.
     confirmed: bool,
 }
@@ -102,16 +145,22 @@ impl Ledger {
     ) -> Result<Reservation, LedgerError> {
         let (reply, answer) = oneshot::channel();
         let (id, next, worst_case) = (facts.id, planned.attempt(), planned.worst_case);
-        let place = Some(self.writer().keep_place()?);
-        let attempt = next.clone();
-        let granted = Granted::default();
-        let mut reservation = Reservation { id, attempt, ended_len: 0, ended: None, place, granted, confirmed: false };
+        let mut reservation = Reservation {
+            id,
+            hold: Hold { attempt: next.clone(), granted: Granted::default() },
+            ended_len: 0,
+            ended: None,
+            beside: Mutex::default(),
+            place: Some(self.writer().keep_place()?),
+            confirmed: false,
+        };
         let Planned { charges, turning, watched, .. } = planned;
         let may_wait = matches!(patience, Patience::Until(_));
         let reserve = Reserve {
             facts: Some(facts),
             id,
-            ended: None,
+            latest: Latest::default(),
+            is_beside: false,
             next,
             worst_case,
             charges,
@@ -123,7 +172,7 @@ impl Ledger {
         let asked = self.writer().submit(Command::Reserve(Box::new(reserve))).map_err(LedgerError::from);
         match self.decided(id, asked, answer, patience).await {
             Ok(granted) => {
-                reservation.take(granted, worst_case);
+                reservation.hold = Hold::new(reservation.hold.attempt.clone(), granted, worst_case);
                 reservation.confirmed = true;
                 Ok(reservation)
             }
@@ -162,10 +211,13 @@ impl Ledger {
         let (reply, answer) = oneshot::channel();
         let next = planned.attempt();
         let (id, worst_case) = (reservation.id, planned.worst_case);
+        let latest = reservation.latest(Some(ended.clone()));
+        let ended_len = latest.place + latest.attempts.len();
         let reserve = Reserve {
             facts: None,
             id,
-            ended: Some((reservation.ended_len, ended.clone())),
+            latest,
+            is_beside: false,
             next: next.clone(),
             worst_case,
             charges: planned.charges,
@@ -180,13 +232,72 @@ impl Ledger {
         reservation.ended = None;
         match decided {
             Ok(granted) => {
-                reservation.attempt = next;
-                reservation.take(granted, worst_case);
-                reservation.ended_len += 1;
+                reservation.hold = Hold::new(next, granted, worst_case);
+                *reservation.beside() = None;
+                reservation.ended_len = ended_len;
                 Ok(reservation)
             }
             Err(error) => Err((reservation, error)),
         }
+    }
+
+    /// Holds money for a second attempt of a call, beside the one in flight, durably, or refuses at once.
+    ///
+    /// It is a luxury: it never waits, is never clipped, takes no more than a share of what is free, and nothing that another
+    /// call waits for. Until it has ended ([`Self::end_beside`], [`Self::go_on_beside`]) both may cost all that is
+    /// held for them; dropped before it is decided, it leaves nothing that the next word about the call doesn't sweep away.
+    pub async fn reserve_beside(&self, first: &Reservation, planned: Planned) -> Result<Hold, LedgerError> {
+        assert!(first.beside().is_none(), "an attempt has one other beside it at most");
+        let (reply, answer) = oneshot::channel();
+        let (next, worst_case) = (planned.attempt(), planned.worst_case);
+        let reserve = Reserve {
+            facts: None,
+            id: first.id,
+            latest: first.latest(Some(first.hold.worst_case())),
+            is_beside: true,
+            next: next.clone(),
+            worst_case,
+            charges: planned.charges,
+            turning: planned.turning,
+            watched: planned.watched,
+            may_wait: false,
+            reply,
+        };
+        let asked = self.writer().submit(Command::Reserve(Box::new(reserve))).map_err(LedgerError::from);
+        let granted = self.decided(first.id, asked, answer, Patience::<Never>::None).await?;
+        let hold = Hold::new(next, granted, worst_case);
+        *first.beside() = Some(hold.worst_case());
+        Ok(hold)
+    }
+
+    /// Tells the writer how a call stands after an attempt beside another has ended or was not made at all, so that what was
+    /// held for it is free at once. Where the writer's queue is full, it stays held until the call is booked.
+    fn tell_standing(&self, reservation: &Reservation) {
+        let latest = reservation.latest(Some(reservation.hold.worst_case()));
+        let _ = self.writer().submit(Command::Stand { id: reservation.id, latest });
+    }
+
+    /// Sweeps away what may be held for an attempt beside another whose reservation was dropped before it was decided.
+    pub fn forget_beside(&self, reservation: &Reservation) {
+        assert!(reservation.beside().is_none(), "an attempt in flight can't be forgotten");
+        self.tell_standing(reservation);
+    }
+
+    /// Ends the attempt beside the one that a reservation stands for, which goes on alone.
+    pub fn end_beside(&self, reservation: &Reservation, ended: Attempt) {
+        *reservation.beside() = Some(ended);
+        self.tell_standing(reservation);
+    }
+
+    /// Ends the attempt that a reservation stands for; it stands for the one beside it from now on, which goes on alone.
+    pub fn go_on_beside(&self, reservation: &mut Reservation, beside: Hold, ended: Attempt) {
+        let held_before = reservation.hold.held();
+        reservation.hold = beside;
+        // It was worked out with both held; what came of the other is taken off when it is told.
+        let remaining = &mut reservation.hold.granted.remaining;
+        *remaining = remaining.map(|remaining| remaining + held_before);
+        *reservation.beside() = Some(ended);
+        self.tell_standing(reservation);
     }
 
     /// What the writer has decided; once the patience is over, it is told to decide for good.
@@ -221,7 +332,7 @@ impl Ledger {
     ///
     /// Not durable when it returns: nothing is owed for such a call.
     pub fn record(&self, facts: CallFacts, outcome: Outcome) -> Result<(), LedgerError> {
-        let settle = Settle { id: facts.id, facts: Some(facts), place: 0, outcome, reply: None };
+        let settle = Settle { id: facts.id, facts: Some(facts), latest: Latest::default(), outcome, reply: None };
         self.writer().submit(Command::Settle(Box::new(settle))).map_err(LedgerError::from)
     }
 }
@@ -247,40 +358,69 @@ impl Reservation {
         self.id
     }
 
-    /// Takes over what was granted for an attempt.
-    fn take(&mut self, granted: Granted, worst_case: WorstCase) {
-        self.attempt.cost = worst_case.at(granted.output_cap);
-        self.granted = granted;
+    /// The proof that its attempt may be made.
+    pub fn hold(&self) -> &Hold {
+        &self.hold
     }
 
     /// The cap on the attempt's output that the money was held for: what was asked for, or less.
     pub fn output_cap(&self) -> u64 {
-        self.granted.output_cap
+        self.hold.output_cap()
     }
 
     /// What is held for the attempt.
     pub fn held(&self) -> Picodollars {
-        self.attempt.cost
+        self.hold.held()
+    }
+
+    /// What the attempt beside this one cost, or may cost while it runs.
+    pub fn cost_beside(&self) -> Picodollars {
+        self.beside().as_ref().map_or(Picodollars::ZERO, |beside| beside.cost)
+    }
+
+    /// Whether the cost of the attempt beside this one is not known.
+    pub fn is_unknown_beside(&self) -> bool {
+        self.beside().as_ref().is_some_and(|beside| beside.basis == CostBasis::Reserved)
     }
 
     /// The least that is left under the budgets that applied when the money was held, were the attempt to cost this much.
     pub fn remaining_at(&self, cost: Picodollars) -> Option<Picodollars> {
-        self.granted.remaining.map(|remaining| remaining.saturating_sub(cost))
+        let cost = cost + self.cost_beside();
+        self.hold.granted.remaining.map(|remaining| remaining.saturating_sub(cost))
     }
 
     /// Where the attempt goes.
     pub fn deployment(&self) -> &Deployment {
-        &self.attempt.deployment
+        self.hold.deployment()
     }
 
     /// The attempt as it would be booked if nothing more were known: at what is held for it.
     pub fn worst_case(&self) -> Attempt {
-        self.attempt.clone()
+        self.hold.worst_case()
     }
 
     /// The attempt as it is booked where nothing was sent for it.
     pub fn nothing_sent(&self) -> Attempt {
-        Attempt { cost: Picodollars::ZERO, basis: CostBasis::Exact, ..self.attempt.clone() }
+        self.hold.nothing_sent()
+    }
+
+    fn beside(&self) -> MutexGuard<'_, Option<Attempt>> {
+        self.beside.lock().expect("no holder of this lock panics")
+    }
+
+    /// The call's latest attempts: the one beside, then its own as it stands.
+    fn latest(&self, own: Option<Attempt>) -> Latest {
+        let attempts = self.beside().clone().into_iter().chain(own).collect();
+        Latest { place: self.ended_len, attempts }
+    }
+
+    /// The same for a call that ends: nothing is in flight any more, whatever nobody has told.
+    fn last_ones(&self) -> Latest {
+        let mut latest = self.latest(None);
+        for attempt in latest.attempts.iter_mut().filter(|attempt| attempt.is_in_flight()) {
+            attempt.error = Some("abandoned".into());
+        }
+        latest
     }
 
     /// Books the call and gives back what it didn't use; returns when the disk has it.
@@ -290,7 +430,7 @@ impl Reservation {
     pub async fn settle(mut self, outcome: Outcome) -> Result<(), LedgerError> {
         let (reply, answer) = oneshot::channel();
         let queue = self.place.take().expect("only settle and drop take the place, and both end the reservation");
-        let settle = Settle { facts: None, id: self.id, place: self.ended_len, outcome, reply: Some(reply) };
+        let settle = Settle { facts: None, id: self.id, latest: self.last_ones(), outcome, reply: Some(reply) };
         let asked = queue.send(Command::Settle(Box::new(settle))).map_err(LedgerError::from);
         asked?;
         told(answer.await).map(drop)
@@ -301,7 +441,7 @@ impl Drop for Reservation {
     fn drop(&mut self) {
         let Some(queue) = self.place.take() else { return };
         let error: Arc<str> = "abandoned".into();
-        let mut last = self.attempt.clone();
+        let mut last = self.hold.worst_case();
         let mut status = EntryStatus::Unknown;
         last.error = Some(Arc::clone(&error));
         if !self.confirmed {
@@ -312,7 +452,8 @@ impl Drop for Reservation {
         } else if let Some(ended) = self.ended.take() {
             // Given up between two attempts: nothing was sent for the next, and the end of this one is known.
             last = ended;
-            status = if last.cost.is_zero() { EntryStatus::Failed } else { EntryStatus::Settled };
+            let owes = !(last.cost.is_zero() && self.cost_beside().is_zero());
+            status = if owes { EntryStatus::Settled } else { EntryStatus::Failed };
         }
         let outcome = Outcome {
             status,
@@ -323,7 +464,7 @@ impl Drop for Reservation {
             time_to_first_token_ms: None,
             saved: Picodollars::ZERO,
         };
-        let settle = Settle { facts: None, id: self.id, place: self.ended_len, outcome, reply: None };
+        let settle = Settle { facts: None, id: self.id, latest: self.last_ones(), outcome, reply: None };
         // Where the ledger has stopped, the next start finds the call running and books it.
         let _ = queue.send(Command::Settle(Box::new(settle)));
     }

@@ -58,6 +58,11 @@ impl WorstCase {
         self.asked
     }
 
+    /// Whether a share of what is left covers all that is asked for.
+    pub fn is_ample(&self, free: Picodollars) -> bool {
+        self.cost() <= Picodollars::new(free.get() / SHARES)
+    }
+
     /// The cap for a call that `free` is left for: what is asked while a share of that covers it, else the largest that one
     /// does, but never less than the floor. Nothing where even that doesn't fit.
     pub fn cap_within(&self, free: Picodollars) -> Option<u64> {
@@ -65,7 +70,7 @@ impl WorstCase {
             return None;
         }
         let share = Picodollars::new(free.get() / SHARES);
-        if self.cost() <= share || self.floor == self.asked || self.per_token.is_zero() {
+        if self.is_ample(free) || self.floor == self.asked || self.per_token.is_zero() {
             return (self.cost() <= free).then_some(self.asked);
         }
         let tokens = share.saturating_sub(self.fixed).get() / self.per_token.get();

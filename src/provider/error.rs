@@ -135,6 +135,14 @@ pub enum ProviderError {
         /// True where the record says that the provider is overloaded.
         overloaded: bool,
     },
+    /// Another attempt of its call answered first, so that this one was given up.
+    #[error("{provider} was given up because another deployment answered first")]
+    Overtaken {
+        /// The configured provider.
+        provider: String,
+        /// Whether the request had begun to go out.
+        sent: bool,
+    },
     /// As many calls run at the provider as are allowed.
     #[error("{provider} has as many calls running as its concurrent_requests_max allows")]
     Crowded {
@@ -222,7 +230,8 @@ impl ProviderError {
             | Self::Crowded { .. }
             | Self::CircuitOpen { .. } => Recovery::FallBack,
             Self::Timeout { limit: TimeLimit::Total | TimeLimit::Call | TimeLimit::Unsent, .. }
-            | Self::Rejected { .. } => Recovery::GiveUp,
+            | Self::Rejected { .. }
+            | Self::Overtaken { .. } => Recovery::GiveUp,
         }
     }
 
@@ -238,10 +247,11 @@ impl ProviderError {
             | Self::Unauthorized { .. }
             | Self::NoCredential { .. }
             | Self::Rejected { .. }
+            | Self::Overtaken { sent: false, .. }
             | Self::Crowded { .. }
             | Self::CircuitOpen { .. } => Owed::Nothing,
             Self::Lost { .. } | Self::Timeout { .. } | Self::Garbage { .. } => Owed::Perhaps,
-            Self::BrokeOff { .. } | Self::StreamError { .. } => Owed::WhatCame,
+            Self::BrokeOff { .. } | Self::StreamError { .. } | Self::Overtaken { sent: true, .. } => Owed::WhatCame,
         }
     }
 
@@ -297,6 +307,7 @@ impl ProviderError {
             | Self::Unauthorized { .. }
             | Self::NoCredential { .. }
             | Self::Rejected { .. }
+            | Self::Overtaken { .. }
             | Self::Crowded { .. }
             | Self::CircuitOpen { .. } => false,
         }
@@ -321,6 +332,7 @@ impl ProviderError {
             // In our own words, which name no key.
             Self::Timeout { .. }
             | Self::Unauthorized { .. }
+            | Self::Overtaken { .. }
             | Self::NoCredential { .. }
             | Self::Crowded { .. }
             | Self::CircuitOpen { .. } => return self,
@@ -355,6 +367,7 @@ impl ProviderError {
             Self::Garbage { .. } => "upstream_garbage",
             Self::BrokeOff { .. } => "stream_broke_off",
             Self::StreamError { .. } => "stream_error",
+            Self::Overtaken { .. } => "cancelled",
             Self::Crowded { .. } => "provider_crowded",
             Self::CircuitOpen { .. } => "circuit_open",
         }
@@ -371,6 +384,7 @@ impl ProviderError {
             | Self::Lost { .. }
             | Self::Timeout { .. }
             | Self::NoCredential { .. }
+            | Self::Overtaken { .. }
             | Self::Crowded { .. }
             | Self::CircuitOpen { .. } => 0,
         }

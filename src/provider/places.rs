@@ -85,12 +85,16 @@ impl Places {
         state.running < self.places_max && state.waiting == 0
     }
 
+    /// Takes a place where a call would run at once.
+    pub fn try_take(self: &Arc<Self>) -> Option<Place> {
+        self.state().try_run(self.places_max).then(|| Place(Some(Arc::clone(self))))
+    }
+
     /// Takes a place, or waits for one in the turn of its key, at most so long. Can be dropped at any time.
     pub async fn take(self: &Arc<Self>, key: &KeyId, wait_max: Duration) -> Result<Place, NoPlace> {
         let (ticket, place) = {
             let mut state = self.state();
-            if state.running < self.places_max && state.waiting == 0 {
-                state.running += 1;
+            if state.try_run(self.places_max) {
                 return Ok(Place(Some(Arc::clone(self))));
             }
             let turned_away = if state.waiting < self.queue_len_max {
@@ -135,6 +139,13 @@ impl Places {
 }
 
 impl State {
+    /// Counts a call in, where it runs at once.
+    fn try_run(&mut self, places_max: usize) -> bool {
+        let runs = self.running < places_max && self.waiting == 0;
+        self.running += usize::from(runs);
+        runs
+    }
+
     fn join(&mut self, key: &KeyId) -> (u64, oneshot::Receiver<Place>) {
         let (call, place) = oneshot::channel();
         let ticket = self.next_ticket;
@@ -270,6 +281,20 @@ mod tests {
         assert_eq!(order, "ababaaaaaaaa");
         drop(place);
         assert_eq!(places.crowd(), Crowd { running: 0, waiting: 0, places: 1 });
+    }
+
+    #[tokio::test]
+    async fn who_only_tries_passes_nobody_and_joins_no_queue() {
+        let places = Places::new(1);
+        let a = key(1);
+        let place = places.try_take().unwrap();
+        assert!(places.try_take().is_none());
+        let mut waiting = waits(&places, &a);
+        assert_eq!(places.crowd(), Crowd { running: 1, waiting: 1, places: 1 });
+        drop(place);
+        assert!(places.try_take().is_none(), "the place goes to whoever waited for it");
+        drop(has_come(&mut waiting).unwrap().unwrap());
+        assert!(places.try_take().is_some());
     }
 
     #[tokio::test]

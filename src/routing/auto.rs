@@ -106,6 +106,7 @@ fn own_route(class: Class, upstreams: &[Arc<Upstream>], catalog: &Catalog) -> Op
         weights,
         attempts_max: super::ATTEMPTS_MAX,
         retry_usd_max: None,
+        hedge: None,
     };
     (!route.deployments.is_empty()).then_some(route)
 }

@@ -20,10 +20,10 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::catalog::{Catalog, ModelFacts};
-use crate::config::{Config, Operation, RouteConfig};
+use crate::config::{Config, HedgeAfter, HedgeConfig, Operation, RouteConfig};
 use crate::domain::{
     CONSIDERED_MAX, Considered, Decision, Deployment, Endpoint, Exclusion, ModelId, Picodollars, ProviderName, Strategy,
 };
@@ -33,7 +33,10 @@ pub use asking::Asking;
 pub use auto::AUTO;
 pub use circuit::{Circuit, CircuitPolicy, Health};
 pub use error::RouteError;
-pub use experience::{Cause, Change, Experience, Finding, PROMPT_BYTES_MIN, Pace, Place, Prefix, Reads, Timing, Turn};
+pub use experience::{
+    Cause, Change, Experience, Finding, PROMPT_BYTES_MIN, Pace, Place, Prefix, Reads, Shares, Timing, Turn, WAITS_MIN,
+    Wait,
+};
 pub use health::HealthBook;
 pub use needs::{Needs, likely_tokens};
 pub use retry::{Situation, Step, step};
@@ -45,6 +48,8 @@ use planner::{Contender, Odds, arrange};
 
 /// Attempts of a call that no route speaks for.
 const ATTEMPTS_MAX: u32 = 3;
+/// Sooner no second attempt starts, however fast a deployment was measured to be: what is gained is less than what both cost.
+const HEDGE_AFTER_MIN: Duration = Duration::from_millis(10);
 
 /// One deployment that may serve a call.
 #[derive(Clone)]
@@ -68,6 +73,8 @@ pub struct Plan {
     pub retry_usd_max: Option<Picodollars>,
     /// How they came into this order; absent where the call names its model itself.
     pub decision: Option<Arc<Decision>>,
+    /// Whether a second attempt may start beside a slow one.
+    pub hedge: Option<HedgeConfig>,
 }
 
 /// The names that settings give: routes, and which of them the operations use.
@@ -200,7 +207,27 @@ impl Router {
         if candidate.upstream.provider().asked_at(asking.endpoint).is_none() {
             return Err(not_served(candidate.deployment, asking.endpoint));
         }
-        Ok(Plan { candidates: vec![candidate], attempts_max: ATTEMPTS_MAX, retry_usd_max: None, decision: None })
+        Ok(Plan {
+            candidates: vec![candidate],
+            attempts_max: ATTEMPTS_MAX,
+            retry_usd_max: None,
+            decision: None,
+            hedge: None,
+        })
+    }
+
+    /// How long an attempt may be silent before another starts beside it; absent where too little is known of its deployment.
+    pub fn hedge_after(
+        &self,
+        hedge: &HedgeConfig,
+        deployment: &Deployment,
+        stream: bool,
+        now: Instant,
+    ) -> Option<Duration> {
+        match hedge.after {
+            HedgeAfter::Time(after) => Some(after),
+            HedgeAfter::P95 => self.experience.p95(deployment, stream, now).0.map(|p95| p95.max(HEDGE_AFTER_MIN)),
+        }
     }
 
     fn plan_route(&self, route: &RouteConfig, asking: &Asking<'_>, now: Instant) -> Result<Plan, RouteError> {
@@ -243,6 +270,7 @@ impl Router {
             attempts_max: route.attempts_max,
             retry_usd_max: route.retry_usd_max,
             decision: Some(Arc::new(decision)),
+            hedge: route.hedge,
         })
     }
 
@@ -347,7 +375,7 @@ impl Router {
         if candidates.is_empty() {
             return Err(RouteError::NoProvider { path: endpoint.path() });
         }
-        Ok(Plan { candidates, attempts_max: ATTEMPTS_MAX, retry_usd_max: None, decision: None })
+        Ok(Plan { candidates, attempts_max: ATTEMPTS_MAX, retry_usd_max: None, decision: None, hedge: None })
     }
 
     fn candidate(&self, deployment: &Deployment) -> Option<Candidate> {

@@ -68,6 +68,25 @@ impl Limit {
     }
 }
 
+/// What became of second attempts beside slow ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Hedging {
+    /// One was started.
+    Started,
+    /// It answered, and the first was given up or failed.
+    Won,
+}
+
+impl Hedging {
+    /// Its word in labels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Started => "started",
+            Self::Won => "won",
+        }
+    }
+}
+
 /// What was counted since the process began.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Totals {
@@ -132,6 +151,11 @@ struct LimitLabels {
     limit: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct HedgeLabels {
+    outcome: &'static str,
+}
+
 type Seconds = Family<ModelLabels, Histogram, fn() -> Histogram>;
 
 /// The metrics of one process.
@@ -147,6 +171,7 @@ pub struct Metrics {
     underestimates: Counter,
     queue_jobs: Gauge,
     refused: Family<LimitLabels, Counter>,
+    hedges: Family<HedgeLabels, Counter>,
     provider_running: Family<ProviderLabels, Gauge>,
     provider_waiting: Family<ProviderLabels, Gauge>,
     provider_credentials: Family<CredentialLabels, Gauge>,
@@ -223,6 +248,15 @@ impl Default for Metrics {
             // From the start, so that the first refusal shows as an increase.
             drop(refused.get_or_create(&LimitLabels { limit: limit.as_str() }));
         }
+        let hedges = Family::<HedgeLabels, Counter>::default();
+        registry.register(
+            "hedges",
+            "Second attempts that were started beside slow ones, and those that answered",
+            hedges.clone(),
+        );
+        for outcome in [Hedging::Started, Hedging::Won] {
+            drop(hedges.get_or_create(&HedgeLabels { outcome: outcome.as_str() }));
+        }
         let provider_running = Family::default();
         registry.register("provider_running_calls", "Calls that run at a provider", provider_running.clone());
         let provider_waiting = Family::default();
@@ -251,6 +285,7 @@ impl Default for Metrics {
             underestimates,
             queue_jobs,
             refused,
+            hedges,
             provider_running,
             provider_waiting,
             provider_credentials,
@@ -282,6 +317,11 @@ impl Metrics {
     /// Counts a call that a limit has refused.
     pub fn refused(&self, limit: Limit) {
         self.refused.get_or_create(&LimitLabels { limit: limit.as_str() }).inc();
+    }
+
+    /// Counts what became of a second attempt.
+    pub fn hedged(&self, outcome: Hedging) {
+        self.hedges.get_or_create(&HedgeLabels { outcome: outcome.as_str() }).inc();
     }
 
     /// How many calls a limit has refused.

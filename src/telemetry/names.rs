@@ -43,6 +43,8 @@ pub const COST: &str = "gateway.cost.picodollars";
 pub const DEPLOYMENT: &str = "gateway.deployment.id";
 /// Which attempt of its call it is, from 1.
 pub const ATTEMPT: &str = "gateway.attempt";
+/// Whether an attempt was made beside another that was slow.
+pub const HEDGE: &str = "gateway.hedge";
 /// The provider's own id of an attempt.
 pub const UPSTREAM_REQUEST_ID: &str = "gateway.upstream.request.id";
 /// What the response cache did.

@@ -82,10 +82,11 @@ def wait_for(found, what, seconds_max, process=None):
 class Upstream:
     """The test provider as a child process, and its account."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, *arguments):
         port_file = folder / "upstream.port"
+        self.account_file = folder / "upstream.jsonl"
         command = [sys.executable, str(HERE / "upstream.py"), "--port", "0", "--port-file", str(port_file)]
-        command += ["--account", str(folder / "upstream.jsonl")]
+        command += ["--account", str(self.account_file), *arguments]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         wait_for(port_file.exists, "the test provider listening", START_SECONDS_MAX, self.process)
         self.url = f"http://127.0.0.1:{port_file.read_text()}"

@@ -30,6 +30,17 @@ base_url = "http://127.0.0.1:9/v1"
 name = "careful"
 strategy = "fallback"
 deployments = ["dead/gpt-4o-mini", "sandbox/sandbox-small"]
+
+[[providers]]
+name = "sluggish"
+kind = "sandbox"
+latency = "1s"
+
+[[routes]]
+name = "hedged"
+deployments = ["sluggish/sandbox-large", "sandbox/sandbox-small"]
+hedge = "100ms"
+hedge_percent_max = 100
 """
 
 
@@ -101,6 +112,18 @@ def test_a_call_is_a_span_and_each_attempt_one_below_it(start, collector):
     assert second["gen_ai.usage.input_tokens"] == entry["inputTokens"]
     assert second["gen_ai.usage.output_tokens"] == entry["outputTokens"]
     assert own["gateway.cost.picodollars"] == second["gateway.cost.picodollars"] > 0
+
+
+def test_of_two_attempts_at_once_each_has_its_span_the_cancelled_one_too(start, collector):
+    server = start()
+    request_id = call(server, "hedged", stream=True)
+    own, *attempts = of_call(collector, request_id)
+    first, second = sorted(attempts, key=lambda span: span["start"])
+    assert own["gateway.attempts"] == 2 and not own["failed"]
+    assert first["failed"] and first["error.type"] == "cancelled" and first["gateway.deployment.id"] == "sluggish/sandbox-large"
+    assert second["gateway.hedge"] is True and "gateway.hedge" not in first and not second["failed"]
+    assert first["start"] < second["start"] < first["end"]
+    assert own["gateway.cost.picodollars"] == sum(span["gateway.cost.picodollars"] for span in (first, second))
 
 
 def test_a_stream_tells_its_time_to_the_first_chunk(start, collector):

@@ -27,6 +27,7 @@ after them and marks the request in the account); with none of them the answer i
     cut cut:N truncate:N     breaks the connection, or ends the stream in good order, after N records
     hang hang:mid reset      never answers; stops after two records; resets the connection
     garbage html endless-line redirect      what broken proxies do
+    at:NAME/WORD             any of these, at the process that was started with `--name NAME` alone
     quirk:NAME,NAME          on the lenient server, what others do differently (upstream_quirks.py)
 
 Without a word on it the model does what the request makes it do (upstream_model.py). Usage follows one rule when
@@ -60,6 +61,7 @@ from urllib.parse import urlsplit
 import upstream_answers as answers
 import upstream_checks as checks
 import upstream_checks_anthropic as anthropic_checks
+import upstream_directives
 import upstream_model as model
 import upstream_other as other
 import upstream_quirks as quirks
@@ -668,7 +670,9 @@ def main():
     parser.add_argument("--port", type=int, default=0, help="0 picks a free one")
     parser.add_argument("--port-file", help="where the port is written once it listens")
     parser.add_argument("--account", help="a file that gets one JSON line per request")
+    parser.add_argument("--name", default="", help="what messages call this one in `at:NAME/WORD`")
     arguments = parser.parse_args()
+    upstream_directives.name_of_this = arguments.name
     server = Server(arguments.port, arguments.account)
     signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
     if arguments.port_file:

@@ -15,6 +15,10 @@ WITH_VALUE = frozenset(
 )
 
 
+# What `at:NAME/WORD` calls this process.
+name_of_this = ""
+
+
 def read_directives(text):
     """The behaviours that stand at the start of a message, and the marker that may stand anywhere in it."""
     directives = {"id": marker_in(text)}
@@ -22,6 +26,9 @@ def read_directives(text):
     while rest:
         word = rest.split(None, 1)[0]
         name, colon, value = word.partition(":")
+        if name == "at" and "/" in value:
+            whom, _, meant = value.partition("/")
+            name, colon, value = meant.partition(":") if whom == name_of_this else ("id", "", "")
         if name == "echo" and colon:
             # The marker is no part of what the model says when it stands in front; behind, it is.
             directives["echo"] = rest[len("echo:") :]

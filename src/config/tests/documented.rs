@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::{accept, accept_with, warnings};
 use crate::config::{
-    Bodies, BudgetAction, CacheScope, CommandSandbox, Config, Durability, OnDisconnect, Operation, Timeouts,
-    WorkflowKind,
+    Bodies, BudgetAction, CacheScope, CommandSandbox, Config, Durability, HedgeAfter, HedgeConfig, OnDisconnect,
+    Operation, Timeouts, WorkflowKind,
 };
 use crate::domain::{Picodollars, Price, ProviderKind, Strategy};
 
@@ -231,6 +231,31 @@ fn a_route_without_a_strategy_falls_back_in_order() {
         (Strategy::Fallback, 3, None, [1, 1].as_slice())
     );
     assert_eq!(config.provider(&route.deployments[1].provider).unwrap().name.as_str(), "b");
+}
+
+#[test]
+fn a_route_hedges_when_it_is_told_and_says_when_that_is_in_vain() {
+    let read = |deployments: &str, lines: &str| {
+        let file = "[[providers]]\nname = \"x\"\nkind = \"sandbox\"\n[[routes]]\nname = \"r\"\n";
+        let config = accept(&format!("{file}deployments = {deployments}\n{lines}"));
+        (config.route("r").unwrap().hedge, warnings(&config).join("\n"))
+    };
+    let two = "[\"x/a\", \"x/b\"]";
+    let hedge = |after, percent_max| Some(HedgeConfig { after, percent_max });
+    assert_eq!(read(two, ""), (None, String::new()));
+    assert_eq!(read(two, "hedge = false"), (None, String::new()));
+    assert_eq!(read(two, "hedge = false\nhedge_percent_max = 5"), (None, String::new()));
+    assert_eq!(read(two, "hedge = true"), (hedge(HedgeAfter::P95, 10), String::new()));
+    let after = HedgeAfter::Time(Duration::from_millis(800));
+    assert_eq!(read(two, "hedge = \"800ms\"\nhedge_percent_max = 100"), (hedge(after, 100), String::new()));
+    for (deployments, lines, told) in [
+        ("[\"x/a\"]", "", "a route of one deployment has none for a second attempt; add another"),
+        (two, "strategy = \"primary\"", "the strategy \"primary\" has one deployment for each call"),
+        (two, "attempts_max = 1", "a hedge counts as an attempt, and attempts_max allows one; raise it"),
+    ] {
+        let (read, warning) = read(deployments, &format!("hedge = true\n{lines}"));
+        assert!(read.is_some() && warning.contains(told), "{warning}");
+    }
 }
 
 #[test]

@@ -124,6 +124,35 @@ fn values_of_another_type_are_refused() {
     );
 }
 
+fn check_hedge(lines: &str, expected: &[&str]) {
+    let route =
+        "[[providers]]\nname = \"x\"\nkind = \"sandbox\"\n[[routes]]\nname = \"r\"\ndeployments = [\"x/a\", \"x/b\"]\n";
+    check(&format!("{route}{lines}"), expected);
+}
+
+#[test]
+fn a_hedge_starts_after_a_time_that_makes_sense() {
+    let way_out = "; true starts a second attempt after the measured 95th percentile, \"800ms\" after that time";
+    let range = "is out of range; from 10ms to 5m is possible";
+    check_hedge("hedge = \"0s\"", &[&format!("routes.r.hedge: 0s {range}{way_out}")]);
+    check_hedge("hedge = \"9ms\"", &[&format!("routes.r.hedge: 9ms {range}{way_out}")]);
+    check_hedge("hedge = \"2h\"", &[&format!("routes.r.hedge: 2h {range}{way_out}")]);
+    let no_duration = "is no duration; write a number and its unit, such as \"30s\" or \"800ms\"";
+    check_hedge("hedge = \"-1s\"", &[&format!("routes.r.hedge: \"-1s\" {no_duration}{way_out}")]);
+    check_hedge("hedge = \"p95\"", &[&format!("routes.r.hedge: \"p95\" {no_duration}{way_out}")]);
+    let unit = "a duration has a unit; write it in quotes, such as \"30s\" or \"800ms\"";
+    check_hedge("hedge = 800", &[&format!("routes.r.hedge: {unit}{way_out}")]);
+    check_hedge("hedge = -1", &[&format!("routes.r.hedge: {unit}{way_out}")]);
+    for percent in ["0", "101", "-1"] {
+        let told = format!("routes.r.hedge_percent_max: {percent} is out of range; from 1 to 100 is possible");
+        check_hedge(&format!("hedge = true\nhedge_percent_max = {percent}"), &[&told]);
+    }
+    check_hedge(
+        "hedge_percent_max = 5",
+        &["routes.r.hedge_percent_max: the route does not hedge; set hedge = true, or take this out"],
+    );
+}
+
 #[test]
 fn only_companies_with_reports_have_admin_keys() {
     let told = "only a provider of kind \"openai\" or \"anthropic\" has reports of what it charged; take it out";

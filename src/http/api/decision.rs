@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::domain::{Considered, Decision, Deployment, Exclusion, Picodollars};
+use crate::ledger::Entry;
 
 /// How the candidates of a call were put in order.
 #[derive(Debug, Serialize)]
@@ -37,6 +38,37 @@ struct CandidateJson {
     first_token_ms: Option<u32>,
     tokens_per_second: Option<f64>,
     weight: Option<u32>,
+}
+
+/// How a call went where it went: the choice, and whether a second attempt was made beside the first.
+#[derive(Debug, Serialize)]
+pub(super) struct WayJson {
+    #[serde(flatten)]
+    decision: DecisionJson,
+    /// Null where none was made.
+    hedge: Option<HedgeJson>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct HedgeJson {
+    deployment: String,
+    /// About how long the first attempt had been silent.
+    after_ms: u32,
+    won: bool,
+}
+
+impl WayJson {
+    /// That of an entry; nothing where the call named its model itself.
+    pub(super) fn of(entry: &Entry) -> Option<Self> {
+        let decision = DecisionJson::from(entry.facts.decision.as_deref()?);
+        let hedge = entry.hedge().map(|hedge| HedgeJson {
+            deployment: entry.attempts[hedge.place].deployment.to_string(),
+            after_ms: hedge.after_ms,
+            won: hedge.won,
+        });
+        Some(Self { decision, hedge })
+    }
 }
 
 impl From<&Decision> for DecisionJson {

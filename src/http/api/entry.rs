@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::content::ContentJson;
-use super::decision::DecisionJson;
+use super::decision::WayJson;
 use crate::domain::{Billed, CostBasis, Deployment, EntryStatus, Picodollars, TokenUsage};
 use crate::ledger::{Adjusted, Attempt, Entry};
 use crate::reports::csv::Rows;
@@ -180,7 +180,7 @@ pub(super) struct ExportedEntry {
 
 impl ExportedEntry {
     pub(super) fn new(entry: &Entry) -> Self {
-        let attempts = entry.attempts.iter().map(AttemptJson::new).collect();
+        let attempts = (0..entry.attempts.len()).map(|place| AttemptJson::new(entry, place)).collect();
         Self { entry: EntryJson::new(entry), attempts, adjustment: AdjustmentJson::new(entry, true) }
     }
 }
@@ -196,7 +196,7 @@ pub(super) struct EntryDetail {
     adjusted_cost_usd: Option<Picodollars>,
     adjustments: Vec<AdjustmentJson>,
     /// Why it went where it went; null where the call named its model itself, or no provider was asked.
-    decision: Option<DecisionJson>,
+    decision: Option<WayJson>,
     /// What is kept of it; null for everybody but admins.
     content: Option<ContentJson>,
 }
@@ -235,7 +235,10 @@ struct AttemptJson {
     model: String,
     /// 0 where the upstream gave no answer.
     status: u16,
+    /// `cancelled` where another attempt of the call answered first.
     error: Option<String>,
+    /// Whether it was made beside another that was slow.
+    hedge: bool,
     usage: UsageJson,
     cost_usd: Picodollars,
     cost_basis: &'static str,
@@ -292,8 +295,8 @@ impl EntryDetail {
         let entry = &call.entry;
         let adjustments: Vec<AdjustmentJson> =
             call.adjustments.iter().filter_map(|one| AdjustmentJson::new(one, is_for_admins)).collect();
-        let attempts = entry.attempts.iter().map(|attempt| PricedAttempt {
-            attempt: AttemptJson::new(attempt),
+        let attempts = entry.attempts.iter().enumerate().map(|(place, attempt)| PricedAttempt {
+            attempt: AttemptJson::new(entry, place),
             cost_lines: cost_lines(attempt, entry, router),
         });
         Self {
@@ -301,20 +304,22 @@ impl EntryDetail {
             attempts: attempts.collect(),
             adjusted_cost_usd: (!adjustments.is_empty()).then(|| call.cost()),
             adjustments,
-            decision: entry.facts.decision.as_deref().map(DecisionJson::from),
+            decision: WayJson::of(entry),
             content,
         }
     }
 }
 
 impl AttemptJson {
-    fn new(attempt: &Attempt) -> Self {
+    fn new(entry: &Entry, place: usize) -> Self {
+        let attempt = &entry.attempts[place];
         let Deployment { provider, model } = &attempt.deployment;
         Self {
             provider: provider.to_string(),
             model: model.to_string(),
             status: attempt.status,
             error: attempt.error.as_deref().map(ToOwned::to_owned),
+            hedge: entry.hedge().is_some_and(|hedge| hedge.place == place),
             usage: UsageJson::from(attempt.usage),
             cost_usd: attempt.cost,
             cost_basis: attempt.basis.as_str(),

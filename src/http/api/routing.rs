@@ -9,16 +9,16 @@ use serde::Serialize;
 use super::Items;
 use super::decision::DecisionJson;
 use super::input::{Lines, Params};
-use crate::config::{Operation, RouteConfig, STRATEGIES_NOT_YET};
+use crate::config::{HedgeAfter, Operation, RouteConfig, STRATEGIES_NOT_YET};
 use crate::domain::{Deployment, Endpoint, KeyId, Name, Picodollars, Strategy};
-use crate::gateway::{GatewayError, Sample};
+use crate::gateway::{GatewayError, HedgeOutlook, Sample};
 use crate::http::problem::{Code, Problem};
 use crate::http::state::State;
 use crate::keys::VirtualKey;
 use crate::routing::{Cause, Finding, Reads, RouteError, Router};
 
 /// The query parameters of an explanation.
-pub(super) const EXPLAIN_PARAMETERS: &[&str] = &["endpoint", "operation", "strategy", "key", "session"];
+pub(super) const EXPLAIN_PARAMETERS: &[&str] = &["endpoint", "operation", "strategy", "key", "session", "stream"];
 /// The paths whose calls have a choice.
 const ENDPOINTS: [Endpoint; 5] =
     [Endpoint::ChatCompletions, Endpoint::Messages, Endpoint::Responses, Endpoint::Completions, Endpoint::Embeddings];
@@ -31,11 +31,22 @@ struct RouteJson {
     name: String,
     strategy: &'static str,
     attempts_max: u32,
+    /// Null where no second attempt starts beside a slow one.
+    hedge: Option<HedgeJson>,
     /// False for those that ship with the program.
     configured: bool,
     /// The operations that the model `auto` leads here.
     operations: Vec<&'static str>,
     deployments: Vec<DeploymentJson>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct HedgeJson {
+    /// `p95`, or a time such as `800ms`.
+    after: String,
+    /// Of a hundred calls of the route, so many may be hedged.
+    percent_max: u32,
 }
 
 #[derive(Debug, Serialize)]
@@ -46,6 +57,10 @@ struct DeploymentJson {
     circuit: &'static str,
     /// Null before the first answer.
     first_token_ms: Option<f64>,
+    /// The time within which 95 of 100 streams have begun, and 95 of 100 whole answers have come; null while fewer than 20
+    /// were measured lately.
+    p95_first_token_ms: Option<f64>,
+    p95_whole_ms: Option<f64>,
     tokens_per_second: Option<f64>,
     /// How many answers the speed rests on, older ones counting less.
     samples: f64,
@@ -66,11 +81,17 @@ fn route_json(router: &Router, route: &RouteConfig, configured: bool) -> RouteJs
     let deployment = |(place, deployment): (usize, &Deployment)| {
         let pace = router.experience().pace(deployment, now);
         let tenths = |number: f64| (number * 10.0).round() / 10.0;
+        let p95 = |stream| {
+            let (p95, _) = router.experience().p95(deployment, stream, now);
+            p95.map(|p95| tenths(p95.as_secs_f64() * 1_000.0))
+        };
         DeploymentJson {
             deployment: deployment.to_string(),
             weight: route.weights.get(place).copied().unwrap_or(1),
             circuit: router.health().of_deployment(deployment).as_str(),
             first_token_ms: pace.map(|pace| tenths(pace.first * 1_000.0)),
+            p95_first_token_ms: p95(true),
+            p95_whole_ms: p95(false),
             tokens_per_second: pace.map(|pace| tenths(1.0 / pace.per_token)),
             samples: pace.map_or(0.0, |pace| tenths(pace.samples)),
         }
@@ -79,6 +100,13 @@ fn route_json(router: &Router, route: &RouteConfig, configured: bool) -> RouteJs
         name: route.name.clone(),
         strategy: route.strategy.as_str(),
         attempts_max: route.attempts_max,
+        hedge: route.hedge.map(|hedge| HedgeJson {
+            after: match hedge.after {
+                HedgeAfter::P95 => "p95".to_owned(),
+                HedgeAfter::Time(after) => humantime::format_duration(after).to_string(),
+            },
+            percent_max: hedge.percent_max,
+        }),
         configured,
         operations: router.operations_of(route).map(Operation::as_str).collect(),
         deployments: route.deployments.iter().enumerate().map(deployment).collect(),
@@ -95,8 +123,32 @@ struct ExplanationJson {
     /// Where the call would go, in order, one after another failure.
     order: Vec<String>,
     attempts_max: u32,
+    /// When a second attempt would start beside a slow first one; null where the route has none.
+    hedge: Option<OutlookJson>,
     /// Why it would be refused; null where it would not.
     refusal: Option<RefusalJson>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct OutlookJson {
+    /// How long the first would have to be silent; null where too little was measured.
+    after_ms: Option<f64>,
+    deployment: Option<String>,
+    percent_max: u32,
+    /// Why there would be none at the moment; null where there would.
+    reason: Option<String>,
+}
+
+impl From<HedgeOutlook> for OutlookJson {
+    fn from(outlook: HedgeOutlook) -> Self {
+        Self {
+            after_ms: outlook.after.map(|after| (after.as_secs_f64() * 1_000.0).round()),
+            deployment: outlook.deployment.map(|deployment| deployment.to_string()),
+            percent_max: outlook.percent_max,
+            reason: outlook.reason,
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -151,12 +203,18 @@ fn explained(state: &State, request: &HttpRequest, name: &str, body: &[u8]) -> R
         session: session.as_ref().map(Name::as_str),
         dice: getrandom::u64().unwrap_or_default(),
     };
-    let explanation = match state.gateway.explain(name, &sample) {
-        Ok((plan, decision)) => ExplanationJson {
+    let stream = params.word("stream", &[true, false], |stream| if stream { "true" } else { "false" })?;
+    let explained = state.gateway.explain(name, &sample).and_then(|(plan, decision)| {
+        let hedge = state.gateway.hedge_outlook(&plan, &sample, stream)?;
+        Ok((plan, decision, hedge))
+    });
+    let explanation = match explained {
+        Ok((plan, decision, hedge)) => ExplanationJson {
             name: name.to_owned(),
             decision: DecisionJson::from(&decision),
             order: plan.candidates.iter().map(|candidate| candidate.deployment.to_string()).collect(),
             attempts_max: plan.attempts_max,
+            hedge: hedge.map(OutlookJson::from),
             refusal: None,
         },
         Err(error @ GatewayError::Route(RouteError::UnknownModel { .. })) => {
@@ -177,7 +235,14 @@ fn refused(name: &str, error: &GatewayError, endpoint: Endpoint) -> ExplanationJ
     };
     let fault = error.fault(endpoint.dialect());
     let refusal = RefusalJson { status: fault.status, code: fault.code, message: error.to_string() };
-    ExplanationJson { name: name.to_owned(), decision, order: Vec::new(), attempts_max: 0, refusal: Some(refusal) }
+    ExplanationJson {
+        name: name.to_owned(),
+        decision,
+        order: Vec::new(),
+        attempts_max: 0,
+        hedge: None,
+        refusal: Some(refusal),
+    }
 }
 
 fn key(state: &State, named: &str) -> Result<Arc<VirtualKey>, Problem> {

@@ -147,10 +147,7 @@ impl LedgerJournal {
             self.deferred.push(reserve);
             return;
         }
-        if let Some((place, ended)) = &reserve.ended {
-            entry.attempts.truncate(*place);
-            entry.attempts.push(ended.clone());
-        }
+        reserve.latest.apply(&mut entry);
         entry.attempts.push(reserve.next.clone());
         self.tame(&mut entry);
         let before = self.pending.remove(&reserve.id);
@@ -205,12 +202,13 @@ impl LedgerJournal {
         self.work.tracked.len() > tracked_before
     }
 
-    /// Whether the last attempt of an entry, which is not held yet, has room under every charge at once.
+    /// Whether the last attempt of an entry, which is not held yet, has room under every charge at once; one beside another has
+    /// it only where there is plenty, and nobody waits for it.
     fn verdict(&self, entry: &mut Entry, windows: &[WindowId; 5], reserve: &Reserve) -> Verdict {
         if reserve.charges.is_empty() && reserve.turning.is_empty() {
             return Verdict::Fits(reserve.worst_case.asked());
         }
-        // What is left over beside the attempts that have ended: those stay charged.
+        // What is left over beside the attempts that have ended or run: those stay charged.
         entry.attempts.last_mut().expect("it was pushed by the caller").cost = Picodollars::ZERO;
         let ended = |scope: &Scope| entry.cost_in(scope).unwrap_or_default();
         let asked = reserve.worst_case.cost();
@@ -234,15 +232,18 @@ impl LedgerJournal {
             let unspent = charge.limit.saturating_sub(balance.spent);
             let free = unspent.saturating_sub(balance.held);
             let mut least = ended;
+            let mut is_ample = true;
             if is_of(&reserve.next, &charge.scope) {
+                let its_room = free.saturating_sub(ended);
                 least += reserve.worst_case.least();
-                room = room.min(free.saturating_sub(ended));
+                room = room.min(its_room);
+                is_ample = !reserve.is_beside || reserve.worst_case.is_ample(its_room);
             }
-            if least <= free {
+            if least <= free && is_ample {
                 continue;
             }
             let may_fit = least <= unspent;
-            let settles_in = may_fit.then(|| self.waiting.settles_in(least - free, balance.held));
+            let settles_in = may_fit.then(|| self.waiting.settles_in(least.saturating_sub(free), balance.held));
             let (budget, limit) = (charge.budget, charge.limit);
             let error = LedgerError::OverBudget { budget, window, limit, balance, asked: least, settles_in };
             if !may_fit {
@@ -263,7 +264,8 @@ impl LedgerJournal {
 
     /// That a call would pass others who wait for the same sums, where it would.
     fn behind(&self, reserve: &Reserve, windows: &[WindowId; 5]) -> Option<Verdict> {
-        if self.waiting.awaited.is_empty() || !reserve.may_wait || reserve.facts.is_none() {
+        let gives_way = reserve.is_beside || (reserve.may_wait && reserve.facts.is_some());
+        if self.waiting.awaited.is_empty() || !gives_way {
             return None;
         }
         let mut sums = reserve.charges.iter().map(|charge| {

@@ -24,7 +24,7 @@ fn charges() -> Vec<Charge> {
     ]
 }
 
-/// Makes calls two at a time; a call in three falls back, one in five is given up. `None`: the disk never came back.
+/// Makes calls two at a time; a call in three falls back, one in four is hedged, one in five is given up.
 async fn make_calls(ledger: &Ledger, calls: std::ops::Range<u64>, told: &mut Told) {
     for number in calls {
         let (one, two) = tokio::join!(
@@ -59,8 +59,26 @@ async fn make_calls(ledger: &Ledger, calls: std::ops::Range<u64>, told: &mut Tol
                     }
                 }
             }
+            let mut abandoned = 100;
+            if number % 4 == 1 {
+                // With a second attempt beside it, where the disk lets that be.
+                let hedge = planned_for("groq/llama", 40, charges());
+                if let Ok(hold) = ledger.reserve_beside(&reservation, hedge).await {
+                    let mut lost = attempt("groq/llama", 7);
+                    lost.error = Some("cancelled".into());
+                    costs.push(7);
+                    if number % 8 == 1 {
+                        ledger.end_beside(&reservation, lost);
+                    } else {
+                        lost.deployment = reservation.deployment().clone();
+                        ledger.go_on_beside(&mut reservation, hold, lost);
+                        last = attempt("groq/llama", cost);
+                        abandoned = 40;
+                    }
+                }
+            }
             if number % 5 == 4 {
-                costs.push(100);
+                costs.push(abandoned);
                 told.settled.insert(number, false);
                 drop(reservation);
             } else {

@@ -1,6 +1,7 @@
 //! What must hold of the ledger: calls, budgets, sums, faults.
 
 mod adjustments;
+mod beside;
 mod budgets;
 mod calls;
 mod chains;

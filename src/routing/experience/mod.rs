@@ -10,9 +10,11 @@ mod holders;
 mod lengths;
 mod prefix;
 mod reads;
+mod shares;
 mod speed;
 #[cfg(test)]
 mod tests;
+mod waits;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -33,7 +35,9 @@ use speed::Speeds;
 pub use conversations::Change;
 pub use prefix::{PROMPT_BYTES_MIN, Place, Prefix};
 pub use reads::{Cause, Finding, Reads};
-pub use speed::{Pace, Timing};
+pub use shares::Shares;
+pub use speed::{Pace, Timing, Wait};
+pub use waits::WAITS_MIN;
 
 /// The shortest prompt that a cache takes, where the list does not say.
 const CACHED_TOKENS_MIN: u64 = 1_024;
@@ -48,6 +52,7 @@ pub struct Experience {
     conversations: Conversations,
     reads: ReadBook,
     strayed: Strayed,
+    hedges: Shares,
 }
 
 /// A turn of a conversation that has been answered.
@@ -115,6 +120,22 @@ impl Experience {
     /// Notes how fast an answer came.
     pub fn note_timing(&self, deployment: &Deployment, timing: Timing, now: Instant) {
         self.speeds.note(deployment, timing, now);
+    }
+
+    /// Notes how long an answer, streamed or whole, took to begin.
+    pub fn note_wait(&self, deployment: &Deployment, stream: bool, wait: Wait, now: Instant) {
+        self.speeds.note_wait(deployment, stream, wait, now);
+    }
+
+    /// The time within which 95 of 100 answers of a deployment begin, absent where fewer than [`WAITS_MIN`] are known, and how
+    /// many are.
+    pub fn p95(&self, deployment: &Deployment, stream: bool, now: Instant) -> (Option<Duration>, f64) {
+        self.speeds.p95(deployment, stream, now)
+    }
+
+    /// How many of each route's calls had a second attempt.
+    pub fn hedges(&self) -> &Shares {
+        &self.hedges
     }
 
     /// Tokens that an answer of a route is expected to have.

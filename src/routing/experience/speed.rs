@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use crate::domain::Deployment;
 
 use super::decayed::{Decayed, Memory};
+use super::waits::Waits;
 
 /// Speeds change within minutes, so ten-minute-old figures count for half.
 const MEMORY: Memory = Memory { half_life: Duration::from_mins(10), samples_max: 20.0 };
@@ -85,21 +86,65 @@ impl Speed {
     }
 }
 
+/// How long a deployment was waited for until an answer went out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// The answer began: the first content of a stream, or all of a whole answer.
+    Came(Duration),
+    /// It had not begun by then, when it was given up.
+    Longer(Duration),
+}
+
+/// What is known of a deployment: streams begin with their first content, whole answers come when all has been written.
+#[derive(Debug, Default)]
+struct Known {
+    speed: Speed,
+    streams: Waits,
+    wholes: Waits,
+}
+
+impl Known {
+    fn waits(&self, stream: bool) -> &Waits {
+        if stream { &self.streams } else { &self.wholes }
+    }
+}
+
 /// The speeds of all deployments that routes have.
 #[derive(Debug, Default)]
-pub(super) struct Speeds(Mutex<HashMap<Deployment, Speed>>);
+pub(super) struct Speeds(Mutex<HashMap<Deployment, Known>>);
 
 impl Speeds {
-    pub(super) fn note(&self, deployment: &Deployment, timing: Timing, now: Instant) {
+    fn with(&self, deployment: &Deployment, change: impl FnOnce(&mut Known)) {
         let mut speeds = self.0.lock().expect("no holder of this lock panics");
         match speeds.get_mut(deployment) {
-            Some(speed) => speed.add(timing, now),
-            None => speeds.entry(deployment.clone()).or_default().add(timing, now),
+            Some(known) => change(known),
+            None => change(speeds.entry(deployment.clone()).or_default()),
         }
     }
 
+    pub(super) fn note(&self, deployment: &Deployment, timing: Timing, now: Instant) {
+        self.with(deployment, |known| known.speed.add(timing, now));
+    }
+
     pub(super) fn pace(&self, deployment: &Deployment, now: Instant) -> Option<Pace> {
-        self.0.lock().expect("no holder of this lock panics").get(deployment)?.pace(now)
+        self.0.lock().expect("no holder of this lock panics").get(deployment)?.speed.pace(now)
+    }
+
+    pub(super) fn note_wait(&self, deployment: &Deployment, stream: bool, wait: Wait, now: Instant) {
+        self.with(deployment, |known| {
+            let waits = if stream { &mut known.streams } else { &mut known.wholes };
+            match wait {
+                Wait::Came(wait) => waits.add(wait, now),
+                Wait::Longer(wait) => waits.add_longer(wait, now),
+            }
+        });
+    }
+
+    /// The time within which 95 of 100 answers begin, and how many answers are known.
+    pub(super) fn p95(&self, deployment: &Deployment, stream: bool, now: Instant) -> (Option<Duration>, f64) {
+        let speeds = self.0.lock().expect("no holder of this lock panics");
+        let waits = speeds.get(deployment).map(|known| known.waits(stream));
+        waits.map_or((None, 0.0), |waits| (waits.p95(now), waits.weight(now)))
     }
 }
 

@@ -19,7 +19,64 @@ fn a_call_is_shown_with_its_attempts_and_its_bill() {
         let shown = fixture.get(&format!("/api/requests/{id}")).await.json();
         assert_matches("RequestDetail", &shown);
         let text = shown.to_string().replace(&id.to_string(), "req_…").replace(fixture.key.id.as_str(), "key_…");
-        insta::assert_snapshot!(text, @r##"{"adjustedCostUsd":null,"adjustments":[],"adjusts":null,"attemptCount":1,"attempts":[{"billed":null,"costBasis":"exact","costLines":[{"bucket":"input","costBasis":"exact","costUsd":"0.009","count":9000,"unitPriceUsd":"0.000001"},{"bucket":"cache_read","costBasis":"estimated","costUsd":"0.001","count":1000,"unitPriceUsd":"0.000001"},{"bucket":"output","costBasis":"exact","costUsd":"0.00198","count":990,"unitPriceUsd":"0.000002"},{"bucket":"reasoning","costBasis":"exact","costUsd":"0.00002","count":10,"unitPriceUsd":"0.000002"}],"costUsd":"0.012","error":null,"latencyMs":40,"model":"sandbox-small","provider":"sandbox","rawUsage":{"prompt_tokens":10000},"startedMs":2,"status":200,"timeToFirstTokenMs":7,"upstreamRequestId":null,"usage":{"audioInputTokens":0,"audioOutputTokens":0,"cacheReadTokens":1000,"cacheWrite1hTokens":0,"cacheWrite5mTokens":0,"outputTokens":1000,"reasoningTokens":10,"uncachedInputTokens":9000,"webSearches":0}}],"cache":"bypass","cacheReadTokens":1000,"cacheWriteTokens":0,"clientRequestId":"mine","content":null,"costBasis":"exact","costUsd":"0.012","decision":null,"endpoint":"chat.completions","error":null,"httpStatus":200,"id":"req_…","inputTokens":10000,"key":"ci","keyId":"key_…","latencyMs":42,"model":"sandbox-small","operation":"chat","outputTokens":1000,"provider":"sandbox","reasoningTokens":10,"requestedModel":"sandbox-small","reservedUsd":"0","savedUsd":"0","status":"settled","stream":false,"tags":{"env":"prod"},"team":"research","time":"2026-11-22T12:00:00Z","timeToFirstTokenMs":9}"##);
+        insta::assert_snapshot!(text, @r##"{"adjustedCostUsd":null,"adjustments":[],"adjusts":null,"attemptCount":1,"attempts":[{"billed":null,"costBasis":"exact","costLines":[{"bucket":"input","costBasis":"exact","costUsd":"0.009","count":9000,"unitPriceUsd":"0.000001"},{"bucket":"cache_read","costBasis":"estimated","costUsd":"0.001","count":1000,"unitPriceUsd":"0.000001"},{"bucket":"output","costBasis":"exact","costUsd":"0.00198","count":990,"unitPriceUsd":"0.000002"},{"bucket":"reasoning","costBasis":"exact","costUsd":"0.00002","count":10,"unitPriceUsd":"0.000002"}],"costUsd":"0.012","error":null,"hedge":false,"latencyMs":40,"model":"sandbox-small","provider":"sandbox","rawUsage":{"prompt_tokens":10000},"startedMs":2,"status":200,"timeToFirstTokenMs":7,"upstreamRequestId":null,"usage":{"audioInputTokens":0,"audioOutputTokens":0,"cacheReadTokens":1000,"cacheWrite1hTokens":0,"cacheWrite5mTokens":0,"outputTokens":1000,"reasoningTokens":10,"uncachedInputTokens":9000,"webSearches":0}}],"cache":"bypass","cacheReadTokens":1000,"cacheWriteTokens":0,"clientRequestId":"mine","content":null,"costBasis":"exact","costUsd":"0.012","decision":null,"endpoint":"chat.completions","error":null,"httpStatus":200,"id":"req_…","inputTokens":10000,"key":"ci","keyId":"key_…","latencyMs":42,"model":"sandbox-small","operation":"chat","outputTokens":1000,"provider":"sandbox","reasoningTokens":10,"requestedModel":"sandbox-small","reservedUsd":"0","savedUsd":"0","status":"settled","stream":false,"tags":{"env":"prod"},"team":"research","time":"2026-11-22T12:00:00Z","timeToFirstTokenMs":9}"##);
+    });
+}
+
+#[test]
+fn a_hedged_call_shows_both_attempts_and_which_of_them_was_the_second() {
+    run(async {
+        let fixture = Fixture::new();
+        let planned = |deployment: &str, started_ms| Planned {
+            deployment: deployment.parse().unwrap(),
+            worst_case: WorstCase::fixed(Picodollars::from_dollars(1)),
+            turning: Vec::new(),
+            charges: Vec::new(),
+            watched: Vec::new(),
+            started_ms,
+        };
+        let decision = crate::domain::Decision {
+            route: "smart".into(),
+            strategy: crate::domain::Strategy::Fallback,
+            reason: crate::domain::Reason::FirstHealthy,
+            input_tokens: None,
+            output_tokens: None,
+            considered: Vec::new(),
+            more: 0,
+        };
+        let facts = CallFacts { decision: Some(Arc::new(decision)), ..fixture.facts(noon()) };
+        let (id, ledger) = (facts.id, &fixture.state.ledger);
+        let mut call = ledger.reserve(facts, planned("sandbox/sandbox-small", 2)).await.unwrap();
+        let second = ledger.reserve_beside(&call, planned("sandbox/sandbox-large", 802)).await.unwrap();
+        let ended = |attempt: Attempt, latency_ms, error: Option<&str>| Attempt {
+            latency_ms,
+            error: error.map(Into::into),
+            cost: "0.01".parse().unwrap(),
+            basis: CostBasis::Estimated,
+            ..attempt
+        };
+        let lost = ended(call.worst_case(), 1_100, Some("cancelled"));
+        ledger.go_on_beside(&mut call, second, lost);
+        let outcome = Outcome {
+            status: EntryStatus::Settled,
+            error: None,
+            http_status: 200,
+            last: Some(ended(call.worst_case(), 900, None)),
+            latency_ms: 1_702,
+            time_to_first_token_ms: None,
+            saved: Picodollars::ZERO,
+        };
+        call.settle(outcome).await.unwrap();
+        let shown = fixture.get(&format!("/api/requests/{id}")).await.json();
+        assert_matches("RequestDetail", &shown);
+        let told = |place: usize| {
+            let attempt = &shown["attempts"][place];
+            (attempt["model"].clone(), attempt["hedge"].clone(), attempt["error"].clone())
+        };
+        assert_eq!(told(0), (json!("sandbox-small"), json!(false), json!("cancelled")));
+        assert_eq!(told(1), (json!("sandbox-large"), json!(true), Value::Null));
+        let hedge = json!({"deployment": "sandbox/sandbox-large", "afterMs": 800, "won": true});
+        assert_eq!((&shown["decision"]["hedge"], &shown["costUsd"]), (&hedge, &json!("0.02")));
     });
 }
 

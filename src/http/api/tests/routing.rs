@@ -58,6 +58,66 @@ fn an_explanation_has_every_candidate_with_its_numbers() {
 }
 
 #[test]
+fn an_explanation_tells_when_a_second_attempt_would_start_and_where_or_why_none_would() {
+    run(async {
+        let routes = r#"
+[[routes]]
+name = "timed"
+deployments = ["sandbox/sandbox-large", "sandbox/sandbox-small"]
+hedge = "800ms"
+[[routes]]
+name = "measured"
+deployments = ["sandbox/sandbox-large", "sandbox/sandbox-small"]
+hedge = true
+hedge_percent_max = 5
+"#;
+        let fixture = Fixture::with(&format!("{SETTINGS}{routes}"));
+        let listed = fixture.get("/api/routes").await.json();
+        assert_matches("RouteList", &listed);
+        let hedge_of = |name: &str| {
+            let mut items = listed["items"].as_array().unwrap().iter();
+            items.find(|route| route["name"] == name).unwrap()["hedge"].clone()
+        };
+        assert_eq!(hedge_of("timed"), json!({"after": "800ms", "percentMax": 10}));
+        assert_eq!(hedge_of("measured"), json!({"after": "p95", "percentMax": 5}));
+        assert_eq!(hedge_of("auto"), Value::Null);
+        let check = async |uri: &str, after: Value, why: &str| {
+            let told = fixture.post(&format!("/api/routes/{uri}"), &json!({"max_tokens": 9})).await.json();
+            assert_matches("Explanation", &told);
+            assert_eq!(told["hedge"]["afterMs"], after, "{uri}");
+            let reason = told["hedge"]["reason"].as_str().unwrap_or_default();
+            assert!(reason.contains(why) && reason.is_empty() == why.is_empty(), "{uri}: {reason}");
+        };
+        check("timed/explain", json!(800.0), "fewer calls were made").await;
+        check("measured/explain", Value::Null, "sandbox-large 0 whole answers were measured lately, and 20 have").await;
+        let router = fixture.state.gateway.router();
+        let (experience, now) = (router.experience(), Instant::now());
+        let deployment: Deployment = "sandbox/sandbox-large".parse().unwrap();
+        for _ in 0..30 {
+            let wait = crate::routing::Wait::Came(Duration::from_millis(500));
+            experience.note_wait(&deployment, true, wait, now);
+            experience.hedges().count(&"timed".into(), now);
+        }
+        check("timed/explain", json!(800.0), "").await;
+        check("timed/explain?strategy=primary", json!(800.0), "no deployment or attempt left").await;
+        check("measured/explain?stream=false", Value::Null, "whole answers").await;
+        let told = fixture.get("/api/routes/measured/explain?stream=true").await.json();
+        let after = told["hedge"]["afterMs"].as_f64().unwrap();
+        assert!((500.0..560.0).contains(&after), "{after}");
+        assert_eq!(told["hedge"]["deployment"], "sandbox/sandbox-small");
+        let told = fixture.get("/api/routes/timed/explain").await.json();
+        assert!(told["hedge"]["reason"].as_str().unwrap().contains("sets no limit on its output"), "{told}");
+        let told = fixture.get("/api/routes/timed/explain?stream=true").await.json();
+        assert_eq!(told["hedge"]["reason"], Value::Null, "what a stream has written shows");
+        let told = fixture.post("/api/routes/timed/explain", &json!({"web_search_options": {}})).await.json();
+        assert!(told["hedge"]["reason"].as_str().unwrap().contains("is made once"), "{told}");
+        let plain = fixture.get("/api/routes/auto/explain").await.json();
+        assert_eq!(plain["hedge"], Value::Null);
+        assert_eq!(fixture.get("/api/routes/timed/explain?stream=2").await.status, 400);
+    });
+}
+
+#[test]
 fn an_explanation_of_nothing_is_refused() {
     run(async {
         let only_openai =

@@ -3,6 +3,20 @@
 use super::super::format::{count_exact, duration, money};
 use super::super::view::{DecisionCard, DecisionLine};
 use crate::domain::{Considered, Decision, Strategy};
+use crate::ledger::Entry;
+
+/// Of a call that was made: also whether two were tried at once. Nothing where it named its model itself.
+pub(super) fn of_call(entry: &Entry) -> Option<DecisionCard> {
+    let mut card = card(entry.facts.decision.as_deref()?);
+    if let Some(hedge) = entry.hedge() {
+        let after = duration(std::time::Duration::from_millis(hedge.after_ms.into()));
+        let outcome = if hedge.won { "and answered first" } else { "and was not needed" };
+        let beside = &entry.attempts[hedge.place].deployment;
+        let told = format!("After {after} of silence {beside} was asked beside, {outcome}.");
+        card.note = Some(card.note.map_or_else(|| told.clone(), |note| format!("{note} {told}")));
+    }
+    Some(card)
+}
 
 /// The candidates of a call in the order in which they were tried.
 pub(super) fn card(decision: &Decision) -> DecisionCard {

@@ -163,9 +163,11 @@ fn in_words(health: &ProviderHealth) -> (&'static str, Tone, String) {
     match health {
         ProviderHealth::Unknown => ("Not known", Tone::Neutral, "No call has shown it yet".to_owned()),
         ProviderHealth::Well => ("Answers", Tone::Ok, "Nothing of it fails".to_owned()),
-        ProviderHealth::Failing(_) => {
-            ("Failing lately", Tone::Warn, format!("{failing} failed a few times, and nothing of it has answered since"))
-        }
+        ProviderHealth::Failing(_) => (
+            "Failing lately",
+            Tone::Warn,
+            format!("{failing} failed a few times, and nothing of it has answered since"),
+        ),
         ProviderHealth::Degraded(_) => ("Partly failing", Tone::Warn, format!("{failing} fails; the rest answers")),
         ProviderHealth::TriedAgain(_) => {
             ("Tried again", Tone::Warn, format!("{failing} failed; the next call shows whether it still does"))

@@ -22,7 +22,7 @@ use crate::domain::{Billed, CacheOutcome, CostBasis, EntryStatus, Picodollars, P
 use crate::http::State;
 use crate::http::api::adjust_call;
 use crate::http::problem::Code;
-use crate::ledger::{Adjusted, Attempt, Entry};
+use crate::ledger::{Adjusted, Attempt, Entry, OVERTAKEN};
 use crate::routing::Router;
 
 /// Shows one call. An adjustment has no page of its own: it stands on that of its call.
@@ -186,7 +186,7 @@ fn build(state: &State, call: &Adjusted, layout: Layout) -> RequestPage {
         kpis: kpis(call),
         timeline_range: timeline_range(entry, state, &clock),
         timeline: Ok(timeline(call)),
-        decision: entry.facts.decision.as_deref().map(decision::card),
+        decision: decision::of_call(entry),
         cost: cost_lines(entry, &router),
         cost_note: cost_note(entry),
         adjustments: adjustment_lines(call, &clock),
@@ -254,7 +254,8 @@ fn kpis(call: &Adjusted) -> Vec<Kpi> {
     };
     let mut token_tile = Kpi::new("call-tokens", "Tokens", (input + output > 0).then(|| tokens(input, output)), cached);
     token_tile.exact = Some(format!("{} in, {} out", count_exact(input), count_exact(output)));
-    let tried: Vec<String> = entry.attempts.iter().map(|attempt| attempt.deployment.provider.to_string()).collect();
+    let provider = |place: usize| entry.attempts[place].deployment.provider.to_string();
+    let tried: Vec<String> = in_time(entry).into_iter().map(provider).collect();
     vec![
         price,
         Kpi::new("call-time", "Total time", is_over.then_some(took), "from arrival to end"),
@@ -323,38 +324,43 @@ fn timeline(call: &Adjusted) -> Vec<TimelineStep> {
             );
         }
         _ => {
-            let before = entry.attempts.first().map_or(entry.latency_ms, |first| first.started_ms);
-            let detail = match entry.attempts.first() {
+            let first = in_time(entry).first().map(|place| &entry.attempts[*place]);
+            let before = first.map_or(entry.latency_ms, |first| first.started_ms);
+            let detail = match first {
                 Some(first) => asked.text(", first sent to ").code(first.deployment.to_string()).text("."),
                 None => asked.text(": no provider was asked."),
             };
             step("route", Tone::Neutral, "Checks and routing".to_owned(), 0, before, Phase::Inside, detail);
         }
     }
-    for (index, attempt) in entry.attempts.iter().enumerate() {
-        let previous = index.checked_sub(1).and_then(|index| entry.attempts.get(index));
+    let (order, hedge) = (in_time(entry), entry.hedge());
+    for (index, &place) in order.iter().enumerate() {
+        let attempt = &entry.attempts[place];
+        let previous = index.checked_sub(1).map(|index| &entry.attempts[order[index]]);
         let provider = attempt.deployment.provider.as_str();
         let name = match previous {
+            _ if hedge.is_some_and(|hedge| hedge.place == place) => format!("Hedge, {provider}"),
             Some(before) if before.deployment == attempt.deployment => format!("Retry, {provider}"),
             Some(_) => format!("Fallback, {provider}"),
             None => format!("Attempt {}, {provider}", index + 1),
         };
+        if attempt.error.as_deref() == Some(OVERTAKEN) {
+            let detail = Phrase::new(format!("Cancelled: another deployment answered first. {}", owed_for(attempt)));
+            step("x", Tone::Warn, name, attempt.started_ms, attempt.latency_ms, Phase::Waiting, detail);
+            continue;
+        }
         if let Some(error) = &attempt.error {
             let what = if attempt.status == 0 {
                 error_words(error)
             } else {
                 format!("{} {}", attempt.status, error_words(error).to_lowercase())
             };
-            let owed = if attempt.cost.is_zero() {
-                ". Nothing is owed for it.".to_owned()
-            } else {
-                format!(". {} is owed for it.", money(attempt.cost))
-            };
-            let detail = Phrase::default().toned(what, Tone::Bad).text(owed);
+            let detail = Phrase::default().toned(what, Tone::Bad).text(format!(". {}", owed_for(attempt)));
             step("bad", Tone::Bad, name, attempt.started_ms, attempt.latency_ms, Phase::Failed, detail);
             continue;
         }
-        let (icon, tone) = if previous.is_some() { ("undo", Tone::Warn) } else { ("bolt", Tone::Neutral) };
+        let is_fallback = previous.is_some() && hedge.is_none_or(|hedge| hedge.place != place);
+        let (icon, tone) = if is_fallback { ("undo", Tone::Warn) } else { ("bolt", Tone::Neutral) };
         let waited = attempt.time_to_first_token_ms.unwrap_or(attempt.latency_ms).min(attempt.latency_ms);
         let detail =
             if attempt.time_to_first_token_ms.is_some() { "Until the first token." } else { "Until the whole answer." };
@@ -387,6 +393,24 @@ fn timeline(call: &Adjusted) -> Vec<TimelineStep> {
         step(icon, tone, error_words(entry.status.as_str()), entry.latency_ms, 0, Phase::Inside, detail);
     }
     steps
+}
+
+/// What an attempt without an answer cost, as a sentence.
+fn owed_for(attempt: &Attempt) -> String {
+    match attempt.basis {
+        _ if attempt.cost.is_zero() => "Nothing is owed for it.".to_owned(),
+        CostBasis::Reserved => {
+            format!("{} is owed for it, all that was held: what it came to was never seen.", money(attempt.cost))
+        }
+        _ => format!("{} is owed for it.", money(attempt.cost)),
+    }
+}
+
+/// The places of an entry's attempts in the order in which they began.
+fn in_time(entry: &Entry) -> Vec<usize> {
+    let mut places: Vec<usize> = (0..entry.attempts.len()).collect();
+    places.sort_by_key(|place| entry.attempts[*place].started_ms);
+    places
 }
 
 fn bucket_words(bucket: &str) -> String {
@@ -437,7 +461,8 @@ fn cost_lines(entry: &Entry, router: &Router) -> Card<CostLines> {
     let mut lines = Vec::new();
     let is_billed = |attempt: &Attempt| !attempt.cost.is_zero() || !attempt.usage.is_empty();
     let billed = entry.attempts.iter().filter(|attempt| is_billed(attempt)).count();
-    for (index, attempt) in entry.attempts.iter().enumerate() {
+    for (index, place) in in_time(entry).into_iter().enumerate() {
+        let attempt = &entry.attempts[place];
         if !is_billed(attempt) {
             continue;
         }

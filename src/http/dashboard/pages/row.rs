@@ -73,7 +73,9 @@ pub(super) fn notes(entry: &Entry) -> Vec<Badge> {
         CacheOutcome::Semantic => notes.push(Badge::new("Similar hit", Tone::Accent)),
         CacheOutcome::Miss | CacheOutcome::Bypass => {}
     }
-    if entry.attempts.len() > 1 {
+    if entry.hedge().is_some() {
+        notes.push(Badge::new("Hedged", Tone::Neutral).with_icon("bolt"));
+    } else if entry.attempts.len() > 1 {
         let first = entry.attempts.first().map(|attempt| &attempt.deployment);
         let is_same = entry.attempts.iter().all(|attempt| Some(&attempt.deployment) == first);
         let text = if is_same { "Retried" } else { "Fallback" };

@@ -256,6 +256,50 @@ impl Fixture {
         reservation.settle(outcome).await.unwrap();
         id
     }
+
+    /// Books a call whose second attempt, 800 ms after the first, answered: each cost a cent.
+    async fn hedged_call(&self, key: &VirtualKey, basis: CostBasis) -> RequestId {
+        let id = self.ids.next((self.state.clock.now() - SignedDuration::from_mins(5)).as_millisecond());
+        let decision = crate::domain::Decision {
+            route: "smart".into(),
+            strategy: crate::domain::Strategy::Fallback,
+            reason: crate::domain::Reason::FirstHealthy,
+            input_tokens: None,
+            output_tokens: None,
+            considered: Vec::new(),
+            more: 0,
+        };
+        let facts = CallFacts {
+            decision: Some(Arc::new(decision)),
+            ..CallFacts::plain(id, key.id.clone(), key.name.as_str().into(), "smart".parse().unwrap())
+        };
+        let cent: Picodollars = "0.01".parse().unwrap();
+        let planned = |deployment: &str, started_ms| Planned {
+            deployment: deployment.parse().unwrap(),
+            worst_case: WorstCase::fixed(cent),
+            turning: Vec::new(),
+            charges: Vec::new(),
+            watched: Vec::new(),
+            started_ms,
+        };
+        let ledger = &self.state.ledger;
+        let mut call = ledger.reserve(facts, planned("slow/m", 2)).await.unwrap();
+        let second = ledger.reserve_beside(&call, planned("sandbox/m", 802)).await.unwrap();
+        let lost = Attempt { latency_ms: 1_100, basis, error: Some("cancelled".into()), ..call.worst_case() };
+        ledger.go_on_beside(&mut call, second, lost);
+        let last = Attempt { status: 200, latency_ms: 900, basis: CostBasis::Exact, ..call.worst_case() };
+        let outcome = Outcome {
+            status: EntryStatus::Settled,
+            error: None,
+            http_status: 200,
+            last: Some(last),
+            latency_ms: 1_702,
+            time_to_first_token_ms: None,
+            saved: Picodollars::ZERO,
+        };
+        call.settle(outcome).await.unwrap();
+        id
+    }
 }
 
 /// What a booked call was.

@@ -124,6 +124,34 @@ fn a_call_is_told_with_what_each_line_cost() {
 }
 
 #[test]
+fn a_hedged_call_tells_of_both_attempts_and_what_each_cost() {
+    run(async {
+        let (fixture, browser) = Fixture::with_admin(SETTINGS);
+        let key = fixture.key("web-app");
+        for (basis, owed) in [
+            (CostBasis::Estimated, "$0.0100 is owed for it."),
+            (CostBasis::Reserved, "$0.0100 is owed for it, all that was held: what it came to was never seen."),
+        ] {
+            let id = fixture.hedged_call(&key, basis).await;
+            let page = browser.get(&format!("/requests/{id}")).await.body;
+            for expected in [
+                "Hedge, sandbox",
+                "Attempt 1, slow",
+                "slow, sandbox",
+                "Hedged",
+                "After 800 ms of silence sandbox/m was asked beside, and answered first.",
+                &format!("Cancelled: another deployment answered first. {owed}"),
+                "$0.0200 charged to",
+            ] {
+                assert!(page.contains(expected), "{expected}: {page}");
+            }
+            assert!(!page.contains("Fallback"), "{page}");
+        }
+        assert!(browser.get("/requests").await.body.contains("Hedged"));
+    });
+}
+
+#[test]
 fn costs_are_shown_for_every_range_and_grouping() {
     run(async {
         let (_fixture, browser, _) = with_calls().await;

@@ -1,0 +1,449 @@
+//! A second attempt beside one that is slow: the first of the two to produce content wins, the other is given up and booked.
+//!
+//! It is made only where it harms nobody: for calls that mean the same when they are asked twice, at a deployment that is
+//! healthy and has a place free, with money that nobody waits for, and for a bounded share of the route's calls. Whatever
+//! stands in its way, the first attempt goes on as if there had been no thought of another.
+
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use crate::config::{HedgeConfig, OnDisconnect};
+use crate::domain::ProviderKind;
+use crate::ledger::{Attempt, Hold, Reservation};
+use crate::provider::{Credential, Place, Progress, ProviderError, TimeLimit, UpstreamRequest};
+use crate::routing::{Candidate, Health, Plan, Wait};
+use crate::telemetry::{Hedging, names};
+
+use super::answer::{Outcome, UpstreamClient};
+use super::attempt::{Begun, Failed, Stop, Try};
+use super::booking::{AttemptEnd, Evidence};
+use super::call::Call;
+use super::prepare::{Asked, Outgoing, Prepared};
+use super::translation::Translation;
+
+/// How long an answer is waited for after its client has gone, until it has begun.
+const DRAIN_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// Where a second attempt may go, with all that it needs but money.
+type Picked = (usize, Prepared, Place, Option<Arc<Credential>>);
+
+/// What came of an attempt.
+type Came = Result<Begun, Failed>;
+
+/// An attempt on its way, with what its booking and its answer need.
+pub(super) struct Flight {
+    pub(super) candidate: Candidate,
+    pub(super) began: Instant,
+    /// How the answer gets into the client's shape, where that is another one.
+    pub(super) translation: Option<Translation>,
+    /// What of the request was left out.
+    pub(super) dropped: Vec<&'static str>,
+}
+
+/// An attempt that is about to be made.
+pub(super) struct Takeoff {
+    /// Its place in the plan.
+    pub(super) index: usize,
+    pub(super) reservation: Reservation,
+    pub(super) flight: Flight,
+    /// The call's place among those that may run at the provider.
+    pub(super) place: Place,
+    pub(super) request: UpstreamRequest,
+}
+
+/// What came of an attempt; of two, of the one that was not given up.
+pub(super) struct Landed {
+    /// The place in the plan behind which others are still to be tried.
+    pub(super) index: usize,
+    pub(super) reservation: Reservation,
+    pub(super) flight: Flight,
+    pub(super) place: Option<Place>,
+    pub(super) came: Came,
+    /// Whether a second attempt was made.
+    pub(super) hedged: bool,
+}
+
+/// A second attempt.
+struct Second {
+    index: usize,
+    flight: Flight,
+    hold: Hold,
+    place: Option<Place>,
+}
+
+/// One of two attempts that run.
+struct Lane<'a, F> {
+    flight: &'a Flight,
+    hold: &'a Hold,
+    place: &'a mut Option<Place>,
+    running: Pin<&'a mut F>,
+    stop: &'a Stop,
+}
+
+/// What happens first while two attempts run.
+enum News {
+    OfFirst(Came),
+    OfSecond(Came),
+    NobodyWaits,
+}
+
+/// Which of two attempts is left, and what came of it.
+enum Raced {
+    First(Came),
+    /// With what came of the first.
+    Second(Came, Came),
+}
+
+impl Call {
+    /// Makes an attempt, and where its answer is late and the route hedges, a second one beside it.
+    pub(super) async fn fly(&mut self, asked: &Asked<'_>, plan: &Plan, takeoff: Takeoff, may_hedge: bool) -> Landed {
+        let Takeoff { index, flight: Flight { candidate, .. }, .. } = &takeoff;
+        let after = if may_hedge { self.hedge_after(asked, plan, *index, candidate) } else { None };
+        // Attempts are on the heap: what they take would be moved with the call's own state, and twice as much where there are two.
+        if let Some((hedge, after)) = after {
+            return Box::pin(self.fly_hedged(asked, plan, takeoff, hedge, after)).await;
+        }
+        let Takeoff { index, reservation, flight, place, request } = takeoff;
+        let (client, patience) = (Arc::clone(&self.client), self.patience());
+        let attempt = self.try_at(&client, asked, &flight.candidate, reservation.hold(), request, None);
+        let over = pin!(nobody_waits(&mut self.head, patience));
+        let came = awaited(Box::pin(attempt.run()), over, &flight.candidate, patience).await;
+        Landed { index, reservation, flight, place: Some(place), came, hedged: false }
+    }
+
+    async fn fly_hedged(
+        &mut self,
+        asked: &Asked<'_>,
+        plan: &Plan,
+        takeoff: Takeoff,
+        hedge: HedgeConfig,
+        after: Duration,
+    ) -> Landed {
+        let Takeoff { index, mut reservation, flight, place, request } = takeoff;
+        let (client, gateway, patience) = (Arc::clone(&self.client), Arc::clone(&self.gateway), self.patience());
+        let (stop_first, stop_second) = (Stop::default(), Stop::default());
+        let mut place = Some(place);
+        let mut started = None;
+        // The client is listened to while the rest of the call is looked at.
+        let mut head = self.head.take();
+        let raced = {
+            let mut over = pin!(nobody_waits(&mut head, patience));
+            let attempt =
+                self.try_at(&client, asked, &flight.candidate, reservation.hold(), request, Some(&stop_first));
+            let mut first = pin!(attempt.run());
+            let alone = tokio::select! {
+                biased;
+                came = awaited(first.as_mut(), over.as_mut(), &flight.candidate, patience) => Some(came),
+                second = self.begin_second(asked, plan, index, &reservation, hedge, after) => {
+                    started = second;
+                    None
+                }
+            };
+            match (alone, &mut started) {
+                (Some(came), _) => Raced::First(came),
+                (None, None) => Raced::First(awaited(first, over, &flight.candidate, patience).await),
+                (None, Some((second, request))) => {
+                    self.begin_attempt(&second.flight.candidate, second.hold.held());
+                    gateway.parts().metrics.hedged(Hedging::Started);
+                    let Second { flight: its, hold, place: its_place, .. } = second;
+                    let request = request.clone();
+                    let attempt = self.try_at(&client, asked, &its.candidate, hold, request, Some(&stop_second));
+                    let (running, stop) = (pin!(attempt.run()), &stop_second);
+                    let second = Lane { flight: its, hold, place: its_place, running, stop };
+                    let (hold, running, stop) = (reservation.hold(), first, &stop_first);
+                    let first = Lane { flight: &flight, hold, place: &mut place, running, stop };
+                    self.race(asked, &reservation, first, second, over, patience).await
+                }
+            }
+        };
+        self.head = head;
+        let hedged = started.is_some();
+        match (raced, started) {
+            (Raced::Second(came, of_first), Some((second, _))) => {
+                let ended = self.ended_beside(asked, &flight, reservation.hold(), of_first);
+                let Second { index, flight, hold, place } = second;
+                gateway.parts().ledger.go_on_beside(&mut reservation, hold, ended);
+                if came.is_ok() {
+                    gateway.parts().metrics.hedged(Hedging::Won);
+                }
+                Landed { index, reservation, flight, place, came, hedged }
+            }
+            (Raced::First(came) | Raced::Second(_, came), started) => {
+                let index = started.map_or(index, |(second, _)| second.index);
+                Landed { index, reservation, flight, place, came, hedged }
+            }
+        }
+    }
+
+    /// Waits for the time of a second attempt, finds a deployment for it and holds money. Nothing is left of it when it is
+    /// dropped on the way.
+    async fn begin_second(
+        &self,
+        asked: &Asked<'_>,
+        plan: &Plan,
+        first: usize,
+        reservation: &Reservation,
+        hedge: HedgeConfig,
+        after: Duration,
+    ) -> Option<(Second, UpstreamRequest)> {
+        tokio::time::sleep(after).await;
+        let route = &plan.decision.as_ref()?.route;
+        let router = self.router();
+        if !router.experience().hedges().take(route, hedge.percent_max, Instant::now()) {
+            return None;
+        }
+        let mut undo = Undo { call: self, route, picked: None, is_made: false };
+        let (index, prepared, place, credential) = self.pick(asked, plan, first, reservation.output_cap() > 0)?;
+        let candidate = plan.candidates[index].clone();
+        undo.picked = Some((&plan.candidates[index], reservation));
+        let held = self.gateway.parts().ledger.reserve_beside(reservation, prepared.planned).await;
+        let hold = held
+            .inspect_err(|refusal| {
+                tracing::debug!({ names::REQUEST_ID } = %asked.facts.id, "no second attempt: {refusal}");
+            })
+            .ok()?;
+        undo.is_made = true;
+        let Outgoing { asked_at, body, translation, dropped } = prepared.outgoing;
+        let request = self.upstream_request(asked_at, body, translation.is_some(), credential);
+        let flight = Flight { candidate, began: Instant::now(), translation, dropped };
+        Some((Second { index, flight, hold, place: Some(place) }, request))
+    }
+
+    /// Finds the next deployment behind one that can take a second attempt at once.
+    fn pick(&self, asked: &Asked<'_>, plan: &Plan, first: usize, is_capped: bool) -> Option<Picked> {
+        let (router, now) = (self.router(), Instant::now());
+        // Who is given up without having shown its work is booked at all that was held: where that has no bound that
+        // somebody set, it is far more than any answer costs.
+        let has_bound = is_capped || asked.envelope.output_cap.is_some() || !self.inbound.endpoint.writes();
+        let is_known = |candidate: &Candidate| has_bound || asked.shows_work_of(candidate);
+        if !is_known(&plan.candidates[first]) {
+            return None;
+        }
+        plan.candidates.iter().enumerate().skip(first + 1).find_map(|(index, candidate)| {
+            if !is_known(candidate) {
+                return None;
+            }
+            if !candidate.upstream.places().has_room() || router.health().is_open(&candidate.deployment, now) {
+                return None;
+            }
+            let prepared = self.prepare(asked, candidate).ok()?;
+            let place = candidate.upstream.places().try_take()?;
+            // A credential that was refused is found out about by calls that have nothing better.
+            let credential = candidate.upstream.credentials().choose(&candidate.deployment.model, false, now).ok()?;
+            router.health().admit(&candidate.deployment, now).ok()?;
+            Some((index, prepared, place, credential))
+        })
+    }
+
+    /// Lets two attempts run until one has answered, or one is left.
+    async fn race<A, B, O>(
+        &self,
+        asked: &Asked<'_>,
+        reservation: &Reservation,
+        mut first: Lane<'_, A>,
+        mut second: Lane<'_, B>,
+        mut over: Pin<&mut O>,
+        patience: Duration,
+    ) -> Raced
+    where
+        A: Future<Output = Came>,
+        B: Future<Output = Came>,
+        O: Future<Output = ()>,
+    {
+        let ledger = &self.gateway.parts().ledger;
+        let news = tokio::select! {
+            biased;
+            came = &mut first.running => News::OfFirst(came),
+            came = &mut second.running => News::OfSecond(came),
+            () = &mut over => News::NobodyWaits,
+        };
+        match news {
+            // The second goes on as if there had been none before it.
+            News::OfFirst(Err(failed)) => {
+                *first.place = None;
+                let came = awaited(second.running, over, &second.flight.candidate, patience).await;
+                Raced::Second(came, Err(failed))
+            }
+            News::OfFirst(Ok(_)) | News::NobodyWaits => {
+                second.stop.tell();
+                let lost = second.running.await;
+                *second.place = None;
+                ledger.end_beside(reservation, self.ended_beside(asked, second.flight, second.hold, lost));
+                Raced::First(match news {
+                    News::OfFirst(came) => came,
+                    _ => Err(given_up(&first.flight.candidate, patience)),
+                })
+            }
+            News::OfSecond(Ok(begun)) => {
+                first.stop.tell();
+                let lost = first.running.await;
+                *first.place = None;
+                Raced::Second(Ok(begun), lost)
+            }
+            News::OfSecond(Err(failed)) => {
+                *second.place = None;
+                ledger.end_beside(reservation, self.ended_beside(asked, second.flight, second.hold, Err(failed)));
+                Raced::First(awaited(first.running, over, &first.flight.candidate, patience).await)
+            }
+        }
+    }
+
+    fn try_at<'a>(
+        &self,
+        client: &'a UpstreamClient,
+        asked: &Asked<'_>,
+        candidate: &'a Candidate,
+        hold: &'a Hold,
+        request: UpstreamRequest,
+        stop: Option<&'a Stop>,
+    ) -> Try<'a> {
+        let (stream, keeps_answer) = (asked.envelope.stream, self.may_keep_answer());
+        let (deadline, total) = (self.deadline(candidate), self.total(candidate));
+        Try { client, hold, candidate, request, stream, keeps_answer, deadline, total, stop }
+    }
+
+    fn patience(&self) -> Duration {
+        match self.config().streams.on_disconnect {
+            OnDisconnect::Drain => DRAIN_TIME_MAX,
+            OnDisconnect::Cancel => Duration::ZERO,
+        }
+    }
+
+    /// What is to be booked for that one of two attempts which does not answer the client: it failed, or is given up.
+    fn ended_beside(&self, asked: &Asked<'_>, flight: &Flight, hold: &Hold, came: Came) -> Attempt {
+        let Flight { candidate, began, .. } = flight;
+        let (router, now) = (self.router(), Instant::now());
+        let (health, wait) = match &came {
+            Ok(_) => (Health::Well, Some(Wait::Came(began.elapsed()))),
+            Err(Failed { error: ProviderError::Overtaken { sent: true, .. }, .. }) => {
+                (Health::Unclear, Some(Wait::Longer(began.elapsed())))
+            }
+            Err(failed) if failed.error.is_ill_health() => (Health::Ill, None),
+            Err(_) => (Health::Unclear, None),
+        };
+        router.health().note(&candidate.deployment, health, now);
+        if let Some(wait) = wait {
+            router.experience().note_wait(&candidate.deployment, asked.facts.stream, wait, now);
+        }
+        let end = |upstream_request_id| AttemptEnd {
+            reserved: hold.worst_case(),
+            arrived: self.inbound.arrived,
+            began: *began,
+            first_content: None,
+            upstream_request_id,
+        };
+        let request = &self.inbound.body;
+        let overtaken = ProviderError::Overtaken { provider: candidate.upstream.name().to_string(), sent: true };
+        match came {
+            // Both came in the same instant.
+            Ok(Begun::Whole(begun)) => {
+                let bill = self.bill(candidate, &Evidence::whole(&begun.whole, request));
+                end(begun.upstream_request_id).billed(bill, 200, Some(&overtaken))
+            }
+            Ok(Begun::Stream(flow)) => {
+                let bill = self.bill(candidate, &Evidence::stream(&flow.progress, request));
+                end(flow.upstream_request_id).billed(bill, 200, Some(&overtaken))
+            }
+            Err(Failed { error: error @ ProviderError::Overtaken { .. }, progress, upstream_request_id }) => {
+                let bill = asked.shows_work_of(candidate).then(|| {
+                    let progress = progress.unwrap_or_else(|| Box::new(Progress::new(self.inbound.endpoint.dialect())));
+                    self.bill(candidate, &Evidence::stream(&progress, request))
+                });
+                end(upstream_request_id).failed(&error, bill)
+            }
+            Err(failed) => {
+                let error = candidate.upstream.redacted(failed.error);
+                tracing::warn!(
+                    { names::REQUEST_ID } = %asked.facts.id, { names::ERROR_TYPE } = error.code(),
+                    "{} failed, its call goes on with the other of two attempts: {error}", candidate.deployment
+                );
+                let bill = self.bill_of_what_came(candidate, failed.progress);
+                end(failed.upstream_request_id).failed(&error, bill)
+            }
+        }
+    }
+}
+
+/// Whether what a deployment has written can be told from what has come. Not of a whole answer, and not where its model may think,
+/// and be paid for it, without a word of that in its stream: OpenAI's do, Anthropic's only where they are asked to think.
+pub(super) fn shows_its_work(stream: bool, is_asked_to_think: bool, candidate: &Candidate) -> bool {
+    stream
+        && match candidate.upstream.kind() {
+            ProviderKind::Anthropic | ProviderKind::Sandbox => !is_asked_to_think,
+            ProviderKind::OpenAi | ProviderKind::OpenAiCompatible => {
+                candidate.facts.as_ref().is_some_and(|facts| facts.capabilities.reasoning == Some(false))
+            }
+        }
+}
+
+/// Takes back what was done for a second attempt that is not made, dropped before it is.
+struct Undo<'a> {
+    call: &'a Call,
+    /// Of whose share it is.
+    route: &'a Arc<str>,
+    /// Where it would go, and the call that money may be held for.
+    picked: Option<(&'a Candidate, &'a Reservation)>,
+    is_made: bool,
+}
+
+impl Drop for Undo<'_> {
+    fn drop(&mut self) {
+        if self.is_made {
+            return;
+        }
+        let (router, now) = (self.call.router(), Instant::now());
+        router.experience().hedges().give_back(self.route, now);
+        if let Some((candidate, reservation)) = self.picked {
+            // It was let through the circuit, perhaps as the one call that finds out.
+            router.health().note(&candidate.deployment, Health::Unclear, now);
+            self.call.gateway.parts().ledger.forget_beside(reservation);
+        }
+    }
+}
+
+/// Waits for an attempt for as long as anybody does.
+async fn awaited(
+    running: impl Future<Output = Came>,
+    over: Pin<&mut impl Future<Output = ()>>,
+    candidate: &Candidate,
+    patience: Duration,
+) -> Came {
+    tokio::select! {
+        biased;
+        came = running => came,
+        () = over => Err(given_up(candidate, patience)),
+    }
+}
+
+/// Returns when nobody has waited for the answer's head for so long.
+async fn nobody_waits(head: &mut Option<oneshot::Sender<Outcome>>, patience: Duration) {
+    match head {
+        Some(head) => head.closed().await,
+        None => std::future::pending().await,
+    }
+    tokio::time::sleep(patience).await;
+}
+
+/// An attempt that nobody waits for any more.
+fn given_up(candidate: &Candidate, patience: Duration) -> Failed {
+    let provider = candidate.upstream.name().to_string();
+    ProviderError::Timeout { provider, limit: TimeLimit::Total, after: patience }.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::OVERTAKEN;
+    use crate::provider::Owed;
+
+    #[test]
+    fn an_attempt_that_was_overtaken_is_told_by_the_code_that_entries_go_by_and_owes_what_was_sent() {
+        let overtaken = |sent| ProviderError::Overtaken { provider: "p".to_owned(), sent };
+        assert_eq!(overtaken(true).code(), OVERTAKEN);
+        assert_eq!((overtaken(true).owed(), overtaken(false).owed()), (Owed::WhatCame, Owed::Nothing));
+        assert!(!overtaken(true).is_ill_health());
+    }
+}
