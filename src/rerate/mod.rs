@@ -17,7 +17,7 @@ use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::{
-    Billed, CostBasis, Deployment, EntryStatus, Picodollars, ProviderKind, ProviderName, RequestId, Residency,
+    Billed, CostBasis, Deployment, EntryStatus, ModelId, Picodollars, ProviderKind, ProviderName, RequestId, Residency,
     ServiceTier,
 };
 use crate::ledger::{Adjusted, AdjustmentKind, Attempt, Cause, Ledger, LedgerError, Wanted};
@@ -213,8 +213,8 @@ impl Rerating {
         }
         let (provider, list) = list(self.upstream(&attempt.deployment.provider), attempt);
         let asked = attempt.deployment.model.as_str();
-        let answered = attempt.rating.as_ref().and_then(|rating| rating.model.as_ref());
-        let answered = answered.map(|model| model.as_str()).filter(|answered| *answered != asked);
+        let answered = attempt.rating.as_ref().and_then(|rating| rating.model.as_ref()).map(ModelId::as_str);
+        let answered = answered.filter(|answered| *answered != asked);
         let mut fitting: Vec<&str> = self.prices.sections_of(provider, list, asked).collect();
         fitting.extend(answered.into_iter().flat_map(|answered| self.prices.sections_of(provider, list, answered)));
         fitting.sort_unstable();

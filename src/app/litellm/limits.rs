@@ -65,9 +65,8 @@ pub(super) fn settle(router: &Table<'_>, litellm: &Table<'_>, providers: &mut Pr
     };
     for provider in providers.iter_mut() {
         let models = std::mem::take(&mut provider.models);
-        provider.timeout_ms = longest(provider, models.iter().map(|model| &model.timeout), &timeout, notes);
-        provider.stream_timeout_ms =
-            longest(provider, models.iter().map(|model| &model.stream_timeout), &stream_timeout, notes);
+        provider.timeout_ms = longest(provider, &models, |model| &model.timeout, &timeout, notes);
+        provider.stream_timeout_ms = longest(provider, &models, |model| &model.stream_timeout, &stream_timeout, notes);
         provider.concurrent_requests = calls_at_once(&models, notes);
         provider.models = models;
     }
@@ -83,20 +82,21 @@ pub(super) fn settle(router: &Table<'_>, litellm: &Table<'_>, providers: &mut Pr
 }
 
 /// The longest of a provider's limits of one kind; none where some model has none, not even the one of all calls.
-fn longest<'m>(
+fn longest(
     provider: &Provider,
-    models: impl Iterator<Item = &'m Own> + Clone,
+    models: &[ModelLimits],
+    own: fn(&ModelLimits) -> &Own,
     global: &Global<'_>,
     notes: &mut Notes,
 ) -> Option<u64> {
-    let limits = models.clone().map(|own| own.as_ref().map(|(ms, _)| *ms).or(global.limit));
-    let written = limits.clone().collect::<Option<Vec<u64>>>().and_then(|limits| limits.into_iter().max());
+    let limits = models.iter().map(|model| own(model).as_ref().map(|(ms, _)| *ms).or(global.limit));
+    let written = limits.collect::<Option<Vec<u64>>>().and_then(|limits| limits.into_iter().max());
     let reason = match written {
         Some(_) => "time limits belong to providers here; the longest of its models holds",
         None => "time limits belong to providers here, and other models of this one have no limit; it was not written",
     };
     let way_out = || format!("set timeouts = {{ {} = … }} at [[providers]] {} by hand", global.key, provider.name);
-    for (_, at) in models.clone().flatten().filter(|(ms, _)| Some(*ms) != written) {
+    for (_, at) in models.iter().filter_map(|model| own(model).as_ref()).filter(|(ms, _)| Some(*ms) != written) {
         notes.changed(at.clone(), reason, way_out());
     }
     if global.limit.is_some() && written != global.limit {

@@ -43,7 +43,7 @@ fn an_unknown_call_gets_its_true_cost_in_every_list_and_sum() {
         let csv = fixture.get("/api/costs.csv?from=2026-11-22&to=2026-11-23").await.body;
         let row = csv.lines().find(|line| line.contains("adjusts")).unwrap();
         assert!(row.contains("\"mine\"") && row.contains(",-0.75,\"estimated\","), "{row}");
-        assert!(row.ends_with(&format!(",0,\"adjusts {id}\"")), "{row}");
+        assert!(row.ends_with(&format!(",0,\"adjusts {id}\",\"\"")), "{row}");
         let lines = fixture.get("/api/requests.jsonl?from=2026-11-22&to=2026-11-23").await.body;
         assert!(lines.contains("\"reason\":\"the invoice\""), "{lines}");
         assert_eq!(fixture.get("/api/verify").await.json()["ok"], true);

@@ -227,8 +227,8 @@ fn an_export_is_a_file_with_the_columns_that_scripts_rely_on() {
         assert_eq!(csv.header("content-type"), "text/csv; charset=utf-8");
         assert_eq!(csv.header("content-disposition"), "attachment; filename=\"tollgate-costs.csv\"");
         insta::assert_snapshot!(csv.body.replace(&id.to_string(), "req_…"), @r##"
-        id,client_request_id,time,status,key,team,operation,provider,model,requested_model,stream,cache,input_tokens,cache_read_tokens,cache_write_tokens,output_tokens,reasoning_tokens,cost_usd,cost_basis,latency_ms,time_to_first_token_ms,attempts,error
-        "req_…","","2026-11-22T12:00:00Z","settled","ci","","chat","sandbox","sandbox-small","sandbox-small","false","bypass",9000,1000,0,1000,10,0.012,"exact",42,9,1,""
+        id,client_request_id,time,status,key,team,operation,provider,model,requested_model,stream,cache,input_tokens,cache_read_tokens,cache_write_tokens,output_tokens,reasoning_tokens,cost_usd,cost_basis,latency_ms,time_to_first_token_ms,attempts,error,tags
+        "req_…","","2026-11-22T12:00:00Z","settled","ci","","chat","sandbox","sandbox-small","sandbox-small","false","bypass",9000,1000,0,1000,10,0.012,"exact",42,9,1,"",""
         "##);
         assert_eq!(fixture.get("/api/costs.csv?from=2020-01-01&to=2020-01-02").await.body.lines().count(), 1);
     });
