@@ -93,7 +93,8 @@ impl Call {
         };
         asked.facts.decision.clone_from(&plan.decision);
         asked.conversation = self.conversation(&body, &plan);
-        let committed = self.attempt_in_order(&mut asked, plan).await?;
+        // On the heap by itself: what finding an answer takes is free again while the answer goes out, which takes far longer.
+        let committed = Box::pin(self.attempt_in_order(&mut asked, plan)).await?;
         // The answer of another route is none to the question that was asked.
         let keep = keep.filter(|_| self.turns.route().is_none());
         match committed.begun {

@@ -44,7 +44,7 @@ impl Call {
         }
         self.admit(&facts, &envelope).await?;
         let mut asked = Asked { envelope, facts, conversation: None };
-        let committed = self.attempt_in_order(&mut asked, plan).await?;
+        let committed = Box::pin(self.attempt_in_order(&mut asked, plan)).await?;
         self.answer_whole(&asked, committed, None).await
     }
 
