@@ -19,6 +19,8 @@ ATTEMPTS_MAX = 3
 # doubled, less up to half; else what it names.
 BACKOFF = ((0.125, 0.25), (0.25, 0.5))
 SOON = ((SOON_MS / 1000, SOON_MS / 1000),) * 2
+# A key that is limited without a word of how long rests for half a second, then for twice as long.
+COOLING = ((0.5, 0.5), (1.0, 1.0))
 
 
 class Then(enum.Enum):
@@ -79,7 +81,7 @@ CELLS = {
     "connect-refused": both(Cell(Then.NEXT, "upstream_connect", Bill.NOTHING, tries_alone=3)),
     "black-hole": both(Cell(Then.NEXT, "timeout_connect", Bill.NOTHING, takes=CONNECT, tries_alone=3)),
     # It may have taken the request before it fell: the reservation of each attempt stands.
-    "connection-reset": both(Cell(Then.NEXT, "upstream_lost", Bill.RESERVED, tries_alone=3)),
+    "connection-reset": both(Cell(Then.NEXT, "upstream_lost", Bill.RESERVED, tries_alone=2)),
     # A whole answer has no byte before it is written; a stream has, and one that begins too late is not waited for.
     "slow-first-byte": {
         "whole": Cell(Then.SERVED, None, Bill.EXACT, takes=SLOW_SECONDS),
@@ -115,7 +117,9 @@ CELLS = {
     "429-always-soon": both(
         Cell(Then.NEXT, "upstream_rate_limited", Bill.NOTHING, tries=2, tries_alone=3, pauses=SOON, retry_after=1)
     ),
-    "429-bare": both(Cell(Then.NEXT, "upstream_rate_limited", Bill.NOTHING, tries_alone=3)),
+    "429-bare": both(
+        Cell(Then.NEXT, "upstream_rate_limited", Bill.NOTHING, tries_alone=3, pauses=COOLING)
+    ),
     "500": both(Cell(Then.NEXT, "upstream_error", Bill.NOTHING, tries_alone=3)),
     # Our own key is wrong, which no repetition mends and no client may be blamed for.
     "401": both(Cell(Then.NEXT, "upstream_unauthorized", Bill.NOTHING)),

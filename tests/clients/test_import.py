@@ -295,8 +295,8 @@ def test_adjustments_come_along_in_the_amounts_of_their_calls(server):
     since = str((now() - datetime.timedelta(days=3)).date())
     ids = [row["id"] for row in csv.DictReader(io.StringIO(command(server, "export", "costs", "--from", since)))]
     command(server, "adjust", ids[0], "--cost", "0.25", "--reason", "an invoice")
-    command(server, "adjust", ids[1], "--cost", "1.5", "--reason", "an invoice")
-    command(server, "adjust", ids[1], "--cost", "1.75", "--reason", "another invoice")
+    command(server, "adjust", ids[1], "--cost", "1.5", "--reason", "an invoice", "--above-held")
+    command(server, "adjust", ids[1], "--cost", "1.75", "--reason", "another invoice", "--above-held")
     exported = command(server, "export", "costs", "--from", since)
     assert len(exported.splitlines()) == 1 + 3 + 3
     totals = json.loads(command(server, "export", "costs", "--from", since, "--group-by", "key", "--json").splitlines()[0])
