@@ -12,6 +12,7 @@ use super::super::answer::{PageError, blocking, page};
 use super::super::form::{Fields, href};
 use super::super::format::{Clock, MoneyColumn, NO_VALUE, count_cell, count_exact, counted, duration, percent, share};
 use super::super::session::{Submission, Visitor};
+use super::super::summary::attention::refused_keys;
 use super::super::summary::{Shared, unreadable};
 use super::super::view::{
     Badge, Card, Choice, CircuitLine, Entry, LastError, Layout, Notice, ProviderNow, ProviderRow, ProvidersNow,
@@ -231,6 +232,8 @@ fn rows(state: &State, entries: &[LedgerEntry], range: TimeRange, now: &Provider
     let of = |name: &str| sums.iter().find(|group| group.name == name).map(|group| group.sums).unwrap_or_default();
     let column = MoneyColumn::of(sums.iter().map(|group| group.sums.cost));
     let clock = clock(state);
+    let router = state.gateway.router();
+    let upstreams = router.upstreams();
     let row = |(provider, now): (&ProviderConfig, ProviderNow)| {
         let sums = of(provider.name.as_str());
         let Shown { first_ms, total_ms, failed } = shown.remove(provider.name.as_str()).unwrap_or_default();
@@ -259,6 +262,13 @@ fn rows(state: &State, entries: &[LedgerEntry], range: TimeRange, now: &Provider
                 0 => "No key".to_owned(),
                 keys => counted(keys, "key", "keys"),
             },
+            refused_keys: upstreams.iter().find(|upstream| *upstream.name() == provider.name).map_or_else(
+                Vec::new,
+                |upstream| {
+                    let refused = refused_keys(upstream, Instant::now());
+                    refused.into_iter().map(|key| format!("{} {}. {}", key.name, key.words, key.again)).collect()
+                },
+            ),
             prices: prices(state, provider),
             last_error,
         }

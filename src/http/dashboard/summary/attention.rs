@@ -11,7 +11,7 @@ use crate::domain::wording::per_window;
 use crate::domain::{BudgetAction, BudgetScope, ProviderHealth, Window};
 use crate::keys::KeyStatus;
 use crate::ledger::Costs;
-use crate::provider::{Refusal, Upstream};
+use crate::provider::{CredentialStanding, Refusal, Upstream};
 
 /// Budgets that are told by name; the rest are on their page.
 const BUDGETS_TOLD_MAX: usize = 3;
@@ -106,11 +106,28 @@ fn providers(facts: &Facts<'_>, items: &mut Vec<AttentionItem>) {
 
 /// The keys that a provider refuses.
 fn credentials(upstream: &Upstream, items: &mut Vec<AttentionItem>) {
-    let (provider, now) = (upstream.name(), Instant::now());
-    let standings = upstream.credentials().standings(now);
-    for standing in standings.iter().filter(|standing| standing.worst().refusal().is_some()).take(KEYS_TOLD_MAX) {
-        let (name, state) = (standing.name(), standing.worst());
-        let words = state.refusal().map_or("", Refusal::words);
+    for RefusedKey { name, words, again } in refused_keys(upstream, Instant::now()) {
+        let fact = format!("{} of {} {words}.", capitalised(&name), upstream.name());
+        let rest = format!("{again} Mend it in the settings or at the provider.");
+        items.push(item(Tone::Bad, fact, rest, "See provider", "/providers"));
+    }
+}
+
+/// A key that a provider refuses.
+pub(in super::super) struct RefusedKey {
+    /// `key 2 (…abcd)`.
+    pub(in super::super) name: String,
+    /// `is refused`, and at which model where it is one.
+    pub(in super::super) words: String,
+    /// When it is tried again, as a sentence.
+    pub(in super::super) again: String,
+}
+
+/// The keys that a provider refuses, the first of them.
+pub(in super::super) fn refused_keys(upstream: &Upstream, now: Instant) -> Vec<RefusedKey> {
+    let refused = |standing: &CredentialStanding| {
+        let state = standing.worst();
+        let words = state.refusal().map(Refusal::words)?;
         let at = match (state == standing.state, standing.models.iter().find(|(_, other)| *other == state)) {
             (false, Some((model, _))) => format!(" at {model}"),
             _ => String::new(),
@@ -119,10 +136,9 @@ fn credentials(upstream: &Upstream, items: &mut Vec<AttentionItem>) {
             Some(until) => format!("A call tries it again in {}.", duration(until.saturating_duration_since(now))),
             None => "The next call shows whether it is taken again.".to_owned(),
         };
-        let fact = format!("{} of {provider} {words}{at}.", capitalised(&name.to_string()));
-        let rest = format!("{again} Mend it in the settings or at the provider.");
-        items.push(item(Tone::Bad, fact, rest, "See alerts", "/alerts"));
-    }
+        Some(RefusedKey { name: standing.name().to_string(), words: format!("{words}{at}"), again })
+    };
+    upstream.credentials().standings(now).iter().filter_map(refused).take(KEYS_TOLD_MAX).collect()
 }
 
 fn capitalised(text: &str) -> String {

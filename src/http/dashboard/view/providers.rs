@@ -92,6 +92,8 @@ pub struct ProviderRow {
     pub cost: Money,
     /// `2 keys`.
     pub keys: String,
+    /// Those of them that the provider refuses, a sentence for each.
+    pub refused_keys: Vec<String>,
     /// Whose prices it has.
     pub prices: String,
     /// The last failure.
