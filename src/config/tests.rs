@@ -4,6 +4,7 @@ mod documented;
 mod hostile;
 mod precedence;
 mod refusals;
+mod upstreams;
 
 use std::path::{Path, PathBuf};
 

@@ -115,16 +115,6 @@ impl Router {
         Self { upstreams, directory, own, catalog, experience, retries: Arc::default() }
     }
 
-    /// The same with another price list; what was learned stays.
-    #[must_use]
-    pub fn with_catalog(&self, catalog: Arc<Catalog>) -> Self {
-        let retries = Arc::clone(&self.retries);
-        Self {
-            retries,
-            ..Self::new(self.upstreams.clone(), self.directory.clone(), catalog, Arc::clone(&self.experience))
-        }
-    }
-
     /// The configured providers, in order.
     pub fn upstreams(&self) -> &[Arc<Upstream>] {
         &self.upstreams
