@@ -13,12 +13,12 @@ use super::alarm::{dollars, forecast, passed_thresholds, scope_name, sudden};
 use super::{Budgets, Standing};
 use crate::alerts::{AlertKind, AlertScope, Alerts, NewAlert};
 use crate::domain::{
-    BudgetDefinition, BudgetId, BudgetScope, CostBasis, Deployment, KeyId, ModelId, Picodollars, ProviderHealth,
-    ProviderName, Window, WindowId,
+    BudgetDefinition, BudgetId, BudgetScope, CostBasis, Deployment, KeyId, Picodollars, ProviderHealth, ProviderName,
+    Window, WindowId,
 };
 use crate::keys::Keys;
 use crate::ledger::{Entry, GroupBy, Ledger, LedgerError, TimeRange};
-use crate::provider::{CredentialStanding, CredentialState};
+use crate::provider::{CredentialStanding, CredentialState, Scope};
 use crate::runtime::Leap;
 
 /// How far back a key's usual hour is looked for.
@@ -241,10 +241,11 @@ impl Watch {
                 // Nobody knows yet how it is: after a restart, for one.
                 (CredentialState::Ready | CredentialState::Cooling { .. }, _) => {}
             }
-            let is_refused = |(_, state): &&(ModelId, CredentialState)| state.refusal().is_some();
-            if let Some((model, _)) = standing.models.iter().find(is_refused) {
+            let refused = |(scope, state): &(Scope, CredentialState)| Some((scope.clone(), state.refusal()?));
+            if let Some((scope, refusal)) = standing.elsewhere.iter().find_map(refused) {
                 let text = format!(
-                    "{name} of {provider} was refused with 403 at {model}, so it is not used there for a while: it may lack the right to that model."
+                    "{name} of {provider} {} at {scope}, so it is not used there for a while: it may lack the right to it.",
+                    refusal.words()
                 );
                 self.raise(vec![alert(AlertKind::CredentialDisabled, &text)]);
             }

@@ -326,7 +326,7 @@ fn upstream_row(error: &ProviderError) -> (Row, &'static str) {
         ProviderError::NoCredential { away, .. } => match away.cause {
             Cause::Limited => RATE_LIMIT,
             Cause::Refused(Refusal::OutOfFunds) => NO_MONEY,
-            Cause::Refused(Refusal::Unknown | Refusal::Forbidden) => BAD_GATEWAY,
+            Cause::Refused(Refusal::Unknown | Refusal::Forbidden | Refusal::OutOfScope) => BAD_GATEWAY,
         },
         ProviderError::RateLimited { .. } | ProviderError::Crowded { .. } => RATE_LIMIT,
         ProviderError::Overloaded { .. }

@@ -232,7 +232,8 @@ impl Call {
             let prepared = self.prepare(asked, candidate).ok()?;
             let place = candidate.upstream.places().try_take()?;
             // A credential that was refused is found out about by calls that have nothing better.
-            let credential = candidate.upstream.credentials().choose(&candidate.deployment.model, false, now).ok()?;
+            let errand = candidate.errand(self.inbound.endpoint);
+            let credential = candidate.upstream.credentials().choose(&errand, false, now).ok()?;
             router.health().admit(&candidate.deployment, now).ok()?;
             Some((index, prepared, place, credential))
         })

@@ -53,7 +53,7 @@ impl Call {
 
     async fn admitted(&mut self, asked: &Asked<'_>, plan: &Plan, index: usize) -> Result<Admitted, Placeless> {
         let candidate = &plan.candidates[index];
-        let (upstream, model) = (&candidate.upstream, &candidate.deployment.model);
+        let (upstream, errand) = (&candidate.upstream, candidate.errand(self.inbound.endpoint));
         let is_last = index + 1 == plan.candidates.len();
         let away =
             |away| placeless(is_last, ProviderError::NoCredential { provider: upstream.name().to_string(), away });
@@ -69,17 +69,18 @@ impl Call {
         let now = Instant::now();
         // Only a call that can afford to fail finds out about a credential that was refused.
         let may_try = plan.attempts_max.saturating_sub(self.attempts) > 1;
-        let credential = upstream.credentials().choose(model, may_try, now).map_err(away)?;
+        let credential = upstream.credentials().choose(&errand, may_try, now).map_err(away)?;
         Ok(Admitted { place, credential })
     }
 
     /// Waits a moment where every credential is in a pause that is over soon, and no later candidate would take the call.
     async fn wait_for_credential(&mut self, asked: &Asked<'_>, plan: &Plan, index: usize) -> Result<(), Placeless> {
-        let Candidate { deployment, upstream, .. } = &plan.candidates[index];
+        let (upstream, errand) =
+            (&plan.candidates[index].upstream, plan.candidates[index].errand(self.inbound.endpoint));
         let until = self.deadline(&plan.candidates[index]).min(Instant::now() + COOLING_WAIT_MAX);
         loop {
             let now = Instant::now();
-            let Err(away) = upstream.credentials().look(&deployment.model, now) else { return Ok(()) };
+            let Err(away) = upstream.credentials().look(&errand, now) else { return Ok(()) };
             let Away { cause, back_in, .. } = away;
             let is_soon = cause == Cause::Limited && now + back_in < until;
             if !is_soon || self.has_room_behind(asked, plan, index) {
@@ -117,7 +118,7 @@ impl Call {
         plan.candidates[index + 1..].iter().any(|other| {
             other.upstream.places().has_room()
                 && !router.health().is_open(&other.deployment, now)
-                && other.upstream.credentials().look(&other.deployment.model, now).is_ok()
+                && other.upstream.credentials().look(&other.errand(self.inbound.endpoint), now).is_ok()
                 && self.prepare(asked, other).is_ok()
         })
     }

@@ -76,14 +76,15 @@ pub enum ProviderError {
         retry_after: Option<Duration>,
     },
     /// The provider doesn't accept the gateway's own key.
-    #[error("{provider} refuses the key that Tollgate has for it")]
+    #[error("{}", unauthorized(provider, *refusal))]
     Unauthorized {
         /// The configured provider.
         provider: String,
         /// Its status: 401 or 403.
         status: u16,
-        /// Whether the provider itself says so: a 403 can also be of a firewall that stands before it, and about what was asked.
-        is_of_key: bool,
+        /// What the provider itself says of the key; nothing where it is a firewall that stands before it that refuses, perhaps for
+        /// what was asked.
+        refusal: Option<Refusal>,
     },
     /// None of the provider's keys may be used at the moment, so nothing was sent.
     #[error("{}", no_credential(provider, away))]
@@ -391,11 +392,19 @@ impl ProviderError {
     }
 }
 
+/// That a key is refused, and whether another path would take it.
+fn unauthorized(provider: &str, refusal: Option<Refusal>) -> String {
+    match refusal {
+        Some(Refusal::OutOfScope) => format!("the key that Tollgate has for {provider} lacks the right to this path"),
+        _ => format!("{provider} refuses the key that Tollgate has for it"),
+    }
+}
+
 /// That no key may be used: which, since when, and what to do.
 fn no_credential(provider: &str, Away { cause, detail, .. }: &Away) -> String {
     match cause {
         Cause::Limited => format!("{provider} limits the rate of every key that Tollgate has for it: {detail}"),
-        Cause::Refused(Refusal::Unknown | Refusal::Forbidden) => {
+        Cause::Refused(Refusal::Unknown | Refusal::Forbidden | Refusal::OutOfScope) => {
             format!("{provider} refuses every key that Tollgate has for it, so it was not asked: {detail}")
         }
         Cause::Refused(Refusal::OutOfFunds) => {

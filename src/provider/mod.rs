@@ -24,7 +24,9 @@ pub mod usage;
 
 pub use authorities::check_authorities;
 pub use client::{Body, Client, Response};
-pub use credentials::{Away, Cause, Credential, CredentialStanding, CredentialState, Credentials, Refusal, Shown};
+pub use credentials::{
+    Away, Cause, Credential, CredentialStanding, CredentialState, Credentials, Errand, Refusal, Scope, Shown,
+};
 pub use decode::{Decoder, Meaning, Progress, Whole, decoder};
 pub use error::{Owed, ProviderError, Recovery, TimeLimit, retry_after};
 pub use places::{Crowd, Place};

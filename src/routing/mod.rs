@@ -27,7 +27,7 @@ use crate::config::{Config, HedgeAfter, HedgeConfig, Operation, RouteConfig};
 use crate::domain::{
     CONSIDERED_MAX, Considered, Decision, Deployment, Endpoint, Exclusion, ModelId, Picodollars, ProviderName, Strategy,
 };
-use crate::provider::Upstream;
+use crate::provider::{Errand, Upstream};
 
 pub use asking::Asking;
 pub use auto::AUTO;
@@ -60,6 +60,14 @@ pub struct Candidate {
     pub upstream: Arc<Upstream>,
     /// What is known of the model; absent where it has no price.
     pub facts: Option<Arc<ModelFacts>>,
+}
+
+impl Candidate {
+    /// What a call that came in by a path wants of the provider; the path there is another one where its dialect is.
+    pub fn errand(&self, endpoint: Endpoint) -> Errand {
+        let path = self.upstream.provider().asked_at(endpoint).unwrap_or(endpoint);
+        Errand { model: self.deployment.model.clone(), path }
+    }
 }
 
 /// Where a call may go, best first.

@@ -88,6 +88,7 @@ pub fn step(error: &ProviderError, situation: &Situation) -> Step {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::provider::Refusal;
 
     fn limited(retry_after_ms: Option<u64>) -> ProviderError {
         let retry_after = retry_after_ms.map(Duration::from_millis);
@@ -114,8 +115,8 @@ mod tests {
         assert_eq!(step(error, &Situation { attempts, another, ..PLAIN }), expected);
     }
 
-    fn unauthorized(status: u16, is_of_key: bool) -> ProviderError {
-        ProviderError::Unauthorized { provider: "p".to_owned(), status, is_of_key }
+    fn unauthorized(status: u16, refusal: Option<Refusal>) -> ProviderError {
+        ProviderError::Unauthorized { provider: "p".to_owned(), status, refusal }
     }
 
     #[test]
@@ -153,8 +154,8 @@ mod tests {
             code: None,
         };
         check(&rejected, 1, true, Step::GiveUp);
-        check(&unauthorized(401, true), 1, true, Step::FallBack);
-        check(&unauthorized(401, true), 1, false, Step::GiveUp);
+        check(&unauthorized(401, Some(Refusal::Unknown)), 1, true, Step::FallBack);
+        check(&unauthorized(401, Some(Refusal::Unknown)), 1, false, Step::GiveUp);
     }
 
     #[test]
@@ -163,14 +164,19 @@ mod tests {
         let check = |error: &ProviderError, situation: Situation, expected| {
             assert_eq!(step(error, &situation), expected, "{error}");
         };
-        for error in [unauthorized(401, true), unauthorized(403, true), limited(None), limited(Some(60_000))] {
+        for error in [
+            unauthorized(401, Some(Refusal::Unknown)),
+            unauthorized(403, Some(Refusal::Forbidden)),
+            limited(None),
+            limited(Some(60_000)),
+        ] {
             check(&error, ready, Step::OtherKey);
             check(&error, Situation { attempts: 2, ..ready }, Step::FallBack);
             check(&error, Situation { attempts: 2, another: false, ..ready }, Step::OtherKey);
             check(&error, Situation { attempts: 3, ..ready }, Step::GiveUp);
             check(&error, Situation { may_repeat: false, ..ready }, Step::FallBack);
         }
-        check(&unauthorized(403, false), ready, Step::FallBack);
+        check(&unauthorized(403, None), ready, Step::FallBack);
         check(&broken(), ready, Step::FallBack);
     }
 

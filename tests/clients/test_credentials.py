@@ -219,6 +219,34 @@ def test_a_403_concerns_one_model_and_the_key_goes_on_at_others(start, double, m
     assert f"was refused with 403 at {dialect}/{MODELS[dialect]}" in server.log.read_text()
 
 
+LACKS_A_SCOPE = "You_have_insufficient_permissions_for_this_operation._Missing_scopes:_api.responses.write."
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [("/v1/embeddings", LACKS_A_SCOPE), ("/v1/moderations", LACKS_A_SCOPE), ("/v1/moderations", "Unauthorized")],
+)
+def test_a_401_at_a_path_that_the_key_has_no_right_to_leaves_it_to_the_others(start, double, marker, path, message):
+    double.judge(key1={"status": 401, "paths": [path], "message": message})
+    server = start(settings(double, KEYS[:1]))
+
+    def refused():
+        """Asks for the model that others talk to, which the key may do."""
+        body = {"model": "openai/gpt-4o-mini", "input": "words"}
+        with pytest.raises(AssertionError, match="502"):
+            get_json(f"{server.url}{path}", server.key, "POST", body)
+
+    refused()
+    assert all(is_whole(*made) for made in calls(server, marker, "openai", 3))
+    (key,) = keys_of(server, "openai")
+    assert (key["state"], key["models"]) == ("ready", [])
+    assert [(at["path"], at["state"], at["error"]) for at in key["paths"]] == [(path, "disabled", "upstream_unauthorized")]
+    reached = double.paths().count(path)
+    refused()
+    assert double.paths().count(path) == reached, "the path itself is left alone"
+    assert f"at {path}; it is not used there" in server.log.read_text()
+
+
 @pytest.mark.parametrize("status", [400, 404, 413, 422])
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_a_request_that_is_refused_for_itself_changes_no_key(start, double, marker, dialect, status):

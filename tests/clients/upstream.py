@@ -36,8 +36,8 @@ answer, and never above the request's own cap. In the account `finished` means t
 `usage` is what was reported, in disjoint counts.
 
 `POST /__keys` makes other keys known, each with how it is judged: `{"sk-a": {}, "sk-b": {"status": 429, "retry-after": "2",
-"models": ["gpt-4o"], "one-in": 2}}` (a status for some models, and for one of so many requests, where that is said). It
-replaces what was told before. In the account `key` is the end of the key that a request came with.
+"models": ["gpt-4o"], "paths": ["/v1/embeddings"], "one-in": 2}}` (a status for some models or paths, and for one of so many
+requests, where that is said). It replaces what was told before. In the account `key` is the end of the key that a request came with.
 
 `GET /__account` returns the account, `GET /__request/SEQUENCE` one request's headers and body, `POST /__reset` clears
 both. None of these takes a key.
@@ -251,9 +251,10 @@ class Provider(http.server.BaseHTTPRequestHandler):
     def _judged(self, rule):
         """Fails the request as its key is judged; True when that was all."""
         is_meant = self.record["model"] in rule.get("models", [self.record["model"]])
+        is_meant = is_meant and self.route in rule.get("paths", [self.route])
         if "status" not in rule or not is_meant or self._sequence() % rule.get("one-in", 1):
             return False
-        options = ";".join(f"{name}={value}" for name, value in rule.items() if name not in ("status", "models", "one-in"))
+        options = ";".join(f"{name}={value}" for name, value in rule.items() if name not in ("status", "models", "paths", "one-in"))
         return self._fail(f"{rule['status']};{options}", "")
 
     def _not_found(self):

@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::domain::{BudgetAction, BudgetTerms, EntryStatus, RequestIds};
 use crate::keys::{NewKey, VirtualKey};
 use crate::ledger::{Acknowledge, Attempt, CallFacts, LedgerOptions, Outcome, Planned, WorstCase};
-use crate::provider::Refusal;
+use crate::provider::{Refusal, Scope};
 use crate::runtime::{Clock, Leap};
 use crate::store::{OpenOptions, Settings};
 
@@ -265,7 +265,7 @@ fn key(refusal: Option<Refusal>, answered: bool) -> CredentialStanding {
         last4: Some("abcd".to_owned()),
         state: refusal.map_or(CredentialState::Ready, |refusal| CredentialState::HalfOpen { refusal, since: now }),
         answered: answered.then_some(now),
-        models: Vec::new(),
+        elsewhere: Vec::new(),
     }
 }
 
@@ -299,8 +299,9 @@ async fn a_key_that_may_not_use_models_is_told_once_an_hour_however_many_they_ar
     let fixture = Fixture::new();
     let forbidden = CredentialState::HalfOpen { refusal: Refusal::Forbidden, since: Instant::now() };
     for count in 1..4 {
-        let models = (0..count).map(|number| (format!("model-{number}").parse().unwrap(), forbidden)).collect();
-        let standing = CredentialStanding { models, ..key(None, true) };
+        let model = |number| Scope::Model(format!("model-{number}").parse().unwrap());
+        let elsewhere = (0..count).map(|number| (model(number), forbidden)).collect();
+        let standing = CredentialStanding { elsewhere, ..key(None, true) };
         fixture.watch.look_at_credentials(&[("openai".parse().unwrap(), standing)], noon());
     }
     assert_eq!(fixture.raised(), [(AlertKind::CredentialDisabled, None)]);

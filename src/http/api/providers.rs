@@ -10,11 +10,11 @@ use url::Url;
 use super::Items;
 use super::input::Params;
 use crate::config::{ProviderConfig, Timeouts};
-use crate::domain::{ModelId, ProviderHealth, ProviderKind};
+use crate::domain::{ProviderHealth, ProviderKind};
 use crate::http::guard::Caller;
 use crate::http::problem::{Code, Problem};
 use crate::http::state::State;
-use crate::provider::{CredentialStanding, CredentialState, Refusal};
+use crate::provider::{CredentialStanding, CredentialState, Refusal, Scope};
 
 /// Deployments of one provider that are named: clients make names up.
 const FAILING_TOLD_MAX: usize = 20;
@@ -51,6 +51,8 @@ struct CredentialJson {
     last_answered_at: Option<String>,
     /// The models at which it does otherwise.
     models: Vec<ModelStateJson>,
+    /// The paths at which it does.
+    paths: Vec<PathStateJson>,
 }
 
 #[derive(Debug, Serialize)]
@@ -66,6 +68,13 @@ struct StateJson {
 #[derive(Debug, Serialize)]
 struct ModelStateJson {
     model: String,
+    #[serde(flatten)]
+    state: StateJson,
+}
+
+#[derive(Debug, Serialize)]
+struct PathStateJson {
+    path: &'static str,
     #[serde(flatten)]
     state: StateJson,
 }
@@ -98,16 +107,21 @@ impl Wall {
     }
 
     fn credential(self, standing: CredentialStanding) -> CredentialJson {
-        let model = |(model, state): (ModelId, CredentialState)| ModelStateJson {
-            model: model.to_string(),
-            state: self.state(state),
-        };
+        let (mut models, mut paths) = (Vec::new(), Vec::new());
+        for (scope, state) in standing.elsewhere {
+            let state = self.state(state);
+            match scope {
+                Scope::Model(model) => models.push(ModelStateJson { model: model.to_string(), state }),
+                Scope::Path(path) => paths.push(PathStateJson { path: path.path(), state }),
+            }
+        }
         CredentialJson {
             position: standing.position,
             last4: standing.last4,
             state: self.state(standing.state),
             last_answered_at: standing.answered.map(|at| self.text(at)),
-            models: standing.models.into_iter().map(model).collect(),
+            models,
+            paths,
         }
     }
 }

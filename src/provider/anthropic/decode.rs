@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::dialect::sse::fields;
+use crate::provider::credentials::Refusal;
 use crate::provider::decode::{Decoder, Meaning, Progress, Said, Whole, may_be_object, short, unreadable};
 use crate::provider::error::{ProviderError, no_message, retry_after};
 use crate::provider::field::Field;
@@ -155,8 +156,10 @@ impl Decoder for AnthropicDecoder {
         let (message, kind) = told(body, status);
         let provider = provider.to_owned();
         let retry_after = retry_after(headers);
+        let is_its_own = may_be_object(body);
         match status {
-            401 | 403 => ProviderError::Unauthorized { provider, status, is_of_key: may_be_object(body) },
+            401 => ProviderError::Unauthorized { provider, status, refusal: is_its_own.then_some(Refusal::Unknown) },
+            403 => ProviderError::Unauthorized { provider, status, refusal: is_its_own.then_some(Refusal::Forbidden) },
             402 => ProviderError::OutOfFunds { provider, message },
             429 => ProviderError::RateLimited { provider, message, retry_after },
             503 | 529 => ProviderError::Overloaded { provider, message, retry_after },

@@ -29,6 +29,8 @@ pub enum Refusal {
     Unknown,
     /// It knows it, and doesn't let it use the model: 403.
     Forbidden,
+    /// It knows it, and the key was given the right to other paths only.
+    OutOfScope,
     /// The account behind it has no money.
     OutOfFunds,
 }
@@ -37,7 +39,7 @@ impl Refusal {
     /// The pause until a live call tries it for the first time, and the longest pause between such calls.
     const fn pauses(self) -> (Duration, Duration) {
         match self {
-            Self::Unknown | Self::Forbidden => (REFUSED_PAUSE, REFUSED_PAUSE_MAX),
+            Self::Unknown | Self::Forbidden | Self::OutOfScope => (REFUSED_PAUSE, REFUSED_PAUSE_MAX),
             Self::OutOfFunds => (FUNDS_PAUSE, FUNDS_PAUSE_MAX),
         }
     }
@@ -45,7 +47,7 @@ impl Refusal {
     /// The code of the error that showed it.
     pub const fn code(self) -> &'static str {
         match self {
-            Self::Unknown | Self::Forbidden => "upstream_unauthorized",
+            Self::Unknown | Self::Forbidden | Self::OutOfScope => "upstream_unauthorized",
             Self::OutOfFunds => "upstream_out_of_funds",
         }
     }
@@ -55,6 +57,7 @@ impl Refusal {
         match self {
             Self::Unknown => "was refused with 401",
             Self::Forbidden => "was refused with 403",
+            Self::OutOfScope => "was refused for want of a scope",
             Self::OutOfFunds => "is of an account without money",
         }
     }
@@ -73,7 +76,7 @@ pub enum Shown {
     Unclear,
 }
 
-/// The state of a credential, for all of a provider or for one of its models.
+/// The state of a credential, for all of a provider, for one of its models or for one of its paths.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Condition {
     /// It may be used.

@@ -1,3 +1,5 @@
+use std::fmt;
+
 use super::*;
 
 /// Credentials with a clock in seconds.
@@ -8,8 +10,8 @@ struct Fixture {
 
 const MODEL: &str = "gpt-4o";
 
-fn model(name: &str) -> ModelId {
-    name.parse().unwrap()
+fn talk(model: &str) -> Errand {
+    Errand { model: model.parse().unwrap(), path: Endpoint::ChatCompletions }
 }
 
 impl Fixture {
@@ -27,8 +29,12 @@ impl Fixture {
         self.call_to(MODEL, seconds, shown)
     }
 
-    fn call_to(&self, name: &str, seconds: u64, shown: Shown) -> usize {
-        let credential = self.credentials.choose(&model(name), true, self.at(seconds)).unwrap().unwrap();
+    fn call_to(&self, model: &str, seconds: u64, shown: Shown) -> usize {
+        self.call_for(&talk(model), seconds, shown)
+    }
+
+    fn call_for(&self, errand: &Errand, seconds: u64, shown: Shown) -> usize {
+        let credential = self.credentials.choose(errand, true, self.at(seconds)).unwrap().unwrap();
         credential.tell(shown, self.at(seconds));
         credential.place + 1
     }
@@ -39,7 +45,7 @@ impl Fixture {
     }
 
     fn away(&self, seconds: u64) -> Away {
-        self.credentials.choose(&model(MODEL), true, self.at(seconds)).unwrap_err()
+        self.credentials.choose(&talk(MODEL), true, self.at(seconds)).unwrap_err()
     }
 
     fn states(&self, seconds: u64) -> Vec<&'static str> {
@@ -76,11 +82,48 @@ fn a_401_concerns_every_model_and_a_403_or_429_one() {
 }
 
 #[test]
+fn a_scope_that_is_lacking_concerns_one_path_and_what_an_unread_path_says_no_other() {
+    let pictures = Errand { path: Endpoint::Images, ..talk(MODEL) };
+    let answers = Errand { path: Endpoint::Responses, ..talk(MODEL) };
+    let elsewhere = Errand { path: Endpoint::Responses, ..talk("gpt-5") };
+    for (errand, shown) in [
+        (&answers, Shown::Refused(Refusal::OutOfScope)),
+        (&pictures, Shown::Refused(Refusal::OutOfScope)),
+        (&pictures, UNKNOWN),
+        (&pictures, FORBIDDEN),
+        (&pictures, Shown::Refused(Refusal::OutOfFunds)),
+        (&pictures, Shown::Limited(None)),
+    ] {
+        let fixture = Fixture::new(1);
+        fixture.call_for(errand, 0, shown);
+        let has_ready = |errand: &Errand| fixture.credentials.has_ready(errand, fixture.at(0));
+        assert!(has_ready(&talk(MODEL)) && !has_ready(errand), "{shown:?}");
+        assert_eq!(has_ready(&elsewhere), errand.path != elsewhere.path, "{shown:?}");
+        assert_eq!(fixture.states(0), ["ready"]);
+        let standing = fixture.credentials.standings(fixture.at(0)).remove(0);
+        let scopes: Vec<Scope> = standing.elsewhere.into_iter().map(|(scope, _)| scope).collect();
+        assert_eq!(scopes, [Scope::Path(errand.path)], "{shown:?}");
+    }
+}
+
+#[test]
+fn a_path_is_tried_again_by_one_live_call() {
+    let fixture = Fixture::new(1);
+    let pictures = Errand { path: Endpoint::Images, ..talk(MODEL) };
+    fixture.call_for(&pictures, 0, UNKNOWN);
+    let choose = || fixture.credentials.choose(&pictures, true, fixture.at(301));
+    let trial = choose().unwrap().unwrap();
+    assert!(choose().is_err(), "one at a time");
+    trial.tell(Shown::Accepted, fixture.at(302));
+    assert!(choose().is_ok() && fixture.credentials.standings(fixture.at(302))[0].elsewhere.is_empty());
+}
+
+#[test]
 fn what_is_not_of_the_key_changes_none() {
     let fixture = Fixture::new(1);
     fixture.call(0, Shown::Unclear);
     assert_eq!(fixture.states(0), ["ready"]);
-    drop(fixture.credentials.choose(&model(MODEL), true, fixture.at(0)).unwrap());
+    drop(fixture.credentials.choose(&talk(MODEL), true, fixture.at(0)).unwrap());
     assert_eq!(fixture.states(0), ["ready"]);
 }
 
@@ -89,7 +132,7 @@ fn a_refused_one_is_tried_by_a_call_that_can_afford_it_and_by_one_at_a_time() {
     let fixture = Fixture::new(2);
     fixture.call(0, UNKNOWN);
     assert_eq!(fixture.turns(MODEL, 299, 2), [2, 2]);
-    let choose = |may_try| fixture.credentials.choose(&model(MODEL), may_try, fixture.at(301)).unwrap().unwrap();
+    let choose = |may_try| fixture.credentials.choose(&talk(MODEL), may_try, fixture.at(301)).unwrap().unwrap();
     assert_eq!(choose(false).place, 1, "a call with its last attempt takes what is known to work");
     let trial = choose(true);
     assert_eq!((trial.place, choose(true).place), (0, 1));
@@ -102,7 +145,7 @@ fn a_refused_one_is_tried_by_a_call_that_can_afford_it_and_by_one_at_a_time() {
 fn a_trial_that_is_dropped_leaves_the_way_to_the_next() {
     let fixture = Fixture::new(1);
     fixture.call(0, UNKNOWN);
-    let choose = || fixture.credentials.choose(&model(MODEL), false, fixture.at(301));
+    let choose = || fixture.credentials.choose(&talk(MODEL), false, fixture.at(301));
     let trial = choose().unwrap();
     assert!(choose().is_err(), "one at a time");
     drop(trial);
@@ -117,7 +160,7 @@ fn where_none_is_left_it_says_which_was_refused_when_and_what_to_do() {
     let Away { cause, back_in, detail } = fixture.away(5);
     assert_eq!((cause, back_in), (Cause::Refused(Refusal::Unknown), Duration::from_secs(295)));
     insta::assert_snapshot!(detail, @"key 1 was refused with 401 5 s ago and is tried again in 295 s, key 2 was refused with 403 4 s ago and is tried again in 296 s. Mend the key in the settings of Tollgate; one that is good again at the provider is used at once after POST /api/providers/openai/credentials/1/enable");
-    assert!(!fixture.credentials.has_ready(&model(MODEL), fixture.at(5)));
+    assert!(!fixture.credentials.has_ready(&talk(MODEL), fixture.at(5)));
 }
 
 #[test]
@@ -152,7 +195,7 @@ fn standings_tell_of_models_by_name_and_of_keys_by_their_end_where_they_are_long
     fixture.call_to("a", 0, Shown::Limited(Some(Duration::from_secs(9))));
     let told = |seconds| {
         let standing = fixture.credentials.standings(fixture.at(seconds)).remove(0);
-        let models = standing.models.iter().map(|(model, state)| format!("{model} {}", state.as_str()));
+        let models = standing.elsewhere.iter().map(|(model, state)| format!("{model} {}", state.as_str()));
         (standing.name().to_string(), models.collect::<Vec<_>>())
     };
     assert_eq!(told(1), ("key 1 (…key1)".to_owned(), vec!["a cooling".to_owned(), "b disabled".to_owned()]));
@@ -168,17 +211,17 @@ fn names_that_clients_make_up_take_a_bounded_amount_of_memory() {
     for number in 0..MODELS_MAX + 10 {
         fixture.call_to(&format!("made-up-{number}"), 0, FORBIDDEN);
     }
-    assert_eq!(fixture.credentials.book().models.len(), MODELS_MAX);
+    assert_eq!(fixture.credentials.book().keys[0].models.len(), MODELS_MAX);
     fixture.call_to("made-up-late", 8_000, FORBIDDEN);
-    assert_eq!(fixture.credentials.book().models.len(), 1);
+    assert_eq!(fixture.credentials.book().keys[0].models.len(), 1);
 }
 
 #[test]
 fn a_provider_without_keys_has_none_to_lose() {
     let fixture = Fixture::new(0);
-    assert!(fixture.credentials.choose(&model(MODEL), true, fixture.at(0)).unwrap().is_none());
-    assert!(fixture.credentials.look(&model(MODEL), fixture.at(0)).is_ok());
-    assert!(!fixture.credentials.has_ready(&model(MODEL), fixture.at(0)));
+    assert!(fixture.credentials.choose(&talk(MODEL), true, fixture.at(0)).unwrap().is_none());
+    assert!(fixture.credentials.look(&talk(MODEL), fixture.at(0)).is_ok());
+    assert!(!fixture.credentials.has_ready(&talk(MODEL), fixture.at(0)));
 }
 
 impl fmt::Debug for Fixture {
@@ -200,7 +243,7 @@ mod property {
             let bad = bad % count + 1;
             let mut got = vec![0_usize; count + 1];
             for number in 0..calls {
-                let credential = fixture.credentials.choose(&model(MODEL), true, fixture.at(number as u64)).unwrap().unwrap();
+                let credential = fixture.credentials.choose(&talk(MODEL), true, fixture.at(number as u64)).unwrap().unwrap();
                 let position = credential.place + 1;
                 got[position] += 1;
                 credential.tell(if position == bad { UNKNOWN } else { Shown::Accepted }, fixture.at(number as u64));

@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 
 use crate::dialect::sse::fields;
 use crate::domain::json;
+use crate::provider::credentials::Refusal;
 use crate::provider::decode::{Decoder, Meaning, Progress, Said, Whole, may_be_object, short, unreadable};
 use crate::provider::error::{ProviderError, no_message, retry_after};
 use crate::provider::field::Field;
@@ -199,7 +200,10 @@ impl Decoder for OpenAiDecoder {
         match status {
             // OpenRouter's word for what its moderation has flagged: any key would be refused.
             403 if is_flagged => ProviderError::Rejected { provider, status, message, kind, param, code },
-            401 | 403 => ProviderError::Unauthorized { provider, status, is_of_key: may_be_object(body) },
+            401 | 403 => {
+                let refusal = may_be_object(body).then(|| refusal(status, &message, code.as_deref()));
+                ProviderError::Unauthorized { provider, status, refusal }
+            }
             402 => ProviderError::OutOfFunds { provider, message },
             429 if is_quota => ProviderError::OutOfFunds { provider, message },
             429 => ProviderError::RateLimited { provider, message, retry_after },
@@ -226,6 +230,18 @@ impl Decoder for OpenAiDecoder {
         }
         memmem::find(record, b"\"usage\"")?;
         cut_null_usage(record)
+    }
+}
+
+/// What a refusal of a key means. Restricted keys have scopes, each for some paths: what one lacks is told with 401, as if the key
+/// were unknown, or with 403, and only the words tell it apart.
+fn refusal(status: u16, message: &str, code: Option<&str>) -> Refusal {
+    if code == Some("missing_scope") || message.contains("Missing scopes") {
+        Refusal::OutOfScope
+    } else if status == 401 {
+        Refusal::Unknown
+    } else {
+        Refusal::Forbidden
     }
 }
 
@@ -407,7 +423,32 @@ mod tests {
         assert!(matches!(OpenAiDecoder.error("p", 429, &HeaderMap::new(), quota), ProviderError::OutOfFunds { .. }));
         assert!(matches!(OpenAiDecoder.error("p", 500, &HeaderMap::new(), b"<html>"), ProviderError::Broken { .. }));
         assert!(matches!(OpenAiDecoder.error("p", 302, &HeaderMap::new(), b""), ProviderError::Garbage { .. }));
-        assert!(matches!(OpenAiDecoder.error("p", 401, &HeaderMap::new(), b""), ProviderError::Unauthorized { .. }));
+    }
+
+    #[test]
+    fn a_refused_key_is_unknown_forbidden_a_model_or_lacks_a_scope_and_a_firewall_says_nothing_of_it() {
+        let check = |status: u16, body: &str, expected: Option<Refusal>| {
+            let error = OpenAiDecoder.error("p", status, &HeaderMap::new(), body.as_bytes());
+            assert_eq!(
+                error,
+                ProviderError::Unauthorized { provider: "p".to_owned(), status, refusal: expected },
+                "{body}"
+            );
+        };
+        check(
+            401,
+            r#"{"error":{"message":"Incorrect API key provided","code":"invalid_api_key"}}"#,
+            Some(Refusal::Unknown),
+        );
+        check(401, r#"{"detail":"Unauthorized"}"#, Some(Refusal::Unknown));
+        check(403, r#"{"error":{"message":"Project has no access to model x"}}"#, Some(Refusal::Forbidden));
+        let scopes = "You have insufficient permissions for this operation. Missing scopes: model.request. Check that";
+        for status in [401, 403] {
+            check(status, &format!(r#"{{"error":{{"message":"{scopes}","code":null}}}}"#), Some(Refusal::OutOfScope));
+            check(status, r#"{"error":{"message":"no","code":"missing_scope"}}"#, Some(Refusal::OutOfScope));
+            check(status, "<html>", None);
+            check(status, "", None);
+        }
     }
 
     #[test]

@@ -6,7 +6,8 @@ use serde_json::json;
 
 use super::schema::assert_matches;
 use super::*;
-use crate::provider::{Refusal, Shown};
+use crate::domain::Endpoint;
+use crate::provider::{Errand, Refusal, Shown};
 use crate::routing::Health;
 use crate::telemetry::CallRecord;
 
@@ -76,7 +77,7 @@ fn providers_are_shown_without_their_keys() {
         let listed = fixture.get("/api/providers").await;
         assert_matches("ProviderList", &listed.json());
         assert!(!listed.body.contains("canary"), "{}", listed.body);
-        insta::assert_snapshot!(listed.json()["items"], @r##"[{"baseUrl":"https://api.openai.com/v1","catalog":"openai","circuit":"closed","concurrentRequestsMax":1000,"credentials":[{"error":null,"last4":"ider","lastAnsweredAt":null,"models":[],"position":1,"since":null,"state":"ready","until":null}],"failing":[],"health":"unknown","kind":"openai","name":"openai","retryPercentMax":20,"timeouts":{"connectMs":800,"firstTokenMs":60000,"idleMs":60000,"totalMs":600000}},{"baseUrl":null,"catalog":"sandbox","circuit":"open","concurrentRequestsMax":1000,"credentials":[],"failing":["sandbox/sandbox-small"],"health":"down","kind":"sandbox","name":"sandbox","retryPercentMax":20,"timeouts":{"connectMs":800,"firstTokenMs":60000,"idleMs":60000,"totalMs":600000}}]"##);
+        insta::assert_snapshot!(listed.json()["items"], @r##"[{"baseUrl":"https://api.openai.com/v1","catalog":"openai","circuit":"closed","concurrentRequestsMax":1000,"credentials":[{"error":null,"last4":"ider","lastAnsweredAt":null,"models":[],"paths":[],"position":1,"since":null,"state":"ready","until":null}],"failing":[],"health":"unknown","kind":"openai","name":"openai","retryPercentMax":20,"timeouts":{"connectMs":800,"firstTokenMs":60000,"idleMs":60000,"totalMs":600000}},{"baseUrl":null,"catalog":"sandbox","circuit":"open","concurrentRequestsMax":1000,"credentials":[],"failing":["sandbox/sandbox-small"],"health":"down","kind":"sandbox","name":"sandbox","retryPercentMax":20,"timeouts":{"connectMs":800,"firstTokenMs":60000,"idleMs":60000,"totalMs":600000}}]"##);
     });
 }
 
@@ -86,19 +87,22 @@ fn a_key_that_is_refused_is_shown_with_its_end_and_used_again_once_an_admin_enab
         let fixture = Fixture::new();
         let router = fixture.state.gateway.router();
         let credentials = router.upstreams()[0].credentials();
-        let refuse = |model: &str, refusal| {
+        let refuse = |path: Endpoint, model: &str, refusal| {
             let now = Instant::now();
-            let credential = credentials.choose(&model.parse().unwrap(), true, now).unwrap().unwrap();
+            let errand = Errand { model: model.parse().unwrap(), path };
+            let credential = credentials.choose(&errand, true, now).unwrap().unwrap();
             credential.tell(Shown::Refused(refusal), now);
         };
-        refuse("gpt-5", Refusal::Forbidden);
-        refuse("gpt-4o", Refusal::Unknown);
+        refuse(Endpoint::ChatCompletions, "gpt-5", Refusal::Forbidden);
+        refuse(Endpoint::Images, "gpt-5-image", Refusal::Unknown);
+        refuse(Endpoint::ChatCompletions, "gpt-4o", Refusal::Unknown);
         let listed = fixture.get("/api/providers").await;
         assert_matches("ProviderList", &listed.json());
         assert!(!listed.body.contains("canary"), "{}", listed.body);
         let key = &listed.json()["items"][0]["credentials"][0];
         assert_eq!((&key["state"], &key["error"]), (&json!("disabled"), &json!("upstream_unauthorized")));
         assert_eq!((&key["models"][0]["model"], &key["models"][0]["state"]), (&json!("gpt-5"), &json!("disabled")));
+        assert_eq!((&key["paths"][0]["path"], &key["paths"][0]["state"]), (&json!("/v1/images"), &json!("disabled")));
         let now = fixture.state.clock.now();
         let until: jiff::Timestamp = key["until"].as_str().unwrap().parse().unwrap();
         assert!((298..=301).contains(&(until.as_second() - now.as_second())), "{until} {now}");

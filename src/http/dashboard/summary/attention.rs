@@ -128,8 +128,8 @@ pub(in super::super) fn refused_keys(upstream: &Upstream, now: Instant) -> Vec<R
     let refused = |standing: &CredentialStanding| {
         let state = standing.worst();
         let words = state.refusal().map(Refusal::words)?;
-        let at = match (state == standing.state, standing.models.iter().find(|(_, other)| *other == state)) {
-            (false, Some((model, _))) => format!(" at {model}"),
+        let at = match (state == standing.state, standing.elsewhere.iter().find(|(_, other)| *other == state)) {
+            (false, Some((scope, _))) => format!(" at {scope}"),
             _ => String::new(),
         };
         let again = match state.until() {
