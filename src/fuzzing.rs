@@ -60,7 +60,7 @@ fn answer(endpoint: Endpoint, bytes: &[u8]) {
     {
         summed(&reported.usage);
     }
-    let _ = decoder.error("p", 500, &http::HeaderMap::new(), bytes);
+    let _ = decoder.error("p", 500, None, bytes);
     let (mut splitter, mut progress) = (RecordSplitter::default(), Progress::new(endpoint.dialect()));
     splitter.push(bytes);
     while let Ok(Some(record)) = splitter.next_record() {

@@ -14,8 +14,10 @@ use crate::domain::Dialect;
 use crate::ledger::Hold;
 use crate::provider::{
     Body, Decoder, Meaning, Progress, ProviderError, Sent, Shown, TimeLimit, UpstreamRequest, Whole, decoder,
+    retry_after,
 };
 use crate::routing::Candidate;
+use crate::runtime::Clock;
 
 use super::answer::UpstreamClient;
 
@@ -35,6 +37,8 @@ pub(super) struct Try<'a> {
     pub(super) deadline: Instant,
     /// The limit behind it, and how long that is.
     pub(super) total: (TimeLimit, Duration),
+    /// What says when now is, to a provider that doesn't.
+    pub(super) clock: Clock,
     /// How it is told that another attempt has answered first, where one may.
     pub(super) stop: Option<&'a Stop>,
 }
@@ -174,7 +178,8 @@ impl Try<'_> {
         if !(200..300).contains(&response.status) {
             let beginning = async { Ok(response.body.beginning().await) };
             let body = self.within(TimeLimit::Idle, timeouts.idle, beginning).await.unwrap_or_default();
-            let error = decoder.error(&self.provider(), response.status, &response.headers, &body);
+            let retry_after = retry_after(&response.headers, self.clock.now());
+            let error = decoder.error(&self.provider(), response.status, retry_after, &body);
             let error = error.not_found_at(&self.candidate.upstream.path(&self.request));
             return Err(failed(error, None));
         }

@@ -303,7 +303,8 @@ impl Call {
     ) -> Try<'a> {
         let (stream, keeps_answer) = (asked.envelope.stream, self.may_keep_answer());
         let (deadline, total) = (self.deadline(candidate), self.total(candidate));
-        Try { client, hold, candidate, request, stream, keeps_answer, deadline, total, stop }
+        let clock = self.gateway.parts().clock.clone();
+        Try { client, hold, candidate, request, stream, keeps_answer, deadline, total, clock, stop }
     }
 
     fn patience(&self) -> Duration {

@@ -1,7 +1,8 @@
 //! What answers mean, per dialect: usage in passing, the records of a stream, errors.
 
+use std::time::Duration;
+
 use bytes::Bytes;
-use http::HeaderMap;
 use serde_json::value::RawValue;
 
 use crate::domain::{Dialect, Endpoint};
@@ -19,8 +20,8 @@ pub trait Decoder: Send + Sync {
     /// Reads one record of a stream and notes what it says.
     fn record(&self, provider: &str, record: &[u8], progress: &mut Progress) -> Meaning;
 
-    /// Reads an answer whose status is no success.
-    fn error(&self, provider: &str, status: u16, headers: &HeaderMap, body: &[u8]) -> ProviderError;
+    /// Reads an answer whose status is no success, and that may ask for a wait.
+    fn error(&self, provider: &str, status: u16, retry_after: Option<Duration>, body: &[u8]) -> ProviderError;
 
     /// The record without what the client has not asked for; only where usage was asked for in its place.
     fn without_usage(&self, record: &Bytes) -> Option<Bytes>;

@@ -420,15 +420,6 @@ pub(super) fn no_message(status: u16) -> String {
     format!("it answered with status {status} and no message")
 }
 
-/// Reads the waiting time that an answer asks for: `retry-after-ms` first, then `retry-after` in seconds.
-///
-/// A date is left to the client: the clocks of two machines differ.
-pub fn retry_after(headers: &http::HeaderMap) -> Option<Duration> {
-    let number = |name: &str| -> Option<f64> { headers.get(name)?.to_str().ok()?.trim().parse().ok() };
-    let seconds = number("retry-after-ms").map(|ms| ms / 1_000.0).or_else(|| number("retry-after"))?;
-    (seconds >= 0.0).then(|| Duration::try_from_secs_f64(seconds).ok()).flatten()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -468,24 +459,5 @@ mod tests {
         };
         let told = format!("{:?}", told.without(&[Secret::new("sk-secret".to_owned()), Secret::new(String::new())]));
         assert!(!told.contains("sk-secret") && told.contains("provided: ***."), "{told}");
-    }
-
-    fn check(headers: &[(&'static str, &'static str)], expected: Option<Duration>) {
-        let headers = headers
-            .iter()
-            .map(|(name, value)| (http::HeaderName::from_static(name), http::HeaderValue::from_static(value)))
-            .collect();
-        assert_eq!(retry_after(&headers), expected);
-    }
-
-    #[test]
-    fn the_wait_in_milliseconds_wins_and_nonsense_is_no_wait() {
-        check(&[("retry-after", "2"), ("retry-after-ms", "1500")], Some(Duration::from_millis(1_500)));
-        check(&[("retry-after", "0.5")], Some(Duration::from_millis(500)));
-        check(&[("retry-after", "-1")], None);
-        check(&[("retry-after", "NaN")], None);
-        check(&[("retry-after", "1e300")], None);
-        check(&[("retry-after", "Wed, 21 Oct 2026 07:28:00 GMT")], None);
-        check(&[], None);
     }
 }

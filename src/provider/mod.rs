@@ -16,6 +16,7 @@ mod field;
 pub mod openai;
 mod places;
 mod probe;
+mod retry_after;
 pub mod sandbox;
 mod sent;
 mod tls;
@@ -28,9 +29,10 @@ pub use credentials::{
     Away, Cause, Credential, CredentialStanding, CredentialState, Credentials, Errand, Refusal, Scope, Shown,
 };
 pub use decode::{Decoder, Meaning, Progress, Whole, decoder};
-pub use error::{Owed, ProviderError, Recovery, TimeLimit, retry_after};
+pub use error::{Owed, ProviderError, Recovery, TimeLimit};
 pub use places::{Crowd, Place};
 pub use probe::{Asked, CertificateTrouble, Lookup, Probe, Unanswered, probe};
+pub use retry_after::retry_after;
 pub use sent::Sent;
 pub use tls::ClientSettings;
 pub use upstream::{ForwardedHeaders, Opaque, Provider, Upstream, UpstreamRequest};

@@ -4,6 +4,7 @@ The provider judges by key and counts by key (`upstream.py`, `/__keys`), so that
 it. Retry budgets stand here too: what an outage may do to those who wait for its end.
 """
 
+import email.utils
 import math
 import re
 import socket
@@ -393,6 +394,22 @@ def test_a_short_pause_is_waited_for(start, double, marker, dialect):
     server = start(settings(double, KEYS[:1]))
     # Each first attempt or second one meets the limit; nobody is refused.
     assert all(is_whole(*one) for one in calls(server, marker, dialect, 4))
+
+
+@pytest.mark.parametrize("ahead", [None, -7_200, 7_200])
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_wait_until_a_date_is_read_by_the_clock_of_the_provider(start, double, marker, dialect, ahead):
+    # Where the answer has no date of its own, by ours.
+    told = time.time() + (ahead or 0)
+    rule = {"status": 429, "retry-after": email.utils.formatdate(told + 40, usegmt=True)}
+    if ahead is not None:
+        rule["date"] = email.utils.formatdate(told, usegmt=True)
+    double.judge(key1=rule)
+    server = start(settings(double, KEYS[:1]))
+    ((_, first), (_, second)) = calls(server, marker, dialect, 2)
+    for answer in (first, second):
+        assert answer.status == 429 and 35 <= int(answer.headers["retry-after"]) <= 40, answer.headers
+    assert len(double.seen(marker)) == 1, "a wait that is too long is told at once, and the key is left alone"
 
 
 # Retry budgets

@@ -15,7 +15,7 @@ after them and marks the request in the account); with none of them the answer i
     think:SOME_WORDS         thinks first (underscores are spaces), if the request has the model think
     refuse:SOME_WORDS        refuses in these words
     filtered                 what a content filter stopped
-    error:429;times=1        an error status; retry-after=, retry-after-ms=, should-retry=, type=, code=, param=,
+    error:429;times=1        an error status; retry-after=, retry-after-ms=, should-retry=, date=, type=, code=, param=,
                              message= (underscores are spaces); `times` fails only the first so many attempts with
                              this message
     usage:in=9,read=0,write5m=0,write1h=0,out=5,reasoning=0     the usage to report (any may be left out)
@@ -488,6 +488,7 @@ class Provider(http.server.BaseHTTPRequestHandler):
             ("retry-after", "retry-after"),
             ("retry-after-ms", "retry-after-ms"),
             ("should-retry", "x-should-retry"),
+            ("date", "date"),
         ):
             if option in options:
                 headers[header] = options[option]

@@ -1,7 +1,8 @@
 //! `count_tokens`: a number, and nothing to pay for it.
 
+use std::time::Duration;
+
 use bytes::Bytes;
-use http::HeaderMap;
 use serde::Deserialize;
 
 use crate::domain::{Residency, ServiceTier, TokenUsage};
@@ -42,8 +43,8 @@ impl Decoder for CountDecoder {
         Meaning::Error(ProviderError::Garbage { provider: provider.to_owned(), detail })
     }
 
-    fn error(&self, provider: &str, status: u16, headers: &HeaderMap, body: &[u8]) -> ProviderError {
-        AnthropicDecoder.error(provider, status, headers, body)
+    fn error(&self, provider: &str, status: u16, retry_after: Option<Duration>, body: &[u8]) -> ProviderError {
+        AnthropicDecoder.error(provider, status, retry_after, body)
     }
 
     fn without_usage(&self, _: &Bytes) -> Option<Bytes> {

@@ -2,16 +2,16 @@
 
 use std::borrow::Cow;
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::dialect::sse::fields;
 use crate::provider::credentials::Refusal;
 use crate::provider::decode::{Decoder, Meaning, Progress, Said, Whole, may_be_object, short, unreadable};
-use crate::provider::error::{ProviderError, no_message, retry_after};
+use crate::provider::error::{ProviderError, no_message};
 use crate::provider::field::Field;
 use crate::provider::usage::objects;
 
@@ -152,10 +152,9 @@ impl Decoder for AnthropicDecoder {
         }
     }
 
-    fn error(&self, provider: &str, status: u16, headers: &HeaderMap, body: &[u8]) -> ProviderError {
+    fn error(&self, provider: &str, status: u16, retry_after: Option<Duration>, body: &[u8]) -> ProviderError {
         let (message, kind) = told(body, status);
         let provider = provider.to_owned();
-        let retry_after = retry_after(headers);
         let is_its_own = may_be_object(body);
         match status {
             401 => ProviderError::Unauthorized { provider, status, refusal: is_its_own.then_some(Refusal::Unknown) },

@@ -167,7 +167,8 @@ impl Condition {
     }
 
     fn limited(self, asked: Option<Duration>, chosen: Instant, now: Instant) -> Self {
-        let asked = asked.map(|pause| pause.min(ASKED_PAUSE_MAX));
+        // Whoever says "at once" each time is not believed: it would be asked without end.
+        let asked = asked.filter(|pause| !pause.is_zero()).map(|pause| pause.min(ASKED_PAUSE_MAX));
         match self {
             Self::Ready => {
                 Self::Cooling { since: now, until: now + asked.unwrap_or(LIMITED_PAUSE), next: LIMITED_PAUSE * 2 }
@@ -285,6 +286,9 @@ mod tests {
             fixture.closed(now, now + pause);
             now += pause;
         }
+        fixture.call(now, now, Shown::Limited(Some(Duration::ZERO)));
+        fixture.closed(now, now + 30_000);
+        now += 30_000;
         // A day is not believed unseen.
         fixture.call(now, now, Shown::Limited(Some(86_400 * SECOND)));
         fixture.closed(now, now + 3_600_000);

@@ -1,9 +1,9 @@
 //! OpenAI's answers, and those of the servers that imitate it: read leniently, passed on untouched.
 
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::HeaderMap;
 use memchr::memmem;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -12,7 +12,7 @@ use crate::dialect::sse::fields;
 use crate::domain::json;
 use crate::provider::credentials::Refusal;
 use crate::provider::decode::{Decoder, Meaning, Progress, Said, Whole, may_be_object, short, unreadable};
-use crate::provider::error::{ProviderError, no_message, retry_after};
+use crate::provider::error::{ProviderError, no_message};
 use crate::provider::field::Field;
 
 use super::said;
@@ -192,10 +192,9 @@ impl Decoder for OpenAiDecoder {
         }
     }
 
-    fn error(&self, provider: &str, status: u16, headers: &HeaderMap, body: &[u8]) -> ProviderError {
+    fn error(&self, provider: &str, status: u16, retry_after: Option<Duration>, body: &[u8]) -> ProviderError {
         let Told { message, kind, param, code, is_flagged } = told(body, status);
         let provider = provider.to_owned();
-        let retry_after = retry_after(headers);
         let is_quota = [&kind, &code].into_iter().flatten().any(|word| word == "insufficient_quota");
         match status {
             // OpenRouter's word for what its moderation has flagged: any key would be refused.
@@ -416,19 +415,19 @@ mod tests {
     #[test]
     fn errors_keep_what_the_provider_said() {
         let body = br#"{"error":{"message":"bad","type":"invalid_request_error","param":"n","code":"x"}}"#;
-        let error = OpenAiDecoder.error("p", 400, &HeaderMap::new(), body);
+        let error = OpenAiDecoder.error("p", 400, None, body);
         let ProviderError::Rejected { message, param, code, .. } = error else { panic!("{error:?}") };
         assert_eq!((message.as_str(), param.as_deref(), code.as_deref()), ("bad", Some("n"), Some("x")));
         let quota = br#"{"error":{"message":"no money","type":"insufficient_quota","code":"insufficient_quota"}}"#;
-        assert!(matches!(OpenAiDecoder.error("p", 429, &HeaderMap::new(), quota), ProviderError::OutOfFunds { .. }));
-        assert!(matches!(OpenAiDecoder.error("p", 500, &HeaderMap::new(), b"<html>"), ProviderError::Broken { .. }));
-        assert!(matches!(OpenAiDecoder.error("p", 302, &HeaderMap::new(), b""), ProviderError::Garbage { .. }));
+        assert!(matches!(OpenAiDecoder.error("p", 429, None, quota), ProviderError::OutOfFunds { .. }));
+        assert!(matches!(OpenAiDecoder.error("p", 500, None, b"<html>"), ProviderError::Broken { .. }));
+        assert!(matches!(OpenAiDecoder.error("p", 302, None, b""), ProviderError::Garbage { .. }));
     }
 
     #[test]
     fn a_refused_key_is_unknown_forbidden_a_model_or_lacks_a_scope_and_a_firewall_says_nothing_of_it() {
         let check = |status: u16, body: &str, expected: Option<Refusal>| {
-            let error = OpenAiDecoder.error("p", status, &HeaderMap::new(), body.as_bytes());
+            let error = OpenAiDecoder.error("p", status, None, body.as_bytes());
             assert_eq!(
                 error,
                 ProviderError::Unauthorized { provider: "p".to_owned(), status, refusal: expected },

@@ -1,7 +1,8 @@
 //! OpenAI's other paths: the older completions, embeddings, and what passes through unread.
 
+use std::time::Duration;
+
 use bytes::Bytes;
-use http::HeaderMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -34,8 +35,8 @@ impl Decoder for CompletionsDecoder {
         }
     }
 
-    fn error(&self, provider: &str, status: u16, headers: &HeaderMap, body: &[u8]) -> ProviderError {
-        OpenAiDecoder.error(provider, status, headers, body)
+    fn error(&self, provider: &str, status: u16, retry_after: Option<Duration>, body: &[u8]) -> ProviderError {
+        OpenAiDecoder.error(provider, status, retry_after, body)
     }
 
     fn without_usage(&self, record: &Bytes) -> Option<Bytes> {
@@ -72,8 +73,8 @@ impl Decoder for EmbeddingsDecoder {
         no_stream(provider)
     }
 
-    fn error(&self, provider: &str, status: u16, headers: &HeaderMap, body: &[u8]) -> ProviderError {
-        OpenAiDecoder.error(provider, status, headers, body)
+    fn error(&self, provider: &str, status: u16, retry_after: Option<Duration>, body: &[u8]) -> ProviderError {
+        OpenAiDecoder.error(provider, status, retry_after, body)
     }
 
     fn without_usage(&self, _: &Bytes) -> Option<Bytes> {
@@ -96,8 +97,8 @@ impl<D: Decoder> Decoder for OpaqueDecoder<D> {
         no_stream(provider)
     }
 
-    fn error(&self, provider: &str, status: u16, headers: &HeaderMap, body: &[u8]) -> ProviderError {
-        self.0.error(provider, status, headers, body)
+    fn error(&self, provider: &str, status: u16, retry_after: Option<Duration>, body: &[u8]) -> ProviderError {
+        self.0.error(provider, status, retry_after, body)
     }
 
     fn without_usage(&self, _: &Bytes) -> Option<Bytes> {

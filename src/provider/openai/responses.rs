@@ -1,7 +1,8 @@
 //! OpenAI's Responses: read for usage, content and their end, passed on untouched.
 
+use std::time::Duration;
+
 use bytes::Bytes;
-use http::HeaderMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -139,8 +140,8 @@ impl Decoder for ResponsesDecoder {
         }
     }
 
-    fn error(&self, provider: &str, status: u16, headers: &HeaderMap, body: &[u8]) -> ProviderError {
-        OpenAiDecoder.error(provider, status, headers, body)
+    fn error(&self, provider: &str, status: u16, retry_after: Option<Duration>, body: &[u8]) -> ProviderError {
+        OpenAiDecoder.error(provider, status, retry_after, body)
     }
 
     fn without_usage(&self, _: &Bytes) -> Option<Bytes> {
