@@ -311,6 +311,8 @@ impl GatewayError {
             Self::CacheMiss => Some(false),
             // A key that is refused or out of money is not mended by trying again.
             Self::Upstream(ProviderError::OutOfFunds { .. } | ProviderError::Unauthorized { .. }) => Some(false),
+            // Nor is a request that is too large made smaller.
+            Self::Upstream(ProviderError::RateLimited { is_of_request: true, .. }) => Some(false),
             Self::Upstream(ProviderError::NoCredential { away, .. }) if away.cause != Cause::Limited => Some(false),
             _ => None,
         }

@@ -42,6 +42,8 @@ pub enum ProviderError {
         provider: String,
         /// The provider's words.
         message: String,
+        /// Whether this request alone is more than the limit allows: it would be refused at any time, and smaller ones are not.
+        is_of_request: bool,
         /// When it says to come back.
         retry_after: Option<Duration>,
     },
@@ -216,6 +218,7 @@ impl ProviderError {
     pub fn recovery(&self) -> Recovery {
         match self {
             Self::Connect { .. } | Self::Lost { .. } | Self::StreamError { .. } => Recovery::Retry(None),
+            Self::RateLimited { is_of_request: true, .. } => Recovery::FallBack,
             Self::RateLimited { retry_after, .. }
             | Self::Overloaded { retry_after, .. }
             | Self::Broken { retry_after, .. } => Recovery::Retry(*retry_after),

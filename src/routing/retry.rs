@@ -92,7 +92,11 @@ mod tests {
 
     fn limited(retry_after_ms: Option<u64>) -> ProviderError {
         let retry_after = retry_after_ms.map(Duration::from_millis);
-        ProviderError::RateLimited { provider: "p".to_owned(), message: String::new(), retry_after }
+        limited_for(false, retry_after)
+    }
+
+    fn limited_for(is_of_request: bool, retry_after: Option<Duration>) -> ProviderError {
+        ProviderError::RateLimited { provider: "p".to_owned(), message: String::new(), is_of_request, retry_after }
     }
 
     fn broken() -> ProviderError {
@@ -154,6 +158,11 @@ mod tests {
             code: None,
         };
         check(&rejected, 1, true, Step::GiveUp);
+        let too_large = limited_for(true, None);
+        check(&too_large, 1, true, Step::FallBack);
+        check(&too_large, 1, false, Step::GiveUp);
+        let ready = Situation { key_ready: true, another: true, ..PLAIN };
+        assert_eq!(step(&too_large, &ready), Step::FallBack, "another key has the same limit");
         check(&unauthorized(401, Some(Refusal::Unknown)), 1, true, Step::FallBack);
         check(&unauthorized(401, Some(Refusal::Unknown)), 1, false, Step::GiveUp);
     }

@@ -396,6 +396,24 @@ def test_a_short_pause_is_waited_for(start, double, marker, dialect):
     assert all(is_whole(*one) for one in calls(server, marker, dialect, 4))
 
 
+def test_a_request_that_is_larger_than_the_limit_cools_no_key(start, double, marker):
+    double.judge()
+    server = start(settings(double, KEYS[:1]))
+    too_large = "error:429;message=Request_too_large_for_gpt-4o-mini_on_tokens_per_min_(TPM):_Limit_1,_Requested_2."
+    for number in range(3):
+        ((_, answer),) = calls(server, f"{marker}-large-{number}", "openai", 1, text=too_large)
+        assert (answer.status, answer.headers["x-should-retry"]) == (429, "false"), answer.body
+        assert "retry-after" not in answer.headers and "Request too large" in answer.error()[2]
+        ((call, answer),) = calls(server, f"{marker}-small-{number}", "openai", 1)
+        assert is_whole(call, answer) and answer.seconds < 0.4, "nobody waits for a key that cools"
+    (key,) = keys_of(server, "openai")
+    assert (key["state"], key["models"]) == ("ready", [])
+    # Another deployment may allow more.
+    only_here = too_large.replace("error:429", "error:429;times=1")
+    ((call, answer),) = calls(server, f"{marker}-route", "openai", 1, text=only_here, model="resilient-openai")
+    assert is_whole(call, answer) and answer.headers["x-tollgate-attempts"] == "2"
+
+
 @pytest.mark.parametrize("ahead", [None, -7_200, 7_200])
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_a_wait_until_a_date_is_read_by_the_clock_of_the_provider(start, double, marker, dialect, ahead):

@@ -160,7 +160,7 @@ impl Decoder for AnthropicDecoder {
             401 => ProviderError::Unauthorized { provider, status, refusal: is_its_own.then_some(Refusal::Unknown) },
             403 => ProviderError::Unauthorized { provider, status, refusal: is_its_own.then_some(Refusal::Forbidden) },
             402 => ProviderError::OutOfFunds { provider, message },
-            429 => ProviderError::RateLimited { provider, message, retry_after },
+            429 => ProviderError::RateLimited { provider, message, is_of_request: false, retry_after },
             503 | 529 => ProviderError::Overloaded { provider, message, retry_after },
             408 | 409 | 500.. => ProviderError::Broken { provider, status, message, retry_after },
             400..500 => ProviderError::Rejected { provider, status, message, kind, param: None, code: None },

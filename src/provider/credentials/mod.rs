@@ -359,7 +359,7 @@ impl ProviderError {
         match self {
             Self::Unauthorized { refusal: Some(refusal), .. } => Shown::Refused(*refusal),
             Self::OutOfFunds { .. } => Shown::Refused(Refusal::OutOfFunds),
-            Self::RateLimited { retry_after, .. } => Shown::Limited(*retry_after),
+            Self::RateLimited { is_of_request: false, retry_after, .. } => Shown::Limited(*retry_after),
             _ => Shown::Unclear,
         }
     }

@@ -27,6 +27,9 @@ pub(super) static REFUSAL: LazyLock<Field> = LazyLock::new(|| Field::new("\"refu
 static TEXTS: LazyLock<[Field; 4]> =
     LazyLock::new(|| ["\"content\"", "\"arguments\"", "\"reasoning_content\"", "\"reasoning\""].map(Field::new));
 
+/// How a 429 begins that one request alone is larger than what the account may use in a minute.
+const TOO_LARGE: &str = "Request too large";
+
 /// Reads chat completions.
 pub(in crate::provider) struct OpenAiDecoder;
 
@@ -205,7 +208,11 @@ impl Decoder for OpenAiDecoder {
             }
             402 => ProviderError::OutOfFunds { provider, message },
             429 if is_quota => ProviderError::OutOfFunds { provider, message },
-            429 => ProviderError::RateLimited { provider, message, retry_after },
+            429 => {
+                let is_of_request = message.starts_with(TOO_LARGE);
+                let retry_after = retry_after.filter(|_| !is_of_request);
+                ProviderError::RateLimited { provider, message, is_of_request, retry_after }
+            }
             503 | 529 => ProviderError::Overloaded { provider, message, retry_after },
             408 | 409 | 500.. => ProviderError::Broken { provider, status, message, retry_after },
             400..500 => ProviderError::Rejected { provider, status, message, kind, param, code },
@@ -422,6 +429,19 @@ mod tests {
         assert!(matches!(OpenAiDecoder.error("p", 429, None, quota), ProviderError::OutOfFunds { .. }));
         assert!(matches!(OpenAiDecoder.error("p", 500, None, b"<html>"), ProviderError::Broken { .. }));
         assert!(matches!(OpenAiDecoder.error("p", 302, None, b""), ProviderError::Garbage { .. }));
+    }
+
+    #[test]
+    fn a_request_that_is_larger_than_the_limit_is_told_from_a_limit_that_is_used_up() {
+        let check = |message: &str, expected: bool| {
+            let body = format!(r#"{{"error":{{"message":"{message}","type":"tokens","code":"rate_limit_exceeded"}}}}"#);
+            let error = OpenAiDecoder.error("p", 429, Some(Duration::from_secs(9)), body.as_bytes());
+            let ProviderError::RateLimited { is_of_request, retry_after, .. } = error else { panic!("{error:?}") };
+            assert_eq!((is_of_request, retry_after.is_none()), (expected, expected), "{message}");
+        };
+        let limit = "for gpt-4o in organization org-1 on tokens per min (TPM): Limit 30000";
+        check(&format!("Request too large {limit}, Requested 60000. The input must be reduced."), true);
+        check(&format!("Rate limit reached {limit}, Used 29000, Requested 6000. Please try again in 9s."), false);
     }
 
     #[test]
