@@ -102,7 +102,7 @@ mod tests {
             ("Thu, 26 Nov 2026 15:00:07 GMT", Some("Thu, 26 Nov 2026 15:00:00 GMT"), Some(7_000)),
             ("Sun, 01 Feb 2026 00:00:30 GMT", Some("Sun, 01 Feb 2026 00:00:00 GMT"), Some(30_000)),
             ("Thu, 26 Nov 2026 12:00:07 GMT", Some("yesterday"), Some(7_000)),
-            ("Fri, 31 Dec 9999 23:59:59 GMT", None, Some(DAY)),
+            ("Fri, 01 Jan 2100 00:00:00 GMT", None, Some(DAY)),
             ("Thu, 01 Jan 1970 00:00:00 GMT", None, Some(0)),
             // No such day, and a day that was another one of the week.
             ("Mon, 30 Feb 2026 00:00:00 GMT", None, None),
