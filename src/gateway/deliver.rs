@@ -74,7 +74,9 @@ impl Call {
         let answer = answer.map_err(|error| garbage(&candidate, &error));
         let cost = (bill.basis != CostBasis::Unpriced).then_some(bill.cost);
         let usage = bill.usage;
-        let timing = whole.usage.is_some().then(|| timing(usage.total_output()));
+        // Of what passes through unread nobody counts what came out.
+        let timing =
+            (whole.usage.is_some() || !self.inbound.endpoint.is_opaque()).then(|| timing(usage.total_output()));
         let end = AttemptEnd {
             reserved: reservation.worst_case(),
             arrived: self.inbound.arrived,
@@ -118,7 +120,10 @@ impl Call {
         let body = AnswerBody::Whole { bytes, content_type, cost: cost_told };
         self.hand_over(asked, &candidate, upstream_request_id, remaining, dropped, body).await;
         if let Some(timing) = timing {
-            self.learn(asked, &candidate, &usage, timing);
+            self.learn_speed(asked, &candidate, timing);
+        }
+        if whole.usage.is_some() {
+            self.learn_turn(asked, &candidate, &usage);
         }
         Ok(())
     }
@@ -204,7 +209,7 @@ impl Call {
         ended.error = ended.error.map(|error| candidate.upstream.redacted(error));
         drop(place);
         let (first, whole) = (Some(flow.first_content - began), began.elapsed());
-        let is_whole = ended.error.is_none() && !ended.client_left && flow.progress.usage_is_final();
+        let is_whole = ended.error.is_none() && !ended.client_left;
         self.remember_answer(|| flow.kept.take().unwrap_or_default());
         if ended.error.as_ref().is_some_and(ProviderError::is_ill_health) {
             self.router().health().note(&candidate.deployment, Health::Ill, Instant::now());
@@ -242,7 +247,10 @@ impl Call {
         };
         let _ = pieces.send(last).await;
         if is_whole {
-            self.learn(asked, &candidate, &usage, Timing { first, whole, tokens: usage.total_output() });
+            self.learn_speed(asked, &candidate, Timing { first, whole, tokens: usage.total_output() });
+        }
+        if is_whole && flow.progress.usage_is_final() {
+            self.learn_turn(asked, &candidate, &usage);
         }
         Ok(())
     }

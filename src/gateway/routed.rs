@@ -67,17 +67,23 @@ impl Call {
         }
     }
 
-    /// Learns from a call that was answered whole; what it says of the prompt cache is found out after the client has its answer.
-    pub(super) fn learn(&self, asked: &Asked<'_>, candidate: &Candidate, usage: &TokenUsage, timing: Timing) {
+    /// Learns from an answer that came to its end how fast it came and how long it was, by the provider's count or by ours.
+    pub(super) fn learn_speed(&self, asked: &Asked<'_>, candidate: &Candidate, timing: Timing) {
+        let (facts, now) = (&asked.facts, Instant::now());
+        if let Some(Decision { route, .. }) = facts.decision.as_deref() {
+            let router = self.router();
+            router.experience().note_timing(&candidate.deployment, timing, now);
+            let each = timing.tokens / asked.envelope.choices.max(1);
+            router.experience().note_length(route, &facts.operation, each, now);
+        }
+    }
+
+    /// Learns from an answer with the provider's own usage what it says of the prompt cache, after the client has its answer.
+    pub(super) fn learn_turn(&self, asked: &Asked<'_>, candidate: &Candidate, usage: &TokenUsage) {
         let (facts, now) = (&asked.facts, Instant::now());
         let router = self.router();
         let experience = router.experience();
         let decision = facts.decision.as_deref();
-        if let Some(Decision { route, .. }) = decision {
-            experience.note_timing(&candidate.deployment, timing, now);
-            let each = usage.total_output() / asked.envelope.choices.max(1);
-            experience.note_length(route, &facts.operation, each, now);
-        }
         let is_drawn = decision.is_some_and(|decision| decision.strategy == Strategy::Weighted);
         let body = &self.inbound.body;
         if body.len() > PROMPT_BYTES_MAX || (body.len() < PROMPT_BYTES_MIN && !is_drawn) {

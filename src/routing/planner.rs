@@ -10,6 +10,9 @@ use super::experience::Pace;
 
 /// The share of calls that look whether another deployment has become faster.
 const EXPLORED_SHARE: f64 = 0.05;
+/// The share of calls that find out how fast another deployment is while nobody knows: bounded, for one that refuses every call
+/// never gets known.
+const UNMEASURED_SHARE: f64 = 0.1;
 
 /// A candidate with all that its place depends on.
 pub(super) struct Contender {
@@ -76,31 +79,30 @@ pub(super) fn arrange(contenders: &mut [Contender], strategy: Strategy, odds: Od
     }
 }
 
-/// Fastest first, but for what is not known yet, and a few calls that look whether something has changed.
+/// Fastest first, then what is not known yet in the order of the route; but for a few calls that look how fast another is.
 fn by_pace(contenders: &mut [Contender], odds: Odds<'_>) -> Reason {
     let known = |contender: &Contender| contender.pace.filter(Pace::is_known);
     contenders.sort_by(|a, b| {
         let seconds = |contender: &Contender| known(contender).map_or(f64::MAX, |pace| pace.seconds(odds.output));
         seconds(a).total_cmp(&seconds(b))
     });
-    let unknown: Vec<usize> = places(contenders, |contender| known(contender).is_none());
-    if !unknown.is_empty() {
-        return put_first(contenders, unknown[pick(odds.dice, unknown.len())], Reason::Unmeasured);
+    let ready: Vec<usize> = (0..contenders.len()).filter(|place| contenders[*place].is_ready()).collect();
+    let Some((first, others)) = ready.split_first() else { return Reason::Fastest };
+    let natural = if known(&contenders[*first]).is_some() { Reason::Fastest } else { Reason::Unmeasured };
+    let unknown: Vec<usize> = others.iter().copied().filter(|place| known(&contenders[*place]).is_none()).collect();
+    // The one that was looked at longest ago.
+    let samples = |place: &usize| contenders[*place].pace.map_or(0.0, |pace| pace.samples);
+    let stalest = others.iter().copied().min_by(|a, b| samples(a).total_cmp(&samples(b)));
+    match stalest {
+        _ if odds.place.is_some() => natural,
+        Some(_) if !unknown.is_empty() && share(odds.dice, 0) < UNMEASURED_SHARE => {
+            put_first(contenders, unknown[pick(odds.dice, unknown.len())], Reason::Unmeasured)
+        }
+        Some(stalest) if unknown.is_empty() && share(odds.dice, 0) < EXPLORED_SHARE => {
+            put_first(contenders, stalest, Reason::Explored)
+        }
+        _ => natural,
     }
-    let ready = places(contenders, |_| true);
-    let others = ready.get(1..).unwrap_or_default();
-    if !others.is_empty() && share(odds.dice, 0) < EXPLORED_SHARE && odds.place.is_none() {
-        // The one that was looked at longest ago.
-        let samples = |place: &usize| contenders[*place].pace.map_or(0.0, |pace| pace.samples);
-        let stalest = others.iter().copied().min_by(|a, b| samples(a).total_cmp(&samples(b)));
-        return stalest.map_or(Reason::Fastest, |stalest| put_first(contenders, stalest, Reason::Explored));
-    }
-    Reason::Fastest
-}
-
-fn places(contenders: &[Contender], which: impl Fn(&Contender) -> bool) -> Vec<usize> {
-    let ready = contenders.iter().enumerate().filter(|(_, contender)| contender.is_ready() && which(contender));
-    ready.map(|(place, _)| place).collect()
 }
 
 fn put_first(contenders: &mut [Contender], place: usize, reason: Reason) -> Reason {

@@ -49,6 +49,16 @@ strategy = "performance"
 deployments = ["slow/sandbox-small", "quick/sandbox-small"]
 
 [[routes]]
+name = "refused"
+strategy = "performance"
+deployments = ["quick/sandbox-small", "openai/no-such-model"]
+
+[[routes]]
+name = "uncounted"
+strategy = "performance"
+deployments = ["openai/gpt-4o-mini", "openai/gpt-4o"]
+
+[[routes]]
 name = "able"
 strategy = "fallback"
 deployments = ["openai/gpt-5-chat", "openai/gpt-4o-mini"]
@@ -155,12 +165,37 @@ def test_the_expected_length_of_an_answer_is_learned(routed, client):
 
 
 def test_the_faster_one_gets_almost_all_calls_once_both_are_known(routed, client):
-    seen = Counter(ask(client, "fast", f"race {number}")[0] for number in range(60))
-    assert seen["quick/sandbox-small"] >= 45, seen
+    seen = Counter(ask(client, "fast", f"race {number}")[0] for number in range(240))
+    assert seen["quick/sandbox-small"] >= 130, seen
     assert seen["slow/sandbox-small"] >= 2, "both were measured"
     route = next(route for route in routed.admin("/api/routes")["items"] if route["name"] == "fast")
     slow, quick = route["deployments"]
     assert slow["firstTokenMs"] > quick["firstTokenMs"] and quick["samples"] > 1
+
+
+def test_a_deployment_that_refuses_every_call_gets_a_share_of_them_and_no_more(client):
+    refused = 0
+    for number in range(120):
+        try:
+            ask(client, "refused", f"question {number}")
+        except openai.NotFoundError:
+            refused += 1
+    assert refused <= 30, "a tenth, and what chance adds"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_speed_of_a_deployment_that_reports_no_usage_is_learned(routed, client, marker, stream):
+    def samples():
+        route = next(route for route in routed.admin("/api/routes")["items"] if route["name"] == "uncounted")
+        return sum(deployment["samples"] for deployment in route["deployments"])
+
+    before = samples()
+    for number in range(4):
+        messages = [{"role": "user", "content": f"no-usage id:{marker}-{number} hello"}]
+        answer = client.chat.completions.create(model="uncounted", messages=messages, stream=stream)
+        if stream:
+            assert any(chunk.choices for chunk in answer)
+    wait_for(lambda: samples() > before + 2, "the speed being learned", 10)
 
 
 def test_a_call_may_ask_for_another_strategy(routed, client):

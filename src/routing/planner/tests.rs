@@ -86,16 +86,39 @@ fn the_fastest_is_first_by_the_time_of_the_whole_answer() {
 }
 
 #[test]
-fn what_is_not_known_is_tried_first_and_what_is_ill_is_not() {
-    let new = |number: usize, contender: &mut Contender| {
-        contender.pace = Some(if number == 2 { pace(0.1, 1.0) } else { pace(1.0, 9.0) });
+fn a_tenth_of_the_calls_finds_out_how_fast_another_is_and_none_where_that_is_ill() {
+    let check = |first_known: usize, count_open: usize, expected: [std::ops::Range<u32>; 3], natural: Reason| {
+        let mut counts = [0_u32; 3];
+        for dice in 0..10_000 {
+            let mut three = contenders(3, |number, contender| {
+                contender.pace = Some(pace(1.0, if number < first_known { 9.0 } else { 1.0 }));
+                contender.seen.is_open = number >= 3 - count_open;
+            });
+            let reason = arrange(&mut three, Strategy::Performance, Odds { dice, ..ODDS });
+            let first = names(&three[..1]);
+            counts[usize::from(first.as_bytes()[0] - b'a')] += 1;
+            assert_eq!(reason, if first == "a" { natural } else { Reason::Unmeasured });
+        }
+        for (count, expected) in counts.iter().zip(&expected) {
+            assert!(expected.contains(count), "{counts:?}");
+        }
     };
-    check(Strategy::Performance, contenders(3, new), ODDS, ("cab", Reason::Unmeasured));
-    let new_but_open = contenders(3, |number, contender| {
-        new(number, contender);
-        contender.seen.is_open = number == 2;
-    });
-    check(Strategy::Performance, new_but_open, ODDS, ("abc", Reason::Fastest));
+    check(1, 0, [8_900..9_100, 400..600, 400..600], Reason::Fastest);
+    check(2, 0, [8_900..9_100, 0..1, 900..1_100], Reason::Fastest);
+    // Nobody is known: the order of the route stands.
+    check(0, 0, [8_900..9_100, 400..600, 400..600], Reason::Unmeasured);
+    check(1, 1, [8_900..9_100, 900..1_100, 0..1], Reason::Fastest);
+    check(1, 2, [10_000..10_001, 0..1, 0..1], Reason::Fastest);
+}
+
+#[test]
+fn a_conversation_finds_out_nothing() {
+    let place = "p/b".parse().unwrap();
+    for dice in 0..1_000 {
+        let mut two = contenders(2, |_, contender| contender.pace = Some(pace(1.0, 1.0)));
+        let reason = arrange(&mut two, Strategy::Performance, Odds { dice, place: Some(&place), ..ODDS });
+        assert_eq!((names(&two).as_str(), reason), ("ba", Reason::Conversation));
+    }
 }
 
 #[test]
