@@ -59,9 +59,8 @@ fn look_now_and_then(parts: &Parts, watch: Arc<Watch>) {
             }
             let (watch, now) = (Arc::clone(&watch), clock.now());
             let router = gateway.router();
-            let of = |upstream: &Arc<Upstream>| {
-                (upstream.name().clone(), router.health().of_provider(upstream.name(), Instant::now()))
-            };
+            let of =
+                |upstream: &Arc<Upstream>| (upstream.name().clone(), upstream.health().of_provider(Instant::now()));
             let providers: Vec<_> = router.upstreams().iter().map(of).collect();
             let standings = router.upstreams().iter().flat_map(|upstream| {
                 let standings = upstream.credentials().standings(Instant::now());

@@ -11,8 +11,8 @@ use crate::content::Excerpt;
 use crate::dialect::{NotOfShape, embeddings};
 use crate::domain::{CacheOutcome, CostBasis, Endpoint, EntryStatus, Picodollars, TokenUsage, estimate_tokens};
 use crate::ledger::{CallFacts, Outcome as Booked, Reservation};
-use crate::provider::ProviderError;
-use crate::routing::{Candidate, Health, Timing};
+use crate::provider::{Health, ProviderError};
+use crate::routing::{Candidate, Timing};
 
 use super::answer::{Answer, AnswerBody, PIECES_LEN, Piece};
 use super::attempt::{Begun, Flow, WholeBegun};
@@ -60,7 +60,7 @@ impl Call {
         committed: Committed,
         keep: Option<Keep>,
     ) -> Result<(), GatewayError> {
-        let Committed { candidate, reservation, began, begun, translation, dropped, place } = committed;
+        let Committed { candidate, reservation, began, begun, translation, dropped, place, .. } = committed;
         drop(place);
         let timing = |tokens| Timing { first: None, whole: began.elapsed(), tokens };
         let Begun::Whole(begun) = begun else { return Err(GatewayError::Internal) };
@@ -185,7 +185,7 @@ impl Call {
         committed: Committed,
         keep: Option<Keep>,
     ) -> Result<(), GatewayError> {
-        let Committed { candidate, reservation, began, begun, translation, dropped, place } = committed;
+        let Committed { candidate, admission, reservation, began, begun, translation, dropped, place } = committed;
         let Begun::Stream(mut flow) = begun else { return Err(GatewayError::Internal) };
         let (pieces, receiver) = mpsc::channel(PIECES_LEN);
         let body = AnswerBody::Stream(receiver);
@@ -212,7 +212,7 @@ impl Call {
         let is_whole = ended.error.is_none() && !ended.client_left;
         self.remember_answer(|| flow.kept.take().unwrap_or_default());
         if ended.error.as_ref().is_some_and(ProviderError::is_ill_health) {
-            self.router().health().note(&candidate.deployment, Health::Ill, Instant::now());
+            admission.tell(Health::Ill, Instant::now());
         }
         let outcome = self.stream_outcome(&candidate, &reservation, began, &flow, &ended);
         let (usage, cost) = outcome.last.as_ref().map(|last| (last.usage, last.cost)).unwrap_or_default();

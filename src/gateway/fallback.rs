@@ -7,8 +7,8 @@ use tokio::sync::oneshot;
 
 use crate::domain::BudgetId;
 use crate::ledger::{Attempt, CallFacts, LedgerError, Reservation};
-use crate::provider::{Place, Progress, ProviderError, TimeLimit};
-use crate::routing::{Candidate, Health, Plan, Step, step};
+use crate::provider::{Admission, Health, Place, Progress, ProviderError, TimeLimit};
+use crate::routing::{Candidate, Plan, Step, step};
 use crate::telemetry::names;
 
 use super::answer::Outcome;
@@ -27,6 +27,8 @@ const SETTLEMENT_WAIT_MAX: Duration = Duration::from_secs(2);
 /// An attempt that succeeded, with everything its booking needs.
 pub(super) struct Committed {
     pub(super) candidate: Candidate,
+    /// What is told how its deployment did.
+    pub(super) admission: Admission,
     pub(super) reservation: Reservation,
     pub(super) began: Instant,
     pub(super) begun: Begun,
@@ -73,7 +75,6 @@ impl Call {
         mut plan: Plan,
     ) -> Result<Committed, GatewayError> {
         self.bind_key(&asked.facts).await?;
-        let health = Arc::clone(self.router().health());
         let mut fallen: Option<Fallen> = None;
         let mut index = 0;
         let mut may_hedge = true;
@@ -101,7 +102,7 @@ impl Call {
                 let error = error.clone().into();
                 return Err(self.not_tried(facts, fallen, error).await);
             }
-            let Admitted { place, credential } = match self.place(asked, &plan, index).await {
+            let Admitted { admission, place, credential } = match self.place(asked, &plan, index).await {
                 Ok(admitted) => admitted,
                 Err(Placeless::Elsewhere) => {
                     index += 1;
@@ -109,12 +110,7 @@ impl Call {
                 }
                 Err(Placeless::Refused(error)) => return Err(self.not_tried(facts, fallen, error).await),
             };
-            let reserved = self.reserve(asked, candidate, prepared, fallen.take()).await;
-            if !matches!(reserved, Ok(Reserved::Held(..))) {
-                // It was let through the circuit, perhaps as the one call that finds out.
-                health.note(&candidate.deployment, Health::Unclear, Instant::now());
-            }
-            let (reservation, outgoing) = match reserved? {
+            let (reservation, outgoing) = match self.reserve(asked, candidate, prepared, fallen.take()).await? {
                 Reserved::Held(reservation, outgoing) => (*reservation, outgoing),
                 Reserved::Turned(turned) => {
                     let Turned { budget, refusal, fallen: before } = *turned;
@@ -132,26 +128,36 @@ impl Call {
             self.begin_attempt(candidate, worst_case);
             let Outgoing { asked_at, body, translation, dropped } = outgoing;
             let request = self.upstream_request(asked_at, body, translation.is_some(), credential);
-            let flight = Flight { candidate: candidate.clone(), began: Instant::now(), translation, dropped };
+            let (candidate, began) = (candidate.clone(), Instant::now());
+            let flight = Flight { candidate, admission, began, translation, dropped };
             let takeoff = Takeoff { index, reservation, flight, place, request };
             let landed = self.fly(asked, &plan, takeoff, may_hedge).await;
             may_hedge &= !landed.hedged;
             index = landed.index;
             let Landed { reservation, flight, place, came, .. } = landed;
-            let Flight { candidate, began, translation, dropped } = flight;
+            let Flight { candidate, admission, began, translation, dropped } = flight;
             self.last = Some(candidate.deployment.clone());
             let failed = match came {
                 Ok(begun) => {
-                    health.note(&candidate.deployment, Health::Well, Instant::now());
+                    admission.tell(Health::Well, Instant::now());
                     self.learn_wait(asked, &candidate, began);
-                    return Ok(Committed { candidate, reservation, began, begun, translation, dropped, place });
+                    return Ok(Committed {
+                        candidate,
+                        admission,
+                        reservation,
+                        began,
+                        begun,
+                        translation,
+                        dropped,
+                        place,
+                    });
                 }
                 Err(failed) => Failed { error: candidate.upstream.redacted(failed.error), ..failed },
             };
             drop(place);
             let facts = &asked.facts;
             let verdict = if failed.error.is_ill_health() { Health::Ill } else { Health::Unclear };
-            health.note(&candidate.deployment, verdict, Instant::now());
+            admission.tell(verdict, Instant::now());
             let failure = self.fell(&candidate, reservation, began, failed);
             self.tried.lose(failure.ended.cost + failure.reservation.cost_beside());
             let next = match step(&failure.error, &self.situation(facts.id, &plan, index)) {

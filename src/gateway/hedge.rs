@@ -13,8 +13,8 @@ use tokio::sync::oneshot;
 use crate::config::{HedgeConfig, OnDisconnect};
 use crate::domain::ProviderKind;
 use crate::ledger::{Attempt, Hold, Reservation};
-use crate::provider::{Credential, Place, Progress, ProviderError, TimeLimit, UpstreamRequest};
-use crate::routing::{Candidate, Health, Plan, Wait};
+use crate::provider::{Admission, Credential, Health, Place, Progress, ProviderError, TimeLimit, UpstreamRequest};
+use crate::routing::{Candidate, Plan, Wait};
 use crate::telemetry::{Hedging, names};
 
 use super::answer::{Outcome, UpstreamClient};
@@ -28,7 +28,7 @@ use super::translation::Translation;
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(30);
 
 /// Where a second attempt may go, with all that it needs but money.
-type Picked = (usize, Prepared, Place, Option<Arc<Credential>>);
+type Picked = (usize, Prepared, Admission, Place, Option<Arc<Credential>>);
 
 /// What came of an attempt.
 type Came = Result<Begun, Failed>;
@@ -36,6 +36,8 @@ type Came = Result<Begun, Failed>;
 /// An attempt on its way, with what its booking and its answer need.
 pub(super) struct Flight {
     pub(super) candidate: Candidate,
+    /// What is told how its deployment did.
+    pub(super) admission: Admission,
     pub(super) began: Instant,
     /// How the answer gets into the client's shape, where that is another one.
     pub(super) translation: Option<Translation>,
@@ -195,10 +197,11 @@ impl Call {
         if !router.experience().hedges().take(route, hedge.percent_max, Instant::now()) {
             return None;
         }
-        let mut undo = Undo { call: self, route, picked: None, is_made: false };
-        let (index, prepared, place, credential) = self.pick(asked, plan, first, reservation.output_cap() > 0)?;
+        let mut undo = Undo { call: self, route, reservation: None, is_made: false };
+        let (index, prepared, admission, place, credential) =
+            self.pick(asked, plan, first, reservation.output_cap() > 0)?;
         let candidate = plan.candidates[index].clone();
-        undo.picked = Some((&plan.candidates[index], reservation));
+        undo.reservation = Some(reservation);
         let held = self.gateway.parts().ledger.reserve_beside(reservation, prepared.planned).await;
         let hold = held
             .inspect_err(|refusal| {
@@ -208,13 +211,13 @@ impl Call {
         undo.is_made = true;
         let Outgoing { asked_at, body, translation, dropped } = prepared.outgoing;
         let request = self.upstream_request(asked_at, body, translation.is_some(), credential);
-        let flight = Flight { candidate, began: Instant::now(), translation, dropped };
+        let flight = Flight { candidate, admission, began: Instant::now(), translation, dropped };
         Some((Second { index, flight, hold, place: Some(place) }, request))
     }
 
     /// Finds the next deployment behind one that can take a second attempt at once.
     fn pick(&self, asked: &Asked<'_>, plan: &Plan, first: usize, is_capped: bool) -> Option<Picked> {
-        let (router, now) = (self.router(), Instant::now());
+        let now = Instant::now();
         // Who is given up without having shown its work is booked at all that was held: where that has no bound that
         // somebody set, it is far more than any answer costs.
         let has_bound = is_capped || asked.envelope.output_cap.is_some() || !self.inbound.endpoint.writes();
@@ -226,7 +229,7 @@ impl Call {
             if !is_known(candidate) {
                 return None;
             }
-            if !candidate.upstream.places().has_room() || router.health().is_open(&candidate.deployment, now) {
+            if !candidate.upstream.places().has_room() || candidate.is_open(now) {
                 return None;
             }
             let prepared = self.prepare(asked, candidate).ok()?;
@@ -234,8 +237,8 @@ impl Call {
             // A credential that was refused is found out about by calls that have nothing better.
             let errand = candidate.errand(self.inbound.endpoint);
             let credential = candidate.upstream.credentials().choose(&errand, false, now).ok()?;
-            router.health().admit(&candidate.deployment, now).ok()?;
-            Some((index, prepared, place, credential))
+            let admission = candidate.upstream.health().admit(errand, now).ok()?;
+            Some((index, prepared, admission, place, credential))
         })
     }
 
@@ -316,7 +319,7 @@ impl Call {
 
     /// What is to be booked for that one of two attempts which does not answer the client: it failed, or is given up.
     fn ended_beside(&self, asked: &Asked<'_>, flight: &Flight, hold: &Hold, came: Came) -> Attempt {
-        let Flight { candidate, began, .. } = flight;
+        let Flight { candidate, admission, began, .. } = flight;
         let (router, now) = (self.router(), Instant::now());
         let (health, wait) = match &came {
             Ok(_) => (Health::Well, Some(Wait::Came(began.elapsed()))),
@@ -326,7 +329,7 @@ impl Call {
             Err(failed) if failed.error.is_ill_health() => (Health::Ill, None),
             Err(_) => (Health::Unclear, None),
         };
-        router.health().note(&candidate.deployment, health, now);
+        admission.tell(health, now);
         if let Some(wait) = wait {
             router.experience().note_wait(&candidate.deployment, asked.facts.stream, wait, now);
         }
@@ -386,8 +389,8 @@ struct Undo<'a> {
     call: &'a Call,
     /// Of whose share it is.
     route: &'a Arc<str>,
-    /// Where it would go, and the call that money may be held for.
-    picked: Option<(&'a Candidate, &'a Reservation)>,
+    /// The call that money may be held for.
+    reservation: Option<&'a Reservation>,
     is_made: bool,
 }
 
@@ -398,9 +401,7 @@ impl Drop for Undo<'_> {
         }
         let (router, now) = (self.call.router(), Instant::now());
         router.experience().hedges().give_back(self.route, now);
-        if let Some((candidate, reservation)) = self.picked {
-            // It was let through the circuit, perhaps as the one call that finds out.
-            router.health().note(&candidate.deployment, Health::Unclear, now);
+        if let Some(reservation) = self.reservation {
             self.call.gateway.parts().ledger.forget_beside(reservation);
         }
     }

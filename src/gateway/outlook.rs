@@ -77,10 +77,9 @@ impl Gateway {
         let stream = stream.unwrap_or(envelope.stream);
         let first = &plan.candidates[0].deployment;
         let after = router.hedge_after(&hedge, first, stream, now);
-        let takes_it = |deployment: &Deployment| !router.health().is_open(deployment, now);
         let behind = plan.candidates[1..]
             .iter()
-            .find(|candidate| candidate.upstream.places().has_room() && takes_it(&candidate.deployment));
+            .find(|candidate| candidate.upstream.places().has_room() && !candidate.is_open(now));
         let shows = |candidate: &Candidate| shows_its_work(stream, envelope.thinking.is_some(), candidate);
         let has_bound = envelope.output_cap.is_some() || !sample.endpoint.writes();
         let is_known = has_bound || (shows(&plan.candidates[0]) && behind.is_none_or(shows));

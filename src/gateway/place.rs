@@ -8,8 +8,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::provider::{Away, Cause, Credential, Place, ProviderError};
-use crate::routing::{Candidate, Health, Plan};
+use crate::provider::{Admission, Away, Cause, Credential, Place, ProviderError};
+use crate::routing::{Candidate, Plan};
 
 use super::call::Call;
 use super::error::GatewayError;
@@ -20,6 +20,8 @@ const COOLING_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// What an attempt may be made with.
 pub(super) struct Admitted {
+    /// That its circuit lets it through; dropped on the way, it leaves the way to the next.
+    pub(super) admission: Admission,
     pub(super) place: Place,
     /// Nothing where the provider has no keys.
     pub(super) credential: Option<Arc<Credential>>,
@@ -36,27 +38,15 @@ pub(super) enum Placeless {
 impl Call {
     /// Takes a place and a credential at a candidate; waits for them where no later candidate has room.
     pub(super) async fn place(&mut self, asked: &Asked<'_>, plan: &Plan, index: usize) -> Result<Admitted, Placeless> {
-        let health = Arc::clone(self.router().health());
-        let candidate = &plan.candidates[index];
-        let is_last = index + 1 == plan.candidates.len();
-        if let Err(retry_after) = health.admit(&candidate.deployment, Instant::now()) {
-            let provider = candidate.upstream.name().to_string();
-            return Err(placeless(is_last, ProviderError::CircuitOpen { provider, retry_after }));
-        }
-        let admitted = self.admitted(asked, plan, index).await;
-        if admitted.is_err() {
-            // It was let through the circuit, perhaps as the one call that finds out.
-            health.note(&candidate.deployment, Health::Unclear, Instant::now());
-        }
-        admitted
-    }
-
-    async fn admitted(&mut self, asked: &Asked<'_>, plan: &Plan, index: usize) -> Result<Admitted, Placeless> {
         let candidate = &plan.candidates[index];
         let (upstream, errand) = (&candidate.upstream, candidate.errand(self.inbound.endpoint));
         let is_last = index + 1 == plan.candidates.len();
         let away =
             |away| placeless(is_last, ProviderError::NoCredential { provider: upstream.name().to_string(), away });
+        let admission = upstream.health().admit(errand.clone(), Instant::now()).map_err(|retry_after| {
+            let provider = upstream.name().to_string();
+            placeless(is_last, ProviderError::CircuitOpen { provider, retry_after })
+        })?;
         self.wait_for_credential(asked, plan, index).await?;
         let place = if !upstream.places().has_room() && self.has_room_behind(asked, plan, index) {
             return Err(Placeless::Elsewhere);
@@ -70,7 +60,7 @@ impl Call {
         // Only a call that can afford to fail finds out about a credential that was refused.
         let may_try = plan.attempts_max.saturating_sub(self.attempts) > 1;
         let credential = upstream.credentials().choose(&errand, may_try, now).map_err(away)?;
-        Ok(Admitted { place, credential })
+        Ok(Admitted { admission, place, credential })
     }
 
     /// Waits a moment where every credential is in a pause that is over soon, and no later candidate would take the call.
@@ -114,10 +104,10 @@ impl Call {
 
     /// Whether a later candidate would take the call at once.
     fn has_room_behind(&self, asked: &Asked<'_>, plan: &Plan, index: usize) -> bool {
-        let (router, now) = (self.router(), Instant::now());
+        let now = Instant::now();
         plan.candidates[index + 1..].iter().any(|other| {
             other.upstream.places().has_room()
-                && !router.health().is_open(&other.deployment, now)
+                && !other.is_open(now)
                 && other.upstream.credentials().look(&other.errand(self.inbound.endpoint), now).is_ok()
                 && self.prepare(asked, other).is_ok()
         })

@@ -14,6 +14,7 @@ use super::anthropic::Anthropic;
 use super::compatible::Compatible;
 use super::credentials::{Credential, Credentials};
 use super::error::ProviderError;
+use super::health::HealthBook;
 use super::openai::OpenAi;
 use super::places::{NoPlace, Place, Places};
 use super::sandbox::Sandbox;
@@ -106,6 +107,7 @@ pub struct Upstream {
     /// Where each path is, made once: for a call without a query of its own.
     uris: Vec<(Endpoint, Uri)>,
     credentials: Arc<Credentials>,
+    health: Arc<HealthBook>,
     retry_percent_max: u32,
     timeouts: Timeouts,
     places: Arc<Places>,
@@ -138,6 +140,7 @@ impl Upstream {
             base_uri: config.base_url.as_str().parse().unwrap_or_default(),
             uris,
             credentials: Credentials::new(config.name.clone(), api_keys),
+            health: HealthBook::new(config.name.clone()),
             retry_percent_max: config.retry_percent_max,
             timeouts: config.timeouts,
             places: Places::new(usize::try_from(config.concurrent_requests_max).unwrap_or(usize::MAX)),
@@ -205,6 +208,11 @@ impl Upstream {
     /// Its credentials.
     pub fn credentials(&self) -> &Arc<Credentials> {
         &self.credentials
+    }
+
+    /// How it does, and each of its deployments.
+    pub fn health(&self) -> &Arc<HealthBook> {
+        &self.health
     }
 
     /// How many repeated attempts it may get, in percent of the calls that go there.

@@ -6,11 +6,9 @@
 
 mod asking;
 mod auto;
-mod circuit;
 mod cost;
 mod error;
 mod experience;
-mod health;
 mod needs;
 mod planner;
 mod retry;
@@ -18,26 +16,25 @@ mod retry_budget;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::catalog::{Catalog, ModelFacts};
 use crate::config::{Config, HedgeAfter, HedgeConfig, Operation, RouteConfig};
 use crate::domain::{
-    CONSIDERED_MAX, Considered, Decision, Deployment, Endpoint, Exclusion, ModelId, Picodollars, ProviderName, Strategy,
+    CONSIDERED_MAX, Considered, Decision, Deployment, Endpoint, Exclusion, ModelId, Picodollars, ProviderHealth,
+    ProviderName, Strategy,
 };
-use crate::provider::{Errand, Upstream};
+use crate::provider::{Circuit, Errand, Upstream};
 
 pub use asking::Asking;
 pub use auto::AUTO;
-pub use circuit::{Circuit, CircuitPolicy, Health};
 pub use error::RouteError;
 pub use experience::{
     Cause, Change, Experience, Finding, PROMPT_BYTES_MIN, Pace, Place, Prefix, Reads, Shares, Timing, Turn, WAITS_MIN,
     Wait,
 };
-pub use health::HealthBook;
 pub use needs::{Needs, likely_tokens};
 pub use retry::{Situation, Step, step};
 pub use retry_budget::RetryBudgets;
@@ -60,13 +57,20 @@ pub struct Candidate {
     pub upstream: Arc<Upstream>,
     /// What is known of the model; absent where it has no price.
     pub facts: Option<Arc<ModelFacts>>,
+    /// Whether a route or the price list names it: a client may have made it up.
+    pub is_listed: bool,
 }
 
 impl Candidate {
+    /// Whether calls there are refused at the moment.
+    pub fn is_open(&self, now: Instant) -> bool {
+        self.upstream.health().is_open(&self.deployment.model, now)
+    }
+
     /// What a call that came in by a path wants of the provider; the path there is another one where its dialect is.
     pub fn errand(&self, endpoint: Endpoint) -> Errand {
         let path = self.upstream.provider().asked_at(endpoint).unwrap_or(endpoint);
-        Errand { model: self.deployment.model.clone(), path }
+        Errand { model: self.deployment.model.clone(), is_listed: self.is_listed, path }
     }
 }
 
@@ -106,6 +110,8 @@ pub struct Router {
     upstreams: Vec<Arc<Upstream>>,
     directory: Directory,
     own: OwnRoutes,
+    /// What the configured routes name.
+    routed: HashSet<Deployment>,
     catalog: Arc<Catalog>,
     experience: Arc<Experience>,
     retries: Arc<RetryBudgets>,
@@ -120,7 +126,8 @@ impl Router {
         experience: Arc<Experience>,
     ) -> Self {
         let own = OwnRoutes::new(&upstreams, &catalog);
-        Self { upstreams, directory, own, catalog, experience, retries: Arc::default() }
+        let routed = directory.routes.iter().flat_map(|route| route.deployments.iter().cloned()).collect();
+        Self { upstreams, directory, own, routed, catalog, experience, retries: Arc::default() }
     }
 
     /// The configured providers, in order.
@@ -143,9 +150,15 @@ impl Router {
         &self.experience
     }
 
-    /// Which deployments fail at the moment.
-    pub fn health(&self) -> &Arc<HealthBook> {
-        self.experience.health()
+    /// How a provider does.
+    pub fn health_of(&self, provider: &ProviderName, now: Instant) -> ProviderHealth {
+        self.upstream(provider).map_or(ProviderHealth::Unknown, |upstream| upstream.health().of_provider(now))
+    }
+
+    /// The circuit of a deployment.
+    pub fn circuit(&self, deployment: &Deployment) -> Circuit {
+        let upstream = self.upstream(&deployment.provider);
+        upstream.map(|upstream| upstream.health().of_model(&deployment.model)).unwrap_or_default()
     }
 
     /// How many repeated attempts each provider may get.
@@ -293,7 +306,7 @@ impl Router {
             return numbers;
         }
         for contender in contenders.iter_mut() {
-            contender.seen.is_open = self.health().is_open(&contender.candidate.deployment, now);
+            contender.seen.is_open = contender.candidate.is_open(now);
         }
         let experience = &self.experience;
         let is_long = asking.body.len() >= PROMPT_BYTES_MIN;
@@ -367,7 +380,7 @@ impl Router {
         let model: ModelId = endpoint.as_str().parse().expect("the words of endpoints are names");
         let candidate = self.upstreams.iter().find(serves).map(|upstream| {
             let deployment = Deployment { provider: upstream.name().clone(), model };
-            Candidate { deployment, upstream: Arc::clone(upstream), facts: None }
+            Candidate { deployment, upstream: Arc::clone(upstream), facts: None, is_listed: true }
         });
         let candidates: Vec<Candidate> = candidate.into_iter().collect();
         if candidates.is_empty() {
@@ -379,7 +392,9 @@ impl Router {
     fn candidate(&self, deployment: &Deployment) -> Option<Candidate> {
         let upstream = self.upstream(&deployment.provider)?;
         let facts = self.catalog.find(upstream.name(), upstream.catalog(), deployment.model.as_str());
-        Some(Candidate { deployment: deployment.clone(), upstream: Arc::clone(upstream), facts })
+        let is_priced = || self.catalog.serves(upstream.name(), upstream.catalog(), deployment.model.as_str());
+        let is_listed = self.routed.contains(deployment) || (facts.is_some() && is_priced());
+        Some(Candidate { deployment: deployment.clone(), upstream: Arc::clone(upstream), facts, is_listed })
     }
 
     fn upstream(&self, name: &ProviderName) -> Option<&Arc<Upstream>> {
@@ -404,13 +419,22 @@ impl Router {
         self.candidate(&Deployment { provider: upstream.name().clone(), model })
     }
 
+    /// Has calls to a deployment fail.
+    #[cfg(test)]
+    pub(crate) fn fail(&self, deployment: &str, times: usize, now: Instant) {
+        let candidate = self.named(deployment).unwrap();
+        for _ in 0..times {
+            let admission = candidate.upstream.health().admit(candidate.errand(Endpoint::ChatCompletions), now);
+            admission.unwrap().tell(crate::provider::Health::Ill, now);
+        }
+    }
+
     /// Whether the price list or a route has a deployment: a name that a client made up is in neither.
     pub fn knows(&self, deployment: &Deployment) -> bool {
         let is_priced = |upstream: &Arc<Upstream>| {
             self.catalog.find(upstream.name(), upstream.catalog(), deployment.model.as_str()).is_some()
         };
-        self.upstream(&deployment.provider).is_some_and(is_priced)
-            || self.routes().iter().any(|route| route.deployments.contains(deployment))
+        self.upstream(&deployment.provider).is_some_and(is_priced) || self.routed.contains(deployment)
     }
 
     /// Every name that a client can ask for: routes, then the models of each provider's price list.
@@ -427,8 +451,12 @@ impl Router {
                     continue;
                 }
                 let deployment = Deployment { provider: upstream.name().clone(), model };
-                let candidate =
-                    Candidate { deployment, upstream: Arc::clone(upstream), facts: Some(Arc::clone(facts)) };
+                let candidate = Candidate {
+                    deployment,
+                    upstream: Arc::clone(upstream),
+                    facts: Some(Arc::clone(facts)),
+                    is_listed: true,
+                };
                 names.push((facts.id.to_string(), Some(candidate)));
             }
         }

@@ -220,9 +220,7 @@ fn a_conversation_stays_with_the_provider_that_has_it_cached() {
     let drawn =
         (0..200).filter(|dice| order(&router.plan("w", &asking(first, *dice), now).unwrap())[0] == "openai/gpt-5");
     assert!((60..140).contains(&drawn.count()));
-    for _ in 0..5 {
-        router.health().note(&"openai/gpt-5-mini".parse().unwrap(), Health::Ill, now);
-    }
+    router.fail("openai/gpt-5-mini", 5, now);
     assert_eq!(order(&router.plan("f", &asking(second, 1), now).unwrap())[0], "openai/gpt-5", "it is ill");
 }
 

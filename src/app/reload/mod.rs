@@ -191,9 +191,9 @@ impl Ground {
             }
             self.revisions.refuse(Refused { at: self.clock.now(), trigger, problems: problems.clone() });
         })?;
-        let Next { read, changed, in_force, receivers, gone } = next;
+        let Next { read, changed, in_force, receivers } = next;
         if let Some(in_force) = in_force {
-            self.put_in_force(&in_force, receivers, &gone);
+            self.put_in_force(&in_force, receivers);
         }
         let number = self.keep(read.effective.clone(), trigger);
         let effective = &read.effective;

@@ -10,7 +10,7 @@ use super::{Ground, Read};
 use crate::alerts::Receivers;
 use crate::budget::budget_name;
 use crate::config::{Config, Problem, changed_keys};
-use crate::domain::{BudgetAction, BudgetDefinition, BudgetScope, ProviderName};
+use crate::domain::{BudgetAction, BudgetDefinition, BudgetScope};
 use crate::gateway::InForce;
 use crate::revisions::{Effective, Mark};
 use crate::routing::{Directory, Router};
@@ -24,8 +24,6 @@ pub(super) struct Next {
     pub(super) in_force: Option<InForce>,
     /// Absent where they stay.
     pub(super) receivers: Option<Receivers>,
-    /// Providers that are no more what they were.
-    pub(super) gone: Vec<ProviderName>,
 }
 
 impl Ground {
@@ -49,33 +47,22 @@ impl Ground {
         };
         let effective = self.effective(&config, waiting.into_iter().map(ToOwned::to_owned).collect());
         let changed = changed(before, &config, &effective);
-        let stays = |old: &&ProviderName| {
-            upstreams
-                .iter()
-                .any(|new| new.name() == *old && present.router.upstreams().iter().any(|old| Arc::ptr_eq(old, new)))
-        };
-        let gone = present.config.providers.iter().map(|provider| &provider.name).filter(|name| !stays(name));
-        let gone = gone.cloned().collect();
         let in_force = (!changed.is_empty()).then(|| {
             let experience = Arc::clone(present.router.experience());
             let router = Router::new(upstreams, Directory::of(&reached), Arc::new(catalog), experience);
             InForce { config: Arc::new(reached), router: Arc::new(router) }
         });
-        Ok(Next { read: Read { config, effective }, changed, in_force, receivers, gone })
+        Ok(Next { read: Read { config, effective }, changed, in_force, receivers })
     }
 
     /// Puts them into force. Nothing here can fail.
-    pub(super) fn put_in_force(&self, next: &InForce, receivers: Option<Receivers>, gone: &[ProviderName]) {
+    pub(super) fn put_in_force(&self, next: &InForce, receivers: Option<Receivers>) {
         let config = &next.config;
         // Before the first call that may be kept, or say a secret.
         self.content.learn(config.secrets.iter().map(|(_, secret)| secret.clone()));
         self.content.make_ready(config.log.bodies);
         let had_cache = self.gateway.in_force().config.cache.enabled;
         self.gateway.put_in_force(next.clone());
-        for provider in gone {
-            // What has another address or another key shall be tried at once.
-            next.router.health().forget(provider);
-        }
         self.reconciler.follow(config);
         if let Some(receivers) = receivers {
             self.alerts.follow(receivers);

@@ -165,7 +165,7 @@ pub(super) async fn page(state: web::Data<State>) -> HttpResponse {
     let in_force = state.gateway.in_force();
     let (config, router) = (&in_force.config, &in_force.router);
     for provider in &config.providers {
-        let circuit = match router.health().of_provider(&provider.name, Instant::now()) {
+        let circuit = match router.health_of(&provider.name, Instant::now()) {
             ProviderHealth::Unknown | ProviderHealth::Well | ProviderHealth::Failing(_) => 0,
             ProviderHealth::Degraded(_) | ProviderHealth::TriedAgain(_) => 1,
             ProviderHealth::Down(_) => 2,

@@ -160,7 +160,7 @@ pub(super) async fn list(state: web::Data<State>, request: HttpRequest) -> Resul
         let standings = upstream(provider).map(|upstream| upstream.credentials().standings(now));
         standings.unwrap_or_default().into_iter().map(|standing| wall.credential(standing)).collect()
     };
-    let health = |provider: &ProviderConfig| router.health().of_provider(&provider.name, now);
+    let health = |provider: &ProviderConfig| router.health_of(&provider.name, now);
     let provider = |(provider, health): (&ProviderConfig, ProviderHealth)| ProviderJson {
         name: provider.name.to_string(),
         kind: provider.kind.as_str(),

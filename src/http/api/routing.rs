@@ -88,7 +88,7 @@ fn route_json(router: &Router, route: &RouteConfig, configured: bool) -> RouteJs
         DeploymentJson {
             deployment: deployment.to_string(),
             weight: route.weights.get(place).copied().unwrap_or(1),
-            circuit: router.health().of_deployment(deployment).as_str(),
+            circuit: router.circuit(deployment).as_str(),
             first_token_ms: pace.map(|pace| tenths(pace.first * 1_000.0)),
             p95_first_token_ms: p95(true),
             p95_whole_ms: p95(false),

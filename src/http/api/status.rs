@@ -100,7 +100,7 @@ pub(super) async fn show(state: web::Data<State>, request: HttpRequest) -> Resul
     let (config, router) = (&in_force.config, &in_force.router);
     let provider = |provider: &crate::config::ProviderConfig| ProviderJson {
         name: provider.name.to_string(),
-        circuit: router.health().of_provider(&provider.name, Instant::now()).circuit(),
+        circuit: router.health_of(&provider.name, Instant::now()).circuit(),
     };
     let status = match (state.ledger.trouble(), state.is_draining()) {
         (Some(_), _) => "unavailable",

@@ -7,7 +7,7 @@
 //! call. A provider without credentials has none to lose, and is left to its circuits.
 
 mod condition;
-mod errand;
+mod scope;
 mod standing;
 
 use std::collections::HashMap;
@@ -17,18 +17,18 @@ use std::time::{Duration, Instant};
 
 use crate::domain::{Endpoint, ModelId, ProviderName, Secret};
 
+use super::Errand;
+use super::by_model::ByModel;
 use super::error::ProviderError;
 
 pub use condition::{Refusal, Shown};
-pub use errand::{Errand, Scope};
+pub use scope::Scope;
 pub use standing::{CredentialStanding, CredentialState};
 
 use condition::{Access, Condition};
-use errand::Reach;
+use scope::Reach;
 use standing::{Named, last4};
 
-/// Models that are remembered at once of a credential as limited or forbidden: clients make up names, and each costs a little memory.
-const MODELS_MAX: usize = 10_000;
 /// Models of a credential that are told by name.
 const MODELS_TOLD_MAX: usize = 20;
 /// Credentials that an error tells of.
@@ -58,7 +58,7 @@ struct Key {
     /// At single paths, as far as they are not simply ready.
     paths: HashMap<Endpoint, Condition>,
     /// At single models, likewise.
-    models: HashMap<ModelId, Condition>,
+    models: ByModel<Condition>,
     /// When the provider last answered a call with it.
     answered: Option<Instant>,
 }
@@ -114,29 +114,17 @@ impl Key {
     }
 
     /// Changes what stands in the way of a call.
-    fn change(&mut self, errand: &Errand, now: Instant, change: impl Fn(Reach, Condition) -> Condition) {
+    fn change(&mut self, errand: &Errand, change: impl Fn(Reach, Condition) -> Condition) {
         let [at_provider, at_path, at_model] = self.conditions(errand);
         self.condition = change(Reach::Provider, at_provider);
         match change(Reach::Path, at_path) {
             Condition::Ready => drop(self.paths.remove(&errand.path)),
             condition => drop(self.paths.insert(errand.path, condition)),
         }
-        let after = change(Reach::Model, at_model);
-        if after != at_model {
-            self.set_model(&errand.model, after, now);
-        }
-    }
-
-    fn set_model(&mut self, model: &ModelId, condition: Condition, now: Instant) {
-        if condition == Condition::Ready {
-            self.models.remove(model);
-            return;
-        }
-        if self.models.len() >= MODELS_MAX {
-            self.models.retain(|_, condition| !condition.is_forgettable(now));
-        }
-        if self.models.len() < MODELS_MAX {
-            self.models.insert(model.clone(), condition);
+        match change(Reach::Model, at_model) {
+            condition if condition == at_model => {}
+            Condition::Ready => self.models.remove(&errand.model),
+            condition => self.models.set(errand, condition),
         }
     }
 }
@@ -186,7 +174,7 @@ impl Credentials {
         if Some(place) == open {
             book.turn = (place + 1) % count;
         } else {
-            book.keys[place].change(errand, now, |_, condition| condition.taken(now));
+            book.keys[place].change(errand, |_, condition| condition.taken(now));
         }
         drop(book);
         Ok(Some(Arc::new(Credential {
@@ -268,7 +256,7 @@ impl Credentials {
     pub fn standings(&self, now: Instant) -> Vec<CredentialStanding> {
         let mut book = self.book();
         let standing = |(place, key): (usize, &mut Key)| {
-            key.models.retain(|_, condition| !condition.is_forgettable(now));
+            key.models.retain(|condition| !condition.is_forgettable(now));
             let paths = key.paths.iter().map(|(path, condition)| (Scope::Path(*path), *condition));
             let models = key.models.iter().map(|(model, condition)| (Scope::Model(model.clone()), *condition));
             let states = paths.chain(models).map(|(scope, condition)| (scope, CredentialState::of(condition, now)));
@@ -303,7 +291,7 @@ impl Credential {
         let mut book = self.of.book();
         let key = &mut book.keys[self.place];
         let before = key.conditions(&self.errand);
-        key.change(&self.errand, now, |of, condition| {
+        key.change(&self.errand, |of, condition| {
             // What concerns a part says nothing about the rest; an answer is one for all.
             let shown = if of == reach || shown == Shown::Accepted { shown } else { Shown::Unclear };
             condition.after(shown, self.chosen, now)
@@ -313,7 +301,7 @@ impl Credential {
         }
         let after = key.conditions(&self.errand);
         drop(book);
-        let Errand { path, model } = &self.errand;
+        let Errand { path, model, .. } = &self.errand;
         let scopes = [None, Some(Scope::Path(*path)), Some(Scope::Model(model.clone()))];
         for ((before, after), scope) in before.into_iter().zip(after).zip(scopes) {
             self.log(before, after, scope, now);

@@ -6,7 +6,7 @@ use std::time::Instant;
 use crate::domain::Secret;
 
 use super::condition::{Condition, Refusal};
-use super::errand::Scope;
+use super::scope::Scope;
 
 /// A key that is shorter is not shown by its end: too much of it would be known.
 const SHOWN_CHARS_MIN: usize = 16;

@@ -1,5 +1,6 @@
 use std::fmt;
 
+use super::super::by_model::MADE_UP_MAX;
 use super::*;
 
 /// Credentials with a clock in seconds.
@@ -11,7 +12,7 @@ struct Fixture {
 const MODEL: &str = "gpt-4o";
 
 fn talk(model: &str) -> Errand {
-    Errand { model: model.parse().unwrap(), path: Endpoint::ChatCompletions }
+    Errand { model: model.parse().unwrap(), is_listed: true, path: Endpoint::ChatCompletions }
 }
 
 impl Fixture {
@@ -206,14 +207,19 @@ fn standings_tell_of_models_by_name_and_of_keys_by_their_end_where_they_are_long
 }
 
 #[test]
-fn names_that_clients_make_up_take_a_bounded_amount_of_memory() {
+fn names_that_clients_make_up_leave_those_of_the_settings_their_state() {
     let fixture = Fixture::new(1);
-    for number in 0..MODELS_MAX + 10 {
-        fixture.call_to(&format!("made-up-{number}"), 0, FORBIDDEN);
+    fixture.call_to("early", 0, FORBIDDEN);
+    for number in 0..3 * MADE_UP_MAX {
+        fixture.call_for(&Errand { is_listed: false, ..talk(&format!("made-up-{number}")) }, 0, FORBIDDEN);
     }
-    assert_eq!(fixture.credentials.book().keys[0].models.len(), MODELS_MAX);
-    fixture.call_to("made-up-late", 8_000, FORBIDDEN);
-    assert_eq!(fixture.credentials.book().keys[0].models.len(), 1);
+    fixture.call_to("late", 0, FORBIDDEN);
+    let has_ready = |model| fixture.credentials.has_ready(&talk(model), fixture.at(1));
+    assert!(!has_ready("early") && !has_ready("late") && has_ready(MODEL));
+    assert!(fixture.credentials.book().keys[0].models.iter().count() <= 2 * MADE_UP_MAX + 2);
+    // What is over is forgotten when somebody looks.
+    fixture.credentials.standings(fixture.at(8_000));
+    assert_eq!(fixture.credentials.book().keys[0].models.iter().count(), 0);
 }
 
 #[test]

@@ -25,7 +25,6 @@ use jiff::Timestamp;
 use crate::domain::{Billed, Deployment, KeyId, Picodollars, ProviderKind, RequestId, TokenUsage};
 
 use super::Candidate;
-use super::health::HealthBook;
 use conversations::{Conversations, LastTurn, STICKY_FOR};
 use holders::Holders;
 use lengths::Lengths;
@@ -45,7 +44,6 @@ const CACHED_TOKENS_MIN: u64 = 1_024;
 /// All that calls have shown.
 #[derive(Debug, Default)]
 pub struct Experience {
-    health: Arc<HealthBook>,
     speeds: Speeds,
     lengths: Lengths,
     holders: Holders,
@@ -102,11 +100,6 @@ impl Strayed {
 }
 
 impl Experience {
-    /// Which deployments fail at the moment.
-    pub fn health(&self) -> &Arc<HealthBook> {
-        &self.health
-    }
-
     /// How many conversations each deployment served the last turn of, and still has in its provider's prompt cache.
     pub fn conversations(&self, now: Instant) -> std::collections::HashMap<Deployment, usize> {
         self.conversations.held(now)

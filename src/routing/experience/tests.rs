@@ -11,7 +11,7 @@ fn candidate(kind: &str, model: &str) -> Candidate {
     .unwrap();
     let upstream = Arc::new(Upstream::new(&config.providers[0], None));
     let facts = Catalog::builtin().find(upstream.name(), upstream.catalog(), model);
-    Candidate { deployment: format!("{kind}/{model}").parse().unwrap(), upstream, facts }
+    Candidate { deployment: format!("{kind}/{model}").parse().unwrap(), upstream, facts, is_listed: true }
 }
 
 struct Conversation {

@@ -17,7 +17,8 @@ fn contenders(count: usize, change: impl Fn(usize, &mut Contender)) -> Vec<Conte
     let contender = |number: usize| {
         let model = char::from(b'a' + u8::try_from(number).unwrap());
         let deployment: Deployment = format!("p/{model}").parse().unwrap();
-        let candidate = Candidate { deployment: deployment.clone(), upstream: Arc::clone(&upstream), facts: None };
+        let candidate =
+            Candidate { deployment: deployment.clone(), upstream: Arc::clone(&upstream), facts: None, is_listed: true };
         let mut contender = Contender { candidate, seen: Considered::new(deployment), pace: None };
         change(number, &mut contender);
         contender

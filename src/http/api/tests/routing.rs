@@ -149,7 +149,7 @@ fn what_broke_a_prompt_cache_is_told_without_quotes_unless_bodies_are_kept() {
         let router = fixture.state.gateway.router();
         let upstream = Arc::clone(&router.upstreams()[0]);
         let facts = router.catalog().find(upstream.name(), upstream.catalog(), "gpt-5");
-        let candidate = Candidate { deployment: "openai/gpt-5".parse().unwrap(), upstream, facts };
+        let candidate = Candidate { deployment: "openai/gpt-5".parse().unwrap(), upstream, facts, is_listed: true };
         for time in ["10:00", "10:01"] {
             let filler = "rules of the house ".repeat(200);
             let body = json!({"messages": [{"role": "system", "content": format!("{filler}{time}")}, {"role": "user", "content": "hi"}]});

@@ -8,7 +8,6 @@ use super::schema::assert_matches;
 use super::*;
 use crate::domain::Endpoint;
 use crate::provider::{Errand, Refusal, Shown};
-use crate::routing::Health;
 use crate::telemetry::CallRecord;
 
 #[test]
@@ -71,9 +70,7 @@ fn providers_are_shown_without_their_keys() {
     run(async {
         let fixture = Fixture::new();
         let router = fixture.state.gateway.router();
-        for _ in 0..5 {
-            router.health().note(&"sandbox/sandbox-small".parse().unwrap(), Health::Ill, Instant::now());
-        }
+        router.fail("sandbox/sandbox-small", 5, Instant::now());
         let listed = fixture.get("/api/providers").await;
         assert_matches("ProviderList", &listed.json());
         assert!(!listed.body.contains("canary"), "{}", listed.body);
@@ -89,7 +86,7 @@ fn a_key_that_is_refused_is_shown_with_its_end_and_used_again_once_an_admin_enab
         let credentials = router.upstreams()[0].credentials();
         let refuse = |path: Endpoint, model: &str, refusal| {
             let now = Instant::now();
-            let errand = Errand { model: model.parse().unwrap(), path };
+            let errand = Errand { model: model.parse().unwrap(), is_listed: true, path };
             let credential = credentials.choose(&errand, true, now).unwrap().unwrap();
             credential.tell(Shown::Refused(refusal), now);
         };

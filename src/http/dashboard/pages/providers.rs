@@ -23,7 +23,7 @@ use crate::config::ProviderConfig;
 use crate::domain::{Picodollars, ProviderHealth, ProviderKind, RequestId};
 use crate::http::State;
 use crate::ledger::{Entry as LedgerEntry, EntryFilter, GroupBy, LedgerError, TimeRange};
-use crate::routing::Circuit;
+use crate::provider::Circuit;
 
 const RANGES: [(&str, &str, SignedDuration); 4] = [
     ("1h", "1 h", SignedDuration::from_hours(1)),
@@ -140,9 +140,9 @@ pub(in super::super) fn now(state: &State) -> ProvidersNow {
     let mut circuits = Vec::new();
     let mut providers = Vec::new();
     for (place, provider) in state.config().providers.iter().enumerate() {
-        let health = router.health().of_provider(&provider.name, now);
+        let health = router.health_of(&provider.name, now);
         for deployment in health.failing() {
-            let circuit = router.health().of_deployment(deployment).at(now);
+            let circuit = router.circuit(deployment).at(now);
             circuits.push(circuit_line(&deployment.to_string(), circuit, now, &clock, state.clock.now()));
         }
         let upstream = router.upstreams().iter().find(|upstream| *upstream.name() == provider.name);

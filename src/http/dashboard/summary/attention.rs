@@ -78,7 +78,7 @@ fn providers(facts: &Facts<'_>, items: &mut Vec<AttentionItem>) {
         credentials(upstream, items);
         let name = upstream.name();
         let href = format!("/requests?provider={name}");
-        let health = router.health().of_provider(name, Instant::now());
+        let health = upstream.health().of_provider(Instant::now());
         let failing = health.failing_named();
         let (tone, fact, rest) = match health {
             ProviderHealth::Unknown | ProviderHealth::Well => continue,

@@ -51,7 +51,7 @@ pub(super) fn card(facts: &Facts<'_>) -> ProvidersCard {
             Ok((first, histories)) => {
                 let line = |name: &ProviderName| {
                     let history = histories.get(name.as_str()).cloned().unwrap_or_default();
-                    line(facts, name, &router.health().of_provider(name, Instant::now()), first, history)
+                    line(facts, name, &router.health_of(name, Instant::now()), first, history)
                 };
                 Ok(router.upstreams().iter().map(|upstream| line(upstream.name())).collect())
             }

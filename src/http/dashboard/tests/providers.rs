@@ -1,7 +1,6 @@
 //! The page of providers and routing: figures, routes, explanations, and what happens without any of them.
 
 use super::*;
-use crate::routing::Health;
 
 const TWO: &str = "[[providers]]\nname = \"sandbox\"\nkind = \"sandbox\"\n\
      [[providers]]\nname = \"local\"\nkind = \"openai-compatible\"\nbase_url = \"http://user.example:1/v1/secret-path\"\n\
@@ -57,11 +56,8 @@ fn what_fails_is_shown_with_its_circuit_and_until_when() {
         let (fixture, browser) = Fixture::with_admin(TWO);
         let page = browser.get("/providers").await.body;
         assert!(!page.contains("Circuits that are not closed"), "{page}");
-        let deployment = "local/qwen3".parse().unwrap();
         let router = fixture.state.gateway.router();
-        for _ in 0..5 {
-            router.health().note(&deployment, Health::Ill, Instant::now());
-        }
+        router.fail("local/qwen3", 5, Instant::now());
         let page = browser.get("/providers").await.body;
         check(
             &page,

@@ -1,19 +1,11 @@
-//! What a call wants of a provider, and how much of the provider its outcome speaks for.
+//! How much of a provider the outcome of a call speaks for.
 
 use std::fmt;
 
 use crate::domain::{Endpoint, ModelId};
 
+use super::super::Errand;
 use super::condition::{Refusal, Shown};
-
-/// What a call wants: a model, by a path.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Errand {
-    /// The model.
-    pub model: ModelId,
-    /// The path at the provider.
-    pub path: Endpoint,
-}
 
 /// A part of a provider, at which a credential may do otherwise than at the rest.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
