@@ -8,7 +8,7 @@
 use std::time::{Duration, Instant};
 
 use crate::domain::{Picodollars, ProviderName, RequestId};
-use crate::routing::{Candidate, Plan, Situation};
+use crate::routing::{Candidate, Plan, Repeat, Situation};
 
 use super::call::Call;
 
@@ -23,6 +23,8 @@ pub(super) struct Tried {
     lost: Picodollars,
     /// What the dearest of them could have cost.
     dearest: Picodollars,
+    /// What was taken of a provider's budget for the attempt that comes next.
+    repeat: Option<Repeat>,
 }
 
 impl Tried {
@@ -55,23 +57,31 @@ impl Tried {
 }
 
 impl Call {
-    /// Whether a call that has failed may make another attempt, at a candidate where it can cost so much.
+    /// Whether a call that has failed may make another attempt, at a candidate where it can cost so much. What is taken of the
+    /// provider's budget for it goes back where none is made.
     pub(super) fn may_go_on(
-        &self,
+        &mut self,
         candidate: &Candidate,
         worst_case: Picodollars,
         retry_usd_max: Option<Picodollars>,
     ) -> bool {
+        self.tried.repeat = None;
         let (router, upstream) = (self.router(), &candidate.upstream);
-        let percent = upstream.retry_percent_max();
-        self.tried.affords(worst_case, retry_usd_max)
-            && (!self.tried.has(upstream.name()) || router.retries().repeat(upstream.name(), percent, Instant::now()))
+        if !self.tried.affords(worst_case, retry_usd_max) {
+            return false;
+        }
+        if !self.tried.has(upstream.name()) {
+            return true;
+        }
+        self.tried.repeat = router.retries().repeat(upstream.name(), upstream.retry_percent_max(), Instant::now());
+        self.tried.repeat.is_some()
     }
 
     /// Notes an attempt that is made, with what it can cost at most.
     pub(super) fn begin_attempt(&mut self, candidate: &Candidate, worst_case: Picodollars) {
         let provider = candidate.upstream.name();
         self.attempts += 1;
+        self.tried.repeat.take().map(Repeat::is_made);
         self.last = Some(candidate.deployment.clone());
         if !self.tried.has(provider) {
             self.router().retries().call(provider, Instant::now());

@@ -1,4 +1,8 @@
 //! The circuit breaker of one deployment: a pure state machine, time comes in as a value.
+//!
+//! An outcome counts from the moment at which its call was let through: what was on its way when the state changed says nothing
+//! about the state since. So calls that fail late neither open a circuit again that a later one has closed, nor fail the probe of
+//! another, and one that is answered late doesn't close what opened behind it.
 
 use std::time::{Duration, Instant};
 
@@ -27,9 +31,13 @@ pub enum Circuit {
     Closed {
         /// Failures since the last success.
         failures: u32,
+        /// When a call closed it; absent where it has never been open.
+        since: Option<Instant>,
     },
     /// Traffic is refused.
     Open {
+        /// When it opened.
+        since: Instant,
         /// Until then.
         until: Instant,
         /// How long the next opening is.
@@ -37,6 +45,10 @@ pub enum Circuit {
     },
     /// One live call finds out.
     HalfOpen {
+        /// When it opened.
+        since: Instant,
+        /// When the call went that finds out.
+        begun: Instant,
         /// How long the next opening is.
         next: Duration,
         /// When the probe counts as lost, and another may go.
@@ -60,7 +72,7 @@ const PROBE_TIME_MAX: Duration = Duration::from_secs(30);
 
 impl Default for Circuit {
     fn default() -> Self {
-        Self::Closed { failures: 0 }
+        Self::Closed { failures: 0, since: None }
     }
 }
 
@@ -69,10 +81,11 @@ impl Circuit {
     pub fn admit(self, now: Instant) -> Result<Self, Duration> {
         match self {
             Self::Closed { .. } => Ok(self),
-            Self::Open { until, next } if now >= until => Ok(Self::HalfOpen { next, lost: now + PROBE_TIME_MAX }),
-            Self::Open { until, .. } => Err(until - now),
-            Self::HalfOpen { next, lost } if now >= lost => Ok(Self::HalfOpen { next, lost: now + PROBE_TIME_MAX }),
-            Self::HalfOpen { lost, .. } => Err(lost - now),
+            Self::Open { until, .. } if now < until => Err(until - now),
+            Self::HalfOpen { lost, .. } if now < lost => Err(lost - now),
+            Self::Open { since, next, .. } | Self::HalfOpen { since, next, .. } => {
+                Ok(Self::HalfOpen { since, begun: now, next, lost: now + PROBE_TIME_MAX })
+            }
         }
     }
 
@@ -80,7 +93,9 @@ impl Circuit {
     #[must_use]
     pub fn at(self, now: Instant) -> Self {
         match self {
-            Self::Open { until, next } if now >= until => Self::HalfOpen { next, lost: until },
+            Self::Open { since, until, next } if now >= until => {
+                Self::HalfOpen { since, begun: until, next, lost: until }
+            }
             state => state,
         }
     }
@@ -94,21 +109,38 @@ impl Circuit {
         }
     }
 
-    /// The state after a call came back.
+    /// Whether a call that was let through at a time can say something of it.
+    fn is_before(self, health: Health, admitted: Instant) -> bool {
+        match self {
+            Self::Closed { since, .. } => since.is_none_or(|since| since <= admitted),
+            // One that was taken for lost may still be answered.
+            Self::HalfOpen { since, .. } if health == Health::Well => since <= admitted,
+            Self::HalfOpen { begun, .. } => begun <= admitted,
+            Self::Open { since, .. } => since <= admitted,
+        }
+    }
+
+    /// The state after a call came back that had been let through at a time.
     #[must_use]
-    pub fn after(self, health: Health, now: Instant, policy: &CircuitPolicy) -> Self {
+    pub fn after(self, health: Health, admitted: Instant, now: Instant, policy: &CircuitPolicy) -> Self {
+        if !self.is_before(health, admitted) {
+            return self;
+        }
         match (self, health) {
-            (_, Health::Well) => Self::Closed { failures: 0 },
-            (Self::HalfOpen { next, .. }, Health::Unclear) => Self::Open { until: now, next },
+            (Self::Closed { since, .. }, Health::Well) => Self::Closed { failures: 0, since },
+            (Self::Open { .. } | Self::HalfOpen { .. }, Health::Well) => Self::Closed { failures: 0, since: Some(now) },
+            (Self::HalfOpen { since, next, .. }, Health::Unclear) => Self::Open { since, until: now, next },
             (_, Health::Unclear) => self,
-            (Self::Closed { failures }, Health::Ill) if failures + 1 < policy.failures_max => {
-                Self::Closed { failures: failures + 1 }
+            (Self::Closed { failures, since }, Health::Ill) if failures + 1 < policy.failures_max => {
+                Self::Closed { failures: failures + 1, since }
             }
-            (Self::Closed { .. }, Health::Ill) => {
-                Self::Open { until: now + policy.open_for, next: (policy.open_for * 2).min(policy.open_for_max) }
-            }
+            (Self::Closed { .. }, Health::Ill) => Self::Open {
+                since: now,
+                until: now + policy.open_for,
+                next: (policy.open_for * 2).min(policy.open_for_max),
+            },
             (Self::HalfOpen { next, .. }, Health::Ill) => {
-                Self::Open { until: now + next, next: (next * 2).min(policy.open_for_max) }
+                Self::Open { since: now, until: now + next, next: (next * 2).min(policy.open_for_max) }
             }
             (Self::Open { .. }, Health::Ill) => self,
         }
@@ -134,16 +166,17 @@ mod tests {
         let (policy, start) = (CircuitPolicy::default(), Instant::now());
         let mut circuit = Circuit::default();
         for _ in 0..4 {
-            circuit = circuit.admit(start).unwrap().after(Health::Ill, start, &policy);
+            circuit = circuit.admit(start).unwrap().after(Health::Ill, start, start, &policy);
         }
         assert!(circuit.admit(start).is_ok());
-        circuit = circuit.after(Health::Ill, start, &policy);
+        circuit = circuit.after(Health::Ill, start, start, &policy);
         assert_eq!(circuit.admit(start), Err(Duration::from_secs(5)));
         let later = start + Duration::from_secs(5);
         circuit = circuit.admit(later).unwrap();
         assert!(circuit.admit(later).is_err(), "one probe at a time");
-        assert_eq!(circuit.after(Health::Well, later, &policy), Circuit::default());
-        let failed = circuit.after(Health::Ill, later, &policy);
+        let well = circuit.after(Health::Well, later, later, &policy);
+        assert_eq!(well, Circuit::Closed { failures: 0, since: Some(later) });
+        let failed = circuit.after(Health::Ill, later, later, &policy);
         assert_eq!(failed.admit(later), Err(Duration::from_secs(10)));
     }
 
@@ -152,9 +185,80 @@ mod tests {
         let (policy, start) = (CircuitPolicy::default(), Instant::now());
         let mut circuit = Circuit::default();
         for health in [Health::Ill, Health::Ill, Health::Ill, Health::Ill, Health::Well, Health::Ill, Health::Unclear] {
-            circuit = circuit.after(health, start, &policy);
+            circuit = circuit.after(health, start, start, &policy);
         }
-        assert_eq!(circuit, Circuit::Closed { failures: 1 });
+        assert_eq!(circuit, Circuit::Closed { failures: 1, since: None });
+    }
+
+    /// A circuit with a clock in seconds.
+    struct Fixture {
+        start: Instant,
+        circuit: Circuit,
+    }
+
+    impl Fixture {
+        /// One that five calls have opened which began and failed at two seconds.
+        fn opened() -> Self {
+            let mut fixture = Self { start: Instant::now(), circuit: Circuit::default() };
+            for _ in 0..5 {
+                fixture.comes(Health::Ill, 2, 2);
+            }
+            fixture
+        }
+
+        fn at(&self, seconds: u64) -> Instant {
+            self.start + Duration::from_secs(seconds)
+        }
+
+        fn goes(&mut self, seconds: u64) {
+            self.circuit = self.circuit.admit(self.at(seconds)).unwrap();
+        }
+
+        /// What came of a call that was let through at a time.
+        fn comes(&mut self, health: Health, admitted: u64, now: u64) {
+            let policy = CircuitPolicy::default();
+            self.circuit = self.circuit.after(health, self.at(admitted), self.at(now), &policy);
+        }
+
+        #[track_caller]
+        fn check(&self, expected: &str) {
+            assert_eq!(self.circuit.as_str(), expected, "{:?}", self.circuit);
+        }
+    }
+
+    #[test]
+    fn what_was_on_its_way_when_it_opened_neither_closes_it_nor_ends_the_probe_of_another() {
+        let mut fixture = Fixture::opened();
+        fixture.comes(Health::Well, 1, 3);
+        fixture.check("open");
+        fixture.goes(7);
+        for health in [Health::Well, Health::Ill, Health::Unclear] {
+            fixture.comes(health, 1, 8);
+            fixture.check("half-open");
+        }
+        fixture.comes(Health::Well, 7, 9);
+        fixture.check("closed");
+        // Whoever fails late says nothing of what has been answered since.
+        for _ in 0..9 {
+            fixture.comes(Health::Ill, 1, 60);
+            fixture.comes(Health::Ill, 8, 60);
+        }
+        fixture.check("closed");
+        for _ in 0..5 {
+            fixture.comes(Health::Ill, 9, 60);
+        }
+        fixture.check("open");
+    }
+
+    #[test]
+    fn a_probe_that_was_taken_for_lost_may_still_close_it_but_not_fail_the_next() {
+        let mut fixture = Fixture::opened();
+        fixture.goes(7);
+        fixture.goes(37);
+        fixture.comes(Health::Ill, 7, 40);
+        fixture.check("half-open");
+        fixture.comes(Health::Well, 7, 41);
+        fixture.check("closed");
     }
 
     proptest! {
@@ -166,7 +270,7 @@ mod tests {
                 now += Duration::from_secs(seconds);
                 if let Ok(admitted) = circuit.admit(now) {
                     let health = [Health::Well, Health::Ill, Health::Unclear][usize::from(health)];
-                    circuit = admitted.after(health, now, &policy);
+                    circuit = admitted.after(health, now, now, &policy);
                 }
                 let wait = circuit.admit(now).err().unwrap_or_default();
                 prop_assert!(wait <= policy.open_for_max);

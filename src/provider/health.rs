@@ -29,7 +29,7 @@ pub struct HealthBook {
 
 #[derive(Debug, Default)]
 struct Seen {
-    /// Of models whose last call failed.
+    /// Of models whose last call failed, or one lately.
     failing: ByModel<Failing>,
     /// When it last answered.
     answered: Option<Instant>,
@@ -67,7 +67,7 @@ impl Admission {
     /// Tells what came of the call.
     pub fn tell(&self, health: Health, now: Instant) {
         self.is_told.store(true, Ordering::Relaxed);
-        self.of.note(&self.errand, health, now);
+        self.of.note(&self.errand, health, self.at, now);
     }
 }
 
@@ -102,7 +102,7 @@ impl HealthBook {
         Ok(Admission { of: Arc::clone(self), errand, at: now, is_told: AtomicBool::new(false) })
     }
 
-    fn note(&self, errand: &Errand, health: Health, now: Instant) {
+    fn note(&self, errand: &Errand, health: Health, admitted: Instant, now: Instant) {
         let mut seen = self.seen();
         if health == Health::Well {
             seen.answered = Some(now);
@@ -113,7 +113,12 @@ impl HealthBook {
         }
         let Failing { circuit, since, last } =
             before.unwrap_or(Failing { circuit: Circuit::default(), since: now, last: now });
-        let after = circuit.after(health, now, &self.policy);
+        let after = circuit.after(health, admitted, now, &self.policy);
+        if after == circuit {
+            return;
+        }
+        let fails_anew = matches!(circuit, Circuit::Closed { failures: 0, .. });
+        let since = if fails_anew { now } else { since };
         if circuit.as_str() != after.as_str() {
             tracing::warn!("circuit of {}/{} is {}", self.provider, errand.model, after.as_str());
         }
@@ -146,6 +151,8 @@ impl HealthBook {
             let deployment = Deployment { provider: self.provider.clone(), model: model.clone() };
             let has_answered = answered.is_some_and(|answered| answered > failing.since);
             match (failing.circuit.at(now), has_answered) {
+                // It is remembered for those that fail late.
+                (Circuit::Closed { failures: 0, .. }, _) => {}
                 (Circuit::Closed { .. }, false) if now.saturating_duration_since(failing.last) <= FORGOTTEN_AFTER => {
                     recent.push(deployment);
                 }

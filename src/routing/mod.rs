@@ -37,7 +37,7 @@ pub use experience::{
 };
 pub use needs::{Needs, likely_tokens};
 pub use retry::{Situation, Step, step};
-pub use retry_budget::RetryBudgets;
+pub use retry_budget::{Repeat, RetryBudgets};
 
 use auto::OwnRoutes;
 use cost::Expected;
@@ -162,7 +162,7 @@ impl Router {
     }
 
     /// How many repeated attempts each provider may get.
-    pub fn retries(&self) -> &RetryBudgets {
+    pub fn retries(&self) -> &Arc<RetryBudgets> {
         &self.retries
     }
 

@@ -7,7 +7,7 @@
 //! their floor of 10 a second is one a second here, for a team's calls of models are fewer than its calls of services.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
 use crate::domain::ProviderName;
@@ -67,6 +67,39 @@ impl RetryBudget {
         }
         is_allowed
     }
+
+    /// Takes back a repeat of that second.
+    fn give_back(&mut self, taken: u64) {
+        if let Some(second) = self.seconds.iter_mut().find(|second| second.number == taken) {
+            second.repeats = second.repeats.saturating_sub(1);
+        }
+    }
+}
+
+/// A repeat that was taken for an attempt; dropped before that is made, it is given back.
+#[derive(Debug)]
+pub struct Repeat {
+    budgets: Arc<RetryBudgets>,
+    provider: ProviderName,
+    taken: u64,
+    is_made: bool,
+}
+
+impl Repeat {
+    /// Notes that its attempt is made.
+    pub fn is_made(mut self) {
+        self.is_made = true;
+    }
+}
+
+impl Drop for Repeat {
+    fn drop(&mut self) {
+        if !self.is_made
+            && let Some(budget) = self.budgets.budgets().get_mut(&self.provider)
+        {
+            budget.give_back(self.taken);
+        }
+    }
 }
 
 /// The budgets of all providers.
@@ -108,9 +141,10 @@ impl RetryBudgets {
     }
 
     /// The same, and takes it.
-    pub fn repeat(&self, provider: &ProviderName, percent: u32, now: Instant) -> bool {
-        let now = self.seconds(now);
-        self.budgets().entry(provider.clone()).or_default().repeat(percent, now)
+    pub fn repeat(self: &Arc<Self>, provider: &ProviderName, percent: u32, now: Instant) -> Option<Repeat> {
+        let taken = self.seconds(now);
+        let is_allowed = self.budgets().entry(provider.clone()).or_default().repeat(percent, taken);
+        is_allowed.then(|| Repeat { budgets: Arc::clone(self), provider: provider.clone(), taken, is_made: false })
     }
 }
 
@@ -121,6 +155,19 @@ mod tests {
 
     fn taken(budget: &mut RetryBudget, percent: u32, now: u64, wanted: u32) -> u32 {
         (0..wanted).map(|_| u32::from(budget.repeat(percent, now))).sum()
+    }
+
+    #[test]
+    fn a_repeat_that_is_not_made_is_given_back() {
+        let (budgets, provider, now) = (Arc::<RetryBudgets>::default(), "p".parse().unwrap(), Instant::now());
+        let repeat = || budgets.repeat(&provider, 20, now);
+        for _ in 0..100 {
+            drop(repeat().unwrap());
+        }
+        for _ in 0..REPEATS_FLOOR {
+            repeat().unwrap().is_made();
+        }
+        assert!(repeat().is_none());
     }
 
     #[test]

@@ -193,12 +193,12 @@ pub(super) async fn enable(
     };
     let credentials = upstream.credentials();
     let position = position.parse().unwrap_or_default();
-    if !credentials.enable(position) {
+    let now = Instant::now();
+    if !credentials.enable(position, now) {
         let detail = format!("{name} has no key at this position: GET /api/providers lists its keys, from 1");
         return Err(Problem::new(Code::NotFound, detail));
     }
     tracing::info!("{caller} enabled key {position} of the provider {name}");
-    let now = Instant::now();
     let wall = Wall { steady: now, now: state.clock.now() };
     let standing = credentials.standings(now).swap_remove(position - 1);
     Ok(HttpResponse::Ok().json(wall.credential(standing)))

@@ -19,6 +19,8 @@ const LIMITED_PAUSE: Duration = Duration::from_millis(500);
 const LIMITED_PAUSE_MAX: Duration = Duration::from_secs(30);
 /// The longest Retry-After that is believed: beyond it a live call looks.
 const ASKED_PAUSE_MAX: Duration = Duration::from_hours(1);
+/// No call that was on its way when the state changed comes back later than this.
+const CALL_TIME_MAX: Duration = Duration::from_hours(1);
 /// A live call that tries a refused credential and has not come back after this long is lost, and another may go.
 const TRIAL_TIME_MAX: Duration = Duration::from_secs(30);
 
@@ -77,11 +79,13 @@ pub enum Shown {
 }
 
 /// The state of a credential, for all of a provider, for one of its models or for one of its paths.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Condition {
     /// It may be used.
-    #[default]
-    Ready,
+    Ready {
+        /// When a call or an admin has made it so; absent where it has always been.
+        since: Option<Instant>,
+    },
     /// The provider has asked for a pause.
     Cooling { since: Instant, until: Instant, next: Duration },
     /// The provider doesn't take it; from `until` on one live call may find out whether it still doesn't.
@@ -101,12 +105,18 @@ pub(super) enum Access {
     Closed(Instant),
 }
 
+impl Default for Condition {
+    fn default() -> Self {
+        Self::Ready { since: None }
+    }
+}
+
 impl Condition {
     /// Whether a call may use it now.
     pub(super) fn access(self, now: Instant) -> Access {
         match self {
             Self::Cooling { until, .. } if now < until => Access::Closed(until),
-            Self::Ready | Self::Cooling { .. } => Access::Open,
+            Self::Ready { .. } | Self::Cooling { .. } => Access::Open,
             Self::Disabled { until, .. } if now < until => Access::Closed(until),
             Self::Tried { begun, .. } if now < begun + TRIAL_TIME_MAX => Access::Closed(begun + TRIAL_TIME_MAX),
             Self::Disabled { .. } | Self::Tried { .. } => Access::Trial,
@@ -130,7 +140,12 @@ impl Condition {
     #[must_use]
     pub(super) fn after(self, shown: Shown, chosen: Instant, now: Instant) -> Self {
         match shown {
-            Shown::Accepted if self.is_before(chosen) => Self::Ready,
+            _ if matches!(self, Self::Ready { .. }) && !self.is_before(chosen) => self,
+            Shown::Accepted if self.is_before(chosen) => match self {
+                Self::Ready { .. } => self,
+                Self::Cooling { .. } => Self::default(),
+                Self::Disabled { .. } | Self::Tried { .. } => Self::Ready { since: Some(now) },
+            },
             Shown::Accepted => self,
             Shown::Refused(refusal) => self.refused(refusal, chosen, now),
             Shown::Limited(asked) => self.limited(asked, chosen, now),
@@ -145,9 +160,9 @@ impl Condition {
     }
 
     /// Whether it stood already when a call chose the credential.
-    fn is_before(self, chosen: Instant) -> bool {
+    pub(super) fn is_before(self, chosen: Instant) -> bool {
         match self {
-            Self::Ready => true,
+            Self::Ready { since } => since.is_none_or(|since| since <= chosen),
             Self::Cooling { since, .. } | Self::Disabled { since, .. } | Self::Tried { since, .. } => since <= chosen,
         }
     }
@@ -155,7 +170,7 @@ impl Condition {
     fn refused(self, refusal: Refusal, chosen: Instant, now: Instant) -> Self {
         let (first, longest) = refusal.pauses();
         match self {
-            Self::Ready | Self::Cooling { .. } => {
+            Self::Ready { .. } | Self::Cooling { .. } => {
                 Self::Disabled { refusal, since: now, until: now + first, next: (first * 2).min(longest) }
             }
             Self::Disabled { since, next, .. } | Self::Tried { since, next, .. } if self.is_before(chosen) => {
@@ -170,7 +185,7 @@ impl Condition {
         // Whoever says "at once" each time is not believed: it would be asked without end.
         let asked = asked.filter(|pause| !pause.is_zero()).map(|pause| pause.min(ASKED_PAUSE_MAX));
         match self {
-            Self::Ready => {
+            Self::Ready { .. } => {
                 Self::Cooling { since: now, until: now + asked.unwrap_or(LIMITED_PAUSE), next: LIMITED_PAUSE * 2 }
             }
             Self::Cooling { next, .. } if self.is_before(chosen) => {
@@ -188,7 +203,7 @@ impl Condition {
     /// Whether nothing is lost by forgetting it.
     pub(super) fn is_forgettable(self, now: Instant) -> bool {
         match self {
-            Self::Ready => true,
+            Self::Ready { since } => since.is_none_or(|since| now > since + CALL_TIME_MAX),
             // A while longer, so that pauses that follow each other grow.
             Self::Cooling { until, .. } => now > until + LIMITED_PAUSE_MAX,
             Self::Disabled { until, .. } | Self::Tried { begun: until, .. } => now > until + REFUSED_PAUSE_MAX,
@@ -211,7 +226,7 @@ mod tests {
 
     impl Fixture {
         fn new() -> Self {
-            Self { start: Instant::now(), condition: Condition::Ready }
+            Self { start: Instant::now(), condition: Condition::default() }
         }
 
         fn at(&self, ms: u64) -> Instant {
@@ -257,7 +272,7 @@ mod tests {
         fixture.call(now, now, Shown::Refused(Refusal::Unknown));
         fixture.closed(now, now + 3_600_000);
         fixture.call(now + 3_600_000, now + 3_600_001, Shown::Accepted);
-        assert_eq!(fixture.condition, Condition::Ready);
+        assert_eq!(fixture.condition, Condition::Ready { since: Some(fixture.at(now + 3_600_001)) });
     }
 
     #[test]
@@ -273,13 +288,27 @@ mod tests {
     }
 
     #[test]
+    fn what_was_on_its_way_when_a_trial_went_well_says_nothing_any_more() {
+        let mut fixture = Fixture::new();
+        fixture.call(0, 10, Shown::Refused(Refusal::Unknown));
+        fixture.call(300_010, 300_020, Shown::Accepted);
+        let ready = fixture.condition;
+        for shown in [Shown::Refused(Refusal::Unknown), Shown::Limited(Some(9 * SECOND)), Shown::Unclear] {
+            fixture.call(5, 300_030, shown);
+            assert_eq!(fixture.condition, ready, "{shown:?}");
+        }
+        fixture.call(300_020, 300_040, Shown::Refused(Refusal::Unknown));
+        fixture.closed(300_041, 600_040);
+    }
+
+    #[test]
     fn a_limited_one_cools_as_long_as_it_is_told_and_else_longer_each_time() {
         let mut fixture = Fixture::new();
         fixture.call(0, 0, Shown::Limited(Some(7 * SECOND)));
         fixture.closed(1, 7_000);
         fixture.is(7_000, Access::Open);
         fixture.call(7_000, 7_000, Shown::Accepted);
-        assert_eq!(fixture.condition, Condition::Ready);
+        assert_eq!(fixture.condition, Condition::default());
         let mut now = 10_000;
         for pause in [500, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000] {
             fixture.call(now, now, Shown::Limited(None));
@@ -311,7 +340,7 @@ mod tests {
     fn what_says_nothing_changes_nothing_but_gives_the_trial_to_the_next() {
         let mut fixture = Fixture::new();
         fixture.call(0, 1, Shown::Unclear);
-        assert_eq!(fixture.condition, Condition::Ready);
+        assert_eq!(fixture.condition, Condition::default());
         fixture.call(0, 1, Shown::Refused(Refusal::OutOfFunds));
         fixture.closed(2, 30_001);
         fixture.call(30_001, 30_002, Shown::Unclear);
@@ -339,7 +368,7 @@ mod tests {
         fn none_is_shut_for_longer_than_an_hour_nor_tried_twice_at_once(
             steps in proptest::collection::vec((0_u64..2_000_000, 0_u64..60_000, 0_u8..6), 0..200)
         ) {
-            let (mut now, mut condition) = (Instant::now(), Condition::Ready);
+            let (mut now, mut condition) = (Instant::now(), Condition::default());
             for (pause, lasts, shown) in steps {
                 now += Duration::from_millis(pause);
                 let access = condition.access(now);
@@ -362,7 +391,7 @@ mod tests {
                 let back = now + Duration::from_millis(lasts);
                 condition = condition.after(shown, now, back);
                 match shown {
-                    Shown::Accepted => prop_assert_eq!(condition, Condition::Ready),
+                    Shown::Accepted => prop_assert!(matches!(condition, Condition::Ready { .. })),
                     Shown::Refused(_) => prop_assert!(matches!(condition.access(back), Access::Closed(_))),
                     _ => {}
                 }

@@ -118,12 +118,12 @@ impl Key {
         let [at_provider, at_path, at_model] = self.conditions(errand);
         self.condition = change(Reach::Provider, at_provider);
         match change(Reach::Path, at_path) {
-            Condition::Ready => drop(self.paths.remove(&errand.path)),
+            Condition::Ready { since: None } => drop(self.paths.remove(&errand.path)),
             condition => drop(self.paths.insert(errand.path, condition)),
         }
         match change(Reach::Model, at_model) {
             condition if condition == at_model => {}
-            Condition::Ready => self.models.remove(&errand.model),
+            Condition::Ready { since: None } => self.models.remove(&errand.model),
             condition => self.models.set(errand, condition),
         }
     }
@@ -244,11 +244,12 @@ impl Credentials {
     }
 
     /// Uses a credential at once, whatever was shown of it; false where there is none at this position, which counts from 1.
-    pub fn enable(&self, position: usize) -> bool {
+    /// Calls that had it before say nothing of it any more.
+    pub fn enable(&self, position: usize, now: Instant) -> bool {
         let mut book = self.book();
         let Some(place) = position.checked_sub(1).filter(|place| *place < self.secrets.len()) else { return false };
         let answered = book.keys[place].answered;
-        book.keys[place] = Key { answered, ..Key::default() };
+        book.keys[place] = Key { condition: Condition::Ready { since: Some(now) }, answered, ..Key::default() };
         true
     }
 
@@ -291,6 +292,10 @@ impl Credential {
         let mut book = self.of.book();
         let key = &mut book.keys[self.place];
         let before = key.conditions(&self.errand);
+        // Enabled since, or found to be taken again, it is so everywhere.
+        if matches!(key.condition, Condition::Ready { .. }) && !key.condition.is_before(self.chosen) {
+            return;
+        }
         key.change(&self.errand, |of, condition| {
             // What concerns a part says nothing about the rest; an answer is one for all.
             let shown = if of == reach || shown == Shown::Accepted { shown } else { Shown::Unclear };
@@ -322,7 +327,7 @@ impl Credential {
                 let pause = until.saturating_duration_since(now).as_secs();
                 tracing::error!("{name} of {provider} {}{at}; it is not used{there} for {pause} s", refusal.words());
             }
-            (Condition::Disabled { .. } | Condition::Tried { .. }, Condition::Ready) => {
+            (Condition::Disabled { .. } | Condition::Tried { .. }, Condition::Ready { .. }) => {
                 tracing::info!("{name} of {provider} is taken again{at}");
             }
             (_, Condition::Cooling { until, .. }) => {

@@ -97,7 +97,7 @@ impl CredentialState {
     pub(super) fn of(condition: Condition, now: Instant) -> Self {
         match condition {
             Condition::Cooling { since, until, .. } if now < until => Self::Cooling { since, until },
-            Condition::Ready | Condition::Cooling { .. } => Self::Ready,
+            Condition::Ready { .. } | Condition::Cooling { .. } => Self::Ready,
             Condition::Disabled { refusal, since, until, .. } if now < until => {
                 Self::Disabled { refusal, since, until }
             }

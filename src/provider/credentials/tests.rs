@@ -180,13 +180,28 @@ fn an_admin_enables_one_at_once_at_every_model() {
     let fixture = Fixture::new(1);
     fixture.call(0, FORBIDDEN);
     fixture.call_to("gpt-5", 0, UNKNOWN);
-    assert!(!fixture.credentials.enable(0) && !fixture.credentials.enable(2));
+    let enable = |position| fixture.credentials.enable(position, fixture.at(1));
+    assert!(!enable(0) && !enable(2));
     assert_eq!(fixture.states(1), ["disabled"]);
-    assert!(fixture.credentials.enable(1));
+    assert!(enable(1));
     assert_eq!(fixture.turns(MODEL, 1, 1), [1]);
     // It is judged anew.
     fixture.call(2, UNKNOWN);
     assert_eq!(fixture.away(2).back_in, Duration::from_mins(5));
+}
+
+#[test]
+fn a_call_from_before_an_admin_enabled_it_says_nothing_of_it() {
+    for shown in [UNKNOWN, FORBIDDEN, Shown::Refused(Refusal::OutOfScope), Shown::Limited(None)] {
+        let fixture = Fixture::new(1);
+        let slow = fixture.credentials.choose(&talk(MODEL), true, fixture.at(0)).unwrap().unwrap();
+        fixture.call(0, UNKNOWN);
+        assert!(fixture.credentials.enable(1, fixture.at(1)));
+        slow.tell(shown, fixture.at(2));
+        assert!(fixture.credentials.has_ready(&talk(MODEL), fixture.at(2)), "{shown:?}");
+        fixture.call(3, UNKNOWN);
+        assert_eq!(fixture.states(3), ["disabled"]);
+    }
 }
 
 #[test]

@@ -322,9 +322,10 @@ mod tests {
             assert!(line.words.contains(expected), "{line:?}");
         };
         let next = Duration::from_secs(10);
-        check(Circuit::Open { until: later, next }, "Open", "until 00:00:24");
-        check(Circuit::HalfOpen { next, lost: later }, "Half-open", "lost at 00:00:24");
-        check(Circuit::HalfOpen { next, lost: now }, "Half-open", "next call");
+        let since = now;
+        check(Circuit::Open { since, until: later, next }, "Open", "until 00:00:24");
+        check(Circuit::HalfOpen { since, begun: now, next, lost: later }, "Half-open", "lost at 00:00:24");
+        check(Circuit::HalfOpen { since, begun: now, next, lost: now }, "Half-open", "next call");
         check(Circuit::default(), "Closed", "Calls go there");
     }
 }
