@@ -5,6 +5,7 @@
 //! [`litellm`] reads the settings of another gateway, [`spend`] what was spent there, and [`cli`] is what people type. Errors are told to a person here, so they may be any.
 
 mod alert_watch;
+mod attachments;
 pub mod cli;
 mod first_start;
 mod folder;

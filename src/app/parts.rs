@@ -1,12 +1,13 @@
 //! Every part of the program, built from the settings in the order of who needs whom.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 
+use super::attachments::Attachments;
 use super::folder::DataFolder;
 use super::price_file;
 use crate::alerts::Alerts;
@@ -19,10 +20,10 @@ use crate::gateway::{self, Gateway, InForce};
 use crate::idempotency::Idempotency;
 use crate::keys::Keys;
 use crate::ledger::{Acknowledge, Ledger, LedgerOptions};
-use crate::provider::sandbox::{SandboxSettings, parse_script};
+use crate::provider::sandbox::{SandboxSettings, ScriptLine, parse_script};
 use crate::provider::{ClientSettings, Upstream};
 use crate::reconciliation::Reconciler;
-use crate::revisions::Revisions;
+use crate::revisions::{Mark, Revisions};
 use crate::routing::{Directory, Experience, Router};
 use crate::runtime::{Clock, Tasks};
 use crate::shared::Shared;
@@ -38,6 +39,8 @@ const LAST_HOLDERS_WAIT_MAX: Duration = Duration::from_secs(2);
 pub(crate) struct Parts {
     /// The settings that the process was started with; those that hold now are the gateway's.
     pub(crate) started: Arc<Config>,
+    /// By what the files that they name are known again.
+    pub(crate) attached: BTreeMap<String, Mark>,
     pub(crate) keys: Arc<Keys>,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) budgets: Arc<Budgets>,
@@ -80,8 +83,10 @@ impl Parts {
         let reconciler = Arc::new(Reconciler::open(settings.clone(), &config)?);
         let revisions = Arc::new(Revisions::open(settings.clone(), file)?);
         let alerts = Alerts::open(settings, &config.alerts, ca_file, clock.clone(), config.time_zone.clone())?;
-        let catalog = price_file::catalog(&config)?;
-        let upstreams = upstreams(&config)?;
+        let attachments = Attachments::read(&config);
+        let attached = attachments.marks(&config, &keys);
+        let catalog = price_file::catalog_with(&config, &attachments)?;
+        let upstreams = upstreams_after(&config, None, &attachments)?;
         let experience = Arc::new(Experience::default());
         let router = Arc::new(Router::new(upstreams, Directory::of(&config), Arc::new(catalog), experience));
         let salt = getrandom::u64().map_err(|error| anyhow!("the system gives no random numbers: {error}"))?;
@@ -102,6 +107,7 @@ impl Parts {
         let (alerts, gateway) = (Arc::new(alerts), Arc::new(gateway));
         Ok(Self {
             started: config,
+            attached,
             keys,
             ledger,
             budgets,
@@ -203,15 +209,20 @@ pub(crate) fn ledger_path(folder: &Path) -> std::path::PathBuf {
 
 /// Makes the configured providers, in the order of the file.
 pub(crate) fn upstreams(config: &Config) -> anyhow::Result<Vec<Arc<Upstream>>> {
-    upstreams_after(config, None)
+    upstreams_after(config, None, &Attachments::read(config))
 }
 
 /// The same after others: a provider of which nothing has changed stays the one that it is, with the calls that run there.
-pub(crate) fn upstreams_after(config: &Config, before: Option<&InForce>) -> anyhow::Result<Vec<Arc<Upstream>>> {
+pub(crate) fn upstreams_after(
+    config: &Config,
+    before: Option<&InForce>,
+    attachments: &Attachments,
+) -> anyhow::Result<Vec<Arc<Upstream>>> {
     let present = before.into_iter().flat_map(|before| before.config.providers.iter().zip(before.router.upstreams()));
     let present: HashMap<&ProviderName, _> = present.map(|one| (&one.0.name, one)).collect();
     let upstream = |provider: &ProviderConfig| {
-        let sandbox = (provider.kind == ProviderKind::Sandbox).then(|| sandbox_settings(provider)).transpose()?;
+        let sandbox =
+            (provider.kind == ProviderKind::Sandbox).then(|| sandbox_settings(provider, attachments)).transpose()?;
         if let Some((as_it_was, upstream)) = present.get(&provider.name)
             && *as_it_was == provider
             && upstream.sandbox() == sandbox.as_ref()
@@ -224,11 +235,13 @@ pub(crate) fn upstreams_after(config: &Config, before: Option<&InForce>) -> anyh
 }
 
 /// How a configured sandbox behaves.
-fn sandbox_settings(provider: &ProviderConfig) -> anyhow::Result<SandboxSettings> {
+fn sandbox_settings(provider: &ProviderConfig, attachments: &Attachments) -> anyhow::Result<SandboxSettings> {
     let sandbox = &provider.sandbox;
     let script = match &sandbox.script {
         None => Arc::default(),
-        Some(path) => read_script(path).with_context(|| format!("the script of provider {}", provider.name))?,
+        Some(path) => {
+            script(path, attachments.text(path)).with_context(|| format!("the script of provider {}", provider.name))?
+        }
     };
     Ok(SandboxSettings {
         latency: sandbox.latency,
@@ -241,9 +254,14 @@ fn sandbox_settings(provider: &ProviderConfig) -> anyhow::Result<SandboxSettings
 }
 
 /// Reads a sandbox's script.
-pub(crate) fn read_script(path: &Path) -> anyhow::Result<Arc<[crate::provider::sandbox::ScriptLine]>> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("{} can't be read", path.display()))?;
-    parse_script(&text).with_context(|| path.display().to_string())
+pub(crate) fn read_script(path: &Path) -> anyhow::Result<Arc<[ScriptLine]>> {
+    let read = std::fs::read_to_string(path);
+    script(path, read.as_deref().map_err(|error| anyhow!("{error}")))
+}
+
+fn script(path: &Path, read: anyhow::Result<&str>) -> anyhow::Result<Arc<[ScriptLine]>> {
+    let text = read.with_context(|| format!("{} can't be read", path.display()))?;
+    parse_script(text).with_context(|| path.display().to_string())
 }
 
 #[cfg(test)]

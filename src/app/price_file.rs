@@ -2,31 +2,33 @@
 //!
 //! The file is watched with the settings (`reload`), so that prices change without a restart.
 
-use std::path::Path;
-
 use anyhow::Context as _;
 
+use super::attachments::Attachments;
 use crate::catalog::Catalog;
 use crate::config::Config;
 use crate::rerate::named;
 
 /// The catalogue that the settings ask for.
 pub(crate) fn catalog(config: &Config) -> anyhow::Result<Catalog> {
+    catalog_with(config, &Attachments::read(config))
+}
+
+/// The same, with the file as it was read.
+pub(crate) fn catalog_with(config: &Config, attachments: &Attachments) -> anyhow::Result<Catalog> {
     let mut catalog = Catalog::builtin();
     if let Some(path) = &config.catalog_file {
-        catalog = catalog.merged(read(path)?);
+        let shown = path.display();
+        let text = attachments.text(path).with_context(|| format!("catalog.file: {shown} can't be read"))?;
+        catalog = catalog.merged(Catalog::parse(text).with_context(|| format!("catalog.file: {shown}"))?);
     }
     Ok(catalog.with_overrides(named(&config.prices)))
 }
 
-fn read(path: &Path) -> anyhow::Result<Catalog> {
-    let shown = path.display();
-    let text = std::fs::read_to_string(path).with_context(|| format!("catalog.file: {shown} can't be read"))?;
-    Catalog::parse(&text).with_context(|| format!("catalog.file: {shown}"))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
     use crate::domain::ProviderName;
 

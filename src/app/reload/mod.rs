@@ -9,6 +9,7 @@ mod next;
 mod tests;
 mod watch;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -25,7 +26,7 @@ use crate::content::Content;
 use crate::gateway::Gateway;
 use crate::keys::Keys;
 use crate::reconciliation::Reconciler;
-use crate::revisions::{Ask, Effective, NotReloaded, Refused, Reloaded, Reloads, Revisions, Trigger};
+use crate::revisions::{Ask, Effective, Mark, NotReloaded, Refused, Reloaded, Reloads, Revisions, Trigger};
 use crate::runtime::Clock;
 
 use next::Next;
@@ -93,7 +94,7 @@ pub(super) fn start(
     hangups: Option<Signal>,
 ) {
     let ground = Arc::new(ground(parts, source));
-    let first = ground.first();
+    let first = ground.first(parts.attached.clone());
     let stopping = parts.tasks.stopping().clone();
     let watch = matches!(ground.source, Source::Files(_)).then(|| {
         let (watch, changes) = Watch::new();
@@ -169,9 +170,9 @@ async fn answer(
 
 impl Ground {
     /// Notes the settings that the process was started with.
-    fn first(&self) -> Read {
+    fn first(&self, attached: BTreeMap<String, Mark>) -> Read {
         let config = Config::clone(&self.started);
-        let effective = self.effective(&config, Vec::new());
+        let effective = self.effective(&config, attached, Vec::new());
         for warning in effective.warnings.iter().filter(|warning| !config.warnings.contains(warning)) {
             tracing::warn!("settings: {warning}");
         }

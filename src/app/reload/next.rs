@@ -1,9 +1,9 @@
 //! The settings that come next: built whole beside those that are in force, and then put in their place.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
+use super::super::attachments::Attachments;
 use super::super::parts::upstreams_after;
 use super::super::{price_file, with_causes};
 use super::{Ground, Read};
@@ -32,8 +32,9 @@ impl Ground {
         let present = self.gateway.in_force();
         let (reached, waiting) = config.clone().within_reach_of(&self.started);
         let built = |what: &'static str| move |error: anyhow::Error| Problem::new(what, with_causes(&error));
-        let upstreams = upstreams_after(&reached, Some(&present)).map_err(built("providers"));
-        let catalog = price_file::catalog(&reached).map_err(built("catalog.file"));
+        let attachments = Attachments::read(&config);
+        let upstreams = upstreams_after(&reached, Some(&present), &attachments).map_err(built("providers"));
+        let catalog = price_file::catalog_with(&reached, &attachments).map_err(built("catalog.file"));
         let receivers = (reached.alerts != present.config.alerts)
             .then(|| Receivers::new(&reached.alerts, reached.tls.ca_file.as_deref()))
             .transpose()
@@ -45,7 +46,8 @@ impl Ground {
                 return Err(problems.into_iter().flatten().collect());
             }
         };
-        let effective = self.effective(&config, waiting.into_iter().map(ToOwned::to_owned).collect());
+        let attached = attachments.marks(&config, &self.keys);
+        let effective = self.effective(&config, attached, waiting.into_iter().map(ToOwned::to_owned).collect());
         let changed = changed(before, &config, &effective);
         let in_force = (!changed.is_empty()).then(|| {
             let experience = Arc::clone(present.router.experience());
@@ -73,24 +75,16 @@ impl Ground {
         }
     }
 
-    /// What settings come to, as it is kept.
-    pub(super) fn effective(&self, config: &Config, waiting: Vec<String>) -> Effective {
-        let mut marks: BTreeMap<String, Mark> = BTreeMap::new();
+    /// What settings come to, as it is kept, with the marks of the files that they name.
+    pub(super) fn effective(
+        &self,
+        config: &Config,
+        attached: BTreeMap<String, Mark>,
+        waiting: Vec<String>,
+    ) -> Effective {
+        let mut marks = attached;
         for (path, secret) in &config.secrets {
             marks.insert(path.clone(), self.keys.mark(path, secret.expose().as_bytes()));
-        }
-        let mut file = |path: String, file: &Path| {
-            // It was readable when it was checked; if it isn't any more, the next reload tells.
-            let bytes = std::fs::read(file).unwrap_or_default();
-            marks.insert(path.clone(), self.keys.mark(&path, &bytes));
-        };
-        if let Some(path) = &config.catalog_file {
-            file("catalog.file".to_owned(), path);
-        }
-        for provider in &config.providers {
-            if let Some(script) = &provider.sandbox.script {
-                file(format!("providers.{}.script", provider.name), script);
-            }
         }
         let warnings = config.warnings.iter().cloned().chain(self.orphaned_budgets(config)).collect();
         Effective { settings: config.masked(), marks, waiting, warnings }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
+use super::super::attachments::Attachments;
 use super::super::folder::DataFolder;
 use super::*;
 use crate::domain::{BudgetAction, BudgetScope, BudgetTerms, Picodollars, Window};
@@ -30,7 +31,7 @@ impl Running {
         let clock = Clock::manual("2026-11-22T12:00:00Z".parse().unwrap());
         let parts = Parts::build(config, source.file(), &data, clock).await.unwrap();
         let ground = ground(&parts, source);
-        let read = Some(ground.first());
+        let read = Some(ground.first(parts.attached.clone()));
         Self { folder, parts, ground, read }
     }
 
@@ -154,6 +155,38 @@ async fn prices_of_the_settings_and_of_the_list_are_taken_over() {
     assert_eq!(running.reload().unwrap().changed, ["catalog.file"]);
     std::fs::write(&list, "{").unwrap();
     assert!(running.reload().unwrap_err()[0].contains("catalog.file: "));
+}
+
+#[tokio::test]
+async fn a_list_that_changes_between_being_read_and_the_end_of_the_start_is_taken_over_by_the_next_reload() {
+    let folder = tempfile::tempdir().unwrap();
+    let list = folder.path().join("prices.json");
+    let text = |price: &str| {
+        format!(r#"{{"models":[{{"id":"own","provider":"b","price":{{"input":"{price}","output":"2"}}}}]}}"#)
+    };
+    std::fs::write(&list, text("1")).unwrap();
+    let mut running = Running::start(&format!("{TWO}[catalog]\nfile = \"{}\"\n", list.display())).await;
+    std::fs::write(&list, text("7")).unwrap();
+    // What is noted of the start is what was parsed then.
+    running.read = Some(running.ground.first(running.parts.attached.clone()));
+    assert_eq!(running.reload().unwrap().changed, ["catalog.file"]);
+}
+
+#[tokio::test]
+async fn what_is_parsed_is_what_is_marked() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = folder.path().join("script.jsonl");
+    std::fs::write(&script, "one").unwrap();
+    let settings = format!("[[providers]]\nname = \"box\"\nkind = \"sandbox\"\nscript = \"{}\"\n", script.display());
+    let config = Config::from_toml(&settings).unwrap();
+    let attachments = Attachments::read(&config);
+    std::fs::write(&script, "two").unwrap();
+    let running = Running::start(TWO).await;
+    let keys = &running.parts.keys;
+    assert_eq!(attachments.text(&script).unwrap(), "one");
+    let key = "providers.box.script";
+    assert_eq!(attachments.marks(&config, keys)[key], keys.mark(key, b"one"));
+    assert!(attachments.text(Path::new("other")).is_err());
 }
 
 #[tokio::test]
