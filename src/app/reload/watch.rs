@@ -1,7 +1,8 @@
 //! Noting that a file has changed that the settings are read from.
 //!
 //! Folders are watched, since most editors put a new file in the place of the old one, and since a file that isn't there yet may
-//! come. What a link leads to is watched too.
+//! come. What a link leads to is watched too. The files were read before they are watched, so they are read once more then: what
+//! changed in between would be seen by nobody.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -25,6 +26,7 @@ const MOUNTED_DATA: &str = "..data";
 /// Watches files.
 pub(super) struct Watch {
     changed: mpsc::Sender<()>,
+    /// Those that are watched; none where not all could be, so that it is tried again.
     files: BTreeSet<PathBuf>,
     /// Absent before the first, and where nothing can be watched.
     watcher: Option<notify::RecommendedWatcher>,
@@ -46,16 +48,22 @@ impl Watch {
             return;
         }
         match watcher(&files, self.changed.clone()) {
-            Ok(watcher) => self.watcher = Some(watcher),
+            Ok((watcher, are_all)) => {
+                self.watcher = Some(watcher);
+                if are_all {
+                    self.files = files;
+                    let _ = self.changed.try_send(());
+                }
+            }
             Err(error) => {
                 tracing::warn!("files of settings can't be watched, so a change of them takes SIGHUP: {error}");
             }
         }
-        self.files = files;
     }
 }
 
-fn watcher(files: &BTreeSet<PathBuf>, changed: mpsc::Sender<()>) -> notify::Result<notify::RecommendedWatcher> {
+/// A watcher of files, and whether it watches all of their folders.
+fn watcher(files: &BTreeSet<PathBuf>, changed: mpsc::Sender<()>) -> notify::Result<(notify::RecommendedWatcher, bool)> {
     let watched = files.clone();
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
         // A lost event may have been ours, so it counts as one.
@@ -69,12 +77,14 @@ fn watcher(files: &BTreeSet<PathBuf>, changed: mpsc::Sender<()>) -> notify::Resu
         }
     })?;
     let folders: BTreeSet<&Path> = files.iter().filter_map(|file| file.parent()).collect();
-    for folder in folders.into_iter().filter(|folder| folder.is_dir()) {
+    let mut are_all = true;
+    for folder in folders {
         if let Err(error) = watcher.watch(folder, RecursiveMode::NonRecursive) {
+            are_all = false;
             tracing::warn!("changes of files in {} take SIGHUP, for it can't be watched: {error}", folder.display());
         }
     }
-    Ok(watcher)
+    Ok((watcher, are_all))
 }
 
 /// Asks for a reload whenever files have changed and been quiet for a while.
@@ -106,6 +116,9 @@ mod tests {
         let path = folder.path().join("tollgate.toml");
         let (mut watch, mut changes) = Watch::new();
         watch.follow(std::slice::from_ref(&path));
+        noted(&mut changes).await;
+        watch.follow(std::slice::from_ref(&path));
+        assert!(tokio::time::timeout(QUIET, changes.recv()).await.is_err(), "the same are not read again");
         std::fs::write(&path, "a").unwrap();
         noted(&mut changes).await;
         std::fs::write(&path, "b").unwrap();
@@ -129,11 +142,28 @@ mod tests {
         std::os::unix::fs::symlink(&target, &link).unwrap();
         let (mut watch, mut changes) = Watch::new();
         watch.follow(std::slice::from_ref(&link));
+        noted(&mut changes).await;
         std::fs::write(&target, "b").unwrap();
         noted(&mut changes).await;
         let prices = folder.path().join("prices.json");
         watch.follow(&[link, prices.clone()]);
+        noted(&mut changes).await;
         std::fs::write(&prices, "{}").unwrap();
+        noted(&mut changes).await;
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_could_not_be_watched_is_tried_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let later = folder.path().join("later");
+        let path = later.join("prices.json");
+        let (mut watch, mut changes) = Watch::new();
+        watch.follow(std::slice::from_ref(&path));
+        assert!(tokio::time::timeout(QUIET, changes.recv()).await.is_err());
+        std::fs::create_dir(&later).unwrap();
+        watch.follow(std::slice::from_ref(&path));
+        noted(&mut changes).await;
+        std::fs::write(&path, "{}").unwrap();
         noted(&mut changes).await;
     }
 }
