@@ -166,20 +166,26 @@ impl Cache {
         now: Timestamp,
     ) -> (Arc<Entry>, Result<(), NotKept>) {
         let entry = Arc::new(Entry::new(entry, ttl, now));
-        self.memory.insert(fingerprint, Arc::clone(&entry));
-        // Looked at when it is in: what is taken out from now on takes this out too.
-        if self.generation() != generation {
-            self.memory.remove_one(&fingerprint);
-            return (entry, Err(NotKept::TakenOut));
-        }
-        (entry, Ok(()))
+        let kept = self.keep(fingerprint, &entry, generation);
+        (entry, kept)
     }
 
-    /// Looks for an answer that another instance has kept; found, it is kept here too. For leaders alone: one question is
-    /// enough for all who ask the same.
+    fn keep(&self, fingerprint: Fingerprint, entry: &Arc<Entry>, generation: u64) -> Result<(), NotKept> {
+        self.memory.insert(fingerprint, Arc::clone(entry));
+        // Looked at when it is in: what is taken out from now on takes this out too.
+        if self.generation() == generation {
+            return Ok(());
+        }
+        self.memory.remove_one(&fingerprint);
+        Err(NotKept::TakenOut)
+    }
+
+    /// Looks for an answer that another instance has kept; found, it is kept here too, unless entries were taken out while the
+    /// Redis was asked. For leaders alone: one question is enough for all who ask the same.
     pub async fn fetch(&self, fingerprint: Fingerprint, now: Timestamp) -> Option<Arc<Entry>> {
+        let generation = self.generation();
         let entry = Arc::new(self.shared.as_ref()?.fetch(&fingerprint, now).await?);
-        self.memory.insert(fingerprint, Arc::clone(&entry));
+        self.keep(fingerprint, &entry, generation).ok()?;
         Some(entry)
     }
 
@@ -188,17 +194,22 @@ impl Cache {
         self.shared.is_some()
     }
 
-    /// Keeps what [`Self::store`] has kept for the other instances too.
-    pub async fn share(&self, fingerprint: Fingerprint, entry: &Entry, now: Timestamp) {
-        if let Some(shared) = &self.shared {
-            shared.keep(&fingerprint, entry, now).await;
+    /// Keeps what [`Self::store`] has kept for the other instances too; not where entries were taken out since its call began,
+    /// here or by another instance.
+    pub async fn share(&self, fingerprint: Fingerprint, entry: &Entry, generation: u64, now: Timestamp) {
+        let Some(shared) = &self.shared else { return };
+        // Read first: what is news by then counts in the generation already.
+        let news_read = shared.news_read();
+        if self.generation() == generation {
+            shared.keep(&fingerprint, entry, news_read, now).await;
         }
     }
 
     /// Takes out what the other instances have taken out since the last look.
     pub async fn follow_others(&self, now: Timestamp) {
         let Some(shared) = &self.shared else { return };
-        match shared.news().await {
+        let Some((news, count)) = shared.news().await else { return };
+        match news {
             News::Nothing => {}
             News::Patterns(patterns) => {
                 for pattern in patterns.iter().filter_map(|written| written.parse::<Pattern>().ok()) {
@@ -209,6 +220,7 @@ impl Cache {
                 self.clear(now);
             }
         }
+        shared.have_read(count);
     }
 
     /// What the cache holds and has done.

@@ -3,7 +3,9 @@
 //! What was kept by one instance is found by all that ask the same within the same circle, for as long as it is good. A value
 //! is the entry in postcard, compressed and sealed under its own name; one that doesn't open, or says anything that can't
 //! be, counts as absent. Taking entries out reaches the Redis at once and the memory of the other instances within a second
-//! ([`SharedAnswers::news`]): each reads the list of patterns that others have announced.
+//! ([`SharedAnswers::news`]): each reads the list of patterns that others have announced. A pattern is announced before what it
+//! fits is looked for, and who has not read all that is announced keeps nothing there: so an answer that somebody wanted to be rid
+//! of doesn't come back behind the search. It is announced again behind it, for those who have fetched such an answer meanwhile.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -25,6 +27,8 @@ const ANSWERS: &str = "answer:";
 const NEWS: &str = "taken-out";
 /// Patterns that are remembered for instances that were away; who has missed more empties its memory.
 const NEWS_LEN: i64 = 100;
+/// Answers that are looked at in one go when some are taken out: 16 MiB at most.
+const SWEEP_LEN: usize = 16;
 /// Not written at all: an answer this large takes longer than anybody waits.
 const VALUE_BYTES_MAX: usize = 1 << 20;
 
@@ -110,50 +114,72 @@ impl SharedAnswers {
         entry
     }
 
-    /// Keeps an answer for the others.
-    pub(super) async fn keep(&self, fingerprint: &Fingerprint, entry: &Entry, now: Timestamp) {
+    /// Keeps an answer for the others, where nothing was announced that its keeper had not read.
+    pub(super) async fn keep(&self, fingerprint: &Fingerprint, entry: &Entry, news_read: i64, now: Timestamp) {
         let name = name(fingerprint);
         if let Some(value) = self.write(&name, entry) {
-            self.shared.keep(&name, &value, entry.time_left(now)).await;
+            self.shared.keep_unless_announced(&name, &value, entry.time_left(now), NEWS, news_read).await;
         }
     }
 
     /// Takes out what fits, there and, by announcing it, in the memory of the others. Returns how many were there; nothing
     /// where the Redis didn't answer, so that some may be left.
     pub(super) async fn take_out(&self, written: &str, fits: impl Fn(&Fingerprint, &Entry) -> bool) -> Option<u64> {
+        self.announce(written).await?;
         let (mut cursor, mut removed) = (0, 0);
         loop {
             let (next, names) = self.shared.names(ANSWERS, cursor).await?;
-            let values = if names.is_empty() { Vec::new() } else { self.shared.fetch(&names).await? };
-            let fitting = names.into_iter().zip(values).filter_map(|(name, value)| {
-                let fingerprint = name.strip_prefix(ANSWERS).and_then(Fingerprint::from_hex)?;
-                let entry = self.read(&name, &value?)?;
-                fits(&fingerprint, &entry).then_some(name)
-            });
-            removed += self.shared.forget(&fitting.collect::<Vec<_>>()).await?;
+            for names in names.chunks(SWEEP_LEN) {
+                let values = self.shared.fetch_at_leisure(names).await?;
+                let fitting = names.iter().zip(values).filter_map(|(name, value)| {
+                    let fingerprint = name.strip_prefix(ANSWERS).and_then(Fingerprint::from_hex)?;
+                    let entry = self.read(name, &value?)?;
+                    fits(&fingerprint, &entry).then(|| name.clone())
+                });
+                removed += self.shared.forget(&fitting.collect::<Vec<_>>()).await?;
+            }
             cursor = next;
             if cursor == 0 {
                 break;
             }
         }
-        // Our own is taken out already.
-        let count = self.shared.announce(NEWS, written, NEWS_LEN).await?;
-        let _ = self.news_read.compare_exchange(count - 1, count, Ordering::Relaxed, Ordering::Relaxed);
+        if removed > 0 {
+            self.announce(written).await?;
+        }
         Some(removed)
     }
 
-    /// What others have taken out since the last look.
-    pub(super) async fn news(&self) -> News {
-        let Some((count, lines)) = self.shared.announced(NEWS).await else { return News::Nothing };
-        let before = self.news_read.swap(count, Ordering::Relaxed);
-        match count - before {
+    /// Tells the others what to take out of their memory. Our own is taken out already.
+    async fn announce(&self, written: &str) -> Option<()> {
+        let count = self.shared.announce(NEWS, written, NEWS_LEN).await?;
+        let _ = self.news_read.compare_exchange(count - 1, count, Ordering::SeqCst, Ordering::SeqCst);
+        Some(())
+    }
+
+    /// What others have taken out since the last look, and how much was ever announced: to be noted by [`Self::have_read`] once
+    /// it is taken out here too.
+    pub(super) async fn news(&self) -> Option<(News, i64)> {
+        let (count, lines) = self.shared.announced(NEWS).await?;
+        let before = self.news_read();
+        let news = match count - before {
             _ if before == NEVER_READ => News::Nothing,
             0 => News::Nothing,
             new => match usize::try_from(new).ok().and_then(|new| lines.len().checked_sub(new)) {
                 Some(known) => News::Patterns(lines.into_iter().skip(known).collect()),
                 None => News::Everything,
             },
-        }
+        };
+        Some((news, count))
+    }
+
+    /// Notes that what was announced by then is taken out here.
+    pub(super) fn have_read(&self, count: i64) {
+        self.news_read.store(count, Ordering::SeqCst);
+    }
+
+    /// How much of what was announced is taken out here.
+    pub(super) fn news_read(&self) -> i64 {
+        self.news_read.load(Ordering::SeqCst)
     }
 
     /// Hits and misses there, and whether it is asked at the moment.

@@ -259,7 +259,7 @@ impl Call {
         }
         if kept.is_ok() && parts.cache.is_shared() {
             let cache = Arc::clone(&parts.cache);
-            parts.tasks.spawn(async move { cache.share(fingerprint, &entry, now).await });
+            parts.tasks.spawn(async move { cache.share(fingerprint, &entry, generation, now).await });
         }
     }
 }

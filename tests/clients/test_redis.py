@@ -8,6 +8,7 @@ import json
 import shutil
 import socket
 import subprocess
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -193,9 +194,42 @@ def test_what_is_taken_out_at_one_instance_goes_everywhere(cluster, redis):
 
     wait_for(lambda: sizes() == [1, 1, 1], "the others to follow", NEWS_SECONDS_MAX)
     assert three.outcome(2, "keep this one") == "hit" and three.outcome(2, "lose this one") == "miss"
+    # Who takes entries out waits for a Redis that calls would go without.
+    redis.ask("CLIENT", "PAUSE", "1500", "ALL")
+    removed = get_json(f"{three[0].url}/api/cache?pattern=text:*keep*", ADMIN_TOKEN, "DELETE")
+    assert removed == {"removed": 1, "removedShared": 1}
+    wait_for(lambda: sizes() == [0, 0, 1], "the others to follow", SECONDS_MAX)
     # An emptied Redis has forgotten what was announced: who followed it can't know what it missed.
     redis.ask("FLUSHALL")
     wait_for(lambda: sizes() == [0, 0, 0], "the memories to be emptied", NEWS_SECONDS_MAX)
+
+
+def test_an_answer_from_before_something_was_taken_out_elsewhere_is_not_shared(cluster, redis):
+    three = cluster()
+    taking_out = threading.Event()
+    taking_out.set()
+
+    def announce():
+        while taking_out.is_set():
+            redis.ask("INCR", "tollgate:1:taken-out:count")
+
+    # Something is always announced that the instance has not read yet.
+    thread = threading.Thread(target=announce)
+    thread.start()
+    try:
+        for number in range(5):
+            assert three.outcome(0, f"on its way {number}") == "miss"
+    finally:
+        taking_out.clear()
+        thread.join()
+    time.sleep(0.2)
+    assert redis.answers() == []
+
+    def is_shared():
+        three.call(0, f"afterwards {time.time()}")
+        return redis.answers()
+
+    wait_for(is_shared, "answers being shared again", NEWS_SECONDS_MAX)
 
 
 def test_one_rate_limit_is_held_by_all_together(cluster, redis):
