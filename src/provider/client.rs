@@ -14,8 +14,9 @@ use hyper_util::client::proxy::matcher::Matcher;
 
 use crate::domain::ProviderName;
 
-use super::direct::{ConnectTimedOut, Direct, IDLE_CONNECTIONS_MAX, Names, find};
+use super::direct::{ConnectTimedOut, Direct, IDLE_CONNECTIONS_MAX, find};
 use super::error::{ProviderError, TimeLimit};
+use super::resolver::Names;
 use super::sandbox::{self, SandboxBody, SandboxRequest};
 use super::sent::{Sent, Watched};
 use super::tls::{ClientSettings, trusting_nobody};

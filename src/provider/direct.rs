@@ -2,24 +2,20 @@
 
 use std::error::Error as StdError;
 use std::future::Future;
-use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use hickory_resolver::TokioResolver;
-use hickory_resolver::config::LookupIpStrategy;
 use http::{Request, Response, Uri};
 use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::client::legacy::connect::dns::Name;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::ClientConfig;
 use tower_service::Service;
 
+use super::resolver::Names;
 use super::sent::Watched;
 
 /// Connections kept open to a provider while nothing uses them.
@@ -124,48 +120,5 @@ where
     fn call(&mut self, uri: Uri) -> Self::Future {
         let connecting = tokio::time::timeout(self.limit, self.inner.call(uri));
         Box::pin(async move { connecting.await.map_err(|_| ConnectTimedOut)?.map_err(Into::into) })
-    }
-}
-
-/// Looks names up as the system is configured to, without its library: that one blocks, and isn't there in a static
-/// binary.
-#[derive(Clone, Default)]
-pub(super) struct Names(Arc<OnceLock<Result<TokioResolver, String>>>);
-
-impl Names {
-    fn resolver(&self) -> Result<&TokioResolver, BoxError> {
-        // Made with the first look-up, because it has to be on a runtime.
-        let make = || {
-            let mut builder = TokioResolver::builder_tokio().map_err(|error| error.to_string())?;
-            builder.options_mut().ip_strategy = LookupIpStrategy::Ipv6AndIpv4;
-            builder.build().map_err(|error| error.to_string())
-        };
-        self.0.get_or_init(make).as_ref().map_err(|error| error.clone().into())
-    }
-}
-
-impl Names {
-    /// How many addresses a name has.
-    pub(super) async fn addresses(&self, name: &str) -> Result<usize, BoxError> {
-        Ok(self.resolver()?.lookup_ip(name).await?.iter().count())
-    }
-}
-
-impl Service<Name> for Names {
-    type Response = std::vec::IntoIter<SocketAddr>;
-    type Error = BoxError;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, name: Name) -> Self::Future {
-        let names = self.clone();
-        Box::pin(async move {
-            let found = names.resolver()?.lookup_ip(name.as_str()).await?;
-            // The connector knows the port.
-            Ok(found.iter().map(|address| SocketAddr::new(address, 0)).collect::<Vec<_>>().into_iter())
-        })
     }
 }

@@ -21,6 +21,7 @@ mod health;
 pub mod openai;
 mod places;
 mod probe;
+mod resolver;
 mod retry_after;
 pub mod sandbox;
 mod sent;

@@ -17,8 +17,8 @@ use url::Url;
 
 use super::anthropic::Anthropic;
 use super::client::with_both_versions;
-use super::direct::Names;
 use super::openai::OpenAi;
+use super::resolver::Names;
 use super::tls::{ClientSettings, trusting_nobody};
 use super::upstream::{ForwardedHeaders, Provider};
 use crate::config::ProviderConfig;

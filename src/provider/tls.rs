@@ -16,7 +16,8 @@ pub struct ClientSettings(Arc<Shared>);
 #[derive(Debug, Default)]
 struct Shared {
     ca_file: Option<PathBuf>,
-    tls: OnceLock<Result<ClientConfig, String>>,
+    /// Absent until it could be read.
+    tls: OnceLock<ClientConfig>,
 }
 
 impl ClientSettings {
@@ -25,16 +26,19 @@ impl ClientSettings {
         Self(Arc::new(Shared { ca_file, tls: OnceLock::new() }))
     }
 
-    /// Reads the certificates now, which takes milliseconds, so that no call has to wait for it. What fails is told by the
-    /// calls that need it.
+    /// Reads the certificates now, which takes milliseconds, so that no call has to wait for it. What fails is tried again and
+    /// told by the calls that need it.
     pub fn prepare(&self) {
         let _ = self.tls();
     }
 
     /// The settings of TLS.
-    pub(super) fn tls(&self) -> Result<&ClientConfig, &str> {
-        let read = || config(self.0.ca_file.as_deref());
-        self.0.tls.get_or_init(read).as_ref().map_err(String::as_str)
+    pub(super) fn tls(&self) -> Result<&ClientConfig, String> {
+        if let Some(tls) = self.0.tls.get() {
+            return Ok(tls);
+        }
+        let read = config(self.0.ca_file.as_deref())?;
+        Ok(self.0.tls.get_or_init(|| read))
     }
 }
 
@@ -76,9 +80,12 @@ mod tests {
             if let Some(text) = text {
                 std::fs::write(&path, text).unwrap();
             }
-            let settings = ClientSettings::new(Some(path));
+            let settings = ClientSettings::new(Some(path.clone()));
             settings.prepare();
             assert!(settings.clone().tls().unwrap_err().contains(name), "{name}");
+            // Mended, it is read by the next who needs it.
+            std::fs::write(&path, "").unwrap();
+            assert!(settings.tls().is_ok());
         };
         check("absent.pem", None);
         check("broken.pem", Some("-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n"));
