@@ -12,10 +12,10 @@
 //!   **[`rerate`]**: what history would have cost at other prices. **[`doctor`]**: what is wrong with an installation, and what mends it.
 //! - **4, [`gateway`]**: the life of a call: envelope, ceiling, attempts, relay, booking.
 //! - **3, [`budget`]**: which budgets bind a call, and what about them and the calls is worth an alert. **[`routing`]**: who can take it and in which order,
-//!   by what calls have shown of price, speed and prompt caches; what follows a failure, circuits, retry budgets.
+//!   by what calls have shown of price, speed and prompt caches; what follows a failure, retry budgets.
 //! - **2, [`ledger`]**: reserve, settle, sums, proof. **[`keys`]**: virtual keys, teams, people and roles, sessions, budget definitions.
 //!   **[`content`]**: what calls said, where that is to be kept. **[`provider`]**: how each upstream is called, what its
-//!   answers mean, and what they show of its credentials. **[`catalog`]**: models and prices.
+//!   answers mean, and what they show of its credentials and its health. **[`catalog`]**: models and prices.
 //!   **[`idempotency`]**: which calls were made before with the same key, and what they were answered.
 //!   **[`cache`]**: which questions are the same, their answers in memory, calls that ask the same at the same time.
 //!   **[`alerts`]**: told once, delivered to Slack, Discord and webhooks, with a durable outbox and the one client for such addresses.

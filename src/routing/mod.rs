@@ -2,7 +2,8 @@
 //!
 //! [`Router::plan`] resolves a name, leaves out who can't take the call ([`Needs`]), and has the pure `planner` put the rest in
 //! order by the numbers of [`Experience`]: what settled calls have shown of speed, length, and providers' prompt caches. The
-//! way to the order is a [`Decision`], kept with the call. Health is what calls themselves have shown: nobody is probed for it.
+//! way to the order is a [`Decision`], kept with the call. Health is what calls themselves have shown, and
+//! stands with each provider.
 
 mod asking;
 mod auto;
