@@ -622,8 +622,8 @@ class Provider(http.server.BaseHTTPRequestHandler):
     def _head(self, status, headers, length):
         """Status line and headers; no length means a body in chunks."""
         reason = self.responses.get(status, ("Overloaded",))[0]
-        lines = [f"HTTP/1.1 {status} {reason}", f"date: {self.date_time_string()}"]
-        lines += [f"{name}: {value}" for name, value in headers.items()]
+        lines = [f"HTTP/1.1 {status} {reason}"]
+        lines += [f"{name}: {value}" for name, value in {"date": self.date_time_string(), **headers}.items()]
         lines.append("transfer-encoding: chunked" if length is None else f"content-length: {length}")
         return ("\r\n".join(lines) + "\r\n\r\n").encode("utf-8")
 
