@@ -7,6 +7,7 @@ import os
 import pathlib
 import re
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -339,6 +340,26 @@ def test_a_stream_whose_provider_is_removed_ends_well_and_is_booked(server):
     entry = server.admin(f"/api/requests/{answer.headers['x-tollgate-request-id']}")
     assert (entry["status"], entry["provider"], entry["costBasis"]) == ("settled", "slow", "exact")
     assert float(entry["costUsd"]) > 0
+
+
+def test_calls_that_still_run_at_an_old_address_say_nothing_of_the_new_one(server):
+    silent = socket.create_server(("127.0.0.1", 0))
+    address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+    server.write(f'[[providers]]\nname = "far"\nkind = "openai-compatible"\nbase_url = "{address}"\napi_key = "sk-{"x" * 9}"\n')
+    server.start()
+    with concurrent.futures.ThreadPoolExecutor(6) as pool:
+        calls = [pool.submit(server.call, "far/sandbox-small", f"question {number}") for number in range(6)]
+        held = [silent.accept()[0] for _ in calls]
+        server.write('[[providers]]\nname = "far"\nkind = "sandbox"\n')
+        server.reload()
+        assert server.call("far/sandbox-small")[0] == 200
+        silent.close()
+        for connection in held:
+            connection.close()
+        assert {call.result()[0] for call in calls} == {502}
+    assert server.call("far/sandbox-small", "afterwards")[0] == 200
+    (far,) = server.admin("/api/providers")["items"]
+    assert (far["circuit"], far["health"], far["failing"]) == ("closed", "well", [])
 
 
 def test_many_reloads_in_quick_succession_fail_no_call(server):
