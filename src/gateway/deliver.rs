@@ -25,6 +25,7 @@ use super::passage::{Passage, Recorded, Way, garbage};
 use super::prepare::Asked;
 use super::relay::{Ended, Rules, relay};
 use super::translation::Translation;
+use super::verdict;
 
 impl Call {
     /// Counts tokens for a client whose provider can't: it would ask again and again for real answers otherwise.
@@ -206,7 +207,7 @@ impl Call {
         let (first, whole) = (Some(flow.first_content - began), began.elapsed());
         let is_whole = ended.error.is_none() && !ended.client_left && flow.progress.usage_is_final();
         self.remember_answer(|| flow.kept.take().unwrap_or_default());
-        if ended.error.as_ref().is_some_and(ProviderError::is_ill_health) {
+        if ended.error.as_ref().is_some_and(|error| verdict::of_broken_stream(error) == Health::Ill) {
             self.router().health().note(&candidate.deployment, Health::Ill, Instant::now());
         }
         let outcome = self.stream_outcome(&candidate, &reservation, began, &flow, &ended);

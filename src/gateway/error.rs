@@ -331,8 +331,8 @@ fn upstream_row(error: &ProviderError) -> (Row, &'static str) {
         ProviderError::RateLimited { .. } | ProviderError::Crowded { .. } => RATE_LIMIT,
         ProviderError::Overloaded { .. }
         | ProviderError::CircuitOpen { .. }
-        // Of two attempts one is never overtaken, so nobody is told of it.
-        | ProviderError::Overtaken { .. }
+        // Nobody is told of it: of two attempts one is never overtaken, and whoever has left is not there.
+        | ProviderError::GivenUp { .. }
         | ProviderError::StreamError { overloaded: true, .. } => OVERLOADED,
         ProviderError::Timeout { .. } => TIMEOUT,
         ProviderError::Connect { .. }

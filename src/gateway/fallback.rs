@@ -20,6 +20,7 @@ use super::hedge::{Flight, Landed, Takeoff};
 use super::place::{Admitted, Placeless};
 use super::prepare::{Asked, Outgoing, Prepared};
 use super::translation::Translation;
+use super::verdict;
 
 /// How long a call waits for others to settle, where only what they hold is in its way: most calls end sooner.
 const SETTLEMENT_WAIT_MAX: Duration = Duration::from_secs(2);
@@ -150,9 +151,8 @@ impl Call {
             };
             drop(place);
             let facts = &asked.facts;
-            let verdict = if failed.error.is_ill_health() { Health::Ill } else { Health::Unclear };
-            health.note(&candidate.deployment, verdict, Instant::now());
-            let failure = self.fell(&candidate, reservation, began, failed);
+            health.note(&candidate.deployment, verdict::of_failure(&failed.error, began.elapsed()), Instant::now());
+            let failure = self.fell(asked, &candidate, reservation, began, failed);
             self.tried.lose(failure.ended.cost + failure.reservation.cost_beside());
             let next = match step(&failure.error, &self.situation(facts.id, &plan, index)) {
                 _ if !self.has_client() => Step::GiveUp,
@@ -180,18 +180,36 @@ impl Call {
     }
 
     /// What is to be booked for an attempt that failed.
-    fn fell(&self, candidate: &Candidate, reservation: Reservation, began: Instant, failed: Failed) -> Fallen {
+    fn fell(
+        &self,
+        asked: &Asked<'_>,
+        candidate: &Candidate,
+        reservation: Reservation,
+        began: Instant,
+        failed: Failed,
+    ) -> Fallen {
         let Failed { error, progress, upstream_request_id } = failed;
         let (reserved, arrived) = (reservation.worst_case(), self.inbound.arrived);
         let end = AttemptEnd { reserved, arrived, began, first_content: None, upstream_request_id };
-        let ended = end.failed(&error, self.bill_of_what_came(candidate, progress));
+        let ended = end.failed(&error, self.bill_of_what_came(asked, candidate, &error, progress));
         Fallen { reservation, ended, error }
     }
 
-    /// The bill of what had come of a stream that failed, where anything shows it.
-    pub(super) fn bill_of_what_came(&self, candidate: &Candidate, progress: Option<Box<Progress>>) -> Option<Bill> {
-        let came = progress.filter(|progress| progress.reported().is_some() || progress.counted_output() > 0);
-        came.map(|progress| self.bill(candidate, &Evidence::stream(&progress, &self.inbound.body)))
+    /// The bill of what had come of a stream that failed, where anything shows it; of one that was given up, where what had come
+    /// by then, even if it is nothing, is all that its model had written.
+    pub(super) fn bill_of_what_came(
+        &self,
+        asked: &Asked<'_>,
+        candidate: &Candidate,
+        error: &ProviderError,
+        progress: Option<Box<Progress>>,
+    ) -> Option<Bill> {
+        let progress = progress.unwrap_or_else(|| Box::new(Progress::new(self.inbound.endpoint.dialect())));
+        let is_shown = match error {
+            ProviderError::GivenUp { .. } => asked.shows_work_of(candidate),
+            _ => progress.reported().is_some() || progress.counted_output() > 0,
+        };
+        is_shown.then(|| self.bill(candidate, &Evidence::stream(&progress, &self.inbound.body)))
     }
 
     /// Holds money for the next attempt, under every budget that applies; waits a while where others hold it at the moment.

@@ -34,6 +34,7 @@ mod routed;
 mod settle;
 mod translation;
 mod tried;
+mod verdict;
 
 use std::sync::{Arc, OnceLock, RwLock};
 

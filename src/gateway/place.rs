@@ -39,6 +39,11 @@ impl Call {
         let health = Arc::clone(self.router().health());
         let candidate = &plan.candidates[index];
         let is_last = index + 1 == plan.candidates.len();
+        // Whoever has no time left, after waiting for others, makes no attempt that can only fail.
+        if self.deadline(candidate) <= Instant::now() {
+            let (provider, (limit, after)) = (candidate.upstream.name().to_string(), self.total(candidate));
+            return Err(placeless(is_last, ProviderError::Timeout { provider, limit, after }));
+        }
         if let Err(retry_after) = health.admit(&candidate.deployment, Instant::now()) {
             let provider = candidate.upstream.name().to_string();
             return Err(placeless(is_last, ProviderError::CircuitOpen { provider, retry_after }));

@@ -26,7 +26,7 @@ pub use authorities::check_authorities;
 pub use client::{Body, Client, Response};
 pub use credentials::{Away, Cause, Credential, CredentialStanding, CredentialState, Credentials, Refusal, Shown};
 pub use decode::{Decoder, Meaning, Progress, Whole, decoder};
-pub use error::{Owed, ProviderError, Recovery, TimeLimit, retry_after};
+pub use error::{Owed, ProviderError, Recovery, TimeLimit, Unneeded, retry_after};
 pub use places::{Crowd, Place};
 pub use probe::{Asked, CertificateTrouble, Lookup, Probe, Unanswered, probe};
 pub use sent::Sent;

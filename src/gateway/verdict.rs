@@ -1,0 +1,68 @@
+//! What an attempt shows of its deployment's health: what the provider did or failed to do, never what a client asked or did.
+
+use std::time::Duration;
+
+use crate::provider::{ProviderError, TimeLimit};
+use crate::routing::Health;
+
+/// What an attempt shows that failed after so long, before its answer had begun.
+///
+/// The limit of the whole call is the only one that a whole answer runs into which never comes. But the call may have spent that
+/// time elsewhere, waiting for others or for an attempt before: only one that had half of it to itself has shown anything.
+pub(super) fn of_failure(error: &ProviderError, took: Duration) -> Health {
+    match error {
+        ProviderError::Timeout { limit: TimeLimit::Total, after, .. } if took < *after / 2 => Health::Unclear,
+        error if error.is_ill_health() => Health::Ill,
+        _ => Health::Unclear,
+    }
+}
+
+/// What a stream shows that ended with an error after its first content. One that came all the while and was longer than the call
+/// might take is no failure of its provider: one that had stopped would have run into the idle limit.
+pub(super) fn of_broken_stream(error: &ProviderError) -> Health {
+    match error {
+        ProviderError::Timeout { limit: TimeLimit::Total, .. } => Health::Unclear,
+        error if error.is_ill_health() => Health::Ill,
+        _ => Health::Unclear,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provider::Unneeded;
+
+    const TOTAL: Duration = Duration::from_secs(60);
+
+    fn timeout(limit: TimeLimit) -> ProviderError {
+        ProviderError::Timeout { provider: "p".to_owned(), limit, after: TOTAL }
+    }
+
+    #[test]
+    fn the_time_that_a_client_gives_says_nothing_of_a_provider() {
+        for limit in [TimeLimit::Call, TimeLimit::Unsent] {
+            assert_eq!(of_failure(&timeout(limit), TOTAL), Health::Unclear);
+            assert_eq!(of_broken_stream(&timeout(limit)), Health::Unclear);
+        }
+        for why in [Unneeded::Overtaken, Unneeded::ClientLeft] {
+            let given_up = ProviderError::GivenUp { provider: "p".to_owned(), why, sent: true };
+            assert_eq!(of_failure(&given_up, TOTAL), Health::Unclear);
+        }
+    }
+
+    #[test]
+    fn the_limits_of_the_settings_are_the_providers_to_keep() {
+        for limit in [TimeLimit::Connect, TimeLimit::FirstToken, TimeLimit::Idle] {
+            assert_eq!(of_failure(&timeout(limit), Duration::ZERO), Health::Ill);
+            assert_eq!(of_broken_stream(&timeout(limit)), Health::Ill);
+        }
+    }
+
+    #[test]
+    fn the_limit_of_the_call_counts_for_an_attempt_that_had_half_of_it() {
+        let total = timeout(TimeLimit::Total);
+        assert_eq!(of_failure(&total, TOTAL / 2), Health::Ill);
+        assert_eq!(of_failure(&total, TOTAL / 2 - Duration::from_millis(1)), Health::Unclear);
+        assert_eq!(of_broken_stream(&total), Health::Unclear, "it came to the last moment");
+    }
+}

@@ -1,0 +1,114 @@
+"""What counts against a deployment: what its provider does, and nothing that a client asks for or does.
+
+Each test has a provider of its own, so that no circuit it opens meets another test. Five failures in a row open one, for five
+seconds; what is refused by it is a 503 `circuit_open`.
+"""
+
+import concurrent.futures
+import itertools
+import time
+
+import pytest
+
+from conftest import Upstream, wait_for
+from load import Call, Connection, Server, is_whole, provider, send
+
+pytestmark = pytest.mark.gateway
+
+PROVIDERS = 8
+# As many as open a circuit, and one more.
+TIMES = 6
+OPEN_SECONDS = 5
+
+
+@pytest.fixture(scope="module")
+def upstream(tmp_path_factory):
+    running = Upstream(tmp_path_factory.mktemp("upstream"))
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="module", params=["drain", "cancel"])
+def server(request, tmp_path_factory, upstream):
+    names = [f"alone-{number}" for number in range(PROVIDERS)]
+    settings = "".join(provider(name, "openai", f"{upstream.url}/v1", "openai") for name in names)
+    settings += f'[streams]\non_disconnect = "{request.param}"\n'
+    running = Server(tmp_path_factory.mktemp("gateway"), settings)
+    running.key = running.create_key("circuits")
+    running.start()
+    running.numbers = itertools.count()
+    yield running
+    running.check_totals(running.settled())
+    running.stop()
+    running.verify()
+
+
+@pytest.fixture
+def model(server):
+    return f"alone-{next(server.numbers)}/gpt-4o-mini"
+
+
+def hasty(time_max):
+    """The header of a client that waits no longer."""
+    return {"x-tollgate-timeout": time_max}
+
+
+def check_closed(server, marker, model):
+    """A call goes through."""
+    call = Call(f"{marker}-after", model=model, fields={"max_tokens": 9})
+    answer = send(server.port, server.key, call)
+    assert is_whole(call, answer), answer
+
+
+def open_circuit(server, marker, model):
+    """Fails until the deployment is not asked any more; each call makes several attempts."""
+    for number in range(TIMES):
+        answer = send(server.port, server.key, Call(f"{marker}-fails-{number}", model=model, text="error:500"))
+        if answer.error()[1] == "circuit_open":
+            return
+        assert answer.status == 502, answer
+    raise AssertionError("the circuit is closed")
+
+
+@pytest.mark.parametrize("time_max", ["1ms", "150ms"], ids=["no_time_to_send", "no_time_to_answer"])
+@pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
+def test_clients_without_patience_open_no_circuit(server, marker, model, time_max, stream):
+    for number in range(TIMES):
+        call = Call(f"{marker}-{number}", model=model, stream=stream, text="slow:1s", headers=hasty(time_max))
+        answer = send(server.port, server.key, call)
+        assert (answer.status, answer.error()[1]) == (504, "timeout_total"), answer
+    check_closed(server, marker, model)
+
+
+def test_clients_that_leave_before_the_first_word_open_no_circuit(server, upstream, marker, model):
+    for number in range(TIMES):
+        call = Call(f"{marker}-{number}", model=model, stream=True, text="slow:400ms")
+        with Connection(server.port) as connection:
+            connection.send(call.request(server.key))
+            wait_for(lambda call=call: upstream.account(call.marker), "the provider being asked", 20)
+        server.booked(call.marker)
+    check_closed(server, marker, model)
+
+
+def test_a_probe_that_its_client_cuts_short_is_given_back_to_the_next_call(server, marker, model):
+    open_circuit(server, marker, model)
+    time.sleep(OPEN_SECONDS + 0.1)
+    cut_short = Call(f"{marker}-probe", model=model, text="slow:1s", headers=hasty("150ms"))
+    assert send(server.port, server.key, cut_short).error()[1] == "timeout_total"
+    check_closed(server, marker, model)
+
+
+def test_who_has_waited_for_another_until_no_time_was_left_makes_no_attempt(server, upstream, marker, model):
+    first = Call(f"{marker}-same", model=model, text="slow:1500ms")
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        leading = pool.submit(send, server.port, server.key, first)
+        wait_for(lambda: upstream.account(first.marker), "the first being asked", 20)
+        following = Call(f"{marker}-same", model=model, text="slow:1500ms", headers=hasty("300ms"))
+        following.headers["x-request-id"] = f"{marker}-following"
+        answer = send(server.port, server.key, following)
+        assert (answer.status, answer.error()[1]) == (504, "timeout_total"), answer
+        assert answer.headers["x-tollgate-attempts"] == "0"
+        assert is_whole(first, leading.result())
+    assert len(upstream.account(first.marker)) == 1
+    row = server.booked(f"{marker}-following")
+    assert (row["status"], row["cost_usd"], row["attempts"]) == ("failed", "0", "0")
