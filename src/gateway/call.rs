@@ -2,8 +2,6 @@
 
 use std::sync::{Arc, OnceLock};
 
-use tokio::sync::oneshot;
-
 use crate::budget::Pass;
 use crate::config::Config;
 use crate::content::Excerpt;
@@ -14,8 +12,9 @@ use crate::idempotency::Claim;
 use crate::ledger::CallFacts;
 use crate::routing::{Candidate, Plan, RouteError, Router};
 
-use super::answer::{Inbound, Outcome, Refusal, UpstreamClient};
+use super::answer::{Inbound, Refusal, UpstreamClient};
 use super::attempt::Begun;
+use super::audience::Audience;
 use super::cached::Looked;
 use super::downgrade::Turns;
 use super::envelope::Envelope;
@@ -32,8 +31,8 @@ pub(super) struct Call {
     pub(super) in_force: Arc<InForce>,
     pub(super) client: Arc<UpstreamClient>,
     pub(super) inbound: Inbound,
-    /// Where the HTTP server waits; taken when the answer is handed over.
-    pub(super) head: Option<oneshot::Sender<Outcome>>,
+    /// Who it is made for.
+    pub(super) audience: Audience,
     pub(super) attempts: u32,
     pub(super) last: Option<Deployment>,
     /// The budgets that have sent it elsewhere.
@@ -53,10 +52,9 @@ pub(super) struct Call {
 impl Call {
     /// Runs the call to its end; whoever waits for it is told, and it is booked even when nobody waits any more.
     pub(super) async fn run(mut self) {
-        if let Err(error) = self.serve().await
-            && let Some(head) = self.head.take()
-        {
-            let _ = head.send(Err(Refusal { error, attempts: self.attempts, deployment: self.last.clone() }));
+        if let Err(error) = self.serve().await {
+            let refusal = Refusal { error, attempts: self.attempts, deployment: self.last.clone() };
+            self.audience.answer(Err(refusal));
         }
     }
 
@@ -141,10 +139,5 @@ impl Call {
     /// Where it may go.
     pub(super) fn router(&self) -> &Arc<Router> {
         &self.in_force.router
-    }
-
-    /// Whether somebody still waits for the answer's head.
-    pub(super) fn has_client(&self) -> bool {
-        self.head.as_ref().is_some_and(|head| !head.is_closed())
     }
 }

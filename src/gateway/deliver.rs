@@ -21,6 +21,7 @@ use super::cached::{Given, Keep};
 use super::call::Call;
 use super::error::GatewayError;
 use super::fallback::Committed;
+use super::outlet::Outlet;
 use super::passage::{Passage, Recorded, Way, garbage};
 use super::prepare::Asked;
 use super::relay::{Ended, Rules, relay};
@@ -92,7 +93,7 @@ impl Call {
             self.remember_answer(|| Excerpt::of(bytes));
         }
         let error = answer.as_ref().err().map(ProviderError::code);
-        let left = !self.has_client();
+        let left = !self.audience.waits();
         let told = match &answer {
             _ if left => 0,
             Ok(_) => 200,
@@ -170,9 +171,7 @@ impl Call {
     /// Hands the answer to whoever waits for it; one that is whole is kept for a retry before.
     pub(super) async fn answer(&mut self, answer: Answer) {
         self.keep_answer(&answer).await;
-        if let Some(head) = self.head.take() {
-            let _ = head.send(Ok(answer));
-        }
+        self.audience.answer(Ok(answer));
     }
 
     pub(super) async fn answer_stream(
@@ -201,7 +200,8 @@ impl Call {
             drain_usd_max: self.config().streams.drain_usd_max,
             drains: self.gateway.drains(),
         };
-        let mut ended = relay(&mut flow, &mut passage, &candidate, &rules, &pieces).await;
+        let mut outlet = Outlet::new(pieces, &self.audience);
+        let mut ended = relay(&mut flow, &mut passage, &candidate, &rules, &mut outlet).await;
         ended.error = ended.error.map(|error| candidate.upstream.redacted(error));
         drop(place);
         let (first, whole) = (Some(flow.first_content - began), began.elapsed());
@@ -241,7 +241,7 @@ impl Call {
             (Ok(()), Some(error)) => Piece::Failed(error.into()),
             (Ok(()), None) => Piece::Bytes(ended.last),
         };
-        let _ = pieces.send(last).await;
+        outlet.finish(last).await;
         if is_whole {
             self.learn(asked, &candidate, &usage, Timing { first, whole, tokens: usage.total_output() });
         }

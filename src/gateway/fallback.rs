@@ -3,15 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
-
 use crate::domain::BudgetId;
 use crate::ledger::{Attempt, CallFacts, LedgerError, Reservation};
 use crate::provider::{Place, Progress, ProviderError, TimeLimit};
 use crate::routing::{Candidate, Health, Plan, Step, step};
 use crate::telemetry::names;
 
-use super::answer::Outcome;
 use super::attempt::{Begun, Failed};
 use super::booking::{AttemptEnd, Bill, Evidence};
 use super::call::Call;
@@ -155,7 +152,7 @@ impl Call {
             let failure = self.fell(asked, &candidate, reservation, began, failed);
             self.tried.lose(failure.ended.cost + failure.reservation.cost_beside());
             let next = match step(&failure.error, &self.situation(facts.id, &plan, index)) {
-                _ if !self.has_client() => Step::GiveUp,
+                _ if !self.audience.waits() => Step::GiveUp,
                 next => next,
             };
             told(next, facts, &candidate, &failure.error);
@@ -165,7 +162,11 @@ impl Call {
                 }
                 Step::FallBack => index += 1,
                 Step::OtherKey => {}
-                Step::Retry(pause) => tokio::time::sleep(pause).await,
+                Step::Retry(pause) => {
+                    if self.audience.pause(pause).await.is_err() {
+                        return Err(self.give_up(facts, failure.reservation, failure.ended, failure.error).await);
+                    }
+                }
             }
             fallen = Some(failure);
         }
@@ -232,7 +233,7 @@ impl Call {
         let reservation = match fallen {
             None => {
                 let reserved = if is_bound {
-                    ledger.reserve_until(facts.clone(), planned, wait_over(&mut self.head)).await
+                    ledger.reserve_until(facts.clone(), planned, self.settlement_wait()).await
                 } else {
                     ledger.reserve(facts.clone(), planned).await
                 };
@@ -246,7 +247,7 @@ impl Call {
             }
             Some(Fallen { reservation, ended, error: failure }) => {
                 let renewed = if is_bound {
-                    ledger.renew_until(reservation, ended.clone(), planned, wait_over(&mut self.head)).await
+                    ledger.renew_until(reservation, ended.clone(), planned, self.settlement_wait()).await
                 } else {
                     ledger.renew(reservation, ended.clone(), planned).await
                 };
@@ -264,7 +265,7 @@ impl Call {
             }
         };
         // It may have left while it waited.
-        if is_bound && is_first && !self.has_client() {
+        if is_bound && is_first && !self.audience.waits() {
             return Err(self.withdraw(facts, reservation, GatewayError::ClientLeft, owes_before).await);
         }
         self.clipped = Some(reservation.output_cap()).filter(|cap| *cap < wanted);
@@ -275,6 +276,11 @@ impl Call {
             };
         }
         Ok(Reserved::Held(Box::new(reservation), outgoing))
+    }
+
+    /// When waiting for others to settle ends: after a while, or when nobody needs the answer any more.
+    async fn settlement_wait(&self) {
+        let _ = self.audience.pause(SETTLEMENT_WAIT_MAX).await;
     }
 
     /// When the call has to be over at a deployment.
@@ -303,11 +309,4 @@ fn told(next: Step, facts: &CallFacts, candidate: &Candidate, error: &ProviderEr
         { names::REQUEST_ID } = %facts.id, { names::ERROR_TYPE } = error.code(),
         "{} failed, {then}: {error}", candidate.deployment
     );
-}
-
-/// When waiting for others to settle ends: after a while, or when the client leaves.
-async fn wait_over(head: &mut Option<oneshot::Sender<Outcome>>) {
-    if let Some(head) = head {
-        let _ = tokio::time::timeout(SETTLEMENT_WAIT_MAX, head.closed()).await;
-    }
 }

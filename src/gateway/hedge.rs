@@ -8,8 +8,6 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
-
 use crate::config::{HedgeConfig, OnDisconnect};
 use crate::domain::ProviderKind;
 use crate::ledger::{Attempt, Hold, Reservation};
@@ -17,7 +15,7 @@ use crate::provider::{Credential, Place, ProviderError, Unneeded, UpstreamReques
 use crate::routing::{Candidate, Health, Plan, Wait};
 use crate::telemetry::{Hedging, names};
 
-use super::answer::{Outcome, UpstreamClient};
+use super::answer::UpstreamClient;
 use super::attempt::{Begun, Failed, Stop, Try};
 use super::booking::{AttemptEnd, Evidence};
 use super::call::Call;
@@ -111,7 +109,7 @@ impl Call {
         let (client, patience) = (Arc::clone(&self.client), self.patience());
         let stop = Stop::default();
         let attempt = self.try_at(&client, asked, &flight.candidate, reservation.hold(), request, &stop);
-        let over = pin!(nobody_waits(&mut self.head, patience));
+        let over = pin!(self.audience.unneeded(patience));
         let came = awaited(Box::pin(attempt.run()).as_mut(), over, &stop).await;
         Landed { index, reservation, flight, place: Some(place), came, hedged: false }
     }
@@ -129,10 +127,8 @@ impl Call {
         let (stop_first, stop_second) = (Stop::default(), Stop::default());
         let mut place = Some(place);
         let mut started = None;
-        // The client is listened to while the rest of the call is looked at.
-        let mut head = self.head.take();
         let raced = {
-            let mut over = pin!(nobody_waits(&mut head, patience));
+            let mut over = pin!(self.audience.unneeded(patience));
             let attempt = self.try_at(&client, asked, &flight.candidate, reservation.hold(), request, &stop_first);
             let mut first = pin!(attempt.run());
             let alone = tokio::select! {
@@ -147,7 +143,6 @@ impl Call {
                 (Some(came), _) => Raced::First(came),
                 (None, None) => Raced::First(awaited(first, over, &stop_first).await),
                 (None, Some((second, request))) => {
-                    self.begin_attempt(&second.flight.candidate, second.hold.held());
                     gateway.parts().metrics.hedged(Hedging::Started);
                     let Second { flight: its, hold, place: its_place, .. } = second;
                     let request = request.clone();
@@ -160,8 +155,10 @@ impl Call {
                 }
             }
         };
-        self.head = head;
         let hedged = started.is_some();
+        if let Some((second, _)) = &started {
+            self.begin_attempt(&second.flight.candidate, second.hold.held());
+        }
         match (raced, started) {
             (Raced::Second(came, of_first), Some((second, _))) => {
                 let ended = self.ended_beside(asked, &flight, reservation.hold(), of_first);
@@ -417,16 +414,6 @@ async fn awaited(
     };
     stop.tell(why);
     running.await
-}
-
-/// Returns when nobody has waited for the answer's head for so long.
-async fn nobody_waits(head: &mut Option<oneshot::Sender<Outcome>>, patience: Duration) -> Unneeded {
-    match head {
-        Some(head) => head.closed().await,
-        None => std::future::pending().await,
-    }
-    tokio::time::sleep(patience).await;
-    Unneeded::ClientLeft
 }
 
 #[cfg(test)]

@@ -1,13 +1,14 @@
 //! The life of a call: read, routed, reserved for, tried, relayed, booked.
 //!
 //! [`Gateway::begin`] starts a task that owns the call from then on: a client that hangs up takes nothing with it. The phases stand in
-//! `call`; attempts and what follows their failure in `fallback`, a second one beside a slow one in `hedge`; a stream on its way in `relay`. Nothing goes upstream without
+//! `call`; attempts and what follows their failure in `fallback`, a second one beside a slow one in `hedge`; a stream on its way in `relay`; who all of it is for, in `audience`. Nothing goes upstream without
 //! a [`crate::ledger::Reservation`], and the last piece of an answer leaves only when the call is booked. The HTTP server sees values
 //! alone: [`Inbound`] in, [`Answer`] or [`Refusal`] out.
 
 mod admission;
 mod answer;
 mod attempt;
+mod audience;
 mod booking;
 mod cached;
 mod call;
@@ -23,6 +24,7 @@ mod hedge;
 mod idempotent;
 mod in_force;
 mod opaque;
+mod outlet;
 mod outlook;
 mod passage;
 mod place;
@@ -38,7 +40,7 @@ mod verdict;
 
 use std::sync::{Arc, OnceLock, RwLock};
 
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::Semaphore;
 
 use crate::budget::{Budgets, Rates};
 use crate::cache::Cache;
@@ -52,7 +54,8 @@ use crate::runtime::{Clock, Tasks};
 use crate::shared::Shared;
 use crate::telemetry::Metrics;
 
-pub use answer::{Answer, AnswerBody, Inbound, Outcome, Piece, Refusal, UpstreamClient, Waiting};
+pub use answer::{Answer, AnswerBody, Inbound, Outcome, Piece, Refusal, UpstreamClient};
+pub use audience::Waiting;
 pub use error::{Fault, GatewayError};
 pub use idempotent::NotReplayed;
 pub use in_force::InForce;
@@ -60,6 +63,7 @@ pub use opaque::below;
 pub use outlook::HedgeOutlook;
 pub use routed::Sample;
 
+use audience::Audience;
 use call::Call;
 use downgrade::Turns;
 use tried::Tried;
@@ -136,13 +140,13 @@ impl Gateway {
     /// Starts a call on the runtime of the thread that asks, with that thread's client, under the settings that its request
     /// was taken in with. Dropping what is returned tells the call that its client has gone; it is booked all the same.
     pub fn begin(self: &Arc<Self>, in_force: Arc<InForce>, client: &Arc<UpstreamClient>, inbound: Inbound) -> Waiting {
-        let (head, waiting) = oneshot::channel();
+        let (audience, waiting) = Audience::new(self.parts.tasks.ending());
         let call = Call {
             gateway: Arc::clone(self),
             in_force,
             client: Arc::clone(client),
             inbound,
-            head: Some(head),
+            audience,
             attempts: 0,
             last: None,
             told: OnceLock::new(),

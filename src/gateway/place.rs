@@ -29,13 +29,13 @@ pub(super) struct Admitted {
 pub(super) enum Placeless {
     /// Later candidates are to be tried.
     Elsewhere,
-    /// There are none, or nobody waits for the answer any more.
+    /// There are none, or nobody needs the answer any more.
     Refused(GatewayError),
 }
 
 impl Call {
     /// Takes a place and a credential at a candidate; waits for them where no later candidate has room.
-    pub(super) async fn place(&mut self, asked: &Asked<'_>, plan: &Plan, index: usize) -> Result<Admitted, Placeless> {
+    pub(super) async fn place(&self, asked: &Asked<'_>, plan: &Plan, index: usize) -> Result<Admitted, Placeless> {
         let health = Arc::clone(self.router().health());
         let candidate = &plan.candidates[index];
         let is_last = index + 1 == plan.candidates.len();
@@ -56,7 +56,7 @@ impl Call {
         admitted
     }
 
-    async fn admitted(&mut self, asked: &Asked<'_>, plan: &Plan, index: usize) -> Result<Admitted, Placeless> {
+    async fn admitted(&self, asked: &Asked<'_>, plan: &Plan, index: usize) -> Result<Admitted, Placeless> {
         let candidate = &plan.candidates[index];
         let (upstream, model) = (&candidate.upstream, &candidate.deployment.model);
         let is_last = index + 1 == plan.candidates.len();
@@ -79,7 +79,7 @@ impl Call {
     }
 
     /// Waits a moment where every credential is in a pause that is over soon, and no later candidate would take the call.
-    async fn wait_for_credential(&mut self, asked: &Asked<'_>, plan: &Plan, index: usize) -> Result<(), Placeless> {
+    async fn wait_for_credential(&self, asked: &Asked<'_>, plan: &Plan, index: usize) -> Result<(), Placeless> {
         let Candidate { deployment, upstream, .. } = &plan.candidates[index];
         let until = self.deadline(&plan.candidates[index]).min(Instant::now() + COOLING_WAIT_MAX);
         loop {
@@ -92,26 +92,17 @@ impl Call {
                 let is_last = index + 1 == plan.candidates.len();
                 return Err(placeless(is_last, ProviderError::NoCredential { provider, away }));
             }
-            let Some(head) = &mut self.head else {
-                tokio::time::sleep(back_in).await;
-                continue;
-            };
-            tokio::select! {
-                biased;
-                () = head.closed() => return Err(Placeless::Refused(GatewayError::ClientLeft)),
-                () = tokio::time::sleep(back_in) => {}
-            }
+            self.audience.pause(back_in).await.map_err(|why| Placeless::Refused(why.into()))?;
         }
     }
 
-    async fn wait_for_place(&mut self, candidate: &Candidate, asked: &Asked<'_>) -> Result<Place, GatewayError> {
+    async fn wait_for_place(&self, candidate: &Candidate, asked: &Asked<'_>) -> Result<Place, GatewayError> {
         let wait_max = self.deadline(candidate).saturating_duration_since(Instant::now());
         let place = candidate.upstream.place(&asked.facts.key, wait_max);
-        let Some(head) = &mut self.head else { return Ok(place.await?) };
         tokio::select! {
             // Whoever has left is not worth a place.
             biased;
-            () = head.closed() => Err(GatewayError::ClientLeft),
+            why = self.audience.gone() => Err(why.into()),
             place = place => Ok(place?),
         }
     }

@@ -3,16 +3,16 @@
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
 use crate::config::OnDisconnect;
 use crate::domain::{Picodollars, Price};
-use crate::provider::{Meaning, ProviderError, TimeLimit};
+use crate::provider::{Meaning, ProviderError, TimeLimit, Unneeded};
 use crate::routing::Candidate;
 
-use super::answer::Piece;
 use super::attempt::{Flow, next_record};
+use super::outlet::Outlet;
 use super::passage::Passage;
 
 /// The longest that a stream is read on after its client has gone.
@@ -53,10 +53,9 @@ pub(super) async fn relay(
     passage: &mut Passage,
     candidate: &Candidate,
     rules: &Rules<'_>,
-    pieces: &mpsc::Sender<Piece>,
+    outlet: &mut Outlet,
 ) -> Ended {
     let provider = candidate.upstream.name().to_string();
-    let mut client = Some(pieces);
     let mut drain: Option<Drain<'_>> = None;
     let mut out = BytesMut::new();
     let mut held = std::mem::take(&mut flow.held).into_iter();
@@ -78,31 +77,31 @@ pub(super) async fn relay(
                     }
                     Ok(None) => break,
                     Err(error) => {
-                        send(&mut client, &mut out).await;
-                        return broken(Some(error), client.is_none());
+                        outlet.send(&mut out).await;
+                        return broken(Some(error), !outlet.is_open());
                     }
                 },
             };
             match meaning {
                 Meaning::End => {
                     let (last, error) = passage.end(record, flow, candidate);
-                    send(&mut client, &mut out).await;
-                    return done(last, error, client.is_none());
+                    outlet.send(&mut out).await;
+                    return done(last, error, !outlet.is_open());
                 }
                 Meaning::Error(error) => {
-                    send(&mut client, &mut out).await;
-                    return broken(Some(error), client.is_none());
+                    outlet.send(&mut out).await;
+                    return broken(Some(error), !outlet.is_open());
                 }
                 meaning => {
                     if let Err(error) = passage.record(&record, &meaning, flow.decoder, candidate, &mut out) {
-                        send(&mut client, &mut out).await;
-                        return broken(Some(error), client.is_none());
+                        outlet.send(&mut out).await;
+                        return broken(Some(error), !outlet.is_open());
                     }
                 }
             }
         }
-        send(&mut client, &mut out).await;
-        if client.is_none() && drain.is_none() {
+        outlet.send(&mut out).await;
+        if !outlet.is_open() && drain.is_none() {
             let place = rules.drains.try_acquire();
             let Ok(place) = place
                 .map_err(drop)
@@ -115,8 +114,8 @@ pub(super) async fn relay(
         if drain.as_ref().is_some_and(|drain| drain.is_over(flow)) {
             return broken(None, true);
         }
-        let pings = client.is_some() && passage.is_translated();
-        match next_chunk(flow, candidate, rules, client, drain.as_ref(), Silence { heard, pings }).await {
+        let pings = outlet.is_open() && passage.is_translated();
+        match next_chunk(flow, candidate, rules, outlet, drain.as_ref(), Silence { heard, pings }).await {
             Next::Quiet => passage.ping(&mut out),
             Next::Chunk(chunk) => {
                 heard = Instant::now();
@@ -125,9 +124,13 @@ pub(super) async fn relay(
                 }
                 flow.take_in(&chunk);
             }
-            Next::ClientLeft => client = None,
+            Next::Unneeded(Unneeded::ClientLeft | Unneeded::Overtaken) => {}
+            Next::Unneeded(why @ Unneeded::Stopping) => {
+                let error = ProviderError::GivenUp { provider, why, sent: true };
+                return broken(Some(error), !outlet.is_open());
+            }
             Next::DrainOver => return broken(None, true),
-            Next::Failed(error) => return broken(Some(error), client.is_none()),
+            Next::Failed(error) => return broken(Some(error), !outlet.is_open()),
             Next::End => {
                 // A record without its blank line is still a record.
                 let rest = flow.splitter.rest();
@@ -136,16 +139,16 @@ pub(super) async fn relay(
                     && let Meaning::Error(error) = flow.decoder.record(&provider, &rest, &mut flow.progress)
                     && !matches!(error, ProviderError::Garbage { .. })
                 {
-                    return broken(Some(error), client.is_none());
+                    return broken(Some(error), !outlet.is_open());
                 }
                 // Some servers leave the end marker out; one that has said why it finished has finished.
                 if flow.progress.finished {
                     let (last, error) = passage.end(rest, flow, candidate);
-                    return done(last, error, client.is_none());
+                    return done(last, error, !outlet.is_open());
                 }
                 let detail = "the stream ended before its end marker".to_owned();
                 let error = ProviderError::BrokeOff { provider, detail };
-                return broken(Some(error), client.is_none());
+                return broken(Some(error), !outlet.is_open());
             }
         }
     }
@@ -165,7 +168,7 @@ enum Next {
     Quiet,
     End,
     Failed(ProviderError),
-    ClientLeft,
+    Unneeded(Unneeded),
     DrainOver,
 }
 
@@ -173,7 +176,7 @@ async fn next_chunk(
     flow: &mut Flow,
     candidate: &Candidate,
     rules: &Rules<'_>,
-    client: Option<&mpsc::Sender<Piece>>,
+    outlet: &mut Outlet,
     drain: Option<&Drain<'_>>,
     silence: Silence,
 ) -> Next {
@@ -185,12 +188,6 @@ async fn next_chunk(
     let allowed = drain.map_or(allowed, |drain| allowed.min(drain.time_left()));
     let pings = silence.pings && QUIET_TIME_MAX < allowed;
     let allowed = if pings { QUIET_TIME_MAX } else { allowed };
-    let gone = async {
-        match client {
-            Some(client) => client.closed().await,
-            None => std::future::pending().await,
-        }
-    };
     tokio::select! {
         // What the provider has sent is counted before the client's leaving is noticed.
         biased;
@@ -202,20 +199,7 @@ async fn next_chunk(
             Err(_) if drain.is_some_and(|drain| drain.time_left().is_zero()) => Next::DrainOver,
             Err(_) => Next::Failed(ProviderError::Timeout { provider: candidate.upstream.name().to_string(), limit, after }),
         },
-        () = gone => Next::ClientLeft,
-    }
-}
-
-/// Sends what has gathered; a client that is gone is forgotten.
-async fn send(client: &mut Option<&mpsc::Sender<Piece>>, out: &mut BytesMut) {
-    if out.is_empty() {
-        return;
-    }
-    let bytes = out.split().freeze();
-    if let Some(sender) = client
-        && sender.send(Piece::Bytes(bytes)).await.is_err()
-    {
-        *client = None;
+        why = outlet.over() => Next::Unneeded(why),
     }
 }
 

@@ -93,7 +93,12 @@ pub(super) async fn call(
         return refuse(GatewayError::Overloaded { retry_after: SOON });
     }
     let running = Running(state.clone());
-    let body = match read_body(&request, body, limits.body_bytes_max, dialect).await {
+    let body = tokio::select! {
+        biased;
+        body = read_body(&request, body, limits.body_bytes_max, dialect) => body,
+        () = state.tasks.ending().cancelled() => return refuse(GatewayError::Stopping),
+    };
+    let body = match body {
         Ok(body) => body,
         Err(told) => return told.response(dialect, Some(id), false),
     };
@@ -101,9 +106,9 @@ pub(super) async fn call(
         Ok(inbound) => Inbound { opaque, ..inbound },
         Err(error) => return refuse(error),
     };
-    match state.gateway.begin(in_force, &client.into_inner(), inbound).await {
-        Ok(Ok(answer)) => respond(answer, id, endpoint, running),
-        Ok(Err(refusal)) => {
+    match state.gateway.begin(in_force, &client.into_inner(), inbound).outcome().await {
+        Ok(answer) => respond(answer, id, endpoint, running),
+        Err(refusal) => {
             let Refusal { error, attempts, deployment } = refusal;
             let exhausted = attempts > 1 && matches!(error, GatewayError::Upstream(_));
             let mut response = Told::new(&error, dialect).response(dialect, Some(id), exhausted);
@@ -119,8 +124,6 @@ pub(super) async fn call(
             }
             response
         }
-        // The task has panicked; its reservation has booked the call.
-        Err(_) => refuse(GatewayError::Internal),
     }
 }
 

@@ -168,6 +168,8 @@ pub enum Unneeded {
     Overtaken,
     /// The client has left.
     ClientLeft,
+    /// The server ends what still runs.
+    Stopping,
 }
 
 impl Unneeded {
@@ -175,6 +177,7 @@ impl Unneeded {
         match self {
             Self::Overtaken => "another deployment answered first",
             Self::ClientLeft => "its client has left",
+            Self::Stopping => "the server is stopping; try again in a few seconds",
         }
     }
 
@@ -183,6 +186,7 @@ impl Unneeded {
         match self {
             Self::Overtaken => "cancelled",
             Self::ClientLeft => "client_left",
+            Self::Stopping => "stopping",
         }
     }
 }

@@ -163,11 +163,8 @@ async fn call(
     };
     state.metrics.began();
     let _running = Running(state);
-    let answer = match state.gateway.begin(state.gateway.in_force(), client, inbound).await {
-        Ok(Ok(answer)) => answer,
-        Ok(Err(refusal)) => return Err(refusal.error.to_string()),
-        Err(_) => return Err("Tollgate failed; the log of the server has the reason".to_owned()),
-    };
+    let answer = state.gateway.begin(state.gateway.in_force(), client, inbound).outcome().await;
+    let answer = answer.map_err(|refusal| refusal.error.to_string())?;
     if let AnswerBody::Stream(mut pieces) = answer.body {
         while let Some(piece) = pieces.recv().await {
             if let Piece::Failed(error) = piece {
