@@ -141,6 +141,8 @@ pub enum AnswerBody {
 pub enum Piece {
     /// Bytes as they came.
     Bytes(Bytes),
+    /// The last of them. A stream without it was cut.
+    End(Bytes),
     /// The stream ends with this failure.
     Failed(GatewayError),
 }

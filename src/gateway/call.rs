@@ -11,6 +11,7 @@ use crate::domain::{CacheOutcome, Deployment, Endpoint, ModelId};
 use crate::idempotency::Claim;
 use crate::ledger::CallFacts;
 use crate::routing::{Candidate, Plan, RouteError, Router};
+use crate::telemetry::Running;
 
 use super::answer::{Inbound, Refusal, UpstreamClient};
 use super::attempt::Begun;
@@ -43,6 +44,8 @@ pub(super) struct Call {
     pub(super) clipped: Option<u64>,
     /// What the client is told, where that may be kept.
     pub(super) told: OnceLock<Excerpt>,
+    /// Its place among all calls that run, whether or not anybody waits for it, until it has ended.
+    pub(super) running: Option<Running>,
     /// Its place under the limits of its key, until it has ended.
     pub(super) pass: Option<Pass>,
     /// Its right to its idempotency key, until its answer is kept.
@@ -54,6 +57,7 @@ impl Call {
     pub(super) async fn run(mut self) {
         if let Err(error) = self.serve().await {
             let refusal = Refusal { error, attempts: self.attempts, deployment: self.last.clone() };
+            self.make_room();
             self.audience.answer(Err(refusal));
         }
     }
@@ -129,6 +133,11 @@ impl Call {
             trace: inbound.trace,
             tags: inbound.tags.clone(),
         })
+    }
+
+    /// Counts no more among those that run: before its last word, so that whoever has heard that may call again.
+    pub(super) fn make_room(&mut self) {
+        drop((self.running.take(), self.pass.take()));
     }
 
     /// The settings that it goes by.

@@ -171,6 +171,9 @@ impl Call {
     /// Hands the answer to whoever waits for it; one that is whole is kept for a retry before.
     pub(super) async fn answer(&mut self, answer: Answer) {
         self.keep_answer(&answer).await;
+        if matches!(answer.body, AnswerBody::Whole { .. }) {
+            self.make_room();
+        }
         self.audience.answer(Ok(answer));
     }
 
@@ -200,7 +203,8 @@ impl Call {
             drain_usd_max: self.config().streams.drain_usd_max,
             drains: self.gateway.drains(),
         };
-        let mut outlet = Outlet::new(pieces, &self.audience);
+        let stall_max = candidate.upstream.timeouts().idle;
+        let mut outlet = Outlet::new(pieces, stall_max, rules.deadline, &self.audience);
         let mut ended = relay(&mut flow, &mut passage, &candidate, &rules, &mut outlet).await;
         ended.error = ended.error.map(|error| candidate.upstream.redacted(error));
         drop(place);
@@ -239,8 +243,9 @@ impl Call {
         let last = match (settled, ended.error) {
             (Err(error), _) => Piece::Failed(error),
             (Ok(()), Some(error)) => Piece::Failed(error.into()),
-            (Ok(()), None) => Piece::Bytes(ended.last),
+            (Ok(()), None) => Piece::End(ended.last),
         };
+        self.make_room();
         outlet.finish(last).await;
         if is_whole {
             self.learn(asked, &candidate, &usage, Timing { first, whole, tokens: usage.total_output() });

@@ -52,7 +52,7 @@ use crate::ledger::Ledger;
 use crate::routing::Router;
 use crate::runtime::{Clock, Tasks};
 use crate::shared::Shared;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Running};
 
 pub use answer::{Answer, AnswerBody, Inbound, Outcome, Piece, Refusal, UpstreamClient};
 pub use audience::Waiting;
@@ -138,8 +138,14 @@ impl Gateway {
     }
 
     /// Starts a call on the runtime of the thread that asks, with that thread's client, under the settings that its request
-    /// was taken in with. Dropping what is returned tells the call that its client has gone; it is booked all the same.
-    pub fn begin(self: &Arc<Self>, in_force: Arc<InForce>, client: &Arc<UpstreamClient>, inbound: Inbound) -> Waiting {
+    /// was taken in with; it counts as running to its end. Dropping what is returned tells the call that its client has gone; it is booked all the same.
+    pub fn begin(
+        self: &Arc<Self>,
+        in_force: Arc<InForce>,
+        client: &Arc<UpstreamClient>,
+        inbound: Inbound,
+        running: Running,
+    ) -> Waiting {
         let (audience, waiting) = Audience::new(self.parts.tasks.ending());
         let call = Call {
             gateway: Arc::clone(self),
@@ -147,6 +153,7 @@ impl Gateway {
             client: Arc::clone(client),
             inbound,
             audience,
+            running: Some(running),
             attempts: 0,
             last: None,
             told: OnceLock::new(),

@@ -100,7 +100,10 @@ pub(super) async fn relay(
                 }
             }
         }
+        let waiting = Instant::now();
         outlet.send(&mut out).await;
+        // What a client takes its time for is not the provider's silence.
+        heard += waiting.elapsed();
         if !outlet.is_open() && drain.is_none() {
             let place = rules.drains.try_acquire();
             let Ok(place) = place
