@@ -12,7 +12,7 @@ use crate::dialect::{NotOfShape, embeddings};
 use crate::domain::{CacheOutcome, CostBasis, Endpoint, EntryStatus, Picodollars, TokenUsage, estimate_tokens};
 use crate::ledger::{CallFacts, Outcome as Booked, Reservation};
 use crate::provider::ProviderError;
-use crate::routing::{Candidate, Health, Timing};
+use crate::routing::{Candidate, Timing};
 
 use super::answer::{Answer, AnswerBody, PIECES_LEN, Piece};
 use super::attempt::{Begun, Flow, WholeBegun};
@@ -211,8 +211,8 @@ impl Call {
         let (first, whole) = (Some(flow.first_content - began), began.elapsed());
         let is_whole = ended.error.is_none() && !ended.client_left && flow.progress.usage_is_final();
         self.remember_answer(|| flow.kept.take().unwrap_or_default());
-        if ended.error.as_ref().is_some_and(|error| verdict::of_broken_stream(error) == Health::Ill) {
-            self.router().health().note(&candidate.deployment, Health::Ill, Instant::now());
+        if let Some(health) = verdict::of_ended(&ended) {
+            self.router().health().note(&candidate.deployment, health, Instant::now());
         }
         let outcome = self.stream_outcome(&candidate, &reservation, began, &flow, &ended);
         let (usage, cost) = outcome.last.as_ref().map(|last| (last.usage, last.cost)).unwrap_or_default();

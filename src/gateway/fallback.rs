@@ -140,7 +140,7 @@ impl Call {
             self.last = Some(candidate.deployment.clone());
             let failed = match came {
                 Ok(begun) => {
-                    health.note(&candidate.deployment, Health::Well, Instant::now());
+                    health.note(&candidate.deployment, verdict::of_begun(&begun), Instant::now());
                     self.learn_wait(asked, &candidate, began);
                     return Ok(Committed { candidate, reservation, began, begun, translation, dropped, place });
                 }

@@ -319,7 +319,7 @@ impl Call {
         let Flight { candidate, began, .. } = flight;
         let (router, now) = (self.router(), Instant::now());
         let (health, wait) = match &came {
-            Ok(_) => (Health::Well, Some(Wait::Came(began.elapsed()))),
+            Ok(begun) => (verdict::of_begun(begun), Some(Wait::Came(began.elapsed()))),
             Err(Failed { error: ProviderError::GivenUp { sent: true, .. }, .. }) => {
                 (Health::Unclear, Some(Wait::Longer(began.elapsed())))
             }

@@ -5,6 +5,9 @@ use std::time::Duration;
 use crate::provider::{ProviderError, TimeLimit};
 use crate::routing::Health;
 
+use super::attempt::Begun;
+use super::relay::Ended;
+
 /// What an attempt shows that failed after so long, before its answer had begun.
 ///
 /// The limit of the whole call is the only one that a whole answer runs into which never comes. But the call may have spent that
@@ -17,14 +20,26 @@ pub(super) fn of_failure(error: &ProviderError, took: Duration) -> Health {
     }
 }
 
-/// What a stream shows that ended with an error after its first content. One that came all the while and was longer than the call
-/// might take is no failure of its provider: one that had stopped would have run into the idle limit.
-pub(super) fn of_broken_stream(error: &ProviderError) -> Health {
-    match error {
-        ProviderError::Timeout { limit: TimeLimit::Total, .. } => Health::Unclear,
-        error if error.is_ill_health() => Health::Ill,
-        _ => Health::Unclear,
+/// What an answer shows that has begun: a stream is not well before its end.
+pub(super) fn of_begun(begun: &Begun) -> Health {
+    match begun {
+        Begun::Whole(_) => Health::Well,
+        Begun::Stream(_) => Health::Begun,
     }
+}
+
+/// What a stream shows by its end, where that shows more than its beginning did.
+pub(super) fn of_ended(ended: &Ended) -> Option<Health> {
+    match &ended.error {
+        None => ended.is_whole.then_some(Health::Well),
+        Some(error) => breaks(error).then_some(Health::Ill),
+    }
+}
+
+/// Whether a stream that ended with an error after its first content was broken by its provider. One that came all the while and
+/// was longer than the call might take was not: one that had stopped would have run into the idle limit.
+fn breaks(error: &ProviderError) -> bool {
+    !matches!(error, ProviderError::Timeout { limit: TimeLimit::Total, .. }) && error.is_ill_health()
 }
 
 #[cfg(test)]
@@ -42,7 +57,7 @@ mod tests {
     fn the_time_that_a_client_gives_says_nothing_of_a_provider() {
         for limit in [TimeLimit::Call, TimeLimit::Unsent] {
             assert_eq!(of_failure(&timeout(limit), TOTAL), Health::Unclear);
-            assert_eq!(of_broken_stream(&timeout(limit)), Health::Unclear);
+            assert!(!breaks(&timeout(limit)));
         }
         for why in [Unneeded::Overtaken, Unneeded::ClientLeft] {
             let given_up = ProviderError::GivenUp { provider: "p".to_owned(), why, sent: true };
@@ -54,7 +69,7 @@ mod tests {
     fn the_limits_of_the_settings_are_the_providers_to_keep() {
         for limit in [TimeLimit::Connect, TimeLimit::FirstToken, TimeLimit::Idle] {
             assert_eq!(of_failure(&timeout(limit), Duration::ZERO), Health::Ill);
-            assert_eq!(of_broken_stream(&timeout(limit)), Health::Ill);
+            assert!(breaks(&timeout(limit)));
         }
     }
 
@@ -63,6 +78,6 @@ mod tests {
         let total = timeout(TimeLimit::Total);
         assert_eq!(of_failure(&total, TOTAL / 2), Health::Ill);
         assert_eq!(of_failure(&total, TOTAL / 2 - Duration::from_millis(1)), Health::Unclear);
-        assert_eq!(of_broken_stream(&total), Health::Unclear, "it came to the last moment");
+        assert!(!breaks(&total), "it came to the last moment");
     }
 }

@@ -47,8 +47,10 @@ pub enum Circuit {
 /// What came of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Health {
-    /// It was answered.
+    /// It was answered to the end.
     Well,
+    /// Its answer has begun: enough to let others try, while it may still break off.
+    Begun,
     /// The deployment failed.
     Ill,
     /// It says nothing about the deployment: a request that was refused.
@@ -99,6 +101,9 @@ impl Circuit {
     pub fn after(self, health: Health, now: Instant, policy: &CircuitPolicy) -> Self {
         match (self, health) {
             (_, Health::Well) => Self::Closed { failures: 0 },
+            // Nobody waits for the end of a long stream, but where each breaks off the next failure opens it again.
+            (Self::HalfOpen { .. }, Health::Begun) => Self::Closed { failures: policy.failures_max - 1 },
+            (_, Health::Begun) => self,
             (Self::HalfOpen { next, .. }, Health::Unclear) => Self::Open { until: now, next },
             (_, Health::Unclear) => self,
             (Self::Closed { failures }, Health::Ill) if failures + 1 < policy.failures_max => {
@@ -157,15 +162,34 @@ mod tests {
         assert_eq!(circuit, Circuit::Closed { failures: 1 });
     }
 
+    #[test]
+    fn answers_that_begin_and_break_off_open_it() {
+        let (policy, start) = (CircuitPolicy::default(), Instant::now());
+        let breaks_off = |circuit: Circuit, now| {
+            let admitted = circuit.admit(now).unwrap();
+            admitted.after(Health::Begun, now, &policy).after(Health::Ill, now, &policy)
+        };
+        let mut circuit = Circuit::default();
+        for _ in 0..5 {
+            circuit = breaks_off(circuit, start);
+        }
+        assert_eq!(circuit.admit(start), Err(Duration::from_secs(5)));
+        let later = start + Duration::from_secs(5);
+        let begun = circuit.admit(later).unwrap().after(Health::Begun, later, &policy);
+        assert!(begun.admit(later).is_ok(), "others need not wait for the end of the probe");
+        assert_eq!(begun.after(Health::Well, later, &policy), Circuit::default());
+        assert!(breaks_off(circuit, later).admit(later).is_err());
+    }
+
     proptest! {
         #[test]
-        fn a_circuit_is_never_shut_for_ever(steps in proptest::collection::vec((0_u64..100, 0_u8..3), 0..100)) {
+        fn a_circuit_is_never_shut_for_ever(steps in proptest::collection::vec((0_u64..100, 0_u8..4), 0..100)) {
             let (policy, mut now) = (CircuitPolicy::default(), Instant::now());
             let mut circuit = Circuit::default();
             for (seconds, health) in steps {
                 now += Duration::from_secs(seconds);
                 if let Ok(admitted) = circuit.admit(now) {
-                    let health = [Health::Well, Health::Ill, Health::Unclear][usize::from(health)];
+                    let health = [Health::Well, Health::Begun, Health::Ill, Health::Unclear][usize::from(health)];
                     circuit = admitted.after(health, now, &policy);
                 }
                 let wait = circuit.admit(now).err().unwrap_or_default();

@@ -1,4 +1,4 @@
-"""What counts against a deployment: what its provider does, and nothing that a client asks for or does.
+"""What counts against a deployment: what its provider does to the end of an answer, and nothing that a client asks for or does.
 
 Each test has a provider of its own, so that no circuit it opens meets another test. Five failures in a row open one, for five
 seconds; what is refused by it is a 503 `circuit_open`.
@@ -15,7 +15,7 @@ from load import Call, Connection, Server, is_whole, provider, send
 
 pytestmark = pytest.mark.gateway
 
-PROVIDERS = 8
+PROVIDERS = 12
 # As many as open a circuit, and one more.
 TIMES = 6
 OPEN_SECONDS = 5
@@ -88,6 +88,15 @@ def test_clients_that_leave_before_the_first_word_open_no_circuit(server, upstre
             wait_for(lambda call=call: upstream.account(call.marker), "the provider being asked", 20)
         server.booked(call.marker)
     check_closed(server, marker, model)
+
+
+def test_streams_that_break_off_after_their_first_word_open_one(server, marker, model):
+    for number in range(5):
+        call = Call(f"{marker}-{number}", model=model, stream=True, text="cut:3 echo:one two three four")
+        answer = send(server.port, server.key, call)
+        assert answer.status == 200 and b"stream_broke_off" in answer.body, answer
+    after = send(server.port, server.key, Call(f"{marker}-after", model=model))
+    assert (after.status, after.error()[1]) == (503, "circuit_open"), after
 
 
 def test_a_probe_that_its_client_cuts_short_is_given_back_to_the_next_call(server, marker, model):
