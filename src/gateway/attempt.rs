@@ -22,6 +22,9 @@ use super::answer::UpstreamClient;
 /// Records before the first content that are held back at most; beyond, the answer is committed as it is.
 const HELD_BYTES_MAX: usize = 64 << 10;
 
+/// How long the body of an error is waited for: it comes with its head, and whoever falls back shall not wait for one that doesn't.
+const ERROR_BODY_TIME_MAX: Duration = Duration::from_millis(500);
+
 /// What one attempt is made with.
 pub(super) struct Try<'a> {
     pub(super) client: &'a UpstreamClient,
@@ -177,7 +180,7 @@ impl Try<'_> {
         let decoder = decoder(self.request.endpoint);
         let failed = |error, progress| Failed { error, progress, upstream_request_id: upstream_request_id.clone() };
         if !(200..300).contains(&response.status) {
-            let beginning = async { Ok(response.body.beginning().await) };
+            let beginning = async { Ok(response.body.beginning(ERROR_BODY_TIME_MAX).await) };
             let body = self.within(TimeLimit::Idle, timeouts.idle, beginning).await.unwrap_or_default();
             let error = decoder.error(&self.provider(), response.status, &response.headers, &body);
             let error = error.not_found_at(&self.candidate.upstream.path(&self.request));

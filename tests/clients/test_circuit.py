@@ -11,7 +11,7 @@ import time
 import pytest
 
 from conftest import Upstream, wait_for
-from load import Call, Connection, Server, is_whole, provider, send
+from load import Call, Connection, Scripted, Server, is_whole, provider, route, send
 
 pytestmark = pytest.mark.gateway
 
@@ -19,6 +19,8 @@ PROVIDERS = 12
 # As many as open a circuit, and one more.
 TIMES = 6
 OPEN_SECONDS = 5
+# What a deployment that fails costs a caller at most before the next one answers.
+FALLBACK_SECONDS_MAX = 1.0
 
 
 @pytest.fixture(scope="module")
@@ -28,15 +30,31 @@ def upstream(tmp_path_factory):
     running.stop()
 
 
+def stalls(connection, _dialect, _body):
+    """An error whose body stops half way."""
+    head = "HTTP/1.1 503 Not Now\r\ncontent-type: application/json\r\ncontent-length: 1000\r\n\r\n"
+    connection.sendall(f'{head}{{"error":{{"message":"not'.encode())
+    connection.recv(1)
+
+
+@pytest.fixture(scope="module")
+def stalling():
+    running = Scripted({"stalls": stalls})
+    yield running
+    running.close()
+
+
 @pytest.fixture(scope="module", params=["drain", "cancel"])
-def server(request, tmp_path_factory, upstream):
+def server(request, tmp_path_factory, upstream, stalling):
     names = [f"alone-{number}" for number in range(PROVIDERS)]
     settings = "".join(provider(name, "openai", f"{upstream.url}/v1", "openai") for name in names)
     settings += f'[streams]\non_disconnect = "{request.param}"\n'
+    settings += provider("stalls", "openai", stalling.url("stalls") + "/v1", "openai")
+    settings += route("past-it", ["stalls/gpt-4o-mini", "alone-0/gpt-4o-mini"])
     running = Server(tmp_path_factory.mktemp("gateway"), settings)
     running.key = running.create_key("circuits")
     running.start()
-    running.numbers = itertools.count()
+    running.numbers = itertools.count(1)
     yield running
     running.check_totals(running.settled())
     running.stop()
@@ -97,6 +115,12 @@ def test_streams_that_break_off_after_their_first_word_open_one(server, marker, 
         assert answer.status == 200 and b"stream_broke_off" in answer.body, answer
     after = send(server.port, server.key, Call(f"{marker}-after", model=model))
     assert (after.status, after.error()[1]) == (503, "circuit_open"), after
+
+
+def test_an_error_whose_body_stops_half_way_delays_the_fallback_for_a_moment_only(server, marker):
+    answer = send(server.port, server.key, Call(marker, model="past-it"))
+    assert answer.status == 200 and answer.headers["x-tollgate-attempts"] == "2", answer
+    assert answer.seconds < FALLBACK_SECONDS_MAX
 
 
 def test_a_probe_that_its_client_cuts_short_is_given_back_to_the_next_call(server, marker, model):
