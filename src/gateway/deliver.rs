@@ -199,9 +199,8 @@ impl Call {
         let rules = Rules {
             deadline: self.deadline(&candidate),
             total: self.total(&candidate),
-            on_disconnect: self.config().streams.on_disconnect,
             drain_usd_max: self.config().streams.drain_usd_max,
-            drains: self.gateway.drains(),
+            audience: &self.audience,
         };
         let stall_max = candidate.upstream.timeouts().idle;
         let mut outlet = Outlet::new(pieces, stall_max, rules.deadline, &self.audience);

@@ -8,7 +8,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::config::{HedgeConfig, OnDisconnect};
+use crate::config::HedgeConfig;
 use crate::domain::ProviderKind;
 use crate::ledger::{Attempt, Hold, Reservation};
 use crate::provider::{Credential, Place, ProviderError, Unneeded, UpstreamRequest};
@@ -22,9 +22,6 @@ use super::call::Call;
 use super::prepare::{Asked, Outgoing, Prepared};
 use super::translation::Translation;
 use super::verdict;
-
-/// How long an answer is waited for after its client has gone, until it has begun.
-const DRAIN_TIME_MAX: Duration = Duration::from_secs(30);
 
 /// Where a second attempt may go, with all that it needs but money.
 type Picked = (usize, Prepared, Place, Option<Arc<Credential>>);
@@ -106,10 +103,10 @@ impl Call {
             return Box::pin(self.fly_hedged(asked, plan, takeoff, hedge, after)).await;
         }
         let Takeoff { index, reservation, flight, place, request } = takeoff;
-        let (client, patience) = (Arc::clone(&self.client), self.patience());
+        let client = Arc::clone(&self.client);
         let stop = Stop::default();
         let attempt = self.try_at(&client, asked, &flight.candidate, reservation.hold(), request, &stop);
-        let over = pin!(self.audience.unneeded(patience));
+        let over = pin!(self.audience.unneeded());
         let came = awaited(Box::pin(attempt.run()).as_mut(), over, &stop).await;
         Landed { index, reservation, flight, place: Some(place), came, hedged: false }
     }
@@ -123,12 +120,12 @@ impl Call {
         after: Duration,
     ) -> Landed {
         let Takeoff { index, mut reservation, flight, place, request } = takeoff;
-        let (client, gateway, patience) = (Arc::clone(&self.client), Arc::clone(&self.gateway), self.patience());
+        let (client, gateway) = (Arc::clone(&self.client), Arc::clone(&self.gateway));
         let (stop_first, stop_second) = (Stop::default(), Stop::default());
         let mut place = Some(place);
         let mut started = None;
         let raced = {
-            let mut over = pin!(self.audience.unneeded(patience));
+            let mut over = pin!(self.audience.unneeded());
             let attempt = self.try_at(&client, asked, &flight.candidate, reservation.hold(), request, &stop_first);
             let mut first = pin!(attempt.run());
             let alone = tokio::select! {
@@ -187,7 +184,8 @@ impl Call {
         hedge: HedgeConfig,
         after: Duration,
     ) -> Option<(Second, UpstreamRequest)> {
-        tokio::time::sleep(after).await;
+        // Nobody pays twice for an answer that is read for its bill alone.
+        self.audience.pause(after).await.ok()?;
         let route = &plan.decision.as_ref()?.route;
         let router = self.router();
         if !router.experience().hedges().take(route, hedge.percent_max, Instant::now()) {
@@ -305,13 +303,6 @@ impl Call {
         let (stream, keeps_answer) = (asked.envelope.stream, self.may_keep_answer());
         let (deadline, total) = (self.deadline(candidate), self.total(candidate));
         Try { client, hold, candidate, request, stream, keeps_answer, deadline, total, stop }
-    }
-
-    fn patience(&self) -> Duration {
-        match self.config().streams.on_disconnect {
-            OnDisconnect::Drain => DRAIN_TIME_MAX,
-            OnDisconnect::Cancel => Duration::ZERO,
-        }
     }
 
     /// What is to be booked for that one of two attempts which does not answer the client: it failed, or is given up.

@@ -44,6 +44,7 @@ use tokio::sync::Semaphore;
 
 use crate::budget::{Budgets, Rates};
 use crate::cache::Cache;
+use crate::config::OnDisconnect;
 use crate::content::Content;
 use crate::domain::RequestIds;
 use crate::idempotency::Idempotency;
@@ -68,7 +69,7 @@ use call::Call;
 use downgrade::Turns;
 use tried::Tried;
 
-/// Streams that are read on at once after their clients have gone.
+/// Calls that go on at once after their clients have gone.
 const DRAINS_MAX: usize = 64;
 
 /// What a gateway is made of.
@@ -102,7 +103,7 @@ pub struct Gateway {
     parts: Parts,
     /// The one thing here that a reload of the settings changes.
     in_force: RwLock<Arc<InForce>>,
-    drains: Semaphore,
+    drains: Arc<Semaphore>,
     rates: Arc<Rates>,
 }
 
@@ -111,7 +112,7 @@ impl Gateway {
     pub fn new(parts: Parts, in_force: InForce) -> Self {
         let rates = Arc::new(Rates::new(parts.shared.clone(), parts.tasks.clone()));
         let in_force = RwLock::new(Arc::new(in_force));
-        Self { parts, in_force, drains: Semaphore::new(DRAINS_MAX), rates }
+        Self { parts, in_force, drains: Arc::new(Semaphore::new(DRAINS_MAX)), rates }
     }
 
     /// What holds for whatever begins now: to be asked once, so that nothing mixes two states of the settings.
@@ -146,7 +147,9 @@ impl Gateway {
         inbound: Inbound,
         running: Running,
     ) -> Waiting {
-        let (audience, waiting) = Audience::new(self.parts.tasks.ending());
+        let reads_on = in_force.config.streams.on_disconnect == OnDisconnect::Drain;
+        let drains = reads_on.then(|| Arc::clone(&self.drains));
+        let (audience, waiting) = Audience::new(self.parts.tasks.ending(), drains);
         let call = Call {
             gateway: Arc::clone(self),
             in_force,
@@ -171,9 +174,5 @@ impl Gateway {
     /// The id of the next call.
     pub fn next_id(&self) -> crate::domain::RequestId {
         self.parts.ids.next(self.parts.clock.now().as_millisecond())
-    }
-
-    fn drains(&self) -> &Semaphore {
-        &self.drains
     }
 }

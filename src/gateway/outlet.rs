@@ -101,7 +101,7 @@ mod tests {
     /// A way with room for one piece, and its other end.
     fn outlet(stall_max: Duration, left: Duration, ending: &CancellationToken) -> (Outlet, mpsc::Receiver<Piece>) {
         let (pieces, taken) = mpsc::channel(1);
-        let (audience, _waiting) = Audience::new(ending);
+        let (audience, _waiting) = Audience::new(ending, None);
         (Outlet::new(pieces, stall_max, Instant::now() + left, &audience), taken)
     }
 

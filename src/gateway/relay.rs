@@ -3,21 +3,18 @@
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
-use crate::config::OnDisconnect;
 use crate::domain::{Picodollars, Price};
 use crate::provider::{Meaning, ProviderError, TimeLimit, Unneeded};
 use crate::routing::Candidate;
 
 use super::attempt::{Flow, next_record};
+use super::audience::{Audience, Drain};
 use super::outlet::Outlet;
 use super::passage::Passage;
 
-/// The longest that a stream is read on after its client has gone.
-const DRAIN_TIME_MAX: Duration = Duration::from_secs(30);
-/// The most that is read of it then.
+/// The most that is read of a stream after its client has gone.
 const DRAIN_BYTES_MAX: usize = 1 << 20;
 /// After so long without a word a translated stream shows that it lives: what a provider says to that end isn't
 /// translated, and the patience of some proxies is ten seconds.
@@ -41,10 +38,9 @@ pub(super) struct Rules<'a> {
     pub(super) deadline: Instant,
     /// The limit behind it, and how long that is.
     pub(super) total: (TimeLimit, Duration),
-    pub(super) on_disconnect: OnDisconnect,
     pub(super) drain_usd_max: Picodollars,
-    /// Places for streams that are read on without a client.
-    pub(super) drains: &'a Semaphore,
+    /// Who the stream is for.
+    pub(super) audience: &'a Audience,
 }
 
 /// Sends the stream on until its end, its failure, or the client's leaving.
@@ -56,7 +52,7 @@ pub(super) async fn relay(
     outlet: &mut Outlet,
 ) -> Ended {
     let provider = candidate.upstream.name().to_string();
-    let mut drain: Option<Drain<'_>> = None;
+    let mut drain: Option<ReadingOn<'_>> = None;
     let mut out = BytesMut::new();
     let mut held = std::mem::take(&mut flow.held).into_iter();
     let mut heard = Instant::now();
@@ -105,14 +101,8 @@ pub(super) async fn relay(
         // What a client takes its time for is not the provider's silence.
         heard += waiting.elapsed();
         if !outlet.is_open() && drain.is_none() {
-            let place = rules.drains.try_acquire();
-            let Ok(place) = place
-                .map_err(drop)
-                .and_then(|place| if rules.on_disconnect == OnDisconnect::Drain { Ok(place) } else { Err(()) })
-            else {
-                return broken(None, true);
-            };
-            drain = Some(Drain::begin(flow, candidate, rules.drain_usd_max, place));
+            let Some(right) = rules.audience.drain() else { return broken(None, true) };
+            drain = Some(ReadingOn::begin(flow, candidate, rules.drain_usd_max, right));
         }
         if drain.as_ref().is_some_and(|drain| drain.is_over(flow)) {
             return broken(None, true);
@@ -180,7 +170,7 @@ async fn next_chunk(
     candidate: &Candidate,
     rules: &Rules<'_>,
     outlet: &mut Outlet,
-    drain: Option<&Drain<'_>>,
+    drain: Option<&ReadingOn<'_>>,
     silence: Silence,
 ) -> Next {
     let timeouts = candidate.upstream.timeouts();
@@ -188,7 +178,7 @@ async fn next_chunk(
     let patience = timeouts.idle.saturating_sub(silence.heard.elapsed());
     let (limit, allowed, after) =
         if left < patience { (rules.total.0, left, rules.total.1) } else { (TimeLimit::Idle, patience, timeouts.idle) };
-    let allowed = drain.map_or(allowed, |drain| allowed.min(drain.time_left()));
+    let allowed = drain.map_or(allowed, |drain| allowed.min(drain.right.time_left()));
     let pings = silence.pings && QUIET_TIME_MAX < allowed;
     let allowed = if pings { QUIET_TIME_MAX } else { allowed };
     tokio::select! {
@@ -199,7 +189,7 @@ async fn next_chunk(
             Ok(Ok(None)) => Next::End,
             Ok(Err(error)) => Next::Failed(error),
             Err(_) if pings => Next::Quiet,
-            Err(_) if drain.is_some_and(|drain| drain.time_left().is_zero()) => Next::DrainOver,
+            Err(_) if drain.is_some_and(|drain| drain.right.time_left().is_zero()) => Next::DrainOver,
             Err(_) => Next::Failed(ProviderError::Timeout { provider: candidate.upstream.name().to_string(), limit, after }),
         },
         why = outlet.over() => Next::Unneeded(why),
@@ -207,9 +197,8 @@ async fn next_chunk(
 }
 
 /// Reading on without a client, to the usage that makes the bill exact.
-struct Drain<'a> {
-    _place: SemaphorePermit<'a>,
-    began: Instant,
+struct ReadingOn<'a> {
+    right: &'a Drain,
     bytes: usize,
     output_before: u64,
     /// Dearest price of output; free where none is known.
@@ -217,25 +206,14 @@ struct Drain<'a> {
     usd_max: Picodollars,
 }
 
-impl<'a> Drain<'a> {
-    fn begin(flow: &Flow, candidate: &Candidate, usd_max: Picodollars, place: SemaphorePermit<'a>) -> Self {
+impl<'a> ReadingOn<'a> {
+    fn begin(flow: &Flow, candidate: &Candidate, usd_max: Picodollars, right: &'a Drain) -> Self {
         let price = candidate.facts.as_ref().map_or(Price::FREE, |facts| facts.prices.dearest_output());
-        Self {
-            _place: place,
-            began: Instant::now(),
-            bytes: 0,
-            output_before: flow.progress.counted_output(),
-            price,
-            usd_max,
-        }
-    }
-
-    fn time_left(&self) -> Duration {
-        DRAIN_TIME_MAX.saturating_sub(self.began.elapsed())
+        Self { right, bytes: 0, output_before: flow.progress.counted_output(), price, usd_max }
     }
 
     fn is_over(&self, flow: &Flow) -> bool {
         let since = flow.progress.counted_output().saturating_sub(self.output_before);
-        self.bytes > DRAIN_BYTES_MAX || self.time_left().is_zero() || self.price.of(since) > self.usd_max
+        self.bytes > DRAIN_BYTES_MAX || self.right.time_left().is_zero() || self.price.of(since) > self.usd_max
     }
 }
