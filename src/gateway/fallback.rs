@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::domain::BudgetId;
 use crate::ledger::{Attempt, CallFacts, LedgerError, Reservation};
 use crate::provider::{Place, Progress, ProviderError, TimeLimit};
-use crate::routing::{Candidate, Health, Plan, Step, step};
+use crate::routing::{Candidate, Circuit, Health, Plan, Step, step};
 use crate::telemetry::names;
 
 use super::attempt::{Begun, Failed};
@@ -227,12 +227,15 @@ impl Call {
         let gateway = Arc::clone(&self.gateway);
         let ledger = &gateway.parts().ledger;
         let is_first = fallen.is_none();
+        let circuit = self.router().health().of_deployment(&candidate.deployment);
+        // The one call that finds out about a deployment keeps others away from it, so it doesn't wait.
+        let may_wait = is_bound && !matches!(circuit, Circuit::HalfOpen { .. });
         let owes_before = fallen
             .as_ref()
             .is_some_and(|fallen| !(fallen.ended.cost.is_zero() && fallen.reservation.cost_beside().is_zero()));
         let reservation = match fallen {
             None => {
-                let reserved = if is_bound {
+                let reserved = if may_wait {
                     ledger.reserve_until(facts.clone(), planned, self.settlement_wait()).await
                 } else {
                     ledger.reserve(facts.clone(), planned).await
@@ -246,7 +249,7 @@ impl Call {
                 }
             }
             Some(Fallen { reservation, ended, error: failure }) => {
-                let renewed = if is_bound {
+                let renewed = if may_wait {
                     ledger.renew_until(reservation, ended.clone(), planned, self.settlement_wait()).await
                 } else {
                     ledger.renew(reservation, ended.clone(), planned).await

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::provider::{Away, Cause, Credential, Place, ProviderError};
-use crate::routing::{Candidate, Health, Plan};
+use crate::routing::{Candidate, Plan};
 
 use super::call::Call;
 use super::error::GatewayError;
@@ -44,16 +44,17 @@ impl Call {
             let (provider, (limit, after)) = (candidate.upstream.name().to_string(), self.total(candidate));
             return Err(placeless(is_last, ProviderError::Timeout { provider, limit, after }));
         }
-        if let Err(retry_after) = health.admit(&candidate.deployment, Instant::now()) {
-            let provider = candidate.upstream.name().to_string();
-            return Err(placeless(is_last, ProviderError::CircuitOpen { provider, retry_after }));
-        }
-        let admitted = self.admitted(asked, plan, index).await;
-        if admitted.is_err() {
-            // It was let through the circuit, perhaps as the one call that finds out.
-            health.note(&candidate.deployment, Health::Unclear, Instant::now());
-        }
-        admitted
+        let is_open = |retry_after| {
+            placeless(
+                is_last,
+                ProviderError::CircuitOpen { provider: candidate.upstream.name().to_string(), retry_after },
+            )
+        };
+        // Looked at before the waits and passed after them: who waits must not be the one call that finds out, which keeps others away.
+        health.of_deployment(&candidate.deployment).admit(Instant::now()).map_err(is_open)?;
+        let admitted = self.admitted(asked, plan, index).await?;
+        health.admit(&candidate.deployment, Instant::now()).map_err(is_open)?;
+        Ok(admitted)
     }
 
     async fn admitted(&self, asked: &Asked<'_>, plan: &Plan, index: usize) -> Result<Admitted, Placeless> {

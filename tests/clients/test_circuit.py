@@ -131,6 +131,23 @@ def test_a_probe_that_its_client_cuts_short_is_given_back_to_the_next_call(serve
     check_closed(server, marker, model)
 
 
+def test_a_call_that_waits_for_money_keeps_no_probe_from_others(server, upstream, marker, model):
+    # What one call of it may cost fits into its budget, and not what two may.
+    poor = server.create_key(f"poor-{marker}", "--budget", "day=0.0006")
+    fields = {"max_tokens": 400}
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        holder = Call(f"{marker}-holder", model="alone-0/gpt-4o-mini", text="slow:9s", fields=fields)
+        holding = pool.submit(send, server.port, poor, holder)
+        wait_for(lambda: upstream.account(holder.marker), "its money being held", 20)
+        open_circuit(server, marker, model)
+        time.sleep(OPEN_SECONDS + 0.1)
+        waiting = pool.submit(send, server.port, poor, Call(f"{marker}-poor", model=model, fields=fields))
+        time.sleep(0.3)
+        check_closed(server, marker, model)
+        assert waiting.result().error()[1] == "budget_held"
+        assert is_whole(holder, holding.result())
+
+
 def test_who_has_waited_for_another_until_no_time_was_left_makes_no_attempt(server, upstream, marker, model):
     first = Call(f"{marker}-same", model=model, text="slow:1500ms")
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
