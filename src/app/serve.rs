@@ -230,8 +230,10 @@ async fn serve_and_stop(
 
 /// Ends what still runs: streams with an error of their dialect, everything booked at what it has cost so far.
 async fn end_calls(parts: &Parts) {
-    let running = || parts.metrics.totals().in_flight.max(0);
-    tracing::warn!("{} calls still run: they end now, booked at what has come of them so far", running());
+    let running = || parts.metrics.totals().in_flight;
+    if running() > 0 {
+        tracing::warn!("{} calls still run: they end now, booked at what has come of them so far", running());
+    }
     parts.tasks.ending().cancel();
     if tokio::time::timeout(ENDING_MAX, calls_to_end(parts)).await.is_err() && running() > 0 {
         tracing::warn!("{} calls did not end: they are booked as unknown, at what was held for them", running());
