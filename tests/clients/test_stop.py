@@ -109,7 +109,7 @@ def check_ended(call, answer):
     assert "the server is stopping" in error["message"]
 
 
-def check_books(server, upstream, calls):
+def check_books(server, calls):
     """What the next start finds: the entry of each call, none of which is still open."""
     server.start()
     rows = {call.marker: server.booked(call.marker, 5) for call in calls}
@@ -127,7 +127,7 @@ def check_stream_booked(call, row, answer):
     assert int(row["output_tokens"]) < 400
 
 
-def test_streams_that_outlast_the_stop_are_told_and_booked_at_what_came(server, upstream, pool, marker):
+def test_streams_that_outlast_the_stop_are_told_and_booked_at_what_came(server, pool, marker):
     calls = [Call(f"{marker}-{dialect}", dialect, True, SLOW_STREAM) for dialect in ("openai", "anthropic")]
     running = [Running(server, pool, call) for call in calls]
     wait_for(lambda: all(one.has_begun() for one in running), "the streams", 20)
@@ -137,7 +137,7 @@ def test_streams_that_outlast_the_stop_are_told_and_booked_at_what_came(server, 
     assert all(answer.body.count(b"word") > 150 for answer in answers), "they had their time"
     for call, answer in zip(calls, answers, strict=True):
         check_ended(call, answer)
-    rows = check_books(server, upstream, calls)
+    rows = check_books(server, calls)
     for call, answer in zip(calls, answers, strict=True):
         check_stream_booked(call, rows[call.marker], answer)
     assert "calls still run: they end now" in server.log.read_text()
@@ -179,7 +179,7 @@ def test_whatever_runs_ends_when_it_is_asked_for_twice(server, upstream, pool, m
     assert told == dict.fromkeys(("silent", "hedged", "whole", "crowded", "follower"), stopped)
 
     everything = [*streams, holder, silent, hedged, whole, crowded, pausing, leaver, Call(f"{marker}-follower")]
-    rows = check_books(server, upstream, everything)
+    rows = check_books(server, everything)
     for one in began:
         check_stream_booked(one.call, rows[one.call.marker], one.answer())
     briefly = {

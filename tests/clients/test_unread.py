@@ -77,8 +77,8 @@ def upstream():
 @pytest.fixture(params=["drain", "cancel"])
 def server(request, tmp_path_factory, upstream):
     times = f'timeouts = {{ connect = "1s", first_token = "5s", idle = "{IDLE:.0f}s", total = "{TOTAL:.0f}s" }}'
-    names = ("endless", "long", "whole")
-    settings = "".join(provider(name, "openai", f"{upstream.running.url(name)}/v1", "openai", extra=times) for name in names)
+    urls = {name: f"{upstream.running.url(name)}/v1" for name in ("endless", "long", "whole")}
+    settings = "".join(provider(name, "openai", url, "openai", extra=times) for name, url in urls.items())
     settings += f'[streams]\non_disconnect = "{request.param}"\n[cache]\nenabled = false\n'
     running = Server(tmp_path_factory.mktemp("gateway"), settings)
     running.key = running.create_key("unread")
