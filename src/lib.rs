@@ -52,6 +52,10 @@
 //! shape than the client is sent a translation ([`dialect`]), and its answer comes back through the same; a candidate that speaks
 //! the client's own gets the client's bytes.
 //!
+//! Whatever a call waits for, it listens to whoever it is made for: a client that leaves, or takes nothing of its stream, ends it, but
+//! for what is read on for the bill; and so does the server's own end, 25 seconds after it was asked to stop. Then the call is booked
+//! at what has come of it. None of that is held against a deployment.
+//!
 //! # The way of a setting
 //!
 //! [`app::settings`] gathers file, `.env` and environment; [`config::load`] checks all of it at once. `serve` and

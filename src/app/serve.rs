@@ -29,8 +29,10 @@ use crate::runtime::Clock;
 
 /// What runs at the stop may end until then: the longest that supervisors wait by default is 30 s.
 const DRAIN_MAX: Duration = Duration::from_secs(25);
+/// How long calls have that are ended then: to be booked, and to tell their clients.
+const ENDING_MAX: Duration = Duration::from_secs(2);
 /// How long the connections have, after the last call has ended, to take its last bytes.
-const LAST_BYTES_MAX: Duration = Duration::from_secs(4);
+const LAST_BYTES_MAX: Duration = Duration::from_secs(2);
 /// How long the thread that accepts connections takes to hear that it shall not: it would log an error about the closed socket.
 const PAUSE_TIME: Duration = Duration::from_millis(20);
 const DRAIN_POLL_INTERVAL: Duration = Duration::from_millis(20);
@@ -42,7 +44,7 @@ const SESSIONS_FLUSH_INTERVAL: Duration = Duration::from_mins(5);
 pub(crate) enum Ended {
     /// In order: everything is booked.
     InOrder,
-    /// At once, because it was asked for twice.
+    /// At once, because it was asked for again and again.
     AtOnce,
 }
 
@@ -152,7 +154,8 @@ impl Server {
         self.first_start.setup_token.as_ref()
     }
 
-    /// Serves until it is asked to stop, then stops in order; asked a second time, it ends at once.
+    /// Serves until it is asked to stop, then stops in order. Asked a second time it waits for no call any more, but books what
+    /// each has cost so far; a third time it ends at once.
     pub(crate) async fn run(self, mut asked_to_stop: impl AsyncFnMut()) -> anyhow::Result<Ended> {
         let Self { serving, listening, state, parts, local_token, folder, source, asks, hangups, .. } = self;
         reload::start(&parts, source, (state.reloads.clone(), asks), hangups);
@@ -201,16 +204,39 @@ async fn serve_and_stop(
         handle.pause().await;
         tokio::time::sleep(PAUSE_TIME).await;
         refuse_connections(listening);
-        if tokio::time::timeout(DRAIN_MAX, calls_to_end(parts)).await.is_err() {
-            tracing::warn!("calls still run after {} s; what they cost so far is booked", DRAIN_MAX.as_secs());
+        let drained = tokio::time::timeout(DRAIN_MAX, calls_to_end(parts));
+        let is_drained = match future::select(pin!(drained), pin!(asked_to_stop())).await {
+            Either::Left((drained, _)) => drained.is_ok(),
+            Either::Right(_) => false,
+        };
+        let stopped = async {
+            if !is_drained {
+                end_calls(parts).await;
+            }
+            tokio::time::timeout(LAST_BYTES_MAX, handle.stop(true)).await
+        };
+        match future::select(pin!(stopped), pin!(asked_to_stop())).await {
+            Either::Left(_) => Ended::InOrder,
+            Either::Right(_) => Ended::AtOnce,
         }
-        handle.stop(true).await;
     };
-    // The server has to be polled for its handle to get an answer.
-    let stopped = tokio::time::timeout(DRAIN_MAX + LAST_BYTES_MAX, future::join(server.as_mut(), stopping));
-    match future::select(pin!(stopped), pin!(asked_to_stop())).await {
-        Either::Left(_) => Ok(Ended::InOrder),
-        Either::Right(_) => Ok(Ended::AtOnce),
+    // The server has to be polled for its handle to get an answer, and for its connections to be served.
+    let mut stopping = pin!(stopping);
+    match future::select(server.as_mut(), stopping.as_mut()).await {
+        Either::Left(_) => Ok(stopping.await),
+        Either::Right((ended, _)) => Ok(ended),
+    }
+}
+
+/// Ends what still runs: streams with an error of their dialect, everything booked at what it has cost so far.
+async fn end_calls(parts: &Parts) {
+    let running = || parts.metrics.totals().in_flight;
+    if running() > 0 {
+        tracing::warn!("{} calls still run: they end now, booked at what has come of them so far", running());
+    }
+    parts.tasks.ending().cancel();
+    if tokio::time::timeout(ENDING_MAX, calls_to_end(parts)).await.is_err() && running() > 0 {
+        tracing::warn!("{} calls did not end: they are booked as unknown, at what was held for them", running());
     }
 }
 
@@ -373,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn asked_twice_it_ends_at_once_although_a_task_still_runs() {
+    fn asked_again_and_again_it_ends_at_once_although_a_task_still_runs() {
         let folder = tempfile::tempdir().unwrap();
         in_system(async {
             let server = start(folder.path(), "listen = \"127.0.0.1:0\"").await.unwrap();

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::HeaderValue;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use crate::cache::{Directives, NotKept};
 use crate::domain::{CacheOutcome, Deployment, Endpoint, Picodollars, RequestId, Strategy, TraceParent};
@@ -64,9 +64,6 @@ pub struct Inbound {
 
 /// What came of a call.
 pub type Outcome = Result<Answer, Refusal>;
-
-/// Where the HTTP server waits for what came of a call. Dropping it tells the call that the client has gone.
-pub type Waiting = oneshot::Receiver<Outcome>;
 
 /// A call that is not answered.
 #[derive(Clone, Debug)]
@@ -144,6 +141,8 @@ pub enum AnswerBody {
 pub enum Piece {
     /// Bytes as they came.
     Bytes(Bytes),
+    /// The last of them. A stream without it was cut.
+    End(Bytes),
     /// The stream ends with this failure.
     Failed(GatewayError),
 }

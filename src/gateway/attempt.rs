@@ -1,6 +1,6 @@
 //! One attempt at one deployment, up to the point where its answer is committed to the client.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -13,7 +13,7 @@ use crate::dialect::sse::RecordSplitter;
 use crate::domain::Dialect;
 use crate::ledger::Hold;
 use crate::provider::{
-    Body, Decoder, Meaning, Progress, ProviderError, Sent, Shown, TimeLimit, UpstreamRequest, Whole, decoder,
+    Body, Decoder, Meaning, Progress, ProviderError, Sent, Shown, TimeLimit, Unneeded, UpstreamRequest, Whole, decoder,
     retry_after,
 };
 use crate::routing::Candidate;
@@ -23,6 +23,9 @@ use super::answer::UpstreamClient;
 
 /// Records before the first content that are held back at most; beyond, the answer is committed as it is.
 const HELD_BYTES_MAX: usize = 64 << 10;
+
+/// How long the body of an error is waited for: it comes with its head, and whoever falls back shall not wait for one that doesn't.
+const ERROR_BODY_TIME_MAX: Duration = Duration::from_millis(500);
 
 /// What one attempt is made with.
 pub(super) struct Try<'a> {
@@ -39,21 +42,29 @@ pub(super) struct Try<'a> {
     pub(super) total: (TimeLimit, Duration),
     /// What says when now is, to a provider that doesn't.
     pub(super) clock: Clock,
-    /// How it is told that another attempt has answered first, where one may.
-    pub(super) stop: Option<&'a Stop>,
+    /// How it is told that nobody needs its answer any more.
+    pub(super) stop: &'a Stop,
 }
 
 /// Ends an attempt before its answer has begun, and knows how far it had got.
 #[derive(Debug, Default)]
 pub(super) struct Stop {
     told: CancellationToken,
+    why: OnceLock<Unneeded>,
     sent: Sent,
 }
 
 impl Stop {
     /// Ends the attempt: its connection is closed.
-    pub(super) fn tell(&self) {
+    pub(super) fn tell(&self, why: Unneeded) {
+        let _ = self.why.set(why);
         self.told.cancel();
+    }
+
+    /// Returns when it has been told.
+    async fn heard(&self) -> Unneeded {
+        self.told.cancelled().await;
+        *self.why.get().expect("the reason is set before anybody hears")
     }
 }
 
@@ -127,13 +138,13 @@ impl Try<'_> {
         let allowed = left.min(after);
         let (limit, after) = if left < after { self.total } else { (limit, after) };
         let expired = |_| ProviderError::Timeout { provider: self.provider(), limit, after };
-        let waiting = timeout(allowed, waiting);
-        let Some(Stop { told, sent }) = self.stop else { return waiting.await.map_err(expired)? };
         tokio::select! {
             // What has come counts, even if nobody needs it any more.
             biased;
-            done = waiting => done.map_err(expired)?,
-            () = told.cancelled() => Err(ProviderError::Overtaken { provider: self.provider(), sent: sent.is_set() }),
+            done = timeout(allowed, waiting) => done.map_err(expired)?,
+            why = self.stop.heard() => {
+                Err(ProviderError::GivenUp { provider: self.provider(), why, sent: self.stop.sent.is_set() })
+            }
         }
     }
 
@@ -153,15 +164,12 @@ impl Try<'_> {
         let first_by = Instant::now() + timeouts.first_token;
         // Without a stream, the head of an answer comes only when all of it has been written.
         let head_limit = if self.stream { timeouts.first_token } else { timeouts.total };
-        // A caller with less time than connecting may take is told apart from one whose request was sent.
-        let left = self.deadline.saturating_duration_since(Instant::now());
-        let sent = self.stop.map(|stop| stop.sent.clone());
-        let sent = sent.or_else(|| (left <= timeouts.connect).then(Sent::default));
+        let sent = &self.stop.sent;
         let request = self.request.clone();
-        let send = self.client.send(self.hold, &self.candidate.upstream, request, sent.as_ref());
+        let send = self.client.send(self.hold, &self.candidate.upstream, request, Some(sent));
         let mut response = match self.within(TimeLimit::FirstToken, head_limit, send).await {
             Err(ProviderError::Timeout { provider, limit: TimeLimit::Total | TimeLimit::Call, after })
-                if sent.as_ref().is_some_and(|sent| !sent.is_set()) =>
+                if !sent.is_set() =>
             {
                 return Err(ProviderError::Timeout { provider, limit: TimeLimit::Unsent, after }.into());
             }
@@ -176,7 +184,7 @@ impl Try<'_> {
         let decoder = decoder(self.request.endpoint);
         let failed = |error, progress| Failed { error, progress, upstream_request_id: upstream_request_id.clone() };
         if !(200..300).contains(&response.status) {
-            let beginning = async { Ok(response.body.beginning().await) };
+            let beginning = async { Ok(response.body.beginning(ERROR_BODY_TIME_MAX).await) };
             let body = self.within(TimeLimit::Idle, timeouts.idle, beginning).await.unwrap_or_default();
             let retry_after = retry_after(&response.headers, self.clock.now());
             let error = decoder.error(&self.provider(), response.status, retry_after, &body);

@@ -96,7 +96,13 @@ impl Call {
             Flight::Leader(leader) => Some(leader),
             Flight::Follower(follower) => {
                 let deadline = plan.candidates.first().map_or_else(Instant::now, |first| self.deadline(first));
-                match follower.wait(deadline.saturating_duration_since(Instant::now())).await {
+                let patience = deadline.saturating_duration_since(Instant::now());
+                let joined = tokio::select! {
+                    biased;
+                    joined = follower.wait(patience) => joined,
+                    why = self.audience.gone() => return Err(self.refuse(&asked.facts, why.into())),
+                };
+                match joined {
                     Joined::Leader(leader) => Some(leader),
                     Joined::Alone => None,
                     Joined::Answer(entry) => match self.in_form(&asked.envelope, &entry) {
@@ -110,9 +116,6 @@ impl Call {
                 }
             }
         };
-        if !self.has_client() {
-            return Err(self.refuse(&asked.facts, GatewayError::ClientLeft));
-        }
         if keep.leader.is_none() {
             return Ok(Looked::Keep(keep));
         }

@@ -2,8 +2,6 @@
 
 use std::sync::{Arc, OnceLock};
 
-use tokio::sync::oneshot;
-
 use crate::budget::Pass;
 use crate::config::Config;
 use crate::content::Excerpt;
@@ -13,9 +11,11 @@ use crate::domain::{CacheOutcome, Deployment, Endpoint, ModelId};
 use crate::idempotency::Claim;
 use crate::ledger::CallFacts;
 use crate::routing::{Candidate, Plan, RouteError, Router};
+use crate::telemetry::Running;
 
-use super::answer::{Inbound, Outcome, Refusal, UpstreamClient};
+use super::answer::{Inbound, Refusal, UpstreamClient};
 use super::attempt::Begun;
+use super::audience::Audience;
 use super::cached::Looked;
 use super::downgrade::Turns;
 use super::envelope::Envelope;
@@ -32,8 +32,8 @@ pub(super) struct Call {
     pub(super) in_force: Arc<InForce>,
     pub(super) client: Arc<UpstreamClient>,
     pub(super) inbound: Inbound,
-    /// Where the HTTP server waits; taken when the answer is handed over.
-    pub(super) head: Option<oneshot::Sender<Outcome>>,
+    /// Who it is made for.
+    pub(super) audience: Audience,
     pub(super) attempts: u32,
     pub(super) last: Option<Deployment>,
     /// The budgets that have sent it elsewhere.
@@ -44,6 +44,8 @@ pub(super) struct Call {
     pub(super) clipped: Option<u64>,
     /// What the client is told, where that may be kept.
     pub(super) told: OnceLock<Excerpt>,
+    /// Its place among all calls that run, whether or not anybody waits for it, until it has ended.
+    pub(super) running: Option<Running>,
     /// Its place under the limits of its key, until it has ended.
     pub(super) pass: Option<Pass>,
     /// Its right to its idempotency key, until its answer is kept.
@@ -53,10 +55,10 @@ pub(super) struct Call {
 impl Call {
     /// Runs the call to its end; whoever waits for it is told, and it is booked even when nobody waits any more.
     pub(super) async fn run(mut self) {
-        if let Err(error) = self.serve().await
-            && let Some(head) = self.head.take()
-        {
-            let _ = head.send(Err(Refusal { error, attempts: self.attempts, deployment: self.last.clone() }));
+        if let Err(error) = self.serve().await {
+            let refusal = Refusal { error, attempts: self.attempts, deployment: self.last.clone() };
+            self.make_room();
+            self.audience.answer(Err(refusal));
         }
     }
 
@@ -133,6 +135,11 @@ impl Call {
         })
     }
 
+    /// Counts no more among those that run: before its last word, so that whoever has heard that may call again.
+    pub(super) fn make_room(&mut self) {
+        drop((self.running.take(), self.pass.take()));
+    }
+
     /// The settings that it goes by.
     pub(super) fn config(&self) -> &Config {
         &self.in_force.config
@@ -141,10 +148,5 @@ impl Call {
     /// Where it may go.
     pub(super) fn router(&self) -> &Arc<Router> {
         &self.in_force.router
-    }
-
-    /// Whether somebody still waits for the answer's head.
-    pub(super) fn has_client(&self) -> bool {
-        self.head.as_ref().is_some_and(|head| !head.is_closed())
     }
 }

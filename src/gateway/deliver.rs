@@ -11,7 +11,7 @@ use crate::content::Excerpt;
 use crate::dialect::{NotOfShape, embeddings};
 use crate::domain::{CacheOutcome, CostBasis, Endpoint, EntryStatus, Picodollars, TokenUsage, estimate_tokens};
 use crate::ledger::{CallFacts, Outcome as Booked, Reservation};
-use crate::provider::{Health, ProviderError};
+use crate::provider::ProviderError;
 use crate::routing::{Candidate, Timing};
 
 use super::answer::{Answer, AnswerBody, PIECES_LEN, Piece};
@@ -21,10 +21,12 @@ use super::cached::{Given, Keep};
 use super::call::Call;
 use super::error::GatewayError;
 use super::fallback::Committed;
+use super::outlet::Outlet;
 use super::passage::{Passage, Recorded, Way, garbage};
 use super::prepare::Asked;
 use super::relay::{Ended, Rules, relay};
 use super::translation::Translation;
+use super::verdict;
 
 impl Call {
     /// Counts tokens for a client whose provider can't: it would ask again and again for real answers otherwise.
@@ -93,7 +95,7 @@ impl Call {
             self.remember_answer(|| Excerpt::of(bytes));
         }
         let error = answer.as_ref().err().map(ProviderError::code);
-        let left = !self.has_client();
+        let left = !self.audience.waits();
         let told = match &answer {
             _ if left => 0,
             Ok(_) => 200,
@@ -174,9 +176,10 @@ impl Call {
     /// Hands the answer to whoever waits for it; one that is whole is kept for a retry before.
     pub(super) async fn answer(&mut self, answer: Answer) {
         self.keep_answer(&answer).await;
-        if let Some(head) = self.head.take() {
-            let _ = head.send(Ok(answer));
+        if matches!(answer.body, AnswerBody::Whole { .. }) {
+            self.make_room();
         }
+        self.audience.answer(Ok(answer));
     }
 
     pub(super) async fn answer_stream(
@@ -201,18 +204,19 @@ impl Call {
         let rules = Rules {
             deadline: self.deadline(&candidate),
             total: self.total(&candidate),
-            on_disconnect: self.config().streams.on_disconnect,
             drain_usd_max: self.config().streams.drain_usd_max,
-            drains: self.gateway.drains(),
+            audience: &self.audience,
         };
-        let mut ended = relay(&mut flow, &mut passage, &candidate, &rules, &pieces).await;
+        let stall_max = candidate.upstream.timeouts().idle;
+        let mut outlet = Outlet::new(pieces, stall_max, rules.deadline, &self.audience);
+        let mut ended = relay(&mut flow, &mut passage, &candidate, &rules, &mut outlet).await;
         ended.error = ended.error.map(|error| candidate.upstream.redacted(error));
         drop(place);
         let (first, whole) = (Some(flow.first_content - began), began.elapsed());
         let is_whole = ended.error.is_none() && !ended.client_left;
         self.remember_answer(|| flow.kept.take().unwrap_or_default());
-        if ended.error.as_ref().is_some_and(ProviderError::is_ill_health) {
-            admission.tell(Health::Ill, Instant::now());
+        if let Some(health) = verdict::of_ended(&ended) {
+            admission.tell(health, Instant::now());
         }
         let outcome = self.stream_outcome(&candidate, &reservation, began, &flow, &ended);
         let (usage, cost) = outcome.last.as_ref().map(|last| (last.usage, last.cost)).unwrap_or_default();
@@ -243,9 +247,10 @@ impl Call {
         let last = match (settled, ended.error) {
             (Err(error), _) => Piece::Failed(error),
             (Ok(()), Some(error)) => Piece::Failed(error.into()),
-            (Ok(()), None) => Piece::Bytes(ended.last),
+            (Ok(()), None) => Piece::End(ended.last),
         };
-        let _ = pieces.send(last).await;
+        self.make_room();
+        outlet.finish(last).await;
         if is_whole {
             self.learn_speed(asked, &candidate, Timing { first, whole, tokens: usage.total_output() });
         }

@@ -10,7 +10,7 @@ use crate::dialect::Untranslatable;
 use crate::domain::json::JsonError;
 use crate::domain::wording::per_window;
 use crate::domain::{Deployment, Dialect, Picodollars, Window};
-use crate::provider::{Cause, ProviderError, Refusal};
+use crate::provider::{Cause, ProviderError, Refusal, Unneeded};
 use crate::routing::RouteError;
 
 use super::idempotent::NotReplayed;
@@ -232,6 +232,16 @@ const TIMEOUT: Row = Row { openai: (504, "server_error"), anthropic: (504, "time
 const GONE: Row = Row { openai: (499, "invalid_request_error"), anthropic: (499, "invalid_request_error") };
 const INTERNAL: Row = Row { openai: (500, "server_error"), anthropic: (500, "api_error") };
 
+impl From<Unneeded> for GatewayError {
+    /// Of a call for which nothing was in flight.
+    fn from(why: Unneeded) -> Self {
+        match why {
+            Unneeded::Stopping => Self::Stopping,
+            Unneeded::ClientLeft | Unneeded::Overtaken => Self::ClientLeft,
+        }
+    }
+}
+
 impl GatewayError {
     /// The status, type and code of the failure in a dialect.
     pub fn fault(&self, dialect: Dialect) -> Fault {
@@ -285,7 +295,9 @@ impl GatewayError {
             Self::NotReplayed(NotReplayed::Unavailable(error)) => {
                 Some(Duration::from_secs(if error.is_busy() { 1 } else { 5 }))
             }
-            Self::Stopping | Self::LedgerUnavailable { .. } => Some(Duration::from_secs(5)),
+            Self::Stopping
+            | Self::Upstream(ProviderError::GivenUp { why: Unneeded::Stopping, .. })
+            | Self::LedgerUnavailable { .. } => Some(Duration::from_secs(5)),
             Self::Upstream(
                 ProviderError::RateLimited { retry_after, .. }
                 | ProviderError::Overloaded { retry_after, .. }
@@ -305,7 +317,9 @@ impl GatewayError {
     fn should_retry(&self) -> Option<bool> {
         match self {
             Self::OverBudget(budget) => Some(budget.only_held()),
-            Self::Stopping | Self::NotReplayed(NotReplayed::Running { .. } | NotReplayed::Unavailable(_)) => Some(true),
+            Self::Stopping
+            | Self::Upstream(ProviderError::GivenUp { why: Unneeded::Stopping, .. })
+            | Self::NotReplayed(NotReplayed::Running { .. } | NotReplayed::Unavailable(_)) => Some(true),
             // Asked again and again, the answer would be the same.
             Self::NotReplayed(_) => Some(false),
             Self::CacheMiss => Some(false),
@@ -333,9 +347,10 @@ fn upstream_row(error: &ProviderError) -> (Row, &'static str) {
         ProviderError::RateLimited { .. } | ProviderError::Crowded { .. } => RATE_LIMIT,
         ProviderError::Overloaded { .. }
         | ProviderError::CircuitOpen { .. }
-        // Of two attempts one is never overtaken, so nobody is told of it.
-        | ProviderError::Overtaken { .. }
+        // Nobody is told of it: of two attempts one is never overtaken, and whoever has left is not there.
+        | ProviderError::GivenUp { why: Unneeded::Overtaken | Unneeded::ClientLeft, .. }
         | ProviderError::StreamError { overloaded: true, .. } => OVERLOADED,
+        ProviderError::GivenUp { why: Unneeded::Stopping, .. } => UNAVAILABLE,
         ProviderError::Timeout { .. } => TIMEOUT,
         ProviderError::Connect { .. }
         | ProviderError::Lost { .. }

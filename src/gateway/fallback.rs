@@ -3,15 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
-
 use crate::domain::BudgetId;
 use crate::ledger::{Attempt, CallFacts, LedgerError, Reservation};
-use crate::provider::{Admission, Health, Place, Progress, ProviderError, TimeLimit};
+use crate::provider::{Admission, Circuit, Place, Progress, ProviderError, TimeLimit};
 use crate::routing::{Candidate, Plan, Step, step};
 use crate::telemetry::names;
 
-use super::answer::Outcome;
 use super::attempt::{Begun, Failed};
 use super::booking::{AttemptEnd, Bill, Evidence};
 use super::call::Call;
@@ -20,6 +17,7 @@ use super::hedge::{Flight, Landed, Takeoff};
 use super::place::{Admitted, Placeless};
 use super::prepare::{Asked, Outgoing, Prepared};
 use super::translation::Translation;
+use super::verdict;
 
 /// How long a call waits for others to settle, where only what they hold is in its way: most calls end sooner.
 const SETTLEMENT_WAIT_MAX: Duration = Duration::from_secs(2);
@@ -139,7 +137,7 @@ impl Call {
             self.last = Some(candidate.deployment.clone());
             let failed = match came {
                 Ok(begun) => {
-                    admission.tell(Health::Well, Instant::now());
+                    admission.tell(verdict::of_begun(&begun), Instant::now());
                     self.learn_wait(asked, &candidate, began);
                     return Ok(Committed {
                         candidate,
@@ -156,12 +154,11 @@ impl Call {
             };
             drop(place);
             let facts = &asked.facts;
-            let verdict = if failed.error.is_ill_health() { Health::Ill } else { Health::Unclear };
-            admission.tell(verdict, Instant::now());
-            let failure = self.fell(&candidate, reservation, began, failed);
+            admission.tell(verdict::of_failure(&failed.error, began.elapsed()), Instant::now());
+            let failure = self.fell(asked, &candidate, reservation, began, failed);
             self.tried.lose(failure.ended.cost + failure.reservation.cost_beside());
             let next = match step(&failure.error, &self.situation(facts.id, &plan, index)) {
-                _ if !self.has_client() => Step::GiveUp,
+                _ if !self.audience.waits() => Step::GiveUp,
                 next => next,
             };
             told(next, facts, &candidate, &failure.error);
@@ -171,7 +168,11 @@ impl Call {
                 }
                 Step::FallBack => index += 1,
                 Step::OtherKey => {}
-                Step::Retry(pause) => tokio::time::sleep(pause).await,
+                Step::Retry(pause) => {
+                    if self.audience.pause(pause).await.is_err() {
+                        return Err(self.give_up(facts, failure.reservation, failure.ended, failure.error).await);
+                    }
+                }
             }
             fallen = Some(failure);
         }
@@ -186,18 +187,36 @@ impl Call {
     }
 
     /// What is to be booked for an attempt that failed.
-    fn fell(&self, candidate: &Candidate, reservation: Reservation, began: Instant, failed: Failed) -> Fallen {
+    fn fell(
+        &self,
+        asked: &Asked<'_>,
+        candidate: &Candidate,
+        reservation: Reservation,
+        began: Instant,
+        failed: Failed,
+    ) -> Fallen {
         let Failed { error, progress, upstream_request_id } = failed;
         let (reserved, arrived) = (reservation.worst_case(), self.inbound.arrived);
         let end = AttemptEnd { reserved, arrived, began, first_content: None, upstream_request_id };
-        let ended = end.failed(&error, self.bill_of_what_came(candidate, progress));
+        let ended = end.failed(&error, self.bill_of_what_came(asked, candidate, &error, progress));
         Fallen { reservation, ended, error }
     }
 
-    /// The bill of what had come of a stream that failed, where anything shows it.
-    pub(super) fn bill_of_what_came(&self, candidate: &Candidate, progress: Option<Box<Progress>>) -> Option<Bill> {
-        let came = progress.filter(|progress| progress.reported().is_some() || progress.counted_output() > 0);
-        came.map(|progress| self.bill(candidate, &Evidence::stream(&progress, &self.inbound.body)))
+    /// The bill of what had come of a stream that failed, where anything shows it; of one that was given up, where what had come
+    /// by then, even if it is nothing, is all that its model had written.
+    pub(super) fn bill_of_what_came(
+        &self,
+        asked: &Asked<'_>,
+        candidate: &Candidate,
+        error: &ProviderError,
+        progress: Option<Box<Progress>>,
+    ) -> Option<Bill> {
+        let progress = progress.unwrap_or_else(|| Box::new(Progress::new(self.inbound.endpoint.dialect())));
+        let is_shown = match error {
+            ProviderError::GivenUp { .. } => asked.shows_work_of(candidate),
+            _ => progress.reported().is_some() || progress.counted_output() > 0,
+        };
+        is_shown.then(|| self.bill(candidate, &Evidence::stream(&progress, &self.inbound.body)))
     }
 
     /// Holds money for the next attempt, under every budget that applies; waits a while where others hold it at the moment.
@@ -214,13 +233,16 @@ impl Call {
         let gateway = Arc::clone(&self.gateway);
         let ledger = &gateway.parts().ledger;
         let is_first = fallen.is_none();
+        let circuit = candidate.upstream.health().of_model(&candidate.deployment.model);
+        // The one call that finds out about a deployment keeps others away from it, so it doesn't wait.
+        let may_wait = is_bound && !matches!(circuit, Circuit::HalfOpen { .. });
         let owes_before = fallen
             .as_ref()
             .is_some_and(|fallen| !(fallen.ended.cost.is_zero() && fallen.reservation.cost_beside().is_zero()));
         let reservation = match fallen {
             None => {
-                let reserved = if is_bound {
-                    ledger.reserve_until(facts.clone(), planned, wait_over(&mut self.head)).await
+                let reserved = if may_wait {
+                    ledger.reserve_until(facts.clone(), planned, self.settlement_wait()).await
                 } else {
                     ledger.reserve(facts.clone(), planned).await
                 };
@@ -233,8 +255,8 @@ impl Call {
                 }
             }
             Some(Fallen { reservation, ended, error: failure }) => {
-                let renewed = if is_bound {
-                    ledger.renew_until(reservation, ended.clone(), planned, wait_over(&mut self.head)).await
+                let renewed = if may_wait {
+                    ledger.renew_until(reservation, ended.clone(), planned, self.settlement_wait()).await
                 } else {
                     ledger.renew(reservation, ended.clone(), planned).await
                 };
@@ -252,7 +274,7 @@ impl Call {
             }
         };
         // It may have left while it waited.
-        if is_bound && is_first && !self.has_client() {
+        if is_bound && is_first && !self.audience.waits() {
             return Err(self.withdraw(facts, reservation, GatewayError::ClientLeft, owes_before).await);
         }
         self.clipped = Some(reservation.output_cap()).filter(|cap| *cap < wanted);
@@ -263,6 +285,11 @@ impl Call {
             };
         }
         Ok(Reserved::Held(Box::new(reservation), outgoing))
+    }
+
+    /// When waiting for others to settle ends: after a while, or when nobody needs the answer any more.
+    async fn settlement_wait(&self) {
+        let _ = self.audience.pause(SETTLEMENT_WAIT_MAX).await;
     }
 
     /// When the call has to be over at a deployment.
@@ -291,11 +318,4 @@ fn told(next: Step, facts: &CallFacts, candidate: &Candidate, error: &ProviderEr
         { names::REQUEST_ID } = %facts.id, { names::ERROR_TYPE } = error.code(),
         "{} failed, {then}: {error}", candidate.deployment
     );
-}
-
-/// When waiting for others to settle ends: after a while, or when the client leaves.
-async fn wait_over(head: &mut Option<oneshot::Sender<Outcome>>) {
-    if let Some(head) = head {
-        let _ = tokio::time::timeout(SETTLEMENT_WAIT_MAX, head.closed()).await;
-    }
 }

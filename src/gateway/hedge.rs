@@ -8,24 +8,20 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
-
-use crate::config::{HedgeConfig, OnDisconnect};
+use crate::config::HedgeConfig;
 use crate::domain::ProviderKind;
 use crate::ledger::{Attempt, Hold, Reservation};
-use crate::provider::{Admission, Credential, Health, Place, Progress, ProviderError, TimeLimit, UpstreamRequest};
+use crate::provider::{Admission, Credential, Health, Place, ProviderError, Unneeded, UpstreamRequest};
 use crate::routing::{Candidate, Plan, Wait};
 use crate::telemetry::{Hedging, names};
 
-use super::answer::{Outcome, UpstreamClient};
+use super::answer::UpstreamClient;
 use super::attempt::{Begun, Failed, Stop, Try};
 use super::booking::{AttemptEnd, Evidence};
 use super::call::Call;
 use super::prepare::{Asked, Outgoing, Prepared};
 use super::translation::Translation;
-
-/// How long an answer is waited for after its client has gone, until it has begun.
-const DRAIN_TIME_MAX: Duration = Duration::from_secs(30);
+use super::verdict;
 
 /// Where a second attempt may go, with all that it needs but money.
 type Picked = (usize, Prepared, Admission, Place, Option<Arc<Credential>>);
@@ -89,7 +85,7 @@ struct Lane<'a, F> {
 enum News {
     OfFirst(Came),
     OfSecond(Came),
-    NobodyWaits,
+    Unneeded(Unneeded),
 }
 
 /// Which of two attempts is left, and what came of it.
@@ -109,10 +105,11 @@ impl Call {
             return Box::pin(self.fly_hedged(asked, plan, takeoff, hedge, after)).await;
         }
         let Takeoff { index, reservation, flight, place, request } = takeoff;
-        let (client, patience) = (Arc::clone(&self.client), self.patience());
-        let attempt = self.try_at(&client, asked, &flight.candidate, reservation.hold(), request, None);
-        let over = pin!(nobody_waits(&mut self.head, patience));
-        let came = awaited(Box::pin(attempt.run()), over, &flight.candidate, patience).await;
+        let client = Arc::clone(&self.client);
+        let stop = Stop::default();
+        let attempt = self.try_at(&client, asked, &flight.candidate, reservation.hold(), request, &stop);
+        let over = pin!(self.audience.unneeded());
+        let came = awaited(Box::pin(attempt.run()).as_mut(), over, &stop).await;
         Landed { index, reservation, flight, place: Some(place), came, hedged: false }
     }
 
@@ -125,20 +122,17 @@ impl Call {
         after: Duration,
     ) -> Landed {
         let Takeoff { index, mut reservation, flight, place, request } = takeoff;
-        let (client, gateway, patience) = (Arc::clone(&self.client), Arc::clone(&self.gateway), self.patience());
+        let (client, gateway) = (Arc::clone(&self.client), Arc::clone(&self.gateway));
         let (stop_first, stop_second) = (Stop::default(), Stop::default());
         let mut place = Some(place);
         let mut started = None;
-        // The client is listened to while the rest of the call is looked at.
-        let mut head = self.head.take();
         let raced = {
-            let mut over = pin!(nobody_waits(&mut head, patience));
-            let attempt =
-                self.try_at(&client, asked, &flight.candidate, reservation.hold(), request, Some(&stop_first));
+            let mut over = pin!(self.audience.unneeded());
+            let attempt = self.try_at(&client, asked, &flight.candidate, reservation.hold(), request, &stop_first);
             let mut first = pin!(attempt.run());
             let alone = tokio::select! {
                 biased;
-                came = awaited(first.as_mut(), over.as_mut(), &flight.candidate, patience) => Some(came),
+                came = awaited(first.as_mut(), over.as_mut(), &stop_first) => Some(came),
                 second = self.begin_second(asked, plan, index, &reservation, hedge, after) => {
                     started = second;
                     None
@@ -146,23 +140,24 @@ impl Call {
             };
             match (alone, &mut started) {
                 (Some(came), _) => Raced::First(came),
-                (None, None) => Raced::First(awaited(first, over, &flight.candidate, patience).await),
+                (None, None) => Raced::First(awaited(first, over, &stop_first).await),
                 (None, Some((second, request))) => {
-                    self.begin_attempt(&second.flight.candidate, second.hold.held());
                     gateway.parts().metrics.hedged(Hedging::Started);
                     let Second { flight: its, hold, place: its_place, .. } = second;
                     let request = request.clone();
-                    let attempt = self.try_at(&client, asked, &its.candidate, hold, request, Some(&stop_second));
+                    let attempt = self.try_at(&client, asked, &its.candidate, hold, request, &stop_second);
                     let (running, stop) = (pin!(attempt.run()), &stop_second);
                     let second = Lane { flight: its, hold, place: its_place, running, stop };
                     let (hold, running, stop) = (reservation.hold(), first, &stop_first);
                     let first = Lane { flight: &flight, hold, place: &mut place, running, stop };
-                    self.race(asked, &reservation, first, second, over, patience).await
+                    self.race(asked, &reservation, first, second, over).await
                 }
             }
         };
-        self.head = head;
         let hedged = started.is_some();
+        if let Some((second, _)) = &started {
+            self.begin_attempt(&second.flight.candidate, second.hold.held());
+        }
         match (raced, started) {
             (Raced::Second(came, of_first), Some((second, _))) => {
                 let ended = self.ended_beside(asked, &flight, reservation.hold(), of_first);
@@ -191,7 +186,8 @@ impl Call {
         hedge: HedgeConfig,
         after: Duration,
     ) -> Option<(Second, UpstreamRequest)> {
-        tokio::time::sleep(after).await;
+        // Nobody pays twice for an answer that is read for its bill alone.
+        self.audience.pause(after).await.ok()?;
         let route = &plan.decision.as_ref()?.route;
         let router = self.router();
         if !router.experience().hedges().take(route, hedge.percent_max, Instant::now()) {
@@ -250,39 +246,43 @@ impl Call {
         mut first: Lane<'_, A>,
         mut second: Lane<'_, B>,
         mut over: Pin<&mut O>,
-        patience: Duration,
     ) -> Raced
     where
         A: Future<Output = Came>,
         B: Future<Output = Came>,
-        O: Future<Output = ()>,
+        O: Future<Output = Unneeded>,
     {
         let ledger = &self.gateway.parts().ledger;
         let news = tokio::select! {
             biased;
             came = &mut first.running => News::OfFirst(came),
             came = &mut second.running => News::OfSecond(came),
-            () = &mut over => News::NobodyWaits,
+            why = &mut over => News::Unneeded(why),
         };
         match news {
             // The second goes on as if there had been none before it.
             News::OfFirst(Err(failed)) => {
                 *first.place = None;
-                let came = awaited(second.running, over, &second.flight.candidate, patience).await;
+                let came = awaited(second.running, over, second.stop).await;
                 Raced::Second(came, Err(failed))
             }
-            News::OfFirst(Ok(_)) | News::NobodyWaits => {
-                second.stop.tell();
+            News::OfFirst(Ok(begun)) => {
+                second.stop.tell(Unneeded::Overtaken);
                 let lost = second.running.await;
                 *second.place = None;
                 ledger.end_beside(reservation, self.ended_beside(asked, second.flight, second.hold, lost));
-                Raced::First(match news {
-                    News::OfFirst(came) => came,
-                    _ => Err(given_up(&first.flight.candidate, patience)),
-                })
+                Raced::First(Ok(begun))
+            }
+            News::Unneeded(why) => {
+                second.stop.tell(why);
+                let lost = second.running.await;
+                *second.place = None;
+                ledger.end_beside(reservation, self.ended_beside(asked, second.flight, second.hold, lost));
+                first.stop.tell(why);
+                Raced::First(first.running.await)
             }
             News::OfSecond(Ok(begun)) => {
-                first.stop.tell();
+                first.stop.tell(Unneeded::Overtaken);
                 let lost = first.running.await;
                 *first.place = None;
                 Raced::Second(Ok(begun), lost)
@@ -290,7 +290,7 @@ impl Call {
             News::OfSecond(Err(failed)) => {
                 *second.place = None;
                 ledger.end_beside(reservation, self.ended_beside(asked, second.flight, second.hold, Err(failed)));
-                Raced::First(awaited(first.running, over, &first.flight.candidate, patience).await)
+                Raced::First(awaited(first.running, over, first.stop).await)
             }
         }
     }
@@ -302,7 +302,7 @@ impl Call {
         candidate: &'a Candidate,
         hold: &'a Hold,
         request: UpstreamRequest,
-        stop: Option<&'a Stop>,
+        stop: &'a Stop,
     ) -> Try<'a> {
         let (stream, keeps_answer) = (asked.envelope.stream, self.may_keep_answer());
         let (deadline, total) = (self.deadline(candidate), self.total(candidate));
@@ -310,24 +310,16 @@ impl Call {
         Try { client, hold, candidate, request, stream, keeps_answer, deadline, total, clock, stop }
     }
 
-    fn patience(&self) -> Duration {
-        match self.config().streams.on_disconnect {
-            OnDisconnect::Drain => DRAIN_TIME_MAX,
-            OnDisconnect::Cancel => Duration::ZERO,
-        }
-    }
-
     /// What is to be booked for that one of two attempts which does not answer the client: it failed, or is given up.
     fn ended_beside(&self, asked: &Asked<'_>, flight: &Flight, hold: &Hold, came: Came) -> Attempt {
         let Flight { candidate, admission, began, .. } = flight;
         let (router, now) = (self.router(), Instant::now());
         let (health, wait) = match &came {
-            Ok(_) => (Health::Well, Some(Wait::Came(began.elapsed()))),
-            Err(Failed { error: ProviderError::Overtaken { sent: true, .. }, .. }) => {
+            Ok(begun) => (verdict::of_begun(begun), Some(Wait::Came(began.elapsed()))),
+            Err(Failed { error: ProviderError::GivenUp { sent: true, .. }, .. }) => {
                 (Health::Unclear, Some(Wait::Longer(began.elapsed())))
             }
-            Err(failed) if failed.error.is_ill_health() => (Health::Ill, None),
-            Err(_) => (Health::Unclear, None),
+            Err(failed) => (verdict::of_failure(&failed.error, began.elapsed()), None),
         };
         admission.tell(health, now);
         if let Some(wait) = wait {
@@ -341,7 +333,8 @@ impl Call {
             upstream_request_id,
         };
         let request = &self.inbound.body;
-        let overtaken = ProviderError::Overtaken { provider: candidate.upstream.name().to_string(), sent: true };
+        let provider = candidate.upstream.name().to_string();
+        let overtaken = ProviderError::GivenUp { provider, why: Unneeded::Overtaken, sent: true };
         match came {
             // Both came in the same instant.
             Ok(Begun::Whole(begun)) => {
@@ -352,20 +345,15 @@ impl Call {
                 let bill = self.bill(candidate, &Evidence::stream(&flow.progress, request));
                 end(flow.upstream_request_id).billed(bill, 200, Some(&overtaken))
             }
-            Err(Failed { error: error @ ProviderError::Overtaken { .. }, progress, upstream_request_id }) => {
-                let bill = asked.shows_work_of(candidate).then(|| {
-                    let progress = progress.unwrap_or_else(|| Box::new(Progress::new(self.inbound.endpoint.dialect())));
-                    self.bill(candidate, &Evidence::stream(&progress, request))
-                });
-                end(upstream_request_id).failed(&error, bill)
-            }
             Err(failed) => {
                 let error = candidate.upstream.redacted(failed.error);
-                tracing::warn!(
-                    { names::REQUEST_ID } = %asked.facts.id, { names::ERROR_TYPE } = error.code(),
-                    "{} failed, its call goes on with the other of two attempts: {error}", candidate.deployment
-                );
-                let bill = self.bill_of_what_came(candidate, failed.progress);
+                if !matches!(error, ProviderError::GivenUp { .. }) {
+                    tracing::warn!(
+                        { names::REQUEST_ID } = %asked.facts.id, { names::ERROR_TYPE } = error.code(),
+                        "{} failed, its call goes on with the other of two attempts: {error}", candidate.deployment
+                    );
+                }
+                let bill = self.bill_of_what_came(asked, candidate, &error, failed.progress);
                 end(failed.upstream_request_id).failed(&error, bill)
             }
         }
@@ -407,33 +395,19 @@ impl Drop for Undo<'_> {
     }
 }
 
-/// Waits for an attempt for as long as anybody does.
+/// Waits for an attempt for as long as anybody does; then it is told to end, and tells what had come of it.
 async fn awaited(
-    running: impl Future<Output = Came>,
-    over: Pin<&mut impl Future<Output = ()>>,
-    candidate: &Candidate,
-    patience: Duration,
+    mut running: Pin<&mut impl Future<Output = Came>>,
+    over: Pin<&mut impl Future<Output = Unneeded>>,
+    stop: &Stop,
 ) -> Came {
-    tokio::select! {
+    let why = tokio::select! {
         biased;
-        came = running => came,
-        () = over => Err(given_up(candidate, patience)),
-    }
-}
-
-/// Returns when nobody has waited for the answer's head for so long.
-async fn nobody_waits(head: &mut Option<oneshot::Sender<Outcome>>, patience: Duration) {
-    match head {
-        Some(head) => head.closed().await,
-        None => std::future::pending().await,
-    }
-    tokio::time::sleep(patience).await;
-}
-
-/// An attempt that nobody waits for any more.
-fn given_up(candidate: &Candidate, patience: Duration) -> Failed {
-    let provider = candidate.upstream.name().to_string();
-    ProviderError::Timeout { provider, limit: TimeLimit::Total, after: patience }.into()
+        came = running.as_mut() => return came,
+        why = over => why,
+    };
+    stop.tell(why);
+    running.await
 }
 
 #[cfg(test)]
@@ -444,7 +418,7 @@ mod tests {
 
     #[test]
     fn an_attempt_that_was_overtaken_is_told_by_the_code_that_entries_go_by_and_owes_what_was_sent() {
-        let overtaken = |sent| ProviderError::Overtaken { provider: "p".to_owned(), sent };
+        let overtaken = |sent| ProviderError::GivenUp { provider: "p".to_owned(), why: Unneeded::Overtaken, sent };
         assert_eq!(overtaken(true).code(), OVERTAKEN);
         assert_eq!((overtaken(true).owed(), overtaken(false).owed()), (Owed::WhatCame, Owed::Nothing));
         assert!(!overtaken(true).is_ill_health());

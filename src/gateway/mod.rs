@@ -1,13 +1,14 @@
 //! The life of a call: read, routed, reserved for, tried, relayed, booked.
 //!
 //! [`Gateway::begin`] starts a task that owns the call from then on: a client that hangs up takes nothing with it. The phases stand in
-//! `call`; attempts and what follows their failure in `fallback`, a second one beside a slow one in `hedge`; a stream on its way in `relay`. Nothing goes upstream without
+//! `call`; attempts and what follows their failure in `fallback`, a second one beside a slow one in `hedge`; a stream on its way in `relay`; who all of it is for, in `audience`. Nothing goes upstream without
 //! a [`crate::ledger::Reservation`], and the last piece of an answer leaves only when the call is booked. The HTTP server sees values
 //! alone: [`Inbound`] in, [`Answer`] or [`Refusal`] out.
 
 mod admission;
 mod answer;
 mod attempt;
+mod audience;
 mod booking;
 mod cached;
 mod call;
@@ -23,6 +24,7 @@ mod hedge;
 mod idempotent;
 mod in_force;
 mod opaque;
+mod outlet;
 mod outlook;
 mod passage;
 mod place;
@@ -34,13 +36,15 @@ mod routed;
 mod settle;
 mod translation;
 mod tried;
+mod verdict;
 
 use std::sync::{Arc, OnceLock, RwLock};
 
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::Semaphore;
 
 use crate::budget::{Budgets, Rates};
 use crate::cache::Cache;
+use crate::config::OnDisconnect;
 use crate::content::Content;
 use crate::domain::RequestIds;
 use crate::idempotency::Idempotency;
@@ -49,9 +53,10 @@ use crate::ledger::Ledger;
 use crate::routing::Router;
 use crate::runtime::{Clock, Tasks};
 use crate::shared::Shared;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Running};
 
-pub use answer::{Answer, AnswerBody, Inbound, Outcome, Piece, Refusal, UpstreamClient, Waiting};
+pub use answer::{Answer, AnswerBody, Inbound, Outcome, Piece, Refusal, UpstreamClient};
+pub use audience::Waiting;
 pub use error::{Fault, GatewayError};
 pub use idempotent::NotReplayed;
 pub use in_force::InForce;
@@ -59,11 +64,12 @@ pub use opaque::below;
 pub use outlook::HedgeOutlook;
 pub use routed::Sample;
 
+use audience::Audience;
 use call::Call;
 use downgrade::Turns;
 use tried::Tried;
 
-/// Streams that are read on at once after their clients have gone.
+/// Calls that go on at once after their clients have gone.
 const DRAINS_MAX: usize = 64;
 
 /// What a gateway is made of.
@@ -97,7 +103,7 @@ pub struct Gateway {
     parts: Parts,
     /// The one thing here that a reload of the settings changes.
     in_force: RwLock<Arc<InForce>>,
-    drains: Semaphore,
+    drains: Arc<Semaphore>,
     rates: Arc<Rates>,
 }
 
@@ -106,7 +112,7 @@ impl Gateway {
     pub fn new(parts: Parts, in_force: InForce) -> Self {
         let rates = Arc::new(Rates::new(parts.shared.clone(), parts.tasks.clone()));
         let in_force = RwLock::new(Arc::new(in_force));
-        Self { parts, in_force, drains: Semaphore::new(DRAINS_MAX), rates }
+        Self { parts, in_force, drains: Arc::new(Semaphore::new(DRAINS_MAX)), rates }
     }
 
     /// What holds for whatever begins now: to be asked once, so that nothing mixes two states of the settings.
@@ -133,15 +139,24 @@ impl Gateway {
     }
 
     /// Starts a call on the runtime of the thread that asks, with that thread's client, under the settings that its request
-    /// was taken in with. Dropping what is returned tells the call that its client has gone; it is booked all the same.
-    pub fn begin(self: &Arc<Self>, in_force: Arc<InForce>, client: &Arc<UpstreamClient>, inbound: Inbound) -> Waiting {
-        let (head, waiting) = oneshot::channel();
+    /// was taken in with; it counts as running to its end. Dropping what is returned tells the call that its client has gone; it is booked all the same.
+    pub fn begin(
+        self: &Arc<Self>,
+        in_force: Arc<InForce>,
+        client: &Arc<UpstreamClient>,
+        inbound: Inbound,
+        running: Running,
+    ) -> Waiting {
+        let reads_on = in_force.config.streams.on_disconnect == OnDisconnect::Drain;
+        let drains = reads_on.then(|| Arc::clone(&self.drains));
+        let (audience, waiting) = Audience::new(self.parts.tasks.ending(), drains);
         let call = Call {
             gateway: Arc::clone(self),
             in_force,
             client: Arc::clone(client),
             inbound,
-            head: Some(head),
+            audience,
+            running: Some(running),
             attempts: 0,
             last: None,
             told: OnceLock::new(),
@@ -159,9 +174,5 @@ impl Gateway {
     /// The id of the next call.
     pub fn next_id(&self) -> crate::domain::RequestId {
         self.parts.ids.next(self.parts.clock.now().as_millisecond())
-    }
-
-    fn drains(&self) -> &Semaphore {
-        &self.drains
     }
 }

@@ -56,7 +56,7 @@ impl Call {
         let may_be = index + 1 < plan.candidates.len()
             && self.attempts < plan.attempts_max
             && self.clipped.is_none()
-            && self.has_client();
+            && self.audience.waits();
         let after = router.hedge_after(&hedge, &candidate.deployment, asked.facts.stream, now);
         after.filter(|_| may_be).map(|after| (hedge, after))
     }

@@ -31,22 +31,28 @@ pub(super) struct Admitted {
 pub(super) enum Placeless {
     /// Later candidates are to be tried.
     Elsewhere,
-    /// There are none, or nobody waits for the answer any more.
+    /// There are none, or nobody needs the answer any more.
     Refused(GatewayError),
 }
 
 impl Call {
     /// Takes a place and a credential at a candidate; waits for them where no later candidate has room.
-    pub(super) async fn place(&mut self, asked: &Asked<'_>, plan: &Plan, index: usize) -> Result<Admitted, Placeless> {
+    pub(super) async fn place(&self, asked: &Asked<'_>, plan: &Plan, index: usize) -> Result<Admitted, Placeless> {
         let candidate = &plan.candidates[index];
         let (upstream, errand) = (&candidate.upstream, candidate.errand(self.inbound.endpoint));
         let is_last = index + 1 == plan.candidates.len();
         let away =
             |away| placeless(is_last, ProviderError::NoCredential { provider: upstream.name().to_string(), away });
-        let admission = upstream.health().admit(errand.clone(), Instant::now()).map_err(|retry_after| {
-            let provider = upstream.name().to_string();
-            placeless(is_last, ProviderError::CircuitOpen { provider, retry_after })
-        })?;
+        // Whoever has no time left, after waiting for others, makes no attempt that can only fail.
+        if self.deadline(candidate) <= Instant::now() {
+            let (provider, (limit, after)) = (upstream.name().to_string(), self.total(candidate));
+            return Err(placeless(is_last, ProviderError::Timeout { provider, limit, after }));
+        }
+        let is_open = |retry_after| {
+            placeless(is_last, ProviderError::CircuitOpen { provider: upstream.name().to_string(), retry_after })
+        };
+        // Looked at before the waits and passed after them: who waits must not be the one call that finds out, which keeps others away.
+        upstream.health().of_model(&errand.model).admit(Instant::now()).map_err(is_open)?;
         self.wait_for_credential(asked, plan, index).await?;
         let place = if !upstream.places().has_room() && self.has_room_behind(asked, plan, index) {
             return Err(Placeless::Elsewhere);
@@ -57,6 +63,7 @@ impl Call {
             })?
         };
         let now = Instant::now();
+        let admission = upstream.health().admit(errand.clone(), now).map_err(is_open)?;
         // Only a call that can afford to fail finds out about a credential that was refused.
         let may_try = plan.attempts_max.saturating_sub(self.attempts) > 1;
         let credential = upstream.credentials().choose(&errand, may_try, now).map_err(away)?;
@@ -64,7 +71,7 @@ impl Call {
     }
 
     /// Waits a moment where every credential is in a pause that is over soon, and no later candidate would take the call.
-    async fn wait_for_credential(&mut self, asked: &Asked<'_>, plan: &Plan, index: usize) -> Result<(), Placeless> {
+    async fn wait_for_credential(&self, asked: &Asked<'_>, plan: &Plan, index: usize) -> Result<(), Placeless> {
         let (upstream, errand) =
             (&plan.candidates[index].upstream, plan.candidates[index].errand(self.inbound.endpoint));
         let until = self.deadline(&plan.candidates[index]).min(Instant::now() + COOLING_WAIT_MAX);
@@ -78,26 +85,17 @@ impl Call {
                 let is_last = index + 1 == plan.candidates.len();
                 return Err(placeless(is_last, ProviderError::NoCredential { provider, away }));
             }
-            let Some(head) = &mut self.head else {
-                tokio::time::sleep(back_in).await;
-                continue;
-            };
-            tokio::select! {
-                biased;
-                () = head.closed() => return Err(Placeless::Refused(GatewayError::ClientLeft)),
-                () = tokio::time::sleep(back_in) => {}
-            }
+            self.audience.pause(back_in).await.map_err(|why| Placeless::Refused(why.into()))?;
         }
     }
 
-    async fn wait_for_place(&mut self, candidate: &Candidate, asked: &Asked<'_>) -> Result<Place, GatewayError> {
+    async fn wait_for_place(&self, candidate: &Candidate, asked: &Asked<'_>) -> Result<Place, GatewayError> {
         let wait_max = self.deadline(candidate).saturating_duration_since(Instant::now());
         let place = candidate.upstream.place(&asked.facts.key, wait_max);
-        let Some(head) = &mut self.head else { return Ok(place.await?) };
         tokio::select! {
             // Whoever has left is not worth a place.
             biased;
-            () = head.closed() => Err(GatewayError::ClientLeft),
+            why = self.audience.gone() => Err(why.into()),
             place = place => Ok(place?),
         }
     }

@@ -3,21 +3,18 @@
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 use tokio::time::timeout;
 
-use crate::config::OnDisconnect;
 use crate::domain::{Picodollars, Price};
-use crate::provider::{Meaning, ProviderError, TimeLimit};
+use crate::provider::{Meaning, ProviderError, TimeLimit, Unneeded};
 use crate::routing::Candidate;
 
-use super::answer::Piece;
 use super::attempt::{Flow, next_record};
+use super::audience::{Audience, Drain};
+use super::outlet::Outlet;
 use super::passage::Passage;
 
-/// The longest that a stream is read on after its client has gone.
-const DRAIN_TIME_MAX: Duration = Duration::from_secs(30);
-/// The most that is read of it then.
+/// The most that is read of a stream after its client has gone.
 const DRAIN_BYTES_MAX: usize = 1 << 20;
 /// After so long without a word a translated stream shows that it lives: what a provider says to that end isn't
 /// translated, and the patience of some proxies is ten seconds.
@@ -41,10 +38,9 @@ pub(super) struct Rules<'a> {
     pub(super) deadline: Instant,
     /// The limit behind it, and how long that is.
     pub(super) total: (TimeLimit, Duration),
-    pub(super) on_disconnect: OnDisconnect,
     pub(super) drain_usd_max: Picodollars,
-    /// Places for streams that are read on without a client.
-    pub(super) drains: &'a Semaphore,
+    /// Who the stream is for.
+    pub(super) audience: &'a Audience,
 }
 
 /// Sends the stream on until its end, its failure, or the client's leaving.
@@ -53,11 +49,10 @@ pub(super) async fn relay(
     passage: &mut Passage,
     candidate: &Candidate,
     rules: &Rules<'_>,
-    pieces: &mpsc::Sender<Piece>,
+    outlet: &mut Outlet,
 ) -> Ended {
     let provider = candidate.upstream.name().to_string();
-    let mut client = Some(pieces);
-    let mut drain: Option<Drain<'_>> = None;
+    let mut drain: Option<ReadingOn<'_>> = None;
     let mut out = BytesMut::new();
     let mut held = std::mem::take(&mut flow.held).into_iter();
     let mut heard = Instant::now();
@@ -78,45 +73,42 @@ pub(super) async fn relay(
                     }
                     Ok(None) => break,
                     Err(error) => {
-                        send(&mut client, &mut out).await;
-                        return broken(Some(error), client.is_none());
+                        outlet.send(&mut out).await;
+                        return broken(Some(error), !outlet.is_open());
                     }
                 },
             };
             match meaning {
                 Meaning::End => {
                     let (last, error) = passage.end(record, flow, candidate);
-                    send(&mut client, &mut out).await;
-                    return done(last, error, client.is_none());
+                    outlet.send(&mut out).await;
+                    return done(last, error, !outlet.is_open());
                 }
                 Meaning::Error(error) => {
-                    send(&mut client, &mut out).await;
-                    return broken(Some(error), client.is_none());
+                    outlet.send(&mut out).await;
+                    return broken(Some(error), !outlet.is_open());
                 }
                 meaning => {
                     if let Err(error) = passage.record(&record, &meaning, flow.decoder, candidate, &mut out) {
-                        send(&mut client, &mut out).await;
-                        return broken(Some(error), client.is_none());
+                        outlet.send(&mut out).await;
+                        return broken(Some(error), !outlet.is_open());
                     }
                 }
             }
         }
-        send(&mut client, &mut out).await;
-        if client.is_none() && drain.is_none() {
-            let place = rules.drains.try_acquire();
-            let Ok(place) = place
-                .map_err(drop)
-                .and_then(|place| if rules.on_disconnect == OnDisconnect::Drain { Ok(place) } else { Err(()) })
-            else {
-                return broken(None, true);
-            };
-            drain = Some(Drain::begin(flow, candidate, rules.drain_usd_max, place));
+        let waiting = Instant::now();
+        outlet.send(&mut out).await;
+        // What a client takes its time for is not the provider's silence.
+        heard += waiting.elapsed();
+        if !outlet.is_open() && drain.is_none() {
+            let Some(right) = rules.audience.drain() else { return broken(None, true) };
+            drain = Some(ReadingOn::begin(flow, candidate, rules.drain_usd_max, right));
         }
         if drain.as_ref().is_some_and(|drain| drain.is_over(flow)) {
             return broken(None, true);
         }
-        let pings = client.is_some() && passage.is_translated();
-        match next_chunk(flow, candidate, rules, client, drain.as_ref(), Silence { heard, pings }).await {
+        let pings = outlet.is_open() && passage.is_translated();
+        match next_chunk(flow, candidate, rules, outlet, drain.as_ref(), Silence { heard, pings }).await {
             Next::Quiet => passage.ping(&mut out),
             Next::Chunk(chunk) => {
                 heard = Instant::now();
@@ -125,9 +117,13 @@ pub(super) async fn relay(
                 }
                 flow.take_in(&chunk);
             }
-            Next::ClientLeft => client = None,
+            Next::Unneeded(Unneeded::ClientLeft | Unneeded::Overtaken) => {}
+            Next::Unneeded(why @ Unneeded::Stopping) => {
+                let error = ProviderError::GivenUp { provider, why, sent: true };
+                return broken(Some(error), !outlet.is_open());
+            }
             Next::DrainOver => return broken(None, true),
-            Next::Failed(error) => return broken(Some(error), client.is_none()),
+            Next::Failed(error) => return broken(Some(error), !outlet.is_open()),
             Next::End => {
                 // A record without its blank line is still a record.
                 let rest = flow.splitter.rest();
@@ -136,16 +132,16 @@ pub(super) async fn relay(
                     && let Meaning::Error(error) = flow.decoder.record(&provider, &rest, &mut flow.progress)
                     && !matches!(error, ProviderError::Garbage { .. })
                 {
-                    return broken(Some(error), client.is_none());
+                    return broken(Some(error), !outlet.is_open());
                 }
                 // Some servers leave the end marker out; one that has said why it finished has finished.
                 if flow.progress.finished {
                     let (last, error) = passage.end(rest, flow, candidate);
-                    return done(last, error, client.is_none());
+                    return done(last, error, !outlet.is_open());
                 }
                 let detail = "the stream ended before its end marker".to_owned();
                 let error = ProviderError::BrokeOff { provider, detail };
-                return broken(Some(error), client.is_none());
+                return broken(Some(error), !outlet.is_open());
             }
         }
     }
@@ -165,7 +161,7 @@ enum Next {
     Quiet,
     End,
     Failed(ProviderError),
-    ClientLeft,
+    Unneeded(Unneeded),
     DrainOver,
 }
 
@@ -173,8 +169,8 @@ async fn next_chunk(
     flow: &mut Flow,
     candidate: &Candidate,
     rules: &Rules<'_>,
-    client: Option<&mpsc::Sender<Piece>>,
-    drain: Option<&Drain<'_>>,
+    outlet: &mut Outlet,
+    drain: Option<&ReadingOn<'_>>,
     silence: Silence,
 ) -> Next {
     let timeouts = candidate.upstream.timeouts();
@@ -182,15 +178,9 @@ async fn next_chunk(
     let patience = timeouts.idle.saturating_sub(silence.heard.elapsed());
     let (limit, allowed, after) =
         if left < patience { (rules.total.0, left, rules.total.1) } else { (TimeLimit::Idle, patience, timeouts.idle) };
-    let allowed = drain.map_or(allowed, |drain| allowed.min(drain.time_left()));
+    let allowed = drain.map_or(allowed, |drain| allowed.min(drain.right.time_left()));
     let pings = silence.pings && QUIET_TIME_MAX < allowed;
     let allowed = if pings { QUIET_TIME_MAX } else { allowed };
-    let gone = async {
-        match client {
-            Some(client) => client.closed().await,
-            None => std::future::pending().await,
-        }
-    };
     tokio::select! {
         // What the provider has sent is counted before the client's leaving is noticed.
         biased;
@@ -199,30 +189,16 @@ async fn next_chunk(
             Ok(Ok(None)) => Next::End,
             Ok(Err(error)) => Next::Failed(error),
             Err(_) if pings => Next::Quiet,
-            Err(_) if drain.is_some_and(|drain| drain.time_left().is_zero()) => Next::DrainOver,
+            Err(_) if drain.is_some_and(|drain| drain.right.time_left().is_zero()) => Next::DrainOver,
             Err(_) => Next::Failed(ProviderError::Timeout { provider: candidate.upstream.name().to_string(), limit, after }),
         },
-        () = gone => Next::ClientLeft,
-    }
-}
-
-/// Sends what has gathered; a client that is gone is forgotten.
-async fn send(client: &mut Option<&mpsc::Sender<Piece>>, out: &mut BytesMut) {
-    if out.is_empty() {
-        return;
-    }
-    let bytes = out.split().freeze();
-    if let Some(sender) = client
-        && sender.send(Piece::Bytes(bytes)).await.is_err()
-    {
-        *client = None;
+        why = outlet.over() => Next::Unneeded(why),
     }
 }
 
 /// Reading on without a client, to the usage that makes the bill exact.
-struct Drain<'a> {
-    _place: SemaphorePermit<'a>,
-    began: Instant,
+struct ReadingOn<'a> {
+    right: &'a Drain,
     bytes: usize,
     output_before: u64,
     /// Dearest price of output; free where none is known.
@@ -230,25 +206,14 @@ struct Drain<'a> {
     usd_max: Picodollars,
 }
 
-impl<'a> Drain<'a> {
-    fn begin(flow: &Flow, candidate: &Candidate, usd_max: Picodollars, place: SemaphorePermit<'a>) -> Self {
+impl<'a> ReadingOn<'a> {
+    fn begin(flow: &Flow, candidate: &Candidate, usd_max: Picodollars, right: &'a Drain) -> Self {
         let price = candidate.facts.as_ref().map_or(Price::FREE, |facts| facts.prices.dearest_output());
-        Self {
-            _place: place,
-            began: Instant::now(),
-            bytes: 0,
-            output_before: flow.progress.counted_output(),
-            price,
-            usd_max,
-        }
-    }
-
-    fn time_left(&self) -> Duration {
-        DRAIN_TIME_MAX.saturating_sub(self.began.elapsed())
+        Self { right, bytes: 0, output_before: flow.progress.counted_output(), price, usd_max }
     }
 
     fn is_over(&self, flow: &Flow) -> bool {
         let since = flow.progress.counted_output().saturating_sub(self.output_before);
-        self.bytes > DRAIN_BYTES_MAX || self.time_left().is_zero() || self.price.of(since) > self.usd_max
+        self.bytes > DRAIN_BYTES_MAX || self.right.time_left().is_zero() || self.price.of(since) > self.usd_max
     }
 }

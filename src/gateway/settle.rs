@@ -64,7 +64,7 @@ impl Call {
         let error = GatewayError::from(error);
         self.remember_failure(&error);
         let status_told = error.fault(self.inbound.endpoint.dialect()).status;
-        let http_status = if self.has_client() { status_told } else { 0 };
+        let http_status = if self.audience.waits() { status_told } else { 0 };
         let outcome = self.booked(status, Some(code), http_status, Some(ended), None);
         match self.settle(facts, reservation, outcome).await {
             Ok(()) => error,

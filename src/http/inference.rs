@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use actix_web::http::header::{self, HeaderMap, HeaderName};
 use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::{Bytes, BytesMut};
-use futures_util::{StreamExt as _, stream};
+use futures_util::{Stream, StreamExt as _, stream};
 use http::{HeaderValue, Method};
+use tokio::sync::mpsc;
 
 use crate::cache::Directives;
 use crate::config::STRATEGIES_NOT_YET as NOT_YET;
@@ -89,11 +90,15 @@ pub(super) async fn call(
     // From here on one state of the settings holds for the call, whatever is reloaded meanwhile.
     let in_force = state.gateway.in_force();
     let limits = &in_force.config.limits;
-    if !state.metrics.try_begin(limits.concurrent_requests_max) {
+    let Some(running) = state.metrics.try_begin(limits.concurrent_requests_max) else {
         return refuse(GatewayError::Overloaded { retry_after: SOON });
-    }
-    let running = Running(state.clone());
-    let body = match read_body(&request, body, limits.body_bytes_max, dialect).await {
+    };
+    let body = tokio::select! {
+        biased;
+        body = read_body(&request, body, limits.body_bytes_max, dialect) => body,
+        () = state.tasks.ending().cancelled() => return refuse(GatewayError::Stopping),
+    };
+    let body = match body {
         Ok(body) => body,
         Err(told) => return told.response(dialect, Some(id), false),
     };
@@ -101,9 +106,9 @@ pub(super) async fn call(
         Ok(inbound) => Inbound { opaque, ..inbound },
         Err(error) => return refuse(error),
     };
-    match state.gateway.begin(in_force, &client.into_inner(), inbound).await {
-        Ok(Ok(answer)) => respond(answer, id, endpoint, running),
-        Ok(Err(refusal)) => {
+    match state.gateway.begin(in_force, &client.into_inner(), inbound, running).outcome().await {
+        Ok(answer) => respond(answer, id, endpoint),
+        Err(refusal) => {
             let Refusal { error, attempts, deployment } = refusal;
             let exhausted = attempts > 1 && matches!(error, GatewayError::Upstream(_));
             let mut response = Told::new(&error, dialect).response(dialect, Some(id), exhausted);
@@ -119,8 +124,6 @@ pub(super) async fn call(
             }
             response
         }
-        // The task has panicked; its reservation has booked the call.
-        Err(_) => refuse(GatewayError::Internal),
     }
 }
 
@@ -138,15 +141,6 @@ fn opaque(endpoint: Endpoint, request: &HttpRequest) -> Result<Option<Opaque>, T
     let content_type = request.headers().get(header::CONTENT_TYPE);
     let content_type = content_type.and_then(|value| HeaderValue::from_bytes(value.as_bytes()).ok());
     Ok(Some(Opaque { method, below: below.to_owned(), content_type }))
-}
-
-/// Counts a call out again, whatever became of it.
-struct Running(web::Data<State>);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.0.metrics.left();
-    }
 }
 
 fn inbound(
@@ -371,7 +365,7 @@ async fn read_body(
     Ok(if rest.is_empty() { first.unwrap_or_default() } else { rest.freeze() })
 }
 
-fn respond(answer: Answer, id: RequestId, endpoint: Endpoint, running: Running) -> HttpResponse {
+fn respond(answer: Answer, id: RequestId, endpoint: Endpoint) -> HttpResponse {
     let mut response = HttpResponse::Ok();
     ids(&mut response, id);
     if let Some(deployment) = &answer.deployment {
@@ -422,21 +416,27 @@ fn respond(answer: Answer, id: RequestId, endpoint: Endpoint, running: Running) 
         }
         AnswerBody::Stream(pieces) => {
             response.insert_header((const { HeaderName::from_static("x-accel-buffering") }, "no"));
-            let pieces = stream::unfold((pieces, running), |(mut pieces, running)| async move {
-                let piece = pieces.recv().await?;
-                Some((piece, (pieces, running)))
-            });
-            let mut last = Bytes::new();
-            let bytes = pieces.map(move |piece| {
-                Ok::<_, actix_web::Error>(match piece {
-                    Piece::Bytes(bytes) => {
-                        last = bytes.clone();
-                        bytes
-                    }
-                    Piece::Failed(error) => Told::new(&error, endpoint.dialect()).record(endpoint, id, &last),
-                })
-            });
-            response.content_type("text/event-stream; charset=utf-8").streaming(bytes)
+            response.content_type("text/event-stream; charset=utf-8").streaming(body_of(pieces, id, endpoint))
         }
     }
+}
+
+/// The body of a stream. One that was cut is no whole body either: the connection ends within it.
+fn body_of(
+    pieces: mpsc::Receiver<Piece>,
+    id: RequestId,
+    endpoint: Endpoint,
+) -> impl Stream<Item = std::io::Result<Bytes>> {
+    stream::unfold(Some((pieces, Bytes::new())), move |state| async move {
+        let (mut pieces, last) = state?;
+        Some(match pieces.recv().await {
+            Some(Piece::Bytes(bytes)) => (Ok(bytes.clone()), Some((pieces, bytes))),
+            Some(Piece::End(bytes)) => (Ok(bytes), None),
+            Some(Piece::Failed(error)) => (Ok(Told::new(&error, endpoint.dialect()).record(endpoint, id, &last)), None),
+            None => (
+                Err(std::io::Error::other("the stream was cut: its client took nothing of it, or its call died")),
+                None,
+            ),
+        })
+    })
 }

@@ -30,9 +30,24 @@ const HEADERS_TIME_MAX: Duration = Duration::from_secs(10);
 /// How long an idle connection is kept.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
+/// How long a client may leave unread what was sent to it. Calls that stream wait for a shorter time; whole answers, pages and files
+/// are out of their hands, and their bytes in memory, until the connection takes them.
+#[cfg(target_os = "linux")]
+const UNREAD_TIME_MAX: Duration = Duration::from_mins(2);
+
+/// Has the system close connections whose clients read nothing: the server would wait for them for ever. What is accepted has the
+/// limit of the socket that it came by.
+#[cfg(target_os = "linux")]
+fn limit_unread(listener: &TcpListener) -> std::io::Result<()> {
+    let millis = u32::try_from(UNREAD_TIME_MAX.as_millis()).unwrap_or(u32::MAX);
+    Ok(rustix::net::sockopt::set_tcp_user_timeout(listener, millis)?)
+}
+
 /// Makes the server; it runs when it is awaited.
 pub fn serve(listener: TcpListener, state: Arc<State>, clients: ClientSettings) -> std::io::Result<Server> {
     let state = web::Data::from(state);
+    #[cfg(target_os = "linux")]
+    limit_unread(&listener)?;
     let server = HttpServer::new(move || {
         // Each worker is one thread with its own runtime and its own connections: nothing on a call's way changes threads.
         let client = web::Data::new(UpstreamClient::new(clients.clone()));
@@ -74,4 +89,20 @@ pub fn routes(routes: &mut web::ServiceConfig) {
         .service(web::scope("/v1").default_service(web::to(unserved::unknown)))
         .configure(api::configure)
         .configure(dashboard::configure);
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use std::net::TcpStream;
+
+    #[test]
+    fn what_a_client_leaves_unread_is_not_kept_for_ever() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        limit_unread(&listener).unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        let millis = rustix::net::sockopt::tcp_user_timeout(&accepted).unwrap();
+        assert_eq!(Duration::from_millis(millis.into()), UNREAD_TIME_MAX);
+    }
 }

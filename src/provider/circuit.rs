@@ -59,8 +59,10 @@ pub enum Circuit {
 /// What came of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Health {
-    /// It was answered.
+    /// It was answered to the end.
     Well,
+    /// Its answer has begun: enough to let others try, while it may still break off.
+    Begun,
     /// The deployment failed.
     Ill,
     /// It says nothing about the deployment: a request that was refused.
@@ -129,6 +131,12 @@ impl Circuit {
         match (self, health) {
             (Self::Closed { since, .. }, Health::Well) => Self::Closed { failures: 0, since },
             (Self::Open { .. } | Self::HalfOpen { .. }, Health::Well) => Self::Closed { failures: 0, since: Some(now) },
+            // Nobody waits for the end of a long stream, but where each breaks off the next failure opens it again: that of this
+            // call, too, which was let through before it closed.
+            (Self::HalfOpen { begun, .. }, Health::Begun) => {
+                Self::Closed { failures: policy.failures_max - 1, since: Some(begun) }
+            }
+            (_, Health::Begun) => self,
             (Self::HalfOpen { since, next, .. }, Health::Unclear) => Self::Open { since, until: now, next },
             (_, Health::Unclear) => self,
             (Self::Closed { failures, since }, Health::Ill) if failures + 1 < policy.failures_max => {
@@ -188,6 +196,26 @@ mod tests {
             circuit = circuit.after(health, start, start, &policy);
         }
         assert_eq!(circuit, Circuit::Closed { failures: 1, since: None });
+    }
+
+    #[test]
+    fn answers_that_begin_and_break_off_open_it() {
+        let (policy, start) = (CircuitPolicy::default(), Instant::now());
+        let breaks_off = |circuit: Circuit, now| {
+            let admitted = circuit.admit(now).unwrap();
+            admitted.after(Health::Begun, now, now, &policy).after(Health::Ill, now, now, &policy)
+        };
+        let mut circuit = Circuit::default();
+        for _ in 0..5 {
+            circuit = breaks_off(circuit, start);
+        }
+        assert_eq!(circuit.admit(start), Err(Duration::from_secs(5)));
+        let later = start + Duration::from_secs(5);
+        let begun = circuit.admit(later).unwrap().after(Health::Begun, later, later, &policy);
+        assert!(begun.admit(later).is_ok(), "others need not wait for the end of the probe");
+        let well = begun.after(Health::Well, later, later, &policy);
+        assert_eq!(well, Circuit::Closed { failures: 0, since: Some(later) });
+        assert!(breaks_off(circuit, later).admit(later).is_err());
     }
 
     /// A circuit with a clock in seconds.
@@ -263,13 +291,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_circuit_is_never_shut_for_ever(steps in proptest::collection::vec((0_u64..100, 0_u8..3), 0..100)) {
+        fn a_circuit_is_never_shut_for_ever(steps in proptest::collection::vec((0_u64..100, 0_u8..4), 0..100)) {
             let (policy, mut now) = (CircuitPolicy::default(), Instant::now());
             let mut circuit = Circuit::default();
             for (seconds, health) in steps {
                 now += Duration::from_secs(seconds);
                 if let Ok(admitted) = circuit.admit(now) {
-                    let health = [Health::Well, Health::Ill, Health::Unclear][usize::from(health)];
+                    let health = [Health::Well, Health::Begun, Health::Ill, Health::Unclear][usize::from(health)];
                     circuit = admitted.after(health, now, now, &policy);
                 }
                 let wait = circuit.admit(now).err().unwrap_or_default();

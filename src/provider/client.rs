@@ -328,15 +328,19 @@ impl Body {
         }
     }
 
-    /// The beginning of an error's body: what went wrong while reading it doesn't matter any more.
-    pub async fn beginning(&mut self) -> Bytes {
+    /// The beginning of an error's body, as far as it has come after a time: what went wrong while reading it doesn't matter any
+    /// more.
+    pub async fn beginning(&mut self, time_max: Duration) -> Bytes {
         let mut beginning = BytesMut::new();
-        while let Ok(Some(chunk)) = self.chunk().await {
-            beginning.extend_from_slice(&chunk);
-            if beginning.len() > ERROR_BYTES_MAX {
-                break;
+        let reading = async {
+            while let Ok(Some(chunk)) = self.chunk().await {
+                beginning.extend_from_slice(&chunk);
+                if beginning.len() > ERROR_BYTES_MAX {
+                    break;
+                }
             }
-        }
+        };
+        let _ = tokio::time::timeout(time_max, reading).await;
         beginning.freeze()
     }
 }

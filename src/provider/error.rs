@@ -138,11 +138,13 @@ pub enum ProviderError {
         /// True where the record says that the provider is overloaded.
         overloaded: bool,
     },
-    /// Another attempt of its call answered first, so that this one was given up.
-    #[error("{provider} was given up because another deployment answered first")]
-    Overtaken {
+    /// Nobody needed the answer any more, so that the attempt was given up: that says nothing of the provider.
+    #[error("{provider} was given up because {}", why.in_words())]
+    GivenUp {
         /// The configured provider.
         provider: String,
+        /// Why nobody needed it.
+        why: Unneeded,
         /// Whether the request had begun to go out.
         sent: bool,
     },
@@ -160,6 +162,36 @@ pub enum ProviderError {
         /// When it is tried again.
         retry_after: Duration,
     },
+}
+
+/// Why nobody needs an attempt's answer any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unneeded {
+    /// Another attempt of its call answered first.
+    Overtaken,
+    /// The client has left.
+    ClientLeft,
+    /// The server ends what still runs.
+    Stopping,
+}
+
+impl Unneeded {
+    fn in_words(self) -> &'static str {
+        match self {
+            Self::Overtaken => "another deployment answered first",
+            Self::ClientLeft => "its client has left",
+            Self::Stopping => "the server is stopping; try again in a few seconds",
+        }
+    }
+
+    /// The stable code.
+    fn code(self) -> &'static str {
+        match self {
+            Self::Overtaken => "cancelled",
+            Self::ClientLeft => "client_left",
+            Self::Stopping => "stopping",
+        }
+    }
 }
 
 /// The time limits of an attempt.
@@ -235,7 +267,7 @@ impl ProviderError {
             | Self::CircuitOpen { .. } => Recovery::FallBack,
             Self::Timeout { limit: TimeLimit::Total | TimeLimit::Call | TimeLimit::Unsent, .. }
             | Self::Rejected { .. }
-            | Self::Overtaken { .. } => Recovery::GiveUp,
+            | Self::GivenUp { .. } => Recovery::GiveUp,
         }
     }
 
@@ -251,11 +283,11 @@ impl ProviderError {
             | Self::Unauthorized { .. }
             | Self::NoCredential { .. }
             | Self::Rejected { .. }
-            | Self::Overtaken { sent: false, .. }
+            | Self::GivenUp { sent: false, .. }
             | Self::Crowded { .. }
             | Self::CircuitOpen { .. } => Owed::Nothing,
             Self::Lost { .. } | Self::Timeout { .. } | Self::Garbage { .. } => Owed::Perhaps,
-            Self::BrokeOff { .. } | Self::StreamError { .. } | Self::Overtaken { sent: true, .. } => Owed::WhatCame,
+            Self::BrokeOff { .. } | Self::StreamError { .. } | Self::GivenUp { sent: true, .. } => Owed::WhatCame,
         }
     }
 
@@ -295,9 +327,11 @@ impl ProviderError {
         }
     }
 
-    /// Whether the provider's health is to blame: a request that is refused says nothing about it.
+    /// Whether the provider's health is to blame: a request that is refused says nothing about it, nor does a client that
+    /// gave it too little time.
     pub fn is_ill_health(&self) -> bool {
         match self {
+            Self::Timeout { limit: TimeLimit::Call | TimeLimit::Unsent, .. } => false,
             Self::Connect { .. }
             | Self::Lost { .. }
             | Self::Timeout { .. }
@@ -311,7 +345,7 @@ impl ProviderError {
             | Self::Unauthorized { .. }
             | Self::NoCredential { .. }
             | Self::Rejected { .. }
-            | Self::Overtaken { .. }
+            | Self::GivenUp { .. }
             | Self::Crowded { .. }
             | Self::CircuitOpen { .. } => false,
         }
@@ -336,7 +370,7 @@ impl ProviderError {
             // In our own words, which name no key.
             Self::Timeout { .. }
             | Self::Unauthorized { .. }
-            | Self::Overtaken { .. }
+            | Self::GivenUp { .. }
             | Self::NoCredential { .. }
             | Self::Crowded { .. }
             | Self::CircuitOpen { .. } => return self,
@@ -371,7 +405,7 @@ impl ProviderError {
             Self::Garbage { .. } => "upstream_garbage",
             Self::BrokeOff { .. } => "stream_broke_off",
             Self::StreamError { .. } => "stream_error",
-            Self::Overtaken { .. } => "cancelled",
+            Self::GivenUp { why, .. } => why.code(),
             Self::Crowded { .. } => "provider_crowded",
             Self::CircuitOpen { .. } => "circuit_open",
         }
@@ -388,7 +422,7 @@ impl ProviderError {
             | Self::Lost { .. }
             | Self::Timeout { .. }
             | Self::NoCredential { .. }
-            | Self::Overtaken { .. }
+            | Self::GivenUp { .. }
             | Self::Crowded { .. }
             | Self::CircuitOpen { .. } => 0,
         }

@@ -37,7 +37,7 @@ pub use credentials::{
 };
 pub use decode::{Decoder, Meaning, Progress, Whole, decoder};
 pub use errand::Errand;
-pub use error::{Owed, ProviderError, Recovery, TimeLimit};
+pub use error::{Owed, ProviderError, Recovery, TimeLimit, Unneeded};
 pub use health::{Admission, HealthBook};
 pub use places::{Crowd, Place};
 pub use probe::{Asked, CertificateTrouble, Lookup, Probe, Unanswered, probe};

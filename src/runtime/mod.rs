@@ -15,6 +15,7 @@ pub use clock::{Clock, Leap};
 pub struct Tasks {
     tracker: TaskTracker,
     stopping: CancellationToken,
+    ending: CancellationToken,
 }
 
 impl Tasks {
@@ -30,6 +31,11 @@ impl Tasks {
     /// Cancelled as soon as the process begins to stop: for tasks that would go on for ever.
     pub fn stopping(&self) -> &CancellationToken {
         &self.stopping
+    }
+
+    /// Cancelled when whatever still runs has to come to its end: for tasks that a stop waits for.
+    pub fn ending(&self) -> &CancellationToken {
+        &self.ending
     }
 
     /// How many tasks run.

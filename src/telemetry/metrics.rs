@@ -1,8 +1,8 @@
 //! Counters of the process: the Prometheus page, and the figures of the overview.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use prometheus_client::encoding::{EncodeLabelSet, text::encode};
 use prometheus_client::metrics::counter::Counter;
@@ -297,21 +297,32 @@ impl Default for Metrics {
     }
 }
 
+/// A call that runs: counted until it is dropped, whatever became of it.
+#[must_use]
+pub struct Running(Arc<Metrics>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.counts.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl Metrics {
-    /// Counts a call that begins; [`Self::left`] counts it out again.
-    pub fn began(&self) {
+    /// Counts a call that begins, until what is returned is dropped.
+    pub fn began(self: &Arc<Self>) -> Running {
         self.counts.in_flight.fetch_add(1, Ordering::Relaxed);
+        Running(Arc::clone(self))
     }
 
     /// The same where fewer than so many run; otherwise counts a refusal. However many come at once, no more begin.
-    pub fn try_begin(&self, running_max: u32) -> bool {
+    pub fn try_begin(self: &Arc<Self>, running_max: u32) -> Option<Running> {
         let before = self.counts.in_flight.fetch_add(1, Ordering::Relaxed);
-        let begins = before < i64::from(running_max);
-        if !begins {
-            self.left();
-            self.refused(Limit::Server);
+        let running = Running(Arc::clone(self));
+        if before < i64::from(running_max) {
+            return Some(running);
         }
-        begins
+        self.refused(Limit::Server);
+        None
     }
 
     /// Counts a call that a limit has refused.
@@ -341,11 +352,6 @@ impl Metrics {
     pub fn credentials(&self, provider: &str, state: &'static str, count: usize) {
         let labels = CredentialLabels { provider: provider.to_owned(), state };
         self.provider_credentials.get_or_create(&labels).set(i64::try_from(count).unwrap_or(i64::MAX));
-    }
-
-    /// Counts a call that began and has gone, whatever became of it.
-    pub fn left(&self) {
-        self.counts.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Counts a call's end.
@@ -464,16 +470,17 @@ mod tests {
 
     #[test]
     fn however_many_come_at_once_no_more_begin_than_may() {
-        let metrics = Metrics::default();
-        let begun: usize = std::thread::scope(|scope| {
-            let threads: Vec<_> =
-                (0..8).map(|_| scope.spawn(|| (0..500).filter(|_| metrics.try_begin(37)).count())).collect();
-            threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+        let metrics = Arc::new(Metrics::default());
+        let mut running: Vec<Running> = std::thread::scope(|scope| {
+            let begin = || (0..500).filter_map(|_| metrics.try_begin(37)).collect::<Vec<_>>();
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(begin)).collect();
+            threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
         });
-        assert_eq!((begun, metrics.totals().in_flight), (37, 37));
+        assert_eq!((running.len(), metrics.totals().in_flight), (37, 37));
         assert_eq!(metrics.refusals(Limit::Server), 8 * 500 - 37);
-        metrics.left();
-        assert!(metrics.try_begin(37) && !metrics.try_begin(37));
+        running.pop();
+        let another = metrics.try_begin(37);
+        assert!(another.is_some() && metrics.try_begin(37).is_none());
         assert!(metrics.page().contains("tollgate_refused_calls_total{limit=\"key\"} 0"), "{}", metrics.page());
     }
 

@@ -656,6 +656,21 @@ def test_streams_that_are_read_take_no_place_from_one_whose_client_hangs_up(serv
     assert picodollars(row["cost_usd"]) == account_cost(entry)
 
 
+def test_64_calls_go_on_without_their_clients_and_others_are_cancelled(server, healthy, marker):
+    calls = [Call(f"{marker}-{number}", text="slow:5s usage:in=100,out=10 hello") for number in range(80)]
+    connections = [Connection(server.port) for _ in calls]
+    for connection, call in zip(connections, calls, strict=True):
+        connection.send(call.request(server.key))
+    wait_for(lambda: all(healthy.account(call.marker) for call in calls), "all of them being asked", 10)
+    for connection in connections:
+        connection.close()
+    in_flight = lambda: server.admin("/api/metrics")["requests"]["inFlight"]  # noqa: E731 - read twice
+    wait_for(lambda: in_flight() == 64, "the others having ended", 5)
+    rows = [server.booked(call.marker) for call in calls]
+    assert sorted(row["cost_basis"] for row in rows) == ["exact"] * 64 + ["reserved"] * 16
+    assert {row["error"] for row in rows} == {"client_left"}
+
+
 def test_a_client_that_hangs_up_in_the_middle_of_its_body_costs_nothing(server, healthy, marker):
     call = Call(marker)
     body = call.body()

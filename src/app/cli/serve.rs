@@ -18,7 +18,8 @@ Examples:
 
 The first start prints a link to the dashboard and one virtual key. To listen on an address that other machines reach,
 there must be an admin. A change of tollgate.toml, .env or the price file is taken over at once, if all of it can be; SIGHUP has
-them read again (what needs a restart is told). SIGTERM and Ctrl-C let calls that run end within 25 s; a second one ends at once.";
+them read again (what needs a restart is told). SIGTERM and Ctrl-C let calls that run end within 25 s;
+a second one ends them now, booked at what they have cost so far, and a third the process itself.";
 
 /// Arguments of `serve`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]

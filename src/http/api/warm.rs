@@ -161,17 +161,16 @@ async fn call(
         idempotency_key: None,
         timeout: None,
     };
-    state.metrics.began();
-    let _running = Running(state);
-    let answer = match state.gateway.begin(state.gateway.in_force(), client, inbound).await {
-        Ok(Ok(answer)) => answer,
-        Ok(Err(refusal)) => return Err(refusal.error.to_string()),
-        Err(_) => return Err("Tollgate failed; the log of the server has the reason".to_owned()),
-    };
+    let running = state.metrics.began();
+    let answer = state.gateway.begin(state.gateway.in_force(), client, inbound, running).outcome().await;
+    let answer = answer.map_err(|refusal| refusal.error.to_string())?;
     if let AnswerBody::Stream(mut pieces) = answer.body {
-        while let Some(piece) = pieces.recv().await {
-            if let Piece::Failed(error) = piece {
-                return Err(error.to_string());
+        loop {
+            match pieces.recv().await {
+                Some(Piece::Bytes(_)) => {}
+                Some(Piece::End(_)) => break,
+                Some(Piece::Failed(error)) => return Err(error.to_string()),
+                None => return Err("the answer was cut; the log of the server has the reason".to_owned()),
             }
         }
     }
@@ -181,15 +180,6 @@ async fn call(
         (CacheOutcome::Miss, Some(reason)) => Made::NotCached(reason.to_string()),
         (CacheOutcome::Bypass, _) => Made::NotCached("answers to such a request are never kept".to_owned()),
     })
-}
-
-/// Counts a call out again, also where whoever asked for it has gone.
-struct Running<'a>(&'a State);
-
-impl Drop for Running<'_> {
-    fn drop(&mut self) {
-        self.0.metrics.left();
-    }
 }
 
 /// The key whose calls these are: it pays, and it or its team finds the answers.

@@ -44,7 +44,7 @@ fn figures_are_of_the_process_and_of_the_ledger() {
         let fixture = Fixture::new();
         fixture.book(fixture.facts(noon())).await;
         fixture.book(fixture.facts(at("2026-11-20T12:00:00Z"))).await;
-        fixture.state.metrics.began();
+        let _running = fixture.state.metrics.began();
         fixture.state.metrics.ended(&CallRecord {
             provider: "openai",
             model: "gpt-5",
