@@ -11,6 +11,7 @@ mod cost;
 mod error;
 mod experience;
 mod needs;
+mod plan;
 mod planner;
 mod retry;
 mod retry_budget;
@@ -21,13 +22,13 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::catalog::{Catalog, ModelFacts};
+use crate::catalog::Catalog;
 use crate::config::{Config, HedgeAfter, HedgeConfig, Operation, RouteConfig};
 use crate::domain::{
-    CONSIDERED_MAX, Considered, Decision, Deployment, Endpoint, Exclusion, ModelId, Picodollars, ProviderHealth,
-    ProviderName, Strategy,
+    CONSIDERED_MAX, Considered, Decision, Deployment, Endpoint, Exclusion, ModelId, ProviderHealth, ProviderName,
+    Strategy,
 };
-use crate::provider::{Circuit, Errand, Upstream};
+use crate::provider::{Circuit, Upstream};
 
 pub use asking::Asking;
 pub use auto::AUTO;
@@ -37,6 +38,7 @@ pub use experience::{
     Wait,
 };
 pub use needs::{Needs, likely_tokens};
+pub use plan::{Candidate, Plan};
 pub use retry::{Situation, Step, step};
 pub use retry_budget::{Repeat, RetryBudgets};
 
@@ -48,47 +50,6 @@ use planner::{Contender, Odds, arrange};
 const ATTEMPTS_MAX: u32 = 3;
 /// Sooner no second attempt starts, however fast a deployment was measured to be: what is gained is less than what both cost.
 const HEDGE_AFTER_MIN: Duration = Duration::from_millis(10);
-
-/// One deployment that may serve a call.
-#[derive(Clone)]
-pub struct Candidate {
-    /// The provider and model.
-    pub deployment: Deployment,
-    /// How the provider is called.
-    pub upstream: Arc<Upstream>,
-    /// What is known of the model; absent where it has no price.
-    pub facts: Option<Arc<ModelFacts>>,
-    /// Whether a route or the price list names it: a client may have made it up.
-    pub is_listed: bool,
-}
-
-impl Candidate {
-    /// Whether calls there are refused at the moment.
-    pub fn is_open(&self, now: Instant) -> bool {
-        self.upstream.health().is_open(&self.deployment.model, now)
-    }
-
-    /// What a call that came in by a path wants of the provider; the path there is another one where its dialect is.
-    pub fn errand(&self, endpoint: Endpoint) -> Errand {
-        let path = self.upstream.provider().asked_at(endpoint).unwrap_or(endpoint);
-        Errand { model: self.deployment.model.clone(), is_listed: self.is_listed, path }
-    }
-}
-
-/// Where a call may go, best first.
-#[derive(Clone)]
-pub struct Plan {
-    /// At least one.
-    pub candidates: Vec<Candidate>,
-    /// How many attempts may be made in all.
-    pub attempts_max: u32,
-    /// What failed attempts may have cost before another is made; absent where the rule for all calls holds.
-    pub retry_usd_max: Option<Picodollars>,
-    /// How they came into this order; absent where the call names its model itself.
-    pub decision: Option<Arc<Decision>>,
-    /// Whether a second attempt may start beside a slow one.
-    pub hedge: Option<HedgeConfig>,
-}
 
 /// The names that settings give: routes, and which of them the operations use.
 #[derive(Clone, Debug, Default)]
