@@ -85,8 +85,8 @@ impl Call {
         // It is paid for, whether or not it can be read.
         let attempt = end.billed(bill, 200, answer.as_ref().err());
         let remaining = reservation.remaining_at(attempt.cost);
-        // With what a second attempt beside it cost: so much is booked.
-        let cost_told = cost.map(|cost| cost + reservation.cost_beside());
+        // With what all others of its attempts cost: so much is booked.
+        let cost_told = reservation.tally_with(Some(&attempt)).priced();
         if let Ok(bytes) = &answer {
             self.remember_answer(|| Excerpt::of(bytes));
         }

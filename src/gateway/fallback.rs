@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use crate::domain::BudgetId;
-use crate::ledger::{Attempt, CallFacts, LedgerError, Reservation};
+use crate::ledger::{CallFacts, LedgerError, Reservation};
 use crate::provider::{Place, Progress, ProviderError, TimeLimit};
 use crate::routing::{Candidate, Health, Plan, Step, step};
 use crate::telemetry::names;
@@ -58,10 +58,9 @@ impl Reserved {
     }
 }
 
-/// An attempt that failed, before it is known what follows.
+/// A call whose attempt failed, before it is known what follows.
 struct Fallen {
     reservation: Reservation,
-    ended: Attempt,
     error: ProviderError,
 }
 
@@ -91,8 +90,8 @@ impl Call {
                 Err(error) => return Err(self.not_tried(facts, fallen, error).await),
             };
             let worst_case = prepared.planned.worst_case.cost();
-            if let Some(Fallen { error, .. }) = &fallen
-                && !self.may_go_on(candidate, worst_case, plan.retry_usd_max)
+            if let Some(Fallen { reservation, error }) = &fallen
+                && !self.may_go_on(reservation.tally().cost, candidate, worst_case, plan.retry_usd_max)
             {
                 if another {
                     index += 1;
@@ -122,8 +121,8 @@ impl Call {
                         (Ok(None), before) => fallen = before,
                         (Ok(Some(elsewhere)), before) => (plan, index, fallen) = (elsewhere, 0, before),
                         (Err(error), None) => return Err(self.refuse(&asked.facts, error)),
-                        (Err(_), Some(Fallen { reservation, ended, error })) => {
-                            return Err(self.give_up(&asked.facts, reservation, ended, error).await);
+                        (Err(_), Some(Fallen { reservation, error })) => {
+                            return Err(self.give_up(&asked.facts, reservation, error).await);
                         }
                     }
                     continue;
@@ -153,7 +152,6 @@ impl Call {
             let verdict = if failed.error.is_ill_health() { Health::Ill } else { Health::Unclear };
             health.note(&candidate.deployment, verdict, Instant::now());
             let failure = self.fell(&candidate, reservation, began, failed);
-            self.tried.lose(failure.ended.cost + failure.reservation.cost_beside());
             let next = match step(&failure.error, &self.situation(facts.id, &plan, index)) {
                 _ if !self.has_client() => Step::GiveUp,
                 next => next,
@@ -161,7 +159,7 @@ impl Call {
             told(next, facts, &candidate, &failure.error);
             match next {
                 Step::GiveUp => {
-                    return Err(self.give_up(facts, failure.reservation, failure.ended, failure.error).await);
+                    return Err(self.give_up(facts, failure.reservation, failure.error).await);
                 }
                 Step::FallBack => index += 1,
                 Step::OtherKey => {}
@@ -174,18 +172,18 @@ impl Call {
     /// Ends a call that can't be tried any further: as its last attempt ended, where it had one.
     async fn not_tried(&self, facts: &CallFacts, fallen: Option<Fallen>, error: GatewayError) -> GatewayError {
         match fallen {
-            Some(fallen) => self.give_up(facts, fallen.reservation, fallen.ended, fallen.error).await,
+            Some(fallen) => self.give_up(facts, fallen.reservation, fallen.error).await,
             None => self.refuse(facts, error),
         }
     }
 
-    /// What is to be booked for an attempt that failed.
-    fn fell(&self, candidate: &Candidate, reservation: Reservation, began: Instant, failed: Failed) -> Fallen {
+    /// Ends an attempt that failed, with what is to be booked for it.
+    fn fell(&self, candidate: &Candidate, mut reservation: Reservation, began: Instant, failed: Failed) -> Fallen {
         let Failed { error, progress, upstream_request_id } = failed;
         let (reserved, arrived) = (reservation.worst_case(), self.inbound.arrived);
         let end = AttemptEnd { reserved, arrived, began, first_content: None, upstream_request_id };
-        let ended = end.failed(&error, self.bill_of_what_came(candidate, progress));
-        Fallen { reservation, ended, error }
+        reservation.end(end.failed(&error, self.bill_of_what_came(candidate, progress)));
+        Fallen { reservation, error }
     }
 
     /// The bill of what had come of a stream that failed, where anything shows it.
@@ -208,9 +206,6 @@ impl Call {
         let gateway = Arc::clone(&self.gateway);
         let ledger = &gateway.parts().ledger;
         let is_first = fallen.is_none();
-        let owes_before = fallen
-            .as_ref()
-            .is_some_and(|fallen| !(fallen.ended.cost.is_zero() && fallen.reservation.cost_beside().is_zero()));
         let reservation = match fallen {
             None => {
                 let reserved = if is_bound {
@@ -226,34 +221,34 @@ impl Call {
                     Err(error) => return Err(self.refuse(facts, self.refusal(error))),
                 }
             }
-            Some(Fallen { reservation, ended, error: failure }) => {
+            Some(Fallen { reservation, error: failure }) => {
                 let renewed = if is_bound {
-                    ledger.renew_until(reservation, ended.clone(), planned, wait_over(&mut self.head)).await
+                    ledger.renew_until(reservation, planned, wait_over(&mut self.head)).await
                 } else {
-                    ledger.renew(reservation, ended.clone(), planned).await
+                    ledger.renew(reservation, planned).await
                 };
                 match renewed {
                     Ok(reservation) => reservation,
                     Err((reservation, refusal @ LedgerError::Turned { budget, .. })) => {
-                        let fallen = Fallen { reservation, ended, error: failure };
+                        let fallen = Fallen { reservation, error: failure };
                         return Ok(Reserved::turned(budget, refusal, Some(fallen)));
                     }
                     Err((reservation, error)) => {
                         tracing::warn!({ names::REQUEST_ID } = %facts.id, "no money can be held for another attempt: {error}");
-                        return Err(self.give_up(facts, reservation, ended, failure).await);
+                        return Err(self.give_up(facts, reservation, failure).await);
                     }
                 }
             }
         };
         // It may have left while it waited.
         if is_bound && is_first && !self.has_client() {
-            return Err(self.withdraw(facts, reservation, GatewayError::ClientLeft, owes_before).await);
+            return Err(self.withdraw(facts, reservation, GatewayError::ClientLeft).await);
         }
         self.clipped = Some(reservation.output_cap()).filter(|cap| *cap < wanted);
         if self.clipped.is_some() {
             outgoing = match self.outgoing(asked, candidate, self.clipped) {
                 Ok(clipped) => clipped,
-                Err(error) => return Err(self.withdraw(facts, reservation, error, owes_before).await),
+                Err(error) => return Err(self.withdraw(facts, reservation, error).await),
             };
         }
         Ok(Reserved::Held(Box::new(reservation), outgoing))

@@ -93,8 +93,7 @@ enum News {
 /// Which of two attempts is left, and what came of it.
 enum Raced {
     First(Came),
-    /// With what came of the first.
-    Second(Came, Came),
+    Second(Came),
 }
 
 impl Call {
@@ -162,16 +161,15 @@ impl Call {
         self.head = head;
         let hedged = started.is_some();
         match (raced, started) {
-            (Raced::Second(came, of_first), Some((second, _))) => {
-                let ended = self.ended_beside(asked, &flight, reservation.hold(), of_first);
+            (Raced::Second(came), Some((second, _))) => {
                 let Second { index, flight, hold, place } = second;
-                gateway.parts().ledger.go_on_beside(&mut reservation, hold, ended);
+                reservation.stand_for(hold);
                 if came.is_ok() {
                     gateway.parts().metrics.hedged(Hedging::Won);
                 }
                 Landed { index, reservation, flight, place, came, hedged }
             }
-            (Raced::First(came) | Raced::Second(_, came), started) => {
+            (Raced::First(came) | Raced::Second(came), started) => {
                 let index = started.map_or(index, |(second, _)| second.index);
                 Landed { index, reservation, flight, place, came, hedged }
             }
@@ -264,8 +262,8 @@ impl Call {
             // The second goes on as if there had been none before it.
             News::OfFirst(Err(failed)) => {
                 *first.place = None;
-                let came = awaited(second.running, over, &second.flight.candidate, patience).await;
-                Raced::Second(came, Err(failed))
+                ledger.end_first(reservation, self.ended_beside(asked, first.flight, first.hold, Err(failed)));
+                Raced::Second(awaited(second.running, over, &second.flight.candidate, patience).await)
             }
             News::OfFirst(Ok(_)) | News::NobodyWaits => {
                 second.stop.tell();
@@ -281,7 +279,8 @@ impl Call {
                 first.stop.tell();
                 let lost = first.running.await;
                 *first.place = None;
-                Raced::Second(Ok(begun), lost)
+                ledger.end_first(reservation, self.ended_beside(asked, first.flight, first.hold, lost));
+                Raced::Second(Ok(begun))
             }
             News::OfSecond(Err(failed)) => {
                 *second.place = None;

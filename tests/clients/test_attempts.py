@@ -1,0 +1,109 @@
+"""What the attempts of one call cost together: in its entry, and in what the client is told.
+
+`garbage` may have been paid for, so it is charged at all that was held; a provider that refuses connections is owed nothing.
+"""
+
+import socket
+
+import pytest
+
+from books import picodollars
+from conftest import Upstream, wait_for
+from load import Call, Server, provider, route, send
+
+pytestmark = pytest.mark.gateway
+
+LOST_FIRST = "at:first/garbage"
+# 400 tokens of output at the dearest price of gpt-4o-mini, and its input.
+HELD_MIN = 400 * 1_000_000
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    # Bound and never listened on: whoever connects is refused.
+    dead = socket.socket()
+    dead.bind(("127.0.0.1", 0))
+    dead_port = dead.getsockname()[1]
+    upstreams = {name: Upstream(tmp_path_factory.mktemp(name), "--name", name) for name in ("first", "second")}
+    roots = {name: running.url for name, running in upstreams.items()}
+    settings = provider("one", "openai", f"{roots['first']}/v1", "openai")
+    settings += provider("two", "openai", f"{roots['second']}/v1", "openai")
+    settings += provider("dead", "openai", f"http://127.0.0.1:{dead_port}/v1", "openai")
+    settings += route("then-two", ["one/gpt-4o-mini", "two/gpt-4o-mini"])
+    settings += route("then-dead", ["one/gpt-4o-mini", "dead/gpt-4o-mini"])
+    settings += "[cache]\nenabled = false\n"
+    running = Server(tmp_path_factory.mktemp("gateway"), settings)
+    running.upstreams = upstreams
+    running.start()
+    yield running
+    running.check_totals(running.settled())
+    running.stop()
+    running.verify()
+    for upstream in upstreams.values():
+        upstream.stop()
+    dead.close()
+
+
+@pytest.fixture
+def bound(server, marker):
+    """A key under a budget that blocks, and how that budget stands."""
+    terms = {"window": "day", "limitUsd": "1", "action": "block"}
+    made = server.admin("/api/keys", "POST", {"name": f"k-{marker}", "budgets": [terms]})
+
+    scope = {"kind": "key", "id": made["id"]}
+
+    def standing(name):
+        (budget,) = [budget for budget in server.admin("/api/budgets")["items"] if budget["scope"] == scope]
+        return picodollars(budget[name])
+
+    return made["key"], standing
+
+
+def ask(server, key, marker, model, text):
+    return send(server.port, key, Call(marker, model=model, text=text, fields={"max_tokens": 400}))
+
+
+def entry_of(server, marker):
+    return server.admin(f"/api/requests/{server.booked(marker)['id']}")
+
+
+def bases(entry):
+    return [attempt["costBasis"] for attempt in entry["attempts"]]
+
+
+def counted(server):
+    """What the counters say that calls have cost, in picodollars."""
+    lines = [line for line in server.text("/metrics").splitlines() if line.startswith("tollgate_cost_usd_total{")]
+    return sum(round(float(line.rsplit(" ", 1)[1]) * 10**12) for line in lines)
+
+
+def test_an_answer_tells_what_all_of_its_attempts_cost(server, bound, marker):
+    key, standing = bound
+    before = counted(server)
+    answer = ask(server, key, marker, "then-two", LOST_FIRST)
+    assert answer.status == 200, answer.body
+    entry = entry_of(server, marker)
+    assert (entry["status"], bases(entry)) == ("settled", ["reserved", "exact"])
+    cost = picodollars(entry["costUsd"])
+    assert cost == sum(picodollars(attempt["costUsd"]) for attempt in entry["attempts"]) > HELD_MIN
+    assert picodollars(answer.headers["x-tollgate-cost-usd"]) == cost
+    assert picodollars(answer.headers["x-tollgate-budget-remaining-usd"]) == 10**12 - cost
+    assert abs(counted(server) - before - cost) <= 1
+    line = f"call settled cost {entry['costUsd']} USD"
+    wait_for(lambda: line in server.log.read_text(encoding="utf-8"), "the call's line in the log", 10)
+    assert (standing("spentUsd"), standing("heldUsd")) == (cost, 0)
+
+
+def test_a_call_that_fails_after_an_attempt_whose_end_nobody_saw_is_unknown(server, bound, marker):
+    key, standing = bound
+    before = counted(server)
+    answer = ask(server, key, marker, "then-dead", LOST_FIRST)
+    assert answer.status == 502, answer.body
+    entry = entry_of(server, marker)
+    assert (entry["status"], entry["error"], entry["costBasis"]) == ("unknown", "upstream_connect", "reserved")
+    assert bases(entry)[0] == "reserved" and set(bases(entry)[1:]) == {"exact"}
+    cost = picodollars(entry["costUsd"])
+    assert cost > HELD_MIN
+    assert (standing("spentUsd"), standing("unknownUsd"), standing("heldUsd")) == (cost, cost, 0)
+    assert abs(counted(server) - before - cost) <= 1
+
