@@ -1,12 +1,13 @@
 //! Attempts in order: each is reserved for before it is made, and what follows a failure is decided by `routing`.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
 use crate::domain::BudgetId;
-use crate::ledger::{CallFacts, LedgerError, Reservation};
+use crate::ledger::{CallFacts, Ledger, LedgerError, Reservation};
 use crate::provider::{Place, Progress, ProviderError, TimeLimit};
 use crate::routing::{Candidate, Health, Plan, Step, step};
 use crate::telemetry::names;
@@ -72,7 +73,7 @@ impl Call {
         mut plan: Plan,
     ) -> Result<Committed, GatewayError> {
         self.bind_key(&asked.facts).await?;
-        let health = Arc::clone(self.router().health());
+        let (health, ledger) = (Arc::clone(self.router().health()), Arc::clone(&self.gateway.parts().ledger));
         let mut fallen: Option<Fallen> = None;
         let mut index = 0;
         let mut may_hedge = true;
@@ -100,14 +101,15 @@ impl Call {
                 let error = error.clone().into();
                 return Err(self.not_tried(facts, fallen, error).await);
             }
-            let Admitted { place, credential } = match self.place(asked, &plan, index).await {
-                Ok(admitted) => admitted,
-                Err(Placeless::Elsewhere) => {
-                    index += 1;
-                    continue;
-                }
-                Err(Placeless::Refused(error)) => return Err(self.not_tried(facts, fallen, error).await),
-            };
+            let Admitted { place, credential } =
+                match waited(&ledger, fallen.as_ref(), self.place(asked, &plan, index)).await {
+                    Ok(admitted) => admitted,
+                    Err(Placeless::Elsewhere) => {
+                        index += 1;
+                        continue;
+                    }
+                    Err(Placeless::Refused(error)) => return Err(self.not_tried(facts, fallen, error).await),
+                };
             let reserved = self.reserve(asked, candidate, prepared, fallen.take()).await;
             if !matches!(reserved, Ok(Reserved::Held(..))) {
                 // It was let through the circuit, perhaps as the one call that finds out.
@@ -163,7 +165,7 @@ impl Call {
                 }
                 Step::FallBack => index += 1,
                 Step::OtherKey => {}
-                Step::Retry(pause) => tokio::time::sleep(pause).await,
+                Step::Retry(pause) => waited(&ledger, Some(&failure), tokio::time::sleep(pause)).await,
             }
             fallen = Some(failure);
         }
@@ -265,6 +267,20 @@ impl Call {
         let own = self.inbound.timeout.filter(|own| *own < total);
         own.map_or((TimeLimit::Total, total), |own| (TimeLimit::Call, own))
     }
+}
+
+/// Waits for what a call needs for its next attempt. Where that isn't there at once, what the attempt that failed did not cost is
+/// given back first, so that a call which waits keeps nobody from a budget; otherwise the next reservation says it.
+async fn waited<T>(ledger: &Ledger, fallen: Option<&Fallen>, waiting: impl Future<Output = T>) -> T {
+    let mut waiting = pin!(waiting);
+    if let Some(Fallen { reservation, .. }) = fallen {
+        tokio::select! {
+            biased;
+            done = waiting.as_mut() => return done,
+            () = std::future::ready(()) => ledger.give_back(reservation),
+        }
+    }
+    waiting.await
 }
 
 /// Tells the log of an attempt that failed and is followed by another.

@@ -1,8 +1,10 @@
-"""What the attempts of one call cost together: in its entry, and in what the client is told.
+"""What the attempts of one call cost together: in its entry, in what the client is told, and in what is held while it waits.
 
-`garbage` may have been paid for, so it is charged at all that was held; a provider that refuses connections is owed nothing.
+`garbage` may have been paid for, so it is charged at all that was held; `error:503` and a provider that refuses connections owe
+nothing.
 """
 
+import concurrent.futures
 import socket
 
 import pytest
@@ -29,8 +31,11 @@ def server(tmp_path_factory):
     settings = provider("one", "openai", f"{roots['first']}/v1", "openai")
     settings += provider("two", "openai", f"{roots['second']}/v1", "openai")
     settings += provider("dead", "openai", f"http://127.0.0.1:{dead_port}/v1", "openai")
+    settings += provider("full", "openai", f"{roots['second']}/v1", "openai", extra="concurrent_requests_max = 1")
     settings += route("then-two", ["one/gpt-4o-mini", "two/gpt-4o-mini"])
     settings += route("then-dead", ["one/gpt-4o-mini", "dead/gpt-4o-mini"])
+    settings += route("then-full", ["one/gpt-4o-mini", "full/gpt-4o-mini"])
+    settings += route("alone", ["one/gpt-4o-mini"])
     settings += "[cache]\nenabled = false\n"
     running = Server(tmp_path_factory.mktemp("gateway"), settings)
     running.upstreams = upstreams
@@ -106,4 +111,30 @@ def test_a_call_that_fails_after_an_attempt_whose_end_nobody_saw_is_unknown(serv
     assert cost > HELD_MIN
     assert (standing("spentUsd"), standing("unknownUsd"), standing("heldUsd")) == (cost, cost, 0)
     assert abs(counted(server) - before - cost) <= 1
+
+
+def test_a_call_that_waits_to_be_retried_holds_nothing_for_the_attempt_that_failed(server, bound, marker):
+    key, standing = bound
+    text = "error:503;retry-after-ms=2000;times=1"
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        call = pool.submit(ask, server, key, marker, "alone", text)
+        wait_for(lambda: server.upstreams["first"].account(marker), "the first attempt", 20)
+        wait_for(lambda: standing("heldUsd") == 0, "its money being free", 1)
+        assert not call.done()
+        assert call.result().status == 200
+    assert bases(entry_of(server, marker)) == ["exact", "exact"]
+
+
+def test_a_call_that_waits_for_a_place_holds_nothing_for_the_attempt_that_failed(server, bound, marker):
+    key, standing = bound
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        other = server.admin("/api/keys", "POST", {"name": f"o-{marker}"})["key"]
+        fills = pool.submit(ask, server, other, f"{marker}a", "full/gpt-4o-mini", "slow:2s")
+        wait_for(lambda: server.upstreams["second"].account(f"{marker}a"), "the place being taken", 20)
+        call = pool.submit(ask, server, key, marker, "then-full", "at:first/error:503")
+        wait_for(lambda: server.upstreams["first"].account(marker), "the first attempt", 20)
+        wait_for(lambda: standing("heldUsd") == 0, "its money being free", 1)
+        assert not (fills.done() or call.done())
+        assert (fills.result().status, call.result().status) == (200, 200)
+    assert bases(entry_of(server, marker)) == ["exact", "exact"]
 
