@@ -99,8 +99,8 @@ enum Raced {
 impl Call {
     /// Makes an attempt, and where its answer is late and the route hedges, a second one beside it.
     pub(super) async fn fly(&mut self, asked: &Asked<'_>, plan: &Plan, takeoff: Takeoff, may_hedge: bool) -> Landed {
-        let Takeoff { index, flight: Flight { candidate, .. }, .. } = &takeoff;
-        let after = if may_hedge { self.hedge_after(asked, plan, *index, candidate) } else { None };
+        let Takeoff { index, reservation, flight: Flight { candidate, .. }, .. } = &takeoff;
+        let after = if may_hedge { self.hedge_after(asked, plan, *index, candidate, reservation) } else { None };
         // Attempts are on the heap: what they take would be moved with the call's own state, and twice as much where there are two.
         if let Some((hedge, after)) = after {
             return Box::pin(self.fly_hedged(asked, plan, takeoff, hedge, after)).await;

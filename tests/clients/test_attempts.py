@@ -30,12 +30,15 @@ def server(tmp_path_factory):
     roots = {name: running.url for name, running in upstreams.items()}
     settings = provider("one", "openai", f"{roots['first']}/v1", "openai")
     settings += provider("two", "openai", f"{roots['second']}/v1", "openai")
+    settings += provider("three", "openai", f"{roots['second']}/v1", "openai")
     settings += provider("dead", "openai", f"http://127.0.0.1:{dead_port}/v1", "openai")
     settings += provider("full", "openai", f"{roots['second']}/v1", "openai", extra="concurrent_requests_max = 1")
     settings += route("then-two", ["one/gpt-4o-mini", "two/gpt-4o-mini"])
     settings += route("then-dead", ["one/gpt-4o-mini", "dead/gpt-4o-mini"])
     settings += route("then-full", ["one/gpt-4o-mini", "full/gpt-4o-mini"])
     settings += route("alone", ["one/gpt-4o-mini"])
+    settings += route("hedged", [f"{name}/gpt-4o-mini" for name in ("one", "two", "three")])
+    settings += 'hedge = "100ms"\nhedge_percent_max = 100\n'
     settings += "[cache]\nenabled = false\n"
     running = Server(tmp_path_factory.mktemp("gateway"), settings)
     running.upstreams = upstreams
@@ -138,3 +141,18 @@ def test_a_call_that_waits_for_a_place_holds_nothing_for_the_attempt_that_failed
         assert (fills.result().status, call.result().status) == (200, 200)
     assert bases(entry_of(server, marker)) == ["exact", "exact"]
 
+
+def test_a_call_that_has_paid_for_an_attempt_in_vain_is_not_hedged(server, bound, marker):
+    key, _ = bound
+    answer = ask(server, key, marker, "hedged", f"{LOST_FIRST} at:second/slow:700ms")
+    assert answer.status == 200, answer.body
+    assert answer.headers["x-tollgate-provider"] == "two"
+    entry = entry_of(server, marker)
+    assert bases(entry) == ["reserved", "exact"], "twice its dearest attempt at most"
+
+
+def test_a_call_whose_failed_attempt_owes_nothing_is_hedged(server, bound, marker):
+    key, _ = bound
+    answer = ask(server, key, marker, "hedged", "at:first/error:503 at:second/slow:700ms")
+    assert answer.status == 200, answer.body
+    assert answer.headers["x-tollgate-attempts"] == "3"
