@@ -184,7 +184,9 @@ impl Call {
         let Failed { error, progress, upstream_request_id } = failed;
         let (reserved, arrived) = (reservation.worst_case(), self.inbound.arrived);
         let end = AttemptEnd { reserved, arrived, began, first_content: None, upstream_request_id };
-        reservation.end(end.failed(&error, self.bill_of_what_came(candidate, progress)));
+        let ended = end.failed(&error, self.bill_of_what_came(candidate, progress));
+        self.weigh(reservation.hold(), &ended);
+        reservation.end(ended);
         Fallen { reservation, error }
     }
 

@@ -336,7 +336,7 @@ impl Call {
         };
         let request = &self.inbound.body;
         let overtaken = ProviderError::Overtaken { provider: candidate.upstream.name().to_string(), sent: true };
-        match came {
+        let ended = match came {
             // Both came in the same instant.
             Ok(Begun::Whole(begun)) => {
                 let bill = self.bill(candidate, &Evidence::whole(&begun.whole, request));
@@ -362,7 +362,9 @@ impl Call {
                 let bill = self.bill_of_what_came(candidate, failed.progress);
                 end(failed.upstream_request_id).failed(&error, bill)
             }
-        }
+        };
+        self.weigh(hold, &ended);
+        ended
     }
 }
 

@@ -34,6 +34,7 @@ mod routed;
 mod settle;
 mod translation;
 mod tried;
+mod underestimate;
 
 use std::sync::{Arc, OnceLock, RwLock};
 

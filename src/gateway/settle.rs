@@ -36,7 +36,7 @@ impl Call {
         }
         let fault = error.fault(self.inbound.endpoint.dialect());
         let outcome = self.booked(EntryStatus::Failed, Some(fault.code), fault.status, None, None);
-        self.count(facts, &outcome, Picodollars::ZERO, false);
+        self.count(facts, &outcome, Picodollars::ZERO);
         if let Err(unbooked) = self.gateway.parts().ledger.record(facts.clone(), outcome) {
             tracing::warn!({ names::REQUEST_ID } = %facts.id, "a refusal is not in the ledger: {unbooked}");
         }
@@ -89,21 +89,15 @@ impl Call {
         reservation: Reservation,
         outcome: Booked,
     ) -> Result<(), GatewayError> {
-        let cost = outcome.last.as_ref().map_or(Picodollars::ZERO, |last| last.cost);
-        // A model without a price holds nothing, so no cost can exceed it.
-        let underestimated = cost > reservation.held() && !reservation.held().is_zero();
-        if underestimated {
-            tracing::error!({ names::REQUEST_ID } = %facts.id, "{} cost {cost} USD, more than the {} held for it", reservation.deployment(), reservation.held());
-        }
         let tally = reservation.tally_with(outcome.last.as_ref());
-        self.count(facts, &outcome, tally.cost, underestimated);
+        self.count(facts, &outcome, tally.cost);
         match reservation.settle(outcome).await {
             Ok(()) => Ok(()),
             Err(error) => Err(self.refusal(error)),
         }
     }
 
-    pub(super) fn count(&self, facts: &CallFacts, outcome: &Booked, cost: Picodollars, underestimated: bool) {
+    pub(super) fn count(&self, facts: &CallFacts, outcome: &Booked, cost: Picodollars) {
         self.keep_contents(facts, outcome);
         self.correct_rate(outcome);
         let last = outcome.last.as_ref();
@@ -119,7 +113,6 @@ impl Call {
             time_to_first_token_ms: outcome.time_to_first_token_ms,
             tokens,
             cost_usd: cost.to_dollars_f64(),
-            underestimated,
         };
         self.gateway.parts().metrics.ended(&record);
         tracing::info!(

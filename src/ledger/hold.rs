@@ -48,6 +48,8 @@ pub(super) struct Granted {
     pub(super) rooms: Vec<Room>,
     /// The cap on output that the money was held for.
     pub(super) output_cap: u64,
+    /// Whether a budget that blocks depends on it.
+    pub(super) is_bound: bool,
 }
 
 /// What is left under a budget, for all attempts of a call together.
@@ -76,6 +78,11 @@ impl Hold {
     /// The cap on the attempt's output that the money was held for: what was asked for, or less.
     pub fn output_cap(&self) -> u64 {
         self.granted.output_cap
+    }
+
+    /// Whether a budget that blocks depends on what is held: only then is the attempt kept within it.
+    pub fn is_bound(&self) -> bool {
+        self.granted.is_bound
     }
 
     /// What is held for the attempt.

@@ -116,6 +116,26 @@ def test_a_call_that_fails_after_an_attempt_whose_end_nobody_saw_is_unknown(serv
     assert abs(counted(server) - before - cost) <= 1
 
 
+def test_what_costs_more_than_was_held_is_booked_told_once_and_stops_nobody(server, bound, marker):
+    key, standing = bound
+    for number in range(2):
+        answer = ask(server, key, f"{marker}{number}", "two/gpt-4o-mini", "usage:in=50000,out=5")
+        assert answer.status == 200, answer.body
+    cost = 2 * (50_000 * 150_000 + 5 * 600_000)
+    assert (standing("spentUsd"), standing("heldUsd")) == (cost, 0)
+    assert "tollgate_ledger_underestimate_total 2" in server.text("/metrics")
+
+    def told():
+        alerts = server.admin("/api/alerts")["items"]
+        return [alert for alert in alerts if alert["type"] == "ledger_underestimate"]
+
+    wait_for(told, "the alert", 10)
+    ask(server, key, f"{marker}2", "two/gpt-4o-mini", "usage:in=5,out=5")
+    (alert,) = told()
+    assert (alert["scope"], alert["window"]) == ({"kind": "provider", "id": "two"}, "hour"), alert
+    assert "more than the 0." in alert["text"] and f"of key k-{marker} cost 0.007503 USD" in alert["text"], alert
+
+
 def test_a_call_that_waits_to_be_retried_holds_nothing_for_the_attempt_that_failed(server, bound, marker):
     key, standing = bound
     text = "error:503;retry-after-ms=2000;times=1"

@@ -160,6 +160,7 @@ impl LedgerJournal {
         entry.attempts.last_mut().expect("it was pushed above").cost = worst_case.at(cap);
         // Attempts that ended stay held until the call is booked as a whole.
         entry.reserved = entry.cost();
+        let is_bound = !charges.is_empty();
         let rooms = charges.into_iter().chain(watched).map(|charge| self.room(charge, &windows)).collect();
         self.balances.hold(&entry, &windows);
         self.pending.insert(id, entry);
@@ -167,7 +168,7 @@ impl LedgerJournal {
         if facts.is_some() {
             self.work.begun.push(id);
         }
-        self.acknowledge(reply, Granted { rooms, output_cap: cap });
+        self.acknowledge(reply, Granted { rooms, output_cap: cap, is_bound });
     }
 
     /// Goes on with a running call whose next attempt gets no money now, as far as it has come: what its last one did not cost
