@@ -52,6 +52,8 @@ kinds! {
     LedgerTrouble = "ledger_trouble";
     /// They can be again.
     LedgerRecovered = "ledger_recovered";
+    /// A call under a budget that blocks cost more than was held for it.
+    LedgerUnderestimate = "ledger_underestimate";
     /// The machine's clock was set so far that it isn't believed.
     ClockWrong = "clock_wrong";
     /// A key spends a multiple of its usual.

@@ -9,20 +9,25 @@ mod outlook;
 mod rate;
 #[cfg(test)]
 mod simulation;
+mod underestimate;
 mod watch;
 mod wording;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use crate::domain::{BudgetAction, BudgetDefinition, BudgetId, BudgetScope, Deployment, Picodollars, Window, WindowId};
+use crate::domain::{
+    BudgetAction, BudgetDefinition, BudgetId, BudgetScope, Deployment, Picodollars, ProviderName, Window, WindowId,
+};
 use crate::keys::Keys;
 use crate::ledger::{Balance, CallFacts, Charge, Ledger, LedgerError, Scope};
 
 pub use outlook::{Outlook, outlook};
 pub use rate::{Pass, RateLimited, Rates, Spent};
+pub use underestimate::Underestimate;
 pub use watch::Watch;
 pub use wording::{budget_name, window_words};
 
@@ -34,6 +39,8 @@ pub struct Budgets {
     ledger: Arc<Ledger>,
     /// What has refused calls and was not looked at yet: one for each budget at most.
     refusals: Mutex<Refusals>,
+    /// What cost more than was held and was not looked at yet: the last one of each provider.
+    underestimates: Mutex<BTreeMap<ProviderName, Underestimate>>,
 }
 
 /// The budgets that a call counts for.
@@ -70,7 +77,7 @@ impl Standing {
 impl Budgets {
     /// The budgets over a ledger and the definitions that `keys` keeps.
     pub fn new(keys: Arc<Keys>, ledger: Arc<Ledger>) -> Self {
-        Self { keys, ledger, refusals: Mutex::default() }
+        Self { keys, ledger, refusals: Mutex::default(), underestimates: Mutex::default() }
     }
 
     /// Makes the ledger keep the sums of all budgets in their present windows: once at the start.
@@ -133,6 +140,17 @@ impl Budgets {
     /// What has refused calls since the last time.
     fn take_refusals(&self) -> Refusals {
         std::mem::take(&mut *self.refusals.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Notes an attempt under a budget that blocks which cost more than was held for it.
+    pub fn note_underestimate(&self, underestimate: Underestimate) {
+        let mut noted = self.underestimates.lock().unwrap_or_else(PoisonError::into_inner);
+        noted.insert(underestimate.deployment.provider.clone(), underestimate);
+    }
+
+    /// What has cost more than was held since the last time.
+    fn take_underestimates(&self) -> impl Iterator<Item = Underestimate> {
+        std::mem::take(&mut *self.underestimates.lock().unwrap_or_else(PoisonError::into_inner)).into_values()
     }
 
     /// The budget over everything in a window, if there is one.

@@ -337,7 +337,8 @@ impl World {
         } else {
             let cost = self.cost_of(&reservation);
             let ended = Attempt { cost, basis: CostBasis::Estimated, error, ..reservation.worst_case() };
-            self.ledger.go_on_beside(&mut reservation, beside, ended);
+            self.ledger.end_first(&reservation, ended);
+            reservation.stand_for(beside);
         }
         self.running.push(Running { facts, reservation, beside: None, may_hedge: false });
     }
@@ -348,12 +349,17 @@ impl World {
         if running.beside.is_some() {
             return self.running.push(running);
         }
-        let Running { facts, reservation, .. } = running;
+        let Running { facts, mut reservation, .. } = running;
         let cost = self.cost_of(&reservation);
         let ended = Attempt { status: 500, cost, ..reservation.worst_case() };
+        reservation.end(ended.clone());
+        if self.dice.roll(2) == 0 {
+            // It waits before it goes on.
+            self.ledger.give_back(&reservation);
+        }
         // Budgets that turn have been asked when it began.
         let planned = Planned { turning: Vec::new(), ..self.planned(&facts) };
-        let going_on = match self.ledger.renew(reservation, ended.clone(), planned).await {
+        let going_on = match self.ledger.renew(reservation, planned).await {
             Ok(reservation) => reservation,
             Err((reservation, _)) => {
                 let _ = reservation.settle(outcome(ended)).await;

@@ -149,6 +149,8 @@ impl Watch {
         let mut raised: Vec<NewAlert> = self.unpriced(unpriced, now).collect();
         let refusing = self.budgets.take_refusals();
         let zone = self.ledger.zone();
+        let hour = Window::Hour.at(now, zone);
+        raised.extend(self.budgets.take_underestimates().map(|underestimate| underestimate.alert(hour)));
         for definition in self.keys.budgets().iter() {
             if !touched.has(&definition.scope) && !refusing.contains_key(&definition.id) {
                 continue;

@@ -197,7 +197,7 @@ impl Call {
         let mut outcome = self.booked(EntryStatus::Settled, None, 200, None, None);
         outcome.saved = entry.facts.cost;
         self.remember_answer(|| Excerpt::of(&body));
-        self.count(&asked.facts, &outcome, Picodollars::ZERO, false);
+        self.count(&asked.facts, &outcome, Picodollars::ZERO);
         if let Err(unbooked) = self.gateway.parts().ledger.record(asked.facts.clone(), outcome) {
             tracing::warn!("an answer from the cache is not in the ledger: {unbooked}");
         }

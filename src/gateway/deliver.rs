@@ -33,7 +33,7 @@ impl Call {
     pub(super) async fn count_here(&mut self, facts: CallFacts) {
         let tokens = std::str::from_utf8(&self.inbound.body).map_or(0, estimate_tokens);
         let outcome = self.booked(EntryStatus::Settled, None, 200, None, None);
-        self.count(&facts, &outcome, Picodollars::ZERO, false);
+        self.count(&facts, &outcome, Picodollars::ZERO);
         if let Err(unbooked) = self.gateway.parts().ledger.record(facts, outcome) {
             tracing::warn!("a count of tokens is not in the ledger: {unbooked}");
         }
@@ -88,9 +88,10 @@ impl Call {
         };
         // It is paid for, whether or not it can be read.
         let attempt = end.billed(bill, 200, answer.as_ref().err());
+        self.weigh(reservation.hold(), &attempt);
         let remaining = reservation.remaining_at(attempt.cost);
-        // With what a second attempt beside it cost: so much is booked.
-        let cost_told = cost.map(|cost| cost + reservation.cost_beside());
+        // With what all others of its attempts cost: so much is booked.
+        let cost_told = reservation.tally_with(Some(&attempt)).priced();
         if let Ok(bytes) = &answer {
             self.remember_answer(|| Excerpt::of(bytes));
         }
@@ -277,6 +278,7 @@ impl Call {
             upstream_request_id: flow.upstream_request_id.clone(),
         };
         let attempt = end.billed(bill, 200, ended.error.as_ref());
+        self.weigh(reservation.hold(), &attempt);
         let code = ended.error.as_ref().map(ProviderError::code).or(ended.client_left.then_some("client_left"));
         let http_status = if ended.client_left { 0 } else { 200 };
         self.booked(EntryStatus::Settled, code, http_status, Some(attempt), Some(flow.first_content))

@@ -1,10 +1,11 @@
 //! Attempts in order: each is reserved for before it is made, and what follows a failure is decided by `routing`.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::domain::BudgetId;
-use crate::ledger::{Attempt, CallFacts, LedgerError, Reservation};
+use crate::ledger::{CallFacts, Ledger, LedgerError, Reservation};
 use crate::provider::{Admission, Circuit, Place, Progress, ProviderError, TimeLimit};
 use crate::routing::{Candidate, Plan, Step, step};
 use crate::telemetry::names;
@@ -58,10 +59,9 @@ impl Reserved {
     }
 }
 
-/// An attempt that failed, before it is known what follows.
+/// A call whose attempt failed, before it is known what follows.
 struct Fallen {
     reservation: Reservation,
-    ended: Attempt,
     error: ProviderError,
 }
 
@@ -73,6 +73,7 @@ impl Call {
         mut plan: Plan,
     ) -> Result<Committed, GatewayError> {
         self.bind_key(&asked.facts).await?;
+        let ledger = Arc::clone(&self.gateway.parts().ledger);
         let mut fallen: Option<Fallen> = None;
         let mut index = 0;
         let mut may_hedge = true;
@@ -90,8 +91,8 @@ impl Call {
                 Err(error) => return Err(self.not_tried(facts, fallen, error).await),
             };
             let worst_case = prepared.planned.worst_case.cost();
-            if let Some(Fallen { error, .. }) = &fallen
-                && !self.may_go_on(candidate, worst_case, plan.retry_usd_max)
+            if let Some(Fallen { reservation, error }) = &fallen
+                && !self.may_go_on(reservation.tally().cost, candidate, worst_case, plan.retry_usd_max)
             {
                 if another {
                     index += 1;
@@ -100,14 +101,15 @@ impl Call {
                 let error = error.clone().into();
                 return Err(self.not_tried(facts, fallen, error).await);
             }
-            let Admitted { admission, place, credential } = match self.place(asked, &plan, index).await {
-                Ok(admitted) => admitted,
-                Err(Placeless::Elsewhere) => {
-                    index += 1;
-                    continue;
-                }
-                Err(Placeless::Refused(error)) => return Err(self.not_tried(facts, fallen, error).await),
-            };
+            let Admitted { admission, place, credential } =
+                match waited(&ledger, fallen.as_ref(), self.place(asked, &plan, index)).await {
+                    Ok(admitted) => admitted,
+                    Err(Placeless::Elsewhere) => {
+                        index += 1;
+                        continue;
+                    }
+                    Err(Placeless::Refused(error)) => return Err(self.not_tried(facts, fallen, error).await),
+                };
             let (reservation, outgoing) = match self.reserve(asked, candidate, prepared, fallen.take()).await? {
                 Reserved::Held(reservation, outgoing) => (*reservation, outgoing),
                 Reserved::Turned(turned) => {
@@ -116,8 +118,8 @@ impl Call {
                         (Ok(None), before) => fallen = before,
                         (Ok(Some(elsewhere)), before) => (plan, index, fallen) = (elsewhere, 0, before),
                         (Err(error), None) => return Err(self.refuse(&asked.facts, error)),
-                        (Err(_), Some(Fallen { reservation, ended, error })) => {
-                            return Err(self.give_up(&asked.facts, reservation, ended, error).await);
+                        (Err(_), Some(Fallen { reservation, error })) => {
+                            return Err(self.give_up(&asked.facts, reservation, error).await);
                         }
                     }
                     continue;
@@ -156,7 +158,6 @@ impl Call {
             let facts = &asked.facts;
             admission.tell(verdict::of_failure(&failed.error, began.elapsed()), Instant::now());
             let failure = self.fell(asked, &candidate, reservation, began, failed);
-            self.tried.lose(failure.ended.cost + failure.reservation.cost_beside());
             let next = match step(&failure.error, &self.situation(facts.id, &plan, index)) {
                 _ if !self.audience.waits() => Step::GiveUp,
                 next => next,
@@ -164,13 +165,13 @@ impl Call {
             told(next, facts, &candidate, &failure.error);
             match next {
                 Step::GiveUp => {
-                    return Err(self.give_up(facts, failure.reservation, failure.ended, failure.error).await);
+                    return Err(self.give_up(facts, failure.reservation, failure.error).await);
                 }
                 Step::FallBack => index += 1,
                 Step::OtherKey => {}
                 Step::Retry(pause) => {
-                    if self.audience.pause(pause).await.is_err() {
-                        return Err(self.give_up(facts, failure.reservation, failure.ended, failure.error).await);
+                    if waited(&ledger, Some(&failure), self.audience.pause(pause)).await.is_err() {
+                        return Err(self.give_up(facts, failure.reservation, failure.error).await);
                     }
                 }
             }
@@ -181,17 +182,17 @@ impl Call {
     /// Ends a call that can't be tried any further: as its last attempt ended, where it had one.
     async fn not_tried(&self, facts: &CallFacts, fallen: Option<Fallen>, error: GatewayError) -> GatewayError {
         match fallen {
-            Some(fallen) => self.give_up(facts, fallen.reservation, fallen.ended, fallen.error).await,
+            Some(fallen) => self.give_up(facts, fallen.reservation, fallen.error).await,
             None => self.refuse(facts, error),
         }
     }
 
-    /// What is to be booked for an attempt that failed.
+    /// Ends an attempt that failed, with what is to be booked for it.
     fn fell(
         &self,
         asked: &Asked<'_>,
         candidate: &Candidate,
-        reservation: Reservation,
+        mut reservation: Reservation,
         began: Instant,
         failed: Failed,
     ) -> Fallen {
@@ -199,7 +200,9 @@ impl Call {
         let (reserved, arrived) = (reservation.worst_case(), self.inbound.arrived);
         let end = AttemptEnd { reserved, arrived, began, first_content: None, upstream_request_id };
         let ended = end.failed(&error, self.bill_of_what_came(asked, candidate, &error, progress));
-        Fallen { reservation, ended, error }
+        self.weigh(reservation.hold(), &ended);
+        reservation.end(ended);
+        Fallen { reservation, error }
     }
 
     /// The bill of what had come of a stream that failed, where anything shows it; of one that was given up, where what had come
@@ -236,9 +239,6 @@ impl Call {
         let circuit = candidate.upstream.health().of_model(&candidate.deployment.model);
         // The one call that finds out about a deployment keeps others away from it, so it doesn't wait.
         let may_wait = is_bound && !matches!(circuit, Circuit::HalfOpen { .. });
-        let owes_before = fallen
-            .as_ref()
-            .is_some_and(|fallen| !(fallen.ended.cost.is_zero() && fallen.reservation.cost_beside().is_zero()));
         let reservation = match fallen {
             None => {
                 let reserved = if may_wait {
@@ -254,34 +254,34 @@ impl Call {
                     Err(error) => return Err(self.refuse(facts, self.refusal(error))),
                 }
             }
-            Some(Fallen { reservation, ended, error: failure }) => {
+            Some(Fallen { reservation, error: failure }) => {
                 let renewed = if may_wait {
-                    ledger.renew_until(reservation, ended.clone(), planned, self.settlement_wait()).await
+                    ledger.renew_until(reservation, planned, self.settlement_wait()).await
                 } else {
-                    ledger.renew(reservation, ended.clone(), planned).await
+                    ledger.renew(reservation, planned).await
                 };
                 match renewed {
                     Ok(reservation) => reservation,
                     Err((reservation, refusal @ LedgerError::Turned { budget, .. })) => {
-                        let fallen = Fallen { reservation, ended, error: failure };
+                        let fallen = Fallen { reservation, error: failure };
                         return Ok(Reserved::turned(budget, refusal, Some(fallen)));
                     }
                     Err((reservation, error)) => {
                         tracing::warn!({ names::REQUEST_ID } = %facts.id, "no money can be held for another attempt: {error}");
-                        return Err(self.give_up(facts, reservation, ended, failure).await);
+                        return Err(self.give_up(facts, reservation, failure).await);
                     }
                 }
             }
         };
         // It may have left while it waited.
         if is_bound && is_first && !self.audience.waits() {
-            return Err(self.withdraw(facts, reservation, GatewayError::ClientLeft, owes_before).await);
+            return Err(self.withdraw(facts, reservation, GatewayError::ClientLeft).await);
         }
         self.clipped = Some(reservation.output_cap()).filter(|cap| *cap < wanted);
         if self.clipped.is_some() {
             outgoing = match self.outgoing(asked, candidate, self.clipped) {
                 Ok(clipped) => clipped,
-                Err(error) => return Err(self.withdraw(facts, reservation, error, owes_before).await),
+                Err(error) => return Err(self.withdraw(facts, reservation, error).await),
             };
         }
         Ok(Reserved::Held(Box::new(reservation), outgoing))
@@ -303,6 +303,20 @@ impl Call {
         let own = self.inbound.timeout.filter(|own| *own < total);
         own.map_or((TimeLimit::Total, total), |own| (TimeLimit::Call, own))
     }
+}
+
+/// Waits for what a call needs for its next attempt. Where that isn't there at once, what the attempt that failed did not cost is
+/// given back first, so that a call which waits keeps nobody from a budget; otherwise the next reservation says it.
+async fn waited<T>(ledger: &Ledger, fallen: Option<&Fallen>, waiting: impl Future<Output = T>) -> T {
+    let mut waiting = pin!(waiting);
+    if let Some(Fallen { reservation, .. }) = fallen {
+        tokio::select! {
+            biased;
+            done = waiting.as_mut() => return done,
+            () = std::future::ready(()) => ledger.give_back(reservation),
+        }
+    }
+    waiting.await
 }
 
 /// Tells the log of an attempt that failed and is followed by another.

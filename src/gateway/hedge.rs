@@ -91,15 +91,14 @@ enum News {
 /// Which of two attempts is left, and what came of it.
 enum Raced {
     First(Came),
-    /// With what came of the first.
-    Second(Came, Came),
+    Second(Came),
 }
 
 impl Call {
     /// Makes an attempt, and where its answer is late and the route hedges, a second one beside it.
     pub(super) async fn fly(&mut self, asked: &Asked<'_>, plan: &Plan, takeoff: Takeoff, may_hedge: bool) -> Landed {
-        let Takeoff { index, flight: Flight { candidate, .. }, .. } = &takeoff;
-        let after = if may_hedge { self.hedge_after(asked, plan, *index, candidate) } else { None };
+        let Takeoff { index, reservation, flight: Flight { candidate, .. }, .. } = &takeoff;
+        let after = if may_hedge { self.hedge_after(asked, plan, *index, candidate, reservation) } else { None };
         // Attempts are on the heap: what they take would be moved with the call's own state, and twice as much where there are two.
         if let Some((hedge, after)) = after {
             return Box::pin(self.fly_hedged(asked, plan, takeoff, hedge, after)).await;
@@ -159,16 +158,15 @@ impl Call {
             self.begin_attempt(&second.flight.candidate, second.hold.held());
         }
         match (raced, started) {
-            (Raced::Second(came, of_first), Some((second, _))) => {
-                let ended = self.ended_beside(asked, &flight, reservation.hold(), of_first);
+            (Raced::Second(came), Some((second, _))) => {
                 let Second { index, flight, hold, place } = second;
-                gateway.parts().ledger.go_on_beside(&mut reservation, hold, ended);
+                reservation.stand_for(hold);
                 if came.is_ok() {
                     gateway.parts().metrics.hedged(Hedging::Won);
                 }
                 Landed { index, reservation, flight, place, came, hedged }
             }
-            (Raced::First(came) | Raced::Second(_, came), started) => {
+            (Raced::First(came) | Raced::Second(came), started) => {
                 let index = started.map_or(index, |(second, _)| second.index);
                 Landed { index, reservation, flight, place, came, hedged }
             }
@@ -263,8 +261,8 @@ impl Call {
             // The second goes on as if there had been none before it.
             News::OfFirst(Err(failed)) => {
                 *first.place = None;
-                let came = awaited(second.running, over, second.stop).await;
-                Raced::Second(came, Err(failed))
+                ledger.end_first(reservation, self.ended_beside(asked, first.flight, first.hold, Err(failed)));
+                Raced::Second(awaited(second.running, over, second.stop).await)
             }
             News::OfFirst(Ok(begun)) => {
                 second.stop.tell(Unneeded::Overtaken);
@@ -285,7 +283,8 @@ impl Call {
                 first.stop.tell(Unneeded::Overtaken);
                 let lost = first.running.await;
                 *first.place = None;
-                Raced::Second(Ok(begun), lost)
+                ledger.end_first(reservation, self.ended_beside(asked, first.flight, first.hold, lost));
+                Raced::Second(Ok(begun))
             }
             News::OfSecond(Err(failed)) => {
                 *second.place = None;
@@ -335,7 +334,7 @@ impl Call {
         let request = &self.inbound.body;
         let provider = candidate.upstream.name().to_string();
         let overtaken = ProviderError::GivenUp { provider, why: Unneeded::Overtaken, sent: true };
-        match came {
+        let ended = match came {
             // Both came in the same instant.
             Ok(Begun::Whole(begun)) => {
                 let bill = self.bill(candidate, &Evidence::whole(&begun.whole, request));
@@ -356,7 +355,9 @@ impl Call {
                 let bill = self.bill_of_what_came(asked, candidate, &error, failed.progress);
                 end(failed.upstream_request_id).failed(&error, bill)
             }
-        }
+        };
+        self.weigh(hold, &ended);
+        ended
     }
 }
 

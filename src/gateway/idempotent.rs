@@ -143,7 +143,7 @@ impl Call {
         facts.kept_from.clone_from(&deployment);
         let outcome = self.booked(EntryStatus::Settled, None, 200, None, None);
         self.remember_answer(|| Excerpt::of(&body));
-        self.count(&facts, &outcome, Picodollars::ZERO, false);
+        self.count(&facts, &outcome, Picodollars::ZERO);
         tracing::debug!({ names::REQUEST_ID } = %facts.id, "answered again as {call} was, by its idempotency key");
         if let Err(unbooked) = self.gateway.parts().ledger.record(facts, outcome) {
             tracing::warn!("an answer that was given again is not in the ledger: {unbooked}");

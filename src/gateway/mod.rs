@@ -36,6 +36,7 @@ mod routed;
 mod settle;
 mod translation;
 mod tried;
+mod underestimate;
 mod verdict;
 
 use std::sync::{Arc, OnceLock, RwLock};

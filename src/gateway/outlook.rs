@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::HedgeConfig;
 use crate::domain::{Deployment, Endpoint};
+use crate::ledger::Reservation;
 use crate::routing::{Candidate, Plan, WAITS_MIN};
 
 use super::Gateway;
@@ -42,6 +43,7 @@ impl Call {
         plan: &Plan,
         index: usize,
         candidate: &Candidate,
+        reservation: &Reservation,
     ) -> Option<(HedgeConfig, Duration)> {
         let (hedge, decision) = (plan.hedge?, plan.decision.as_ref()?);
         // Whoever sends a key wants one call of it.
@@ -52,10 +54,12 @@ impl Call {
         if self.attempts == 1 {
             router.experience().hedges().count(&decision.route, now);
         }
-        // Where a budget is so tight that it lowered the cap, there is no money for a luxury.
+        // There is no money for a luxury where a budget is so tight that it lowered the cap, nor where an attempt was paid for in
+        // vain: this one makes it good, and with another beside it the call could cost three times what it is worth.
         let may_be = index + 1 < plan.candidates.len()
             && self.attempts < plan.attempts_max
             && self.clipped.is_none()
+            && reservation.tally_with(None).cost.is_zero()
             && self.audience.waits();
         let after = router.hedge_after(&hedge, &candidate.deployment, asked.facts.stream, now);
         after.filter(|_| may_be).map(|after| (hedge, after))

@@ -1,8 +1,8 @@
 //! Whether an attempt may be made at its deployment now: its circuit, a credential that is ready, and a place among the calls that
 //! may run there.
 //!
-//! A call that waits must not keep others from their budgets, so it waits first, and holds money then. While another deployment
-//! that could take it has room it goes there at once; waiting is for calls that have nowhere else to go. A provider that is full
+//! A call that waits must not keep others from their budgets, so it waits first, and holds money then; one whose attempt has failed
+//! gives back before what that did not cost. While another deployment that could take it has room it goes there at once; waiting is for calls that have nowhere else to go. A provider that is full
 //! has shown nothing of its health, so the circuit stays as it was.
 
 use std::sync::Arc;

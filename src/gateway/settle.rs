@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use crate::domain::{BudgetScope, CostBasis, EntryStatus, Picodollars};
+use crate::domain::{BudgetScope, EntryStatus, Picodollars};
 use crate::ledger::{Attempt, CallFacts, LedgerError, Outcome as Booked, Reservation};
-use crate::provider::{Owed, ProviderError};
+use crate::provider::ProviderError;
 use crate::routing::Candidate;
 use crate::telemetry::{CallRecord, Limit, names};
 
@@ -36,7 +36,7 @@ impl Call {
         }
         let fault = error.fault(self.inbound.endpoint.dialect());
         let outcome = self.booked(EntryStatus::Failed, Some(fault.code), fault.status, None, None);
-        self.count(facts, &outcome, Picodollars::ZERO, false);
+        self.count(facts, &outcome, Picodollars::ZERO);
         if let Err(unbooked) = self.gateway.parts().ledger.record(facts.clone(), outcome) {
             tracing::warn!({ names::REQUEST_ID } = %facts.id, "a refusal is not in the ledger: {unbooked}");
         }
@@ -48,24 +48,15 @@ impl Call {
         &self,
         facts: &CallFacts,
         reservation: Reservation,
-        ended: Attempt,
         error: ProviderError,
     ) -> GatewayError {
-        let status = match error.owed() {
-            _ if ended.cost.is_zero() && reservation.is_unknown_beside() => EntryStatus::Unknown,
-            _ if ended.cost.is_zero() && reservation.cost_beside().is_zero() => EntryStatus::Failed,
-            _ if ended.cost.is_zero() => EntryStatus::Settled,
-            // Charged at what was held, because its end was never seen.
-            Owed::Perhaps => EntryStatus::Unknown,
-            _ if ended.basis == CostBasis::Reserved => EntryStatus::Unknown,
-            _ => EntryStatus::Settled,
-        };
         let code = error.code();
         let error = GatewayError::from(error);
         self.remember_failure(&error);
         let status_told = error.fault(self.inbound.endpoint.dialect()).status;
         let http_status = if self.audience.waits() { status_told } else { 0 };
-        let outcome = self.booked(status, Some(code), http_status, Some(ended), None);
+        let (status, last) = (reservation.tally().unanswered(), reservation.attempt());
+        let outcome = self.booked(status, Some(code), http_status, last, None);
         match self.settle(facts, reservation, outcome).await {
             Ok(()) => error,
             Err(unbooked) => unbooked,
@@ -98,20 +89,15 @@ impl Call {
         reservation: Reservation,
         outcome: Booked,
     ) -> Result<(), GatewayError> {
-        let cost = outcome.last.as_ref().map_or(Picodollars::ZERO, |last| last.cost);
-        // A model without a price holds nothing, so no cost can exceed it.
-        let underestimated = cost > reservation.held() && !reservation.held().is_zero();
-        if underestimated {
-            tracing::error!({ names::REQUEST_ID } = %facts.id, "{} cost {cost} USD, more than the {} held for it", reservation.deployment(), reservation.held());
-        }
-        self.count(facts, &outcome, cost + reservation.cost_beside(), underestimated);
+        let tally = reservation.tally_with(outcome.last.as_ref());
+        self.count(facts, &outcome, tally.cost);
         match reservation.settle(outcome).await {
             Ok(()) => Ok(()),
             Err(error) => Err(self.refusal(error)),
         }
     }
 
-    pub(super) fn count(&self, facts: &CallFacts, outcome: &Booked, cost: Picodollars, underestimated: bool) {
+    pub(super) fn count(&self, facts: &CallFacts, outcome: &Booked, cost: Picodollars) {
         self.keep_contents(facts, outcome);
         self.correct_rate(outcome);
         let last = outcome.last.as_ref();
@@ -127,7 +113,6 @@ impl Call {
             time_to_first_token_ms: outcome.time_to_first_token_ms,
             tokens,
             cost_usd: cost.to_dollars_f64(),
-            underestimated,
         };
         self.gateway.parts().metrics.ended(&record);
         tracing::info!(
@@ -151,20 +136,19 @@ impl Call {
         until_reset.map_or(settles_in, |until| settles_in.min(until)).max(RETRY_AFTER_MIN)
     }
 
-    /// Books a call that is given up although money was held for its next attempt, for which nothing was sent; the attempt
-    /// before may owe something.
+    /// Books a call that is given up although money was held for its next attempt, for which nothing was sent; those before may
+    /// owe something.
     pub(super) async fn withdraw(
         &self,
         facts: &CallFacts,
         reservation: Reservation,
         error: GatewayError,
-        owes_before: bool,
     ) -> GatewayError {
         self.remember_failure(&error);
         let fault = error.fault(self.inbound.endpoint.dialect());
-        let status = if owes_before { EntryStatus::Settled } else { EntryStatus::Failed };
-        let last = Some(reservation.nothing_sent());
-        let outcome = self.booked(status, Some(fault.code), fault.status, last, None);
+        let last = reservation.nothing_sent();
+        let status = reservation.tally_with(Some(&last)).unanswered();
+        let outcome = self.booked(status, Some(fault.code), fault.status, Some(last), None);
         match self.settle(facts, reservation, outcome).await {
             Ok(()) => error,
             Err(unbooked) => unbooked,

@@ -19,9 +19,7 @@ const ATTEMPT_TAKES: Duration = Duration::from_millis(500);
 #[derive(Debug, Default)]
 pub(super) struct Tried {
     providers: Vec<ProviderName>,
-    /// What failed attempts have cost or may have cost.
-    lost: Picodollars,
-    /// What the dearest of them could have cost.
+    /// What the dearest attempt could have cost.
     dearest: Picodollars,
     /// What was taken of a provider's budget for the attempt that comes next.
     repeat: Option<Repeat>,
@@ -41,33 +39,29 @@ impl Tried {
         self.dearest = self.dearest.max(worst_case);
     }
 
-    /// Notes what a failed attempt is booked at.
-    pub(super) fn lose(&mut self, cost: Picodollars) {
-        self.lost += cost;
-    }
-
-    /// Whether another attempt may be made that can cost so much.
-    fn affords(&self, worst_case: Picodollars, retry_usd_max: Option<Picodollars>) -> bool {
+    /// Whether another attempt may be made that can cost so much, after failed ones that have lost so much.
+    fn affords(&self, lost: Picodollars, worst_case: Picodollars, retry_usd_max: Option<Picodollars>) -> bool {
         if let Some(most) = retry_usd_max {
-            return self.lost <= most;
+            return lost <= most;
         }
         let dearest = self.dearest.max(worst_case);
-        self.lost.is_zero() || self.lost + worst_case <= dearest + dearest
+        lost.is_zero() || lost + worst_case <= dearest + dearest
     }
 }
 
 impl Call {
-    /// Whether a call that has failed may make another attempt, at a candidate where it can cost so much. What is taken of the
-    /// provider's budget for it goes back where none is made.
+    /// Whether a call whose attempts have failed and lost so much may make another, at a candidate where it can cost so much. What is
+    /// taken of the provider's budget for it goes back where none is made.
     pub(super) fn may_go_on(
         &mut self,
+        lost: Picodollars,
         candidate: &Candidate,
         worst_case: Picodollars,
         retry_usd_max: Option<Picodollars>,
     ) -> bool {
         self.tried.repeat = None;
         let (router, upstream) = (self.router(), &candidate.upstream);
-        if !self.tried.affords(worst_case, retry_usd_max) {
+        if !self.tried.affords(lost, worst_case, retry_usd_max) {
             return false;
         }
         if !self.tried.has(upstream.name()) {
@@ -128,11 +122,11 @@ mod tests {
     /// Attempts with what each could cost and was booked at; whether one more that can cost `next` may be made.
     fn check(attempts: &[(i64, i64)], next: i64, retry_usd_max: Option<i64>, expected: bool) {
         let mut tried = Tried::default();
-        for (worst_case, cost) in attempts {
+        for (worst_case, _) in attempts {
             tried.begin(&"p".parse().unwrap(), usd(*worst_case));
-            tried.lose(usd(*cost));
         }
-        let affords = tried.affords(usd(next), retry_usd_max.map(usd));
+        let lost = attempts.iter().map(|(_, cost)| usd(*cost)).sum();
+        let affords = tried.affords(lost, usd(next), retry_usd_max.map(usd));
         assert_eq!(affords, expected, "{attempts:?}, then {next}, at most {retry_usd_max:?}");
     }
 
@@ -165,14 +159,13 @@ mod tests {
         fn no_call_costs_more_than_twice_its_dearest_attempt(attempts in proptest::collection::vec((0_i64..100, 0_i64..100), 1..10)) {
             let (mut tried, mut spent, mut dearest) = (Tried::default(), 0, 0);
             for (worst_case, share) in attempts {
-                if !tried.affords(usd(worst_case), None) {
+                if !tried.affords(usd(spent), usd(worst_case), None) {
                     break;
                 }
                 dearest = dearest.max(worst_case);
                 let cost = worst_case * share / 100;
                 spent += cost;
                 tried.begin(&"p".parse().unwrap(), usd(worst_case));
-                tried.lose(usd(cost));
                 prop_assert!(spent <= 2 * dearest, "{spent} of {dearest}");
             }
         }

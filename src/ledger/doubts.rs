@@ -90,12 +90,11 @@ impl Ledger {
 }
 
 fn note(entry: &Entry, doubts: &mut BTreeMap<Deployment, Doubts>) {
-    let count = entry.attempts.len();
-    // An adjustment is no call: it changes what its call came to.
+    // An adjustment is no call: it changes what its call came to, and of one that is unknown first what nobody saw the end of.
     let calls = u64::from(entry.adjustment.is_none());
-    for (index, attempt) in entry.attempts.iter().enumerate() {
-        let is_unseen =
-            attempt.basis == CostBasis::Reserved || (entry.status == EntryStatus::Unknown && index + 1 == count);
+    let adjusts_unknown = entry.adjustment.is_some() && entry.status == EntryStatus::Unknown;
+    for attempt in &entry.attempts {
+        let is_unseen = attempt.basis == CostBasis::Reserved || adjusts_unknown;
         if is_unseen {
             let sum = doubts.entry(attempt.deployment.clone()).or_default();
             sum.unknown += calls;

@@ -20,6 +20,7 @@ use super::adjustments::{Adjust, Outcomes};
 use super::balances::{Balances, Standing};
 use super::cells::{Cell, CellKey};
 use super::chain::{CHAINS, Chains};
+use super::hold::{Granted, Planned};
 use super::names::{Names, OTHER};
 use super::past::{TakeIn, TakenIn};
 use super::record::{Acknowledge, Attempt, CallFacts, Charge, Entry, Outcome, Scope};
@@ -33,23 +34,14 @@ const CELLS_CACHED_MAX: usize = 50_000;
 /// Told when something is done; of a reservation, what was granted.
 type Reply = oneshot::Sender<Result<Granted, LedgerError>>;
 
-/// What a reservation was given.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Granted {
-    /// The least that is left under the budgets that it asked for, for this attempt and others; absent without budgets.
-    pub(super) remaining: Option<Picodollars>,
-    /// The cap on output that the money was held for.
-    pub(super) output_cap: u64,
-}
-
 /// What callers ask the writer for.
 pub(super) enum Command {
     /// Holds money back for an attempt, under every charge at once, or refuses.
     Reserve(Box<Reserve>),
     /// A reservation that waits for others to settle is to be decided for good.
     EndWait { id: RequestId },
-    /// A call goes on with one attempt of two.
-    Stand { id: RequestId, latest: Latest },
+    /// An attempt of a call has ended, and none is asked for: these are all that it has, each at what it cost or may cost.
+    Stand { id: RequestId, attempts: Vec<Attempt> },
     /// Books a call.
     Settle(Box<Settle>),
     /// Books calls of the past.
@@ -60,29 +52,14 @@ pub(super) enum Command {
     Adjust(Box<Adjust>),
 }
 
-/// The latest attempts of a call, as its caller knows them: whatever the ledger has from their place on, of a reservation whose
-/// outcome the caller never learned, gives way.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Latest {
-    /// How many came before.
-    pub(super) place: usize,
-    pub(super) attempts: Vec<Attempt>,
-}
-
-impl Latest {
-    fn apply(&self, entry: &mut Entry) {
-        entry.attempts.truncate(self.place);
-        entry.attempts.extend_from_slice(&self.attempts);
-    }
-}
-
 /// A reservation to make: the first of a call, the next one after an attempt that failed, or a second one beside an attempt.
 pub(super) struct Reserve {
     /// Set for the first attempt.
     pub(super) facts: Option<CallFacts>,
     pub(super) id: RequestId,
-    /// What comes before it and isn't booked yet.
-    pub(super) latest: Latest,
+    /// The call's attempts before it, as its caller knows them: whatever the ledger has, of a reservation whose outcome the
+    /// caller never learned, gives way.
+    pub(super) before: Vec<Attempt>,
     /// Whether the attempt before it is in flight, so that this one is no more than a luxury.
     pub(super) is_beside: bool,
     /// Where the next attempt goes; its cost is set to what is held.
@@ -98,13 +75,34 @@ pub(super) struct Reserve {
     pub(super) reply: Reply,
 }
 
+impl Reserve {
+    /// For the next attempt of a running call, that doesn't wait.
+    pub(super) fn new(id: RequestId, before: Vec<Attempt>, planned: Planned, reply: Reply) -> Self {
+        let next = planned.attempt();
+        let Planned { worst_case, charges, turning, watched, .. } = planned;
+        Self {
+            facts: None,
+            id,
+            before,
+            is_beside: false,
+            next,
+            worst_case,
+            charges,
+            turning,
+            watched,
+            may_wait: false,
+            reply,
+        }
+    }
+}
+
 /// A call's end.
 pub(super) struct Settle {
     /// Set where there was no reservation: a refusal, a cache hit.
     pub(super) facts: Option<CallFacts>,
     pub(super) id: RequestId,
     /// The attempts before the last one of the outcome.
-    pub(super) latest: Latest,
+    pub(super) before: Vec<Attempt>,
     pub(super) outcome: Outcome,
     pub(super) reply: Option<Reply>,
 }
@@ -213,7 +211,7 @@ impl LedgerJournal {
         match command {
             Command::Reserve(reserve) => self.reserve(*reserve),
             Command::EndWait { id } => self.end_wait(id),
-            Command::Stand { id, latest } => self.stand(id, &latest),
+            Command::Stand { id, attempts } => self.stand(id, attempts),
             Command::Settle(settle) => self.settle(*settle),
             Command::TakeIn(past) => self.work.past.push(*past),
             Command::Track { scope, window, reply } => {
@@ -229,7 +227,7 @@ impl LedgerJournal {
     }
 
     fn settle(&mut self, settle: Settle) {
-        let Settle { facts, id, latest, outcome, reply } = settle;
+        let Settle { facts, id, before, outcome, reply } = settle;
         let Some(mut entry) = facts.map(begin).or_else(|| self.take_pending(id)) else {
             // Given up while it waited.
             self.waiting.forget(id);
@@ -238,8 +236,8 @@ impl LedgerJournal {
             }
             return;
         };
-        latest.apply(&mut entry);
-        entry.attempts.extend(outcome.last);
+        entry.attempts.clear();
+        entry.attempts.extend(before.into_iter().chain(outcome.last));
         entry.status = outcome.status;
         entry.error = outcome.error;
         entry.http_status = outcome.http_status;
@@ -258,9 +256,9 @@ impl LedgerJournal {
     }
 
     /// Holds for a running call what its attempts, ended and in flight, cost and may cost now.
-    fn stand(&mut self, id: RequestId, latest: &Latest) {
+    fn stand(&mut self, id: RequestId, attempts: Vec<Attempt>) {
         let Some(mut entry) = self.take_pending(id) else { return };
-        latest.apply(&mut entry);
+        entry.attempts = attempts;
         self.tame(&mut entry);
         entry.reserved = entry.cost();
         let windows = self.windows(&entry);

@@ -14,6 +14,7 @@ mod costs;
 mod decisions;
 mod doubts;
 mod extremes;
+mod hold;
 mod inspect;
 mod journal;
 mod names;
@@ -23,6 +24,7 @@ mod record;
 mod reservation;
 mod sums;
 mod tables;
+mod tally;
 #[cfg(test)]
 pub(crate) mod tests;
 mod verify;
@@ -47,6 +49,7 @@ pub use costs::{CostGroup, Costs, GroupBy, Rollup, TimeRange};
 
 pub use doubts::Doubts;
 pub use extremes::Extremes;
+pub use hold::{Hold, Planned};
 pub use inspect::Inspection;
 pub use past::{PastCall, TakenIn};
 pub use query::{Counts, EntryFilter, Page};
@@ -54,7 +57,8 @@ pub use record::{
     Acknowledge, Adjustment, AdjustmentKind, Attempt, Balance, CallFacts, Charge, Entry, Hedge, OVERTAKEN, Outcome,
     Rating, Scope,
 };
-pub use reservation::{Hold, Planned, Renewal, Reservation};
+pub use reservation::{Renewal, Reservation};
+pub use tally::Tally;
 pub use verify::{Difference, VerifyReport};
 pub use view::View;
 pub use worst_case::WorstCase;

@@ -194,6 +194,15 @@ impl Scope {
         &self.0
     }
 
+    /// Whether an attempt is charged under a scope that its call belongs to; a call may have gone to several providers.
+    pub(super) fn takes_in(&self, attempt: &Attempt) -> bool {
+        match self.parts() {
+            ("provider", provider) => attempt.deployment.provider.as_str() == provider,
+            ("model", models) => fits_deployment(models, &attempt.deployment),
+            _ => true,
+        }
+    }
+
     /// The kind and the value, apart; the kind alone for `everything`.
     pub(super) fn parts(&self) -> (&str, &str) {
         self.0.split_once(':').unwrap_or((&self.0, ""))

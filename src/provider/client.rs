@@ -14,7 +14,7 @@ use hyper_util::client::proxy::matcher::Matcher;
 
 use crate::domain::ProviderName;
 
-use super::direct::{ConnectTimedOut, Direct, IDLE_CONNECTIONS_MAX, find};
+use super::direct::{ConnectTimedOut, Direct, IDLE_CONNECTIONS_MAX, find, sent_again};
 use super::error::{ProviderError, TimeLimit};
 use super::resolver::Names;
 use super::sandbox::{self, SandboxBody, SandboxRequest};
@@ -182,14 +182,14 @@ async fn call_proxied(
     request: &UpstreamRequest,
     sent: Option<&Sent>,
 ) -> Result<Response, ProviderError> {
-    let mut outgoing = reqwest::Request::new(request.method(), upstream.url(request));
-    *outgoing.headers_mut() = upstream.headers(request);
-    *outgoing.body_mut() = Some(match sent {
-        None => request.body.clone().into(),
-        // It can't be sent twice, so it costs the retry of a request that an HTTP/2 server hands back.
-        Some(_) => reqwest::Body::wrap(Watched::new(request.body.clone(), sent)),
-    });
-    let mut response = client.execute(outgoing).await.map_err(|error| lost_proxied(upstream, error))?;
+    let outgoing = || {
+        let mut outgoing = reqwest::Request::new(request.method(), upstream.url(request));
+        *outgoing.headers_mut() = upstream.headers(request);
+        *outgoing.body_mut() = Some(reqwest::Body::wrap(Watched::new(request.body.clone(), sent)));
+        outgoing
+    };
+    let answered = sent_again(|| client.execute(outgoing())).await;
+    let mut response = answered.map_err(|error| lost_proxied(upstream, error))?;
     Ok(Response {
         status: response.status().as_u16(),
         headers: std::mem::take(response.headers_mut()),
@@ -348,6 +348,54 @@ impl Body {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A provider that speaks HTTP/2 refuses so many requests before it answers; how many it got, and what came.
+    async fn check_refused(refused: usize, expected: Result<u16, &str>) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let settings = format!(
+            "[[providers]]\nname = \"p\"\nkind = \"openai-compatible\"\nbase_url = \"http://{}/v1\"",
+            listener.local_addr().unwrap()
+        );
+        let config = crate::config::Config::from_toml(&settings).unwrap();
+        let upstream = Upstream::new(&config.providers[0], None);
+        let serving = async {
+            let mut connection = h2::server::handshake(listener.accept().await.unwrap().0).await.unwrap();
+            for number in 0.. {
+                let Some(Ok((_, mut respond))) = connection.accept().await else { return };
+                if number < refused {
+                    respond.send_reset(h2::Reason::REFUSED_STREAM);
+                } else {
+                    respond.send_response(http::Response::new(()), true).unwrap();
+                }
+            }
+        };
+        let client = reqwest::Client::builder()
+            .tls_backend_preconfigured(trusting_nobody())
+            .http2_prior_knowledge()
+            .build()
+            .unwrap();
+        let request = UpstreamRequest {
+            endpoint: crate::domain::Endpoint::ChatCompletions,
+            opaque: None,
+            body: "{}".into(),
+            headers: super::super::ForwardedHeaders::default(),
+            credential: None,
+        };
+        let sent = Sent::default();
+        let came = tokio::select! {
+            came = call_proxied(&client, &upstream, &request, Some(&sent)) => came,
+            () = serving => panic!("the client has closed the connection"),
+        };
+        assert!(sent.is_set());
+        assert_eq!(came.map(|response| response.status).map_err(|error| error.code()), expected);
+    }
+
+    #[tokio::test]
+    async fn a_request_that_was_refused_unread_is_made_again_behind_a_proxy_too() {
+        check_refused(0, Ok(200)).await;
+        check_refused(2, Ok(200)).await;
+        check_refused(3, Err("upstream_lost")).await;
+    }
 
     async fn read(pieces: &[&'static str], idle: Duration) -> Result<Bytes, ProviderError> {
         let frames = pieces.iter().map(|piece| Bytes::from_static(piece.as_bytes())).collect();

@@ -68,18 +68,27 @@ impl Direct {
         &self,
         request: impl Fn() -> Request<Watched>,
     ) -> Result<Response<Incoming>, legacy::Error> {
-        let mut refused = 0;
-        loop {
-            match self.0.request(request()).await {
-                Err(error) if refused < REFUSED_RETRIES_MAX && was_refused_unread(&error) => refused += 1,
-                answered => return answered,
-            }
+        sent_again(|| self.0.request(request())).await
+    }
+}
+
+/// Sends a request, and again where it was refused unread.
+pub(super) async fn sent_again<T, E, F>(send: impl Fn() -> F) -> Result<T, E>
+where
+    E: StdError + 'static,
+    F: Future<Output = Result<T, E>>,
+{
+    let mut refused = 0;
+    loop {
+        match send().await {
+            Err(error) if refused < REFUSED_RETRIES_MAX && was_refused_unread(&error) => refused += 1,
+            answered => return answered,
         }
     }
 }
 
 /// Whether the other side has said, in HTTP/2's words, that it hasn't begun to work on a request: nothing is owed for it.
-fn was_refused_unread(error: &legacy::Error) -> bool {
+fn was_refused_unread(error: &(dyn StdError + 'static)) -> bool {
     let Some(error) = find::<h2::Error>(error) else { return false };
     let is_leaving = error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR);
     let is_crowded = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);

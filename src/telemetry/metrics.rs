@@ -42,8 +42,6 @@ pub struct CallRecord<'a> {
     pub tokens: (u64, u64),
     /// Dollars, for the counter.
     pub cost_usd: f64,
-    /// Whether it cost more than was held for it.
-    pub underestimated: bool,
 }
 
 /// A limit on calls at once or in a minute.
@@ -233,7 +231,7 @@ impl Default for Metrics {
         let underestimates = Counter::default();
         registry.register(
             "ledger_underestimate",
-            "Calls that cost more than was held for them",
+            "Attempts that cost more than was held for them",
             underestimates.clone(),
         );
         let queue_jobs = Gauge::default();
@@ -330,6 +328,11 @@ impl Metrics {
         self.refused.get_or_create(&LimitLabels { limit: limit.as_str() }).inc();
     }
 
+    /// Counts an attempt that cost more than was held for it.
+    pub fn underestimated(&self) {
+        self.underestimates.inc();
+    }
+
     /// Counts what became of a second attempt.
     pub fn hedged(&self, outcome: Hedging) {
         self.hedges.get_or_create(&HedgeLabels { outcome: outcome.as_str() }).inc();
@@ -365,9 +368,6 @@ impl Metrics {
         }
         self.cost.get_or_create(&model).inc_by(call.cost_usd.max(0.0));
         self.cache.get_or_create(&CacheLabels { outcome: call.cache }).inc();
-        if call.underestimated {
-            self.underestimates.inc();
-        }
         self.counts.requests.fetch_add(1, Ordering::Relaxed);
         self.counts.errors.fetch_add(u64::from(call.failed), Ordering::Relaxed);
         self.counts.input_tokens.fetch_add(call.tokens.0, Ordering::Relaxed);
@@ -500,7 +500,6 @@ mod tests {
                 time_to_first_token_ms: None,
                 tokens: (1, 2),
                 cost_usd: 0.5,
-                underestimated: false,
             });
         }
         let (latency, first_token) = metrics.recent();
@@ -526,7 +525,6 @@ mod tests {
                 time_to_first_token_ms: None,
                 tokens: (0, 0),
                 cost_usd: 0.0,
-                underestimated: false,
             };
             metrics.model_label(&call).to_owned()
         };

@@ -5,6 +5,7 @@ use std::time::Instant;
 use jiff::tz::TimeZone;
 
 use super::*;
+use crate::budget::Underestimate;
 use crate::config::Config;
 use crate::domain::{BudgetAction, BudgetTerms, EntryStatus, RequestIds};
 use crate::keys::{NewKey, VirtualKey};
@@ -307,6 +308,31 @@ async fn a_key_that_may_not_use_models_is_told_once_an_hour_however_many_they_ar
     assert_eq!(fixture.raised(), [(AlertKind::CredentialDisabled, None)]);
     let text = fixture.watch.alerts.page(None, 1).0[0].alert.what.text.clone();
     assert!(text.contains("was refused with 403 at model-0"), "{text}");
+}
+
+#[tokio::test]
+async fn what_costs_more_than_was_held_is_told_once_an_hour_for_each_provider() {
+    let mut fixture = Fixture::new();
+    let note = |fixture: &Fixture, deployment: &str| {
+        fixture.budgets.note_underestimate(Underestimate {
+            call: fixture.ids.next(noon().as_millisecond()),
+            key_name: "ci".into(),
+            deployment: deployment.parse().unwrap(),
+            cost: "0.3".parse().unwrap(),
+            held: "0.2".parse().unwrap(),
+        });
+    };
+    for _ in 0..2 {
+        note(&fixture, "openai/gpt-5");
+        note(&fixture, "openai/gpt-5-mini");
+        note(&fixture, "groq/llama");
+        fixture.watch.look(noon());
+        fixture.restart();
+    }
+    assert_eq!(fixture.raised(), [(AlertKind::LedgerUnderestimate, None); 2]);
+    let told = &fixture.watch.alerts.page(None, 1).0[0].alert.what;
+    assert_eq!(told.scope, AlertScope::new("provider", Some("openai")));
+    assert!(told.text.contains(" of key ci cost 0.3 USD at openai/gpt-5-mini, more than the 0.2 USD"), "{}", told.text);
 }
 
 #[tokio::test]

@@ -8,12 +8,13 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use crate::domain::{Picodollars, RequestId, WindowId, fits_deployment};
+use crate::domain::{Picodollars, RequestId, WindowId};
 
 use super::super::LedgerError;
 use super::super::balances::Standing;
-use super::super::record::{Acknowledge, Attempt, Balance, Charge, Entry, Scope};
-use super::{Granted, LedgerJournal, Reply, Reserve, begin};
+use super::super::hold::{Granted, Room};
+use super::super::record::{Acknowledge, Balance, Charge, Entry, Scope};
+use super::{LedgerJournal, Reply, Reserve, begin};
 
 /// Calls that may wait for others to settle: beyond, one is refused at once. Each is looked at again after every batch that
 /// gave something back, which has to stay cheap beside the batch itself.
@@ -83,15 +84,6 @@ impl Waiting {
     }
 }
 
-/// Whether an attempt is charged under a scope that its call belongs to; a call may have gone to several providers.
-fn is_of(attempt: &Attempt, scope: &Scope) -> bool {
-    match scope.parts() {
-        ("provider", provider) => attempt.deployment.provider.as_str() == provider,
-        ("model", models) => fits_deployment(models, &attempt.deployment),
-        _ => true,
-    }
-}
-
 /// Whether an attempt may hold money.
 enum Verdict {
     /// It may, with this cap on its output.
@@ -147,7 +139,7 @@ impl LedgerJournal {
             self.deferred.push(reserve);
             return;
         }
-        reserve.latest.apply(&mut entry);
+        entry.attempts.clone_from(&reserve.before);
         entry.attempts.push(reserve.next.clone());
         self.tame(&mut entry);
         let before = self.pending.remove(&reserve.id);
@@ -157,27 +149,38 @@ impl LedgerJournal {
         let cap = match self.verdict(&mut entry, &windows, &reserve) {
             Verdict::Fits(cap) => cap,
             verdict => {
-                // What the attempt before cost is handed in again when the call is settled.
+                entry.attempts.pop();
                 if let Some(before) = before {
-                    self.balances.hold(&before, &windows);
-                    self.pending.insert(reserve.id, before);
+                    self.hold_anew(&before, entry, &windows);
                 }
                 return self.put_off(reserve, verdict);
             }
         };
-        let own = reserve.worst_case.at(cap);
-        entry.attempts.last_mut().expect("it was pushed above").cost = own;
+        let Reserve { facts, id, worst_case, charges, watched, reply, .. } = reserve;
+        entry.attempts.last_mut().expect("it was pushed above").cost = worst_case.at(cap);
         // Attempts that ended stay held until the call is booked as a whole.
         entry.reserved = entry.cost();
+        let is_bound = !charges.is_empty();
+        let rooms = charges.into_iter().chain(watched).map(|charge| self.room(charge, &windows)).collect();
         self.balances.hold(&entry, &windows);
-        let Reserve { facts, id, charges, watched, reply, .. } = reserve;
         self.pending.insert(id, entry);
         self.work.touched.insert(id);
         if facts.is_some() {
             self.work.begun.push(id);
         }
-        let remaining = charges.iter().chain(&watched).map(|charge| self.free(charge, &windows, own)).min();
-        self.acknowledge(reply, Granted { remaining, output_cap: cap });
+        self.acknowledge(reply, Granted { rooms, output_cap: cap, is_bound });
+    }
+
+    /// Goes on with a running call whose next attempt gets no money now, as far as it has come: what its last one did not cost
+    /// is free at once, also while the call waits.
+    fn hold_anew(&mut self, before: &Entry, mut now: Entry, windows: &[WindowId; 5]) {
+        now.reserved = now.cost();
+        self.balances.hold(&now, windows);
+        if now != *before {
+            self.work.touched.insert(now.facts.id);
+            self.waiting.note_room();
+        }
+        self.pending.insert(now.facts.id, now);
     }
 
     /// Lets a call that doesn't fit wait, or refuses it.
@@ -215,7 +218,7 @@ impl LedgerJournal {
         for charge in &reserve.turning {
             let window = windows[charge.window.window as usize];
             let balance = self.known(&charge.scope, window);
-            let own = if is_of(&reserve.next, &charge.scope) { asked } else { Picodollars::ZERO };
+            let own = if charge.scope.takes_in(&reserve.next) { asked } else { Picodollars::ZERO };
             let asked = own + ended(&charge.scope);
             if asked > charge.limit.saturating_sub(balance.spent).saturating_sub(balance.held) {
                 let (budget, limit) = (charge.budget, charge.limit);
@@ -233,7 +236,7 @@ impl LedgerJournal {
             let free = unspent.saturating_sub(balance.held);
             let mut least = ended;
             let mut is_ample = true;
-            if is_of(&reserve.next, &charge.scope) {
+            if charge.scope.takes_in(&reserve.next) {
                 let its_room = free.saturating_sub(ended);
                 least += reserve.worst_case.least();
                 room = room.min(its_room);
@@ -287,10 +290,11 @@ impl LedgerJournal {
         }
     }
 
-    /// What is left under a budget beside what is held for an attempt of `own` itself.
-    fn free(&self, charge: &Charge, windows: &[WindowId; 5], own: Picodollars) -> Picodollars {
+    /// What is left under a budget for a call that holds nothing at the moment.
+    fn room(&self, charge: Charge, windows: &[WindowId; 5]) -> Room {
         let balance = self.known(&charge.scope, windows[charge.window.window as usize]);
-        charge.limit.saturating_sub(balance.spent).saturating_sub(balance.held.saturating_sub(own))
+        let left = charge.limit.saturating_sub(balance.spent).saturating_sub(balance.held);
+        Room { scope: charge.scope, left }
     }
 
     pub(super) fn acknowledge(&mut self, reply: Reply, granted: Granted) {

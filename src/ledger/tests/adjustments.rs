@@ -83,7 +83,7 @@ async fn what_is_known_least_gives_way_first_and_nothing_goes_below_zero() {
     let ledger = open(&Disk::default());
     let reservation = ledger.reserve(facts(1), planned(100, vec![])).await.unwrap();
     let ended = attempt("openai/gpt-5", 40);
-    drop(ledger.renew(reservation, ended, planned_for("anthropic/opus", 60, vec![])).await.unwrap());
+    drop(ledger.renew(after(reservation, ended), planned_for("anthropic/opus", 60, vec![])).await.unwrap());
     flushed(&ledger).await;
     let costs = |ledger: &Ledger| {
         let call = ledger.call(facts(1).id).unwrap().unwrap();

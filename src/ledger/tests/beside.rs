@@ -72,7 +72,7 @@ async fn the_second_may_answer_and_the_call_is_its_own_from_then_on() {
     let ledger = open(&Disk::default());
     let mut call = first(&ledger, 1, 50, LIMIT).await;
     let second = ledger.reserve_beside(&call, hedge(70, LIMIT)).await.unwrap();
-    ledger.go_on_beside(&mut call, second, lost("openai/gpt-5", 3));
+    go_on_beside(&ledger, &mut call, second, lost("openai/gpt-5", 3));
     assert_eq!((call.held().get(), call.deployment().to_string().as_str()), (70, "anthropic/opus"));
     assert_eq!(call.remaining_at(Picodollars::new(20)).unwrap().get(), LIMIT - 23);
     flushed(&ledger).await;
@@ -92,9 +92,9 @@ async fn both_may_fail_and_a_third_goes_on_after_them() {
     let ledger = open(&Disk::default());
     let mut call = first(&ledger, 1, 50, LIMIT).await;
     let second = ledger.reserve_beside(&call, hedge(70, LIMIT)).await.unwrap();
-    ledger.go_on_beside(&mut call, second, lost("openai/gpt-5", 3));
+    go_on_beside(&ledger, &mut call, second, lost("openai/gpt-5", 3));
     let third = planned_for("groq/llama", 10, under(LIMIT));
-    let call = ledger.renew(call, attempt("anthropic/opus", 5), third).await.unwrap();
+    let call = ledger.renew(after(call, attempt("anthropic/opus", 5)), third).await.unwrap();
     assert_eq!(balance(&ledger, &everything(), Window::Day), (0, 0, 18));
     // And may have one beside it again.
     let fourth = ledger.reserve_beside(&call, planned_for("mistral/large", 8, under(LIMIT))).await.unwrap();
@@ -165,6 +165,27 @@ async fn a_second_attempt_is_held_under_the_budgets_of_its_own_deployment_too() 
     assert_eq!(balance(&ledger, &openai, Window::Day), (5, 0, 0));
     assert_eq!(balance(&ledger, &anthropic, Window::Day), (2, 0, 0));
     check_clean(&ledger);
+}
+
+#[tokio::test]
+async fn what_is_left_is_told_of_each_budget_beside_what_the_call_costs_under_it() {
+    let ledger = open(&Disk::default());
+    let (anthropic, openai) = (Scope::of("provider", "anthropic"), Scope::of("provider", "openai"));
+    let charges = |scope: &Scope, limit| vec![charge(scope, Window::Day, limit), under(LIMIT).remove(0)];
+    let mut call = ledger.reserve(facts(1), planned(50, charges(&openai, 100))).await.unwrap();
+    let second = planned_for("anthropic/opus", 30, charges(&anthropic, 300));
+    let second = ledger.reserve_beside(&call, second).await.unwrap();
+    let left = |call: &Reservation, cost| call.remaining_at(Picodollars::new(cost)).unwrap().get();
+    assert_eq!(left(&call, 50), 50, "the second is no call of openai's");
+    go_on_beside(&ledger, &mut call, second, lost("openai/gpt-5", 45));
+    assert_eq!(left(&call, 20), 280, "the first is none of anthropic's");
+    call.end(attempt("anthropic/opus", 20));
+    let third = planned_for("openai/gpt-5-mini", 10, charges(&openai, 100));
+    let call = ledger.renew(call, third).await.unwrap();
+    assert_eq!(left(&call, 10), 45, "with the first, which was");
+    let all = under(130);
+    let fourth = ledger.renew(after(call, attempt("openai/gpt-5-mini", 10)), planned(10, all)).await.unwrap();
+    assert_eq!(left(&fourth, 10), 45, "every attempt counts under what is over all");
 }
 
 #[tokio::test]
@@ -335,7 +356,7 @@ proptest! {
                         call.settle(settled(cost_told)).await.unwrap();
                     }
                     (Ok(second), Way::SecondWins) => {
-                        ledger.go_on_beside(&mut call, second, lost("openai/gpt-5", cost_told));
+                        go_on_beside(&ledger, &mut call, second, lost("openai/gpt-5", cost_told));
                         within(&ledger);
                         booked += cost_told + beside_told;
                         let last = attempt("anthropic/opus", beside_told);

@@ -202,7 +202,7 @@ impl World {
                 let fits = self.model.fits(&call, &budgets, &self.zone);
                 let planned = planned_for(DEPLOYMENTS[usize::from(next)], ceiling, charges);
                 let reservation = self.reservations.remove(&number).unwrap();
-                let reservation = match self.ledger.renew(reservation, ended, planned).await {
+                let reservation = match self.ledger.renew(after(reservation, ended), planned).await {
                     Ok(reservation) => {
                         assert!(fits, "{call:?} went on");
                         self.model.running.insert(number, call);
@@ -210,7 +210,11 @@ impl World {
                     }
                     Err((reservation, error)) => {
                         assert!(!fits, "{call:?} was refused: {error}");
-                        reservation
+                        self.model.running.remove(&number);
+                        call.attempts.pop();
+                        self.model.ended.push(call);
+                        let last = reservation.attempt();
+                        return reservation.settle(outcome(EntryStatus::Settled, last)).await.unwrap();
                     }
                 };
                 self.reservations.insert(number, reservation);
@@ -423,7 +427,7 @@ async fn a_reservation_tells_the_least_that_is_left_and_a_budget_that_only_watch
     assert_eq!((at(&second, 100), at(&second, 0)), (Some(0), Some(50)), "what others hold is not left");
     let third = ledger.reserve(facts(3), planned(100, vec![charge(&all, Window::Day, 1_000)])).await.unwrap();
     assert_eq!(at(&third, 100), Some(700));
-    let renewed = ledger.renew(third, attempt("openai/gpt-5", 20), plan(100, 1_000, 10_000)).await.unwrap();
+    let renewed = ledger.renew(after(third, attempt("openai/gpt-5", 20)), plan(100, 1_000, 10_000)).await.unwrap();
     assert_eq!(at(&renewed, 100), Some(680), "what the attempt before cost is spent");
     let free = ledger.reserve(facts(4), planned(100, Vec::new())).await.unwrap();
     assert_eq!(at(&free, 100), None, "without a budget nothing is left or gone");
@@ -440,7 +444,7 @@ async fn a_budget_that_begins_with_an_older_window_still_sees_what_is_held_in_a_
     let old = ledger.reserve(facts_at(1, START_MS), planned(10, Vec::new())).await.unwrap();
     let _new = ledger.reserve(facts_at(2, START_MS + HOUR_MS), planned(35, Vec::new())).await.unwrap();
     // The budget is there from now on, and the first that is asked of it is of the hour before.
-    let _old = ledger.renew(old, attempt("openai/gpt-5", 0), planned(20, hourly(0))).await.unwrap();
+    let _old = ledger.renew(after(old, attempt("openai/gpt-5", 0)), planned(20, hourly(0))).await.unwrap();
     let refused = ledger.reserve(facts_at(3, START_MS + HOUR_MS), planned(58, hourly(1))).await.unwrap_err();
     assert!(matches!(refused, LedgerError::OverBudget { .. }), "{refused}");
     assert!(ledger.reserve(facts_at(4, START_MS + HOUR_MS), planned(45, hourly(1))).await.is_ok());

@@ -88,7 +88,7 @@ async fn a_renewal_keeps_what_the_first_attempt_cost() {
     let ledger = open(&Disk::default());
     let reservation = reserve(&ledger, 1, 50, 100).await.unwrap();
     let next = planned_for("anthropic/opus", 70, vec![charge(&everything(), Window::Day, 100)]);
-    let reservation = ledger.renew(reservation, attempt("openai/gpt-5", 30), next).await.unwrap();
+    let reservation = ledger.renew(after(reservation, attempt("openai/gpt-5", 30)), next).await.unwrap();
     assert_eq!((reservation.held().get(), reservation.deployment().to_string().as_str()), (70, "anthropic/opus"));
     check(&ledger, 1, EntryStatus::Pending, 100, (0, 0, 100));
     let last = attempt("anthropic/opus", 5);
@@ -99,17 +99,49 @@ async fn a_renewal_keeps_what_the_first_attempt_cost() {
 }
 
 #[tokio::test]
-async fn a_refused_renewal_gives_the_reservation_back_as_it_was() {
+async fn a_refused_renewal_gives_back_at_once_what_the_attempt_before_did_not_cost() {
     let ledger = open(&Disk::default());
     let reservation = reserve(&ledger, 1, 50, 100).await.unwrap();
     let next = planned_for("anthropic/opus", 71, vec![charge(&everything(), Window::Day, 100)]);
     let ended = attempt("openai/gpt-5", 30);
-    let (reservation, error) = ledger.renew(reservation, ended.clone(), next).await.unwrap_err();
+    let (reservation, error) = ledger.renew(after(reservation, ended.clone()), next).await.unwrap_err();
     assert!(matches!(error, LedgerError::OverBudget { .. }), "{error}");
-    check(&ledger, 1, EntryStatus::Pending, 50, (0, 0, 50));
+    flushed(&ledger).await;
+    check(&ledger, 1, EntryStatus::Pending, 30, (0, 0, 30));
     reservation.settle(outcome(EntryStatus::Failed, Some(ended))).await.unwrap();
     check(&ledger, 1, EntryStatus::Failed, 30, (30, 0, 0));
     assert_eq!(entry(&ledger, 1).attempts.len(), 1);
+}
+
+#[tokio::test]
+async fn what_an_ended_attempt_did_not_cost_is_given_back_where_its_call_waits() {
+    let disk = Disk::default();
+    let ledger = open(&disk);
+    let mut reservation = reserve(&ledger, 1, 50, 100).await.unwrap();
+    reservation.end(attempt("openai/gpt-5", 30));
+    ledger.give_back(&reservation);
+    flushed(&ledger).await;
+    check(&ledger, 1, EntryStatus::Pending, 30, (0, 0, 30));
+    let crashed = open(&disk.after_power_cut(1));
+    assert_eq!(entry(&crashed, 1).cost().get(), 30, "a crash finds it at what it cost");
+    drop(reservation);
+    flushed(&ledger).await;
+    check(&ledger, 1, EntryStatus::Settled, 30, (30, 0, 0));
+    assert_eq!(entry(&ledger, 1).attempts, [attempt("openai/gpt-5", 30)]);
+}
+
+#[tokio::test]
+async fn a_call_given_up_after_an_attempt_whose_end_nobody_saw_is_unknown() {
+    let ledger = open(&Disk::default());
+    let mut reservation = reserve(&ledger, 1, 50, 100).await.unwrap();
+    let lost = Attempt { error: Some("upstream_lost".into()), ..reservation.worst_case() };
+    reservation.end(lost);
+    let next = planned_for("anthropic/opus", 50, vec![]);
+    let mut reservation = ledger.renew(reservation, next).await.unwrap();
+    reservation.end(Attempt { error: Some("upstream_connect".into()), ..reservation.nothing_sent() });
+    drop(reservation);
+    flushed(&ledger).await;
+    check(&ledger, 1, EntryStatus::Unknown, 50, (50, 50, 0));
 }
 
 #[tokio::test]
@@ -117,7 +149,7 @@ async fn an_attempt_that_was_never_made_costs_nothing() {
     let ledger = open(&Disk::default());
     let reservation = reserve(&ledger, 1, 50, 100).await.unwrap();
     let next = planned_for("anthropic/opus", 50, vec![]);
-    let reservation = ledger.renew(reservation, attempt("openai/gpt-5", 30), next).await.unwrap();
+    let reservation = ledger.renew(after(reservation, attempt("openai/gpt-5", 30)), next).await.unwrap();
     reservation.settle(outcome(EntryStatus::Failed, None)).await.unwrap();
     check(&ledger, 1, EntryStatus::Failed, 30, (30, 0, 0));
 }
@@ -160,7 +192,7 @@ async fn a_call_given_up_during_a_renewal_costs_what_the_ended_attempt_did() {
         let ledger = open(&Disk::default());
         let reservation = reserve(&ledger, 1, 50, 100).await.unwrap();
         let next = planned_for("anthropic/opus", 20, vec![]);
-        if is_given_up(ledger.renew(reservation, attempt("openai/gpt-5", 30), next)).await {
+        if is_given_up(ledger.renew(after(reservation, attempt("openai/gpt-5", 30)), next)).await {
             break ledger;
         }
     };
@@ -175,7 +207,7 @@ async fn a_call_whose_process_died_is_charged_at_what_was_held() {
     let first = reserve(&ledger, 1, 50, 200).await.unwrap();
     let second = reserve(&ledger, 2, 60, 200).await.unwrap();
     let next = planned_for("anthropic/opus", 70, vec![charge(&everything(), Window::Day, 200)]);
-    let second = ledger.renew(second, attempt("openai/gpt-5", 10), next).await.unwrap();
+    let second = ledger.renew(after(second, attempt("openai/gpt-5", 10)), next).await.unwrap();
     let crashed = disk.after_power_cut(1);
     drop((first, second));
     let ledger = open(&crashed);

@@ -43,10 +43,11 @@ async fn make_calls(ledger: &Ledger, calls: std::ops::Range<u64>, told: &mut Tol
             let cost = i128::from(number) + 1;
             let costs = told.reserved.entry(number).or_default();
             let mut last = attempt("openai/gpt-5", cost);
+            let mut abandoned = 100;
             if number % 3 == 0 {
                 let ended = attempt("openai/gpt-5", 50);
                 let next = planned_for("anthropic/opus", 100, charges());
-                match ledger.renew(reservation, ended.clone(), next).await {
+                match ledger.renew(after(reservation, ended.clone()), next).await {
                     Ok(renewed) => {
                         costs.push(50);
                         last = attempt("anthropic/opus", cost);
@@ -55,11 +56,11 @@ async fn make_calls(ledger: &Ledger, calls: std::ops::Range<u64>, told: &mut Tol
                     Err((given_back, _)) => {
                         // The first attempt has failed, and there is no second.
                         last = ended;
+                        abandoned = 50;
                         reservation = given_back;
                     }
                 }
             }
-            let mut abandoned = 100;
             if number % 4 == 1 {
                 // With a second attempt beside it, where the disk lets that be.
                 let hedge = planned_for("groq/llama", 40, charges());
@@ -71,7 +72,7 @@ async fn make_calls(ledger: &Ledger, calls: std::ops::Range<u64>, told: &mut Tol
                         ledger.end_beside(&reservation, lost);
                     } else {
                         lost.deployment = reservation.deployment().clone();
-                        ledger.go_on_beside(&mut reservation, hold, lost);
+                        go_on_beside(ledger, &mut reservation, hold, lost);
                         last = attempt("groq/llama", cost);
                         abandoned = 40;
                     }

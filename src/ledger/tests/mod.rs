@@ -92,7 +92,7 @@ fn planned_for(deployment: &str, ceiling: i128, charges: Vec<Charge>) -> Planned
     Planned { deployment, worst_case, charges, turning: Vec::new(), watched: Vec::new(), started_ms: 0 }
 }
 
-fn attempt(deployment: &str, cost: i128) -> Attempt {
+pub(super) fn attempt(deployment: &str, cost: i128) -> Attempt {
     Attempt {
         deployment: deployment.parse().unwrap(),
         status: 200,
@@ -123,6 +123,18 @@ fn outcome(status: EntryStatus, last: Option<Attempt>) -> Outcome {
 
 fn settled(cost: i128) -> Outcome {
     outcome(EntryStatus::Settled, Some(attempt("openai/gpt-5", cost)))
+}
+
+/// A call whose attempt has ended.
+fn after(mut reservation: Reservation, attempt: Attempt) -> Reservation {
+    reservation.end(attempt);
+    reservation
+}
+
+/// Ends the first of two attempts, and goes on with the other.
+fn go_on_beside(ledger: &Ledger, reservation: &mut Reservation, beside: Hold, ended: Attempt) {
+    ledger.end_first(reservation, ended);
+    reservation.stand_for(beside);
 }
 
 fn balance(ledger: &Ledger, scope: &Scope, window: Window) -> (i128, i128, i128) {

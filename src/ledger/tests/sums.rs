@@ -43,7 +43,7 @@ async fn book(ledger: &Ledger, entries: &[Entry]) {
         let next = |attempt: &Attempt| planned_for(&attempt.deployment.to_string(), 0, vec![]);
         let mut reservation = ledger.reserve(entry.facts.clone(), next(&last[0])).await.unwrap();
         for (at, ended) in last.iter().enumerate() {
-            reservation = ledger.renew(reservation, ended.clone(), next(&entry.attempts[at + 1])).await.unwrap();
+            reservation = ledger.renew(after(reservation, ended.clone()), next(&entry.attempts[at + 1])).await.unwrap();
         }
         reservation.settle(outcome).await.unwrap();
     }

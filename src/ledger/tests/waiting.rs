@@ -93,7 +93,7 @@ async fn a_fallback_is_clipped_anew_beside_what_the_attempt_before_may_have_cost
     assert_eq!(first.output_cap(), 2_000);
     let dearer =
         Planned { deployment: "anthropic/opus".parse().unwrap(), ..clippable((0, 10, 2_000, 10), under(16_000)) };
-    let renewed = ledger.renew(first, attempt("openai/gpt-5", 2_000), dearer).await.unwrap();
+    let renewed = ledger.renew(after(first, attempt("openai/gpt-5", 2_000)), dearer).await.unwrap();
     // An eighth of the 14,000 that are left.
     assert_eq!((renewed.output_cap(), renewed.held().get()), (175, 1_750));
     assert_eq!(balance(&ledger, &Scope::everything(), Window::Day), (0, 0, 3_750));
@@ -194,7 +194,7 @@ async fn a_call_that_holds_money_goes_before_those_that_hold_none() {
     let mut newcomer = waiting(&ledger, 3, 60, 100).await;
     let going_on = Arc::clone(&ledger);
     let mut renewing = Box::pin(async move {
-        going_on.renew_until(one, attempt("openai/gpt-5", 0), planned(70, under(100)), pending()).await
+        going_on.renew_until(after(one, attempt("openai/gpt-5", 0)), planned(70, under(100)), pending()).await
     });
     assert!(poll!(&mut renewing).is_pending());
     flushed(&ledger).await;
@@ -202,6 +202,29 @@ async fn a_call_that_holds_money_goes_before_those_that_hold_none() {
     let renewed = renewing.await.map_err(|(_, error)| error).unwrap();
     assert_eq!(renewed.held().get(), 70);
     check_waits(&ledger, &mut newcomer).await;
+}
+
+#[tokio::test]
+async fn a_call_that_waits_for_its_next_attempt_does_not_hold_what_the_one_before_did_not_cost() {
+    let ledger = Arc::new(open(&Disk::default()));
+    let one = ledger.reserve(facts(1), planned(50, under(100))).await.unwrap();
+    let two = ledger.reserve(facts(2), planned(50, under(100))).await.unwrap();
+    let going_on = Arc::clone(&ledger);
+    let mut renewing = Box::pin(async move {
+        going_on.renew_until(after(one, attempt("openai/gpt-5", 5)), planned(70, under(100)), pending()).await
+    });
+    assert!(poll!(&mut renewing).is_pending());
+    flushed(&ledger).await;
+    assert_eq!(balance(&ledger, &Scope::everything(), Window::Day), (0, 0, 55));
+    let three = ledger.reserve(facts(3), planned(45, under(100))).await.unwrap();
+    two.settle(settled(10)).await.unwrap();
+    flushed(&ledger).await;
+    assert!(poll!(&mut renewing).is_pending());
+    three.settle(settled(10)).await.unwrap();
+    let renewed = renewing.await.map_err(|(_, error)| error).unwrap();
+    assert_eq!(renewed.held().get(), 70);
+    renewed.settle(settled(10)).await.unwrap();
+    check_clean(&ledger);
 }
 
 #[tokio::test]

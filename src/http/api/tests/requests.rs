@@ -56,7 +56,8 @@ fn a_hedged_call_shows_both_attempts_and_which_of_them_was_the_second() {
             ..attempt
         };
         let lost = ended(call.worst_case(), 1_100, Some("cancelled"));
-        ledger.go_on_beside(&mut call, second, lost);
+        ledger.end_first(&call, lost);
+        call.stand_for(second);
         let outcome = Outcome {
             status: EntryStatus::Settled,
             error: None,

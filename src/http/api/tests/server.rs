@@ -56,7 +56,6 @@ fn figures_are_of_the_process_and_of_the_ledger() {
             time_to_first_token_ms: None,
             tokens: (7, 2),
             cost_usd: 0.0,
-            underestimated: false,
         });
         let mut figures = fixture.get("/api/metrics").await.json();
         assert_matches("Metrics", &figures);

@@ -140,6 +140,7 @@ fn kind_badge(kind: AlertKind, threshold: Option<u8>) -> Badge {
         AlertKind::UnpricedTraffic => ("No price", Tone::Warn),
         AlertKind::LedgerTrouble => ("Ledger stuck", Tone::Bad),
         AlertKind::LedgerRecovered => ("Ledger back", Tone::Ok),
+        AlertKind::LedgerUnderestimate => ("Dearer than held", Tone::Bad),
         AlertKind::ClockWrong => ("Clock wrong", Tone::Bad),
         AlertKind::SuddenSpend => ("Sudden spending", Tone::Warn),
         AlertKind::CostDrift => ("Costs drift", Tone::Warn),

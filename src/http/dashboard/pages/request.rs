@@ -275,7 +275,8 @@ fn nobody_asked(entry: &Entry) -> &'static str {
 
 /// Why a call is charged at all that was held for it.
 fn unknown_words(entry: &Entry) -> &'static str {
-    match entry.attempts.last().and_then(|attempt| attempt.error.as_deref()) {
+    let unseen = entry.attempts.iter().rev().find(|attempt| attempt.basis == CostBasis::Reserved);
+    match unseen.and_then(|attempt| attempt.error.as_deref()) {
         Some("upstream_garbage") => {
             "The provider answered 200 with something that is no answer of its API, such as a web page, and may have billed the call. So all that was held is charged. Is its base_url right? Charged to "
         }

@@ -286,7 +286,8 @@ impl Fixture {
         let mut call = ledger.reserve(facts, planned("slow/m", 2)).await.unwrap();
         let second = ledger.reserve_beside(&call, planned("sandbox/m", 802)).await.unwrap();
         let lost = Attempt { latency_ms: 1_100, basis, error: Some("cancelled".into()), ..call.worst_case() };
-        ledger.go_on_beside(&mut call, second, lost);
+        ledger.end_first(&call, lost);
+        call.stand_for(second);
         let last = Attempt { status: 200, latency_ms: 900, basis: CostBasis::Exact, ..call.worst_case() };
         let outcome = Outcome {
             status: EntryStatus::Settled,
