@@ -25,7 +25,8 @@ use std::time::{Duration, Instant};
 use crate::catalog::{Catalog, ModelFacts};
 use crate::config::{Config, HedgeAfter, HedgeConfig, Operation, RouteConfig};
 use crate::domain::{
-    CONSIDERED_MAX, Considered, Decision, Deployment, Endpoint, Exclusion, ModelId, Picodollars, ProviderName, Strategy,
+    CONSIDERED_MAX, Considered, Decision, Deployment, Endpoint, Exclusion, ModelId, Obstacle, Picodollars,
+    ProviderName, Strategy,
 };
 use crate::provider::Upstream;
 
@@ -281,11 +282,11 @@ impl Router {
         now: Instant,
     ) -> Numbers {
         let mut numbers = Numbers::default();
+        for contender in contenders.iter_mut() {
+            contender.seen.obstacle = self.obstacle(&contender.candidate, now);
+        }
         if strategy == Strategy::Primary || contenders.len() < 2 {
             return numbers;
-        }
-        for contender in contenders.iter_mut() {
-            contender.seen.is_open = self.health().is_open(&contender.candidate.deployment, now);
         }
         let experience = &self.experience;
         let is_long = asking.body.len() >= PROMPT_BYTES_MIN;
@@ -325,6 +326,20 @@ impl Router {
             _ => {}
         }
         numbers
+    }
+
+    /// What keeps calls from a candidate now.
+    fn obstacle(&self, candidate: &Candidate, now: Instant) -> Option<Obstacle> {
+        let Candidate { deployment, upstream, .. } = candidate;
+        if self.health().is_open(deployment, now) {
+            Some(Obstacle::Circuit)
+        } else if upstream.credentials().look(&deployment.model, now).is_err() {
+            Some(Obstacle::Keys)
+        } else if !upstream.places().has_room() {
+            Some(Obstacle::Places)
+        } else {
+            None
+        }
     }
 
     fn expect_costs(
