@@ -189,25 +189,25 @@ impl Alerts {
     /// Tells that something has begun, unless that was told and its end not yet. Blocks for the disk.
     pub fn begin(&self, what: &str, alert: NewAlert) {
         let mut outbox = self.outbox();
-        // Within one window a beginning is told once, however often it begins anew.
-        if outbox.is_under_way(what) || outbox.is_told(&alert) {
+        if outbox.is_under_way(what) {
             return;
         }
         outbox.set_under_way(what, true);
         drop(outbox);
-        self.raise([alert]);
+        // What was told to have ended is told each time when it begins anew: nobody shall take it for well.
+        self.raise([NewAlert { window: None, ..alert }]);
     }
 
-    /// Tells that something has ended, if its beginning was told. Blocks for the disk.
+    /// Tells that something has ended, if its beginning was told: once within a window, so that what comes and goes is told to
+    /// have begun at the last, and to have ended when a window finds it well. To be called while it is. Blocks for the disk.
     pub fn end(&self, what: &str, alert: NewAlert) {
         let mut outbox = self.outbox();
-        if !outbox.is_under_way(what) {
+        if !outbox.is_under_way(what) || outbox.is_told(&alert) {
             return;
         }
         outbox.set_under_way(what, false);
         drop(outbox);
-        // What began is told to have ended each time.
-        self.raise([NewAlert { window: None, ..alert }]);
+        self.raise([alert]);
     }
 
     /// Whether something was told to have begun and not yet to have ended.

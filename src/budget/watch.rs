@@ -223,6 +223,17 @@ impl Watch {
     pub fn look_at_credentials(&self, credentials: &[(ProviderName, CredentialStanding)], now: Timestamp) {
         let window = Some(Window::Hour.at(now, self.ledger.zone()));
         for (provider, standing) in credentials {
+            let is_usable = |(other, standing): &(ProviderName, CredentialStanding)| {
+                other == provider && standing.state.refusal().is_none()
+            };
+            let others = match (
+                credentials.iter().any(is_usable),
+                credentials.iter().filter(|(other, _)| other == provider).count(),
+            ) {
+                (true, _) => "Its other keys go on.",
+                (false, 1) => "It has no other: calls go to the next deployment of their route, or are refused.",
+                (false, _) => "No key of it is left: calls go to the next deployment of their route, or are refused.",
+            };
             let name = standing.name();
             let scope = || AlertScope::new("credential", Some(&format!("{provider}/{}", standing.position)));
             let alert = |kind, text: &str| NewAlert::new(kind, scope(), window, text);
@@ -231,7 +242,7 @@ impl Watch {
             match (standing.state, standing.answered) {
                 (CredentialState::Disabled { refusal, .. } | CredentialState::HalfOpen { refusal, .. }, _) => {
                     let text = format!(
-                        "{name} of {provider} {}, so it is not used for a while. Other keys of it go on, and routes with their next deployment, where there are any. Look at the key in the settings and at the provider.",
+                        "{name} of {provider} {}, so it is not used for a while. {others} Look at the key in the settings and at the provider.",
                         refusal.words()
                     );
                     self.alerts.begin(&what, alert(AlertKind::CredentialDisabled, &text));

@@ -50,7 +50,7 @@ fn listed(rows: &[BadRow]) -> String {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with the list \"models\"")]
 struct FileWire<'a> {
     #[serde(default, rename = "header")]
     _header: IgnoredAny,

@@ -86,6 +86,8 @@ pub struct Sources<'a> {
     pub file_mode: Option<u32>,
     /// What `.env` holds, in its order.
     pub dotenv: Vec<(String, String)>,
+    /// The files that this and the settings were read from.
+    pub files: Vec<FileRead>,
     /// The process's environment.
     pub environment: Vec<(String, String)>,
     /// What flags set, by key path: `("data_dir", "/var/lib/tollgate")`.
@@ -102,6 +104,8 @@ pub struct Sources<'a> {
     pub secrets: Secrets,
     /// What went wrong while gathering, to be told with the rest.
     pub problems: Vec<Problem>,
+    /// What of it is worth knowing, likewise.
+    pub warnings: Vec<Problem>,
 }
 
 impl Sources<'static> {
@@ -111,6 +115,7 @@ impl Sources<'static> {
             file: None,
             file_mode: None,
             dotenv: Vec::new(),
+            files: Vec::new(),
             environment: Vec::new(),
             flags: Vec::new(),
             system_zone: TimeZone::UTC,
@@ -119,17 +124,25 @@ impl Sources<'static> {
             read_secret_file: &|_| Err(io::ErrorKind::NotFound.into()),
             secrets: Secrets::Needed,
             problems: Vec::new(),
+            warnings: Vec::new(),
         }
     }
 }
 
-/// A file of settings that was read.
+/// A file of settings or variables that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileRead {
     /// Where it lies.
     pub path: PathBuf,
-    /// Whether nothing stands in it.
+    /// Whether nothing stands in it, comments apart.
     pub is_empty: bool,
+}
+
+impl FileRead {
+    /// What is to be remembered of a file with this text.
+    pub fn new(path: PathBuf, text: &str) -> Self {
+        Self { path, is_empty: text.lines().map(str::trim_start).all(|line| line.is_empty() || line.starts_with('#')) }
+    }
 }
 
 /// Checked settings.
@@ -185,8 +198,8 @@ pub struct Config {
     pub tls: TlsConfig,
     /// What is worth knowing but stops nothing.
     pub warnings: Vec<Problem>,
-    /// The file that was read, where there was one.
-    pub file: Option<FileRead>,
+    /// The files that were read.
+    pub files: Vec<FileRead>,
     /// Every secret that the settings hold, with the path of its key.
     pub secrets: Vec<(String, Secret<String>)>,
     /// The effective settings as TOML, secrets masked.
@@ -202,6 +215,15 @@ impl Config {
     /// The effective settings as TOML, defaults included and secrets shown as `***`.
     pub fn masked(&self) -> String {
         self.masked.clone()
+    }
+
+    /// The value of a key as it is shown, such as `"127.0.0.1:8000"`; nothing where none is set.
+    pub fn shown(&self, key: &str) -> Option<String> {
+        let table: toml::Table = self.masked.parse().ok()?;
+        let (first, rest) = key.split_once('.').map_or((key, None), |(first, rest)| (first, Some(rest)));
+        let value =
+            rest.into_iter().flat_map(|rest| rest.split('.')).try_fold(table.get(first)?, |value, key| value.get(key));
+        value.map(ToString::to_string)
     }
 
     /// The provider of a name.
@@ -235,8 +257,8 @@ pub fn load(sources: &Sources<'_>) -> Result<Config, Problems> {
         context.into_notes(|position| format!("{}:{}", path.display(), line_of(text, position)));
     let problems: Vec<Problem> = sources.problems.iter().cloned().chain(problems).collect();
     if problems.is_empty() {
-        let file = sources.file.as_ref().map(|_| FileRead { path: path.to_owned(), is_empty: text.trim().is_empty() });
-        Ok(Config { warnings, file, secrets, masked: shown.to_string(), ..config })
+        let warnings = sources.warnings.iter().cloned().chain(warnings).collect();
+        Ok(Config { warnings, files: sources.files.clone(), secrets, masked: shown.to_string(), ..config })
     } else {
         Err(Problems::new(problems))
     }
@@ -258,7 +280,7 @@ pub fn read_prices(path: &Path, text: &str) -> Result<Vec<PriceOverride>, Proble
     let sources = Sources::none();
     let context = Context::new(&sources);
     let mut root = Section::root(&context, &document);
-    let prices = prices::read(&mut root);
+    let prices = prices::read(&mut root, &[]);
     root.finish();
     let Notes { problems, .. } =
         context.into_notes(|position| format!("{}:{}", path.display(), line_of(text, position)));
@@ -310,7 +332,7 @@ fn read(root: &mut Section<'_>) -> Config {
         redis_secret: top.redis_secret,
         admin_token: read_admin_token(root.context),
         operations: routes::read_operations(root, &route_names),
-        prices: prices::read(root),
+        prices: prices::read(root, &provider_names),
         catalog_file: prices::read_catalog(root),
         cache: calls::read_cache(root),
         ledger: calls::read_ledger(root),
@@ -326,7 +348,7 @@ fn read(root: &mut Section<'_>) -> Config {
         providers,
         routes,
         warnings: Vec::new(),
-        file: None,
+        files: Vec::new(),
         secrets: Vec::new(),
         masked: String::new(),
     }

@@ -7,7 +7,7 @@ use super::NamedFile;
 use super::given::money_text;
 use super::problem::quoted;
 use super::reader::Section;
-use crate::domain::Price;
+use crate::domain::{Price, fits_glob};
 
 /// Prices that hold instead of the catalogue's.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,8 +22,8 @@ pub struct PriceOverride {
 pub const PRICE_NAMES: [&str; 8] =
     ["input", "output", "cache_read", "cache_write_5m", "cache_write_1h", "reasoning", "audio_input", "audio_output"];
 
-/// Reads `[prices."provider/model"]`, in the order of the file.
-pub(super) fn read(root: &mut Section<'_>) -> Vec<PriceOverride> {
+/// Reads `[prices."provider/model"]`, in the order of the file; one that none of the providers has is told of, where there are any.
+pub(super) fn read(root: &mut Section<'_>, providers: &[String]) -> Vec<PriceOverride> {
     root.entries("prices", |pattern, section| {
         let is_pattern =
             pattern.split_once('/').is_some_and(|(provider, model)| !provider.is_empty() && !model.is_empty());
@@ -48,6 +48,16 @@ pub(super) fn read(root: &mut Section<'_>) -> Vec<PriceOverride> {
             section.problem(
                 "no price is named; set input and output, in dollars per million tokens, such as input = \"0.25\"",
             );
+        }
+        if prices.contains_key("input") && !section.is_set("output") {
+            section.warning_at(
+                "input",
+                "prices that include it stand alone, so output would be counted at this price; set output too, to \"0\" where there is none",
+            );
+        }
+        let provider = pattern.split('/').next().unwrap_or_default();
+        if !providers.is_empty() && !providers.iter().any(|name| fits_glob(provider, name)) {
+            section.warning("no provider of these settings has this name, so no call is priced by it; mend the name, or take it out");
         }
         PriceOverride { pattern: pattern.to_owned(), prices }
     })

@@ -62,7 +62,7 @@ impl fmt::Display for Problems {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, problem) in self.0.iter().enumerate() {
             let line_end = if index == 0 { "" } else { "\n" };
-            write!(formatter, "{line_end}{problem}")?;
+            write!(formatter, "{line_end}{}", problem.with_place())?;
         }
         Ok(())
     }

@@ -268,7 +268,16 @@ fn read_keys(provider: &mut Section<'_>, kind: Option<ProviderKind>) -> Vec<Secr
         }
         _ => {}
     }
-    several.unwrap_or_else(|| one.into_iter().collect())
+    let keys = several.unwrap_or_else(|| one.into_iter().collect());
+    let is_again =
+        |(place, key): (usize, &Secret<String>)| keys[..place].iter().any(|before| before.expose() == key.expose());
+    if let Some(place) = keys.iter().enumerate().find_map(|(place, key)| is_again((place, key)).then_some(place)) {
+        provider.warning_at(
+            "api_keys",
+            format!("key {} is one of those before it, and counts as one more; take it out", place + 1),
+        );
+    }
+    keys
 }
 
 /// The key of the organization's reports, and the part of them that is meant.

@@ -158,6 +158,11 @@ impl<'c> Section<'c> {
         self.context.problems.borrow_mut().push((self.position_of(key), problem));
     }
 
+    /// Notes a warning about the section as a whole.
+    pub(super) fn warning(&self, message: impl Into<String>) {
+        self.context.warning_at(self.position, &self.path, message);
+    }
+
     /// Notes a warning about one of its keys.
     pub(super) fn warning_at(&self, key: &str, message: impl Into<String>) {
         self.context.warning_at(self.position_of(key), &self.path_of(key), message);

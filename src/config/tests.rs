@@ -45,11 +45,11 @@ fn accept(toml: &str) -> Config {
     accept_with(toml, &[])
 }
 
-/// The problems of a file and an environment, one a line.
+/// The problems of a file and an environment, one a line, without their places.
 fn refuse_with(toml: &str, environment: &[Variable]) -> String {
     match load_with(toml, environment) {
         Ok(_) => panic!("taken, though it is wrong:\n{toml}"),
-        Err(problems) => problems.to_string(),
+        Err(problems) => problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"),
     }
 }
 

@@ -38,7 +38,7 @@ closed_list!(
     Reason {
         /// The strategy always takes the first.
         First = "first",
-        /// It is the first in order whose circuit is not open.
+        /// It is the first in order that nothing keeps from taking calls.
         FirstHealthy = "first-healthy",
         /// It is the only one that can take the call.
         Only = "only",
@@ -64,7 +64,7 @@ impl Reason {
     pub const fn words(self) -> &'static str {
         match self {
             Self::First => "the first of the route that can take the call",
-            Self::FirstHealthy => "the first of the route that can take the call and is healthy",
+            Self::FirstHealthy => "the first of the route that can take the call and that nothing keeps from it",
             Self::Only => "the only one that can take the call",
             Self::Cheapest => "expected to cost least",
             Self::Fastest => "measured to be fastest",
@@ -138,6 +138,40 @@ impl fmt::Display for Exclusion {
     }
 }
 
+/// What keeps calls from a candidate for the moment: those that nothing keeps from them are tried first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Obstacle {
+    /// Its circuit is open.
+    Circuit,
+    /// No key of its provider is ready: they are limited or refused.
+    Keys,
+    /// No place is free at its provider.
+    Places,
+}
+
+impl Obstacle {
+    /// All there are. Stored rows keep the place in this list, counted from 1.
+    pub const ALL: [Self; 3] = [Self::Circuit, Self::Keys, Self::Places];
+
+    /// The word that stands for it in answers.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Circuit => "circuit-open",
+            Self::Keys => "no-key-ready",
+            Self::Places => "no-place-free",
+        }
+    }
+
+    /// What it is, in words that fit the present and the past.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Circuit => "circuit open",
+            Self::Keys => "no key ready",
+            Self::Places => "no place free",
+        }
+    }
+}
+
 /// One candidate, as it was seen. A number that nobody asked for is not there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Considered {
@@ -145,8 +179,8 @@ pub struct Considered {
     pub deployment: Deployment,
     /// Why it can't take the call.
     pub exclusion: Option<Exclusion>,
-    /// Whether its circuit was open: it is tried after all others then.
-    pub is_open: bool,
+    /// What kept calls from it.
+    pub obstacle: Option<Obstacle>,
     /// What the call was expected to cost there; absent where it has no price.
     pub cost: Option<Picodollars>,
     /// Input that was expected to be read from its provider's prompt cache.
@@ -165,7 +199,7 @@ impl Considered {
         Self {
             deployment,
             exclusion: None,
-            is_open: false,
+            obstacle: None,
             cost: None,
             cached_tokens: 0,
             first_token_ms: None,

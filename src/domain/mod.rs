@@ -32,7 +32,7 @@ pub use billing::{Billed, PriceName, Residency, ServiceTier};
 pub use budget::{BudgetAction, BudgetDefinition, BudgetError, BudgetScope, BudgetTerms};
 pub use capabilities::Capabilities;
 pub use decimal::{Decimal, DecimalError, Rounded};
-pub use decision::{CONSIDERED_MAX, Considered, Decision, Exclusion, Reason, Strategy};
+pub use decision::{CONSIDERED_MAX, Considered, Decision, Exclusion, Obstacle, Reason, Strategy};
 pub use glob::fits_glob;
 pub use health::ProviderHealth;
 pub use ids::{BudgetId, IdError, KeyId, Name, RequestId, RequestIds, TeamId};

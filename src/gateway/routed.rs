@@ -92,7 +92,7 @@ impl Call {
         let session = self.inbound.session.as_deref();
         let Some(prefix) = Prefix::of(self.inbound.endpoint, body, facts.key.as_str(), session) else { return };
         let was_elsewhere = |decision: &Decision| {
-            decision.reason == Reason::Conversation || decision.considered.iter().any(|seen| seen.is_open)
+            decision.reason == Reason::Conversation || decision.considered.iter().any(|seen| seen.obstacle.is_some())
         };
         let turn = Turn {
             prefix: &prefix,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{Considered, Decision, Deployment, Exclusion, Picodollars, Reason, Strategy};
+use crate::domain::{Considered, Decision, Deployment, Exclusion, Obstacle, Picodollars, Reason, Strategy};
 
 use super::names::Names;
 use super::tables::DecodeError;
@@ -28,7 +28,8 @@ struct StoredCandidate {
     provider: u32,
     model: u32,
     exclusion: Option<Exclusion>,
-    is_open: bool,
+    /// 0 where there is none; it was a flag of the circuit once, which is read as what it said.
+    obstacle: u8,
     cost: Option<Picodollars>,
     cached_tokens: u32,
     first_token_ms: Option<u32>,
@@ -42,7 +43,7 @@ pub(super) fn stored(decision: &Decision, names: &Names) -> StoredDecision {
         provider: names.intern(seen.deployment.provider.as_str()),
         model: names.intern(seen.deployment.model.as_str()),
         exclusion: seen.exclusion,
-        is_open: seen.is_open,
+        obstacle: seen.obstacle.map_or(0, obstacle_number),
         cost: seen.cost,
         cached_tokens: seen.cached_tokens,
         first_token_ms: seen.first_token_ms,
@@ -57,6 +58,19 @@ pub(super) fn stored(decision: &Decision, names: &Names) -> StoredDecision {
         output_tokens: decision.output_tokens,
         considered: decision.considered.iter().map(candidate).collect(),
         more: decision.more,
+    }
+}
+
+fn obstacle_number(obstacle: Obstacle) -> u8 {
+    let place = Obstacle::ALL.iter().position(|known| *known == obstacle);
+    place.and_then(|place| u8::try_from(place + 1).ok()).expect("all there are stand in a short list")
+}
+
+/// The obstacle of a number; nothing where there is none of it.
+fn obstacle(number: u8) -> Option<Option<Obstacle>> {
+    match number.checked_sub(1) {
+        None => Some(None),
+        Some(place) => Obstacle::ALL.get(usize::from(place)).copied().map(Some),
     }
 }
 
@@ -76,7 +90,7 @@ pub(super) fn read(stored: StoredDecision, names: &Names) -> Result<Arc<Decision
                 model: name(seen.model)?.parse().map_err(|error: crate::domain::IdError| wrong(error.to_string()))?,
             },
             exclusion: seen.exclusion,
-            is_open: seen.is_open,
+            obstacle: obstacle(seen.obstacle).ok_or_else(|| wrong(format!("obstacle {} is none", seen.obstacle)))?,
             cost: seen.cost,
             cached_tokens: seen.cached_tokens,
             first_token_ms: seen.first_token_ms,
@@ -114,7 +128,7 @@ mod tests {
                 Considered { cost: Some(Picodollars::new(12)), cached_tokens: 7, weight: Some(3), ..seen("a/m") },
                 Considered {
                     exclusion: Some(Exclusion::Context { takes: 1, needed: 2 }),
-                    is_open: true,
+                    obstacle: Some(Obstacle::Keys),
                     first_token_ms: Some(20),
                     tokens_per_10_s: Some(300),
                     ..seen("b/m")

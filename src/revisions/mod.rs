@@ -81,6 +81,8 @@ pub struct Effective {
     pub marks: BTreeMap<String, Mark>,
     /// Keys that wait for the next start.
     pub waiting: Vec<String>,
+    /// What of them stays in force until then, as it is shown.
+    pub still: BTreeMap<String, String>,
     /// What is worth knowing.
     pub warnings: Vec<Problem>,
 }
@@ -100,6 +102,8 @@ pub struct Revision {
     pub unshown: BTreeMap<String, u64>,
     /// Keys that wait, or then waited, for the next start.
     pub waiting: Vec<String>,
+    /// What of them stays, or then stayed, in force until then, as it is shown.
+    pub still: BTreeMap<String, String>,
     /// What is worth knowing.
     pub warnings: Vec<Problem>,
 }
@@ -112,7 +116,7 @@ impl Revision {
             text.push('\n');
         }
         for (path, since) in &self.unshown {
-            text.push_str(&format!("# {path}: the same since revision {since}\n"));
+            text.push_str(&format!("# the value of revision {since}: {path}\n"));
         }
         text
     }
@@ -176,14 +180,14 @@ impl Revisions {
     ///
     /// A revision that can't be written is kept in memory all the same: settings shall be mendable while the disk is full.
     pub fn take(&self, effective: Effective, trigger: Trigger, now: Timestamp) -> (Kept, Result<(), SettingsError>) {
-        let Effective { settings, marks, waiting, warnings } = effective;
+        let Effective { settings, marks, waiting, still, warnings } = effective;
         let mut book = self.book();
         book.refused = None;
         let is_same_text = book.kept.back().is_some_and(|last| last.settings == settings);
         if is_same_text && book.marks == marks {
             let last = book.kept.back_mut().expect("it was compared");
             // Another start may have ended what waited.
-            (last.waiting, last.warnings) = (waiting, warnings);
+            (last.waiting, last.still, last.warnings) = (waiting, still, warnings);
             return (Kept { number: last.number, is_new: false }, Ok(()));
         }
         let number = book.kept.back().map_or(1, |last| last.number + 1);
@@ -192,7 +196,7 @@ impl Revisions {
             (path.clone(), before.and_then(|last| last.unshown.get(path).copied()).unwrap_or(number))
         };
         let unshown = marks.iter().map(since).collect();
-        let revision = Revision { number, at: now, trigger, settings, unshown, waiting, warnings };
+        let revision = Revision { number, at: now, trigger, settings, unshown, waiting, still, warnings };
         let row = rows::encode(&revision);
         book.kept.push_back(revision);
         let mut gone = Vec::new();

@@ -23,6 +23,8 @@ struct Row {
     settings: String,
     unshown: BTreeMap<String, u64>,
     waiting: Vec<String>,
+    #[serde(default)]
+    still: BTreeMap<String, String>,
     warnings: Vec<Warning>,
 }
 
@@ -45,6 +47,7 @@ pub(super) fn encode(revision: &Revision) -> Vec<u8> {
         settings: revision.settings.clone(),
         unshown: revision.unshown.clone(),
         waiting: revision.waiting.clone(),
+        still: revision.still.clone(),
         warnings: revision.warnings.iter().map(warning).collect(),
     };
     let mut bytes = vec![ROW_VERSION];
@@ -64,6 +67,7 @@ fn decode(number: u64, bytes: &[u8]) -> Option<Revision> {
         settings: row.settings,
         unshown: row.unshown,
         waiting: row.waiting,
+        still: row.still,
         warnings: row.warnings.into_iter().map(warning).collect(),
     })
 }

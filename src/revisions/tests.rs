@@ -69,7 +69,7 @@ fn a_secret_that_changed_shows_and_the_others_do_not() {
         .filter(|line| line.edit != Edit::Kept)
         .map(|line| line.text)
         .collect();
-    assert_eq!(changed, ["# x.api_key: the same since revision 1", "# x.api_key: the same since revision 2"]);
+    assert_eq!(changed, ["# the value of revision 1: x.api_key", "# the value of revision 2: x.api_key"]);
     // Back to the old one is another change.
     take(&revisions, effective("a = 1\n", &[("x.api_key", 1), ("y.api_key", 7)]));
     assert_eq!(revisions.in_force().unwrap().unshown["x.api_key"], 3);

@@ -264,11 +264,11 @@ impl Router {
         now: Instant,
     ) -> Numbers {
         let mut numbers = Numbers::default();
+        for contender in contenders.iter_mut() {
+            contender.seen.obstacle = contender.candidate.obstacle(asking.endpoint, now);
+        }
         if strategy == Strategy::Primary || contenders.len() < 2 {
             return numbers;
-        }
-        for contender in contenders.iter_mut() {
-            contender.seen.is_open = contender.candidate.is_open(now);
         }
         let experience = &self.experience;
         let is_long = asking.body.len() >= PROMPT_BYTES_MIN;

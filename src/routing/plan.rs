@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use crate::catalog::ModelFacts;
 use crate::config::HedgeConfig;
-use crate::domain::{Decision, Deployment, Endpoint, Picodollars};
+use crate::domain::{Decision, Deployment, Endpoint, Obstacle, Picodollars};
 use crate::provider::{Errand, Upstream};
 
 /// One deployment that may serve a call.
@@ -25,6 +25,19 @@ impl Candidate {
     /// Whether calls there are refused at the moment.
     pub fn is_open(&self, now: Instant) -> bool {
         self.upstream.health().is_open(&self.deployment.model, now)
+    }
+
+    /// What keeps calls that came in by a path from it now.
+    pub fn obstacle(&self, endpoint: Endpoint, now: Instant) -> Option<Obstacle> {
+        if self.is_open(now) {
+            Some(Obstacle::Circuit)
+        } else if self.upstream.credentials().look(&self.errand(endpoint), now).is_err() {
+            Some(Obstacle::Keys)
+        } else if !self.upstream.places().has_room() {
+            Some(Obstacle::Places)
+        } else {
+            None
+        }
     }
 
     /// What a call that came in by a path wants of the provider; the path there is another one where its dialect is.

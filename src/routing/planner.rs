@@ -1,9 +1,9 @@
 //! The order in which candidates are tried. Pure: numbers, time and chance come in as values.
 //!
-//! Who can't take the call goes to the end, with the reason; whose circuit is open, before those; the rest is in the order of
-//! the strategy. Then a conversation stays where its prompt cache is.
+//! Who can't take the call goes to the end, with the reason; whose circuit is open, before those; before them who has no key ready or
+//! no place free; the rest is in the order of the strategy. Then a conversation stays where its prompt cache is.
 
-use crate::domain::{Considered, Deployment, Reason, Strategy};
+use crate::domain::{Considered, Deployment, Obstacle, Reason, Strategy};
 
 use super::Candidate;
 use super::experience::Pace;
@@ -28,7 +28,7 @@ impl Contender {
     }
 
     fn is_ready(&self) -> bool {
-        self.can() && !self.seen.is_open
+        self.can() && self.seen.obstacle.is_none()
     }
 }
 
@@ -61,10 +61,18 @@ pub(super) fn arrange(contenders: &mut [Contender], strategy: Strategy, odds: Od
         }
     };
     // Stable, so that the order of the strategy stays within each group.
-    contenders.sort_by_key(|contender| (!contender.can(), strategy != Strategy::Primary && contender.seen.is_open));
+    let last = |obstacle: Option<Obstacle>| match obstacle {
+        _ if strategy == Strategy::Primary => 0,
+        None => 0,
+        Some(Obstacle::Keys | Obstacle::Places) => 1,
+        Some(Obstacle::Circuit) => 2,
+    };
+    contenders.sort_by_key(|contender| (!contender.can(), last(contender.seen.obstacle)));
     if able == 1 && contenders.len() > 1 {
         return Reason::Only;
     }
+    let is_kept_from_all = contenders.first().is_some_and(|first| !first.is_ready());
+    let reason = if reason == Reason::FirstHealthy && is_kept_from_all { Reason::First } else { reason };
     let natural = contenders.first().map(|first| &first.candidate.deployment);
     // What is cheapest was compared with its cache in mind; the first is the first.
     let stays = !matches!(strategy, Strategy::Primary | Strategy::CostOptimized) && odds.place != natural;

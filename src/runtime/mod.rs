@@ -1,6 +1,8 @@
-//! Tracked tasks and the clock: what the rest takes in as values, so that a stop can wait and a test can move time.
+//! Tracked tasks and the clock: what the rest takes in as values, so that a stop can wait and a test can move time; and reading
+//! files without waiting for them.
 
 mod clock;
+mod files;
 
 use std::future::Future;
 
@@ -9,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use clock::{Clock, Leap};
+pub use files::read_text;
 
 /// Spawns tasks on the runtime of the thread that asks, and knows which of them still run.
 #[derive(Clone, Debug, Default)]

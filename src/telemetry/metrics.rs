@@ -173,6 +173,8 @@ pub struct Metrics {
     provider_running: Family<ProviderLabels, Gauge>,
     provider_waiting: Family<ProviderLabels, Gauge>,
     provider_credentials: Family<CredentialLabels, Gauge>,
+    config_refused: Gauge,
+    config_waiting: Gauge,
     redis_reachable: Gauge,
     counts: Counts,
     recent: Mutex<Recent>,
@@ -269,6 +271,18 @@ impl Default for Metrics {
             "Keys of a provider by state: disabled ones are refused by it or have no money, cooling ones are limited; the worst state at any model counts",
             provider_credentials.clone(),
         );
+        let config_refused = Gauge::default();
+        registry.register(
+            "config_refused",
+            "1 while files of settings were read that could not be taken over",
+            config_refused.clone(),
+        );
+        let config_waiting = Gauge::default();
+        registry.register(
+            "config_waiting_for_restart",
+            "Settings that the next start takes over",
+            config_waiting.clone(),
+        );
         let redis_reachable = Gauge::default();
         registry.register("redis_reachable", "1 while a Redis is shared and answers", redis_reachable.clone());
         Self {
@@ -287,6 +301,8 @@ impl Default for Metrics {
             provider_running,
             provider_waiting,
             provider_credentials,
+            config_refused,
+            config_waiting,
             redis_reachable,
             counts: Counts::default(),
             recent: Mutex::default(),
@@ -349,6 +365,12 @@ impl Metrics {
         let number = |count| i64::try_from(count).unwrap_or(i64::MAX);
         self.provider_running.get_or_create(&labels).set(number(running));
         self.provider_waiting.get_or_create(&labels).set(number(waiting));
+    }
+
+    /// Sets what the page shows of the settings: whether files were refused, and how many keys wait for a restart.
+    pub fn settings(&self, is_refused: bool, waiting: usize) {
+        self.config_refused.set(is_refused.into());
+        self.config_waiting.set(i64::try_from(waiting).unwrap_or(i64::MAX));
     }
 
     /// Sets how many keys of a provider are in a state.

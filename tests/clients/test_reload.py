@@ -196,6 +196,63 @@ def test_an_empty_file_is_not_taken_for_meant_until_somebody_says_so(server):
     assert server.call()[0] == 404
 
 
+def test_variables_that_are_gone_or_emptied_change_nothing(server):
+    server.write(SANDBOX + ROUTE)
+    variables = server.folder / ".env"
+    variables.write_text("TOLLGATE_LIMITS_REQUESTS_PER_MINUTE=2\n")
+    server.start()
+
+    def refused():
+        wait_for(lambda: server.admin("/api/status")["config"]["isRefused"], "the refusal", 20)
+        return server.admin("/api/config")["lastRefused"]["problems"][0]
+
+    variables.write_text("# TOLLGATE_LIMITS_REQUESTS_PER_MINUTE=2\n")
+    assert refused()["message"].startswith("empty, and it was not before")
+    variables.write_text("TOLLGATE_LIMITS_REQUESTS_PER_MINUTE=2\n")
+    wait_for(lambda: not server.admin("/api/status")["config"]["isRefused"], "the mend", 20)
+    assert "what was wrong with the settings is mended" in server.logged()
+    variables.unlink()
+    assert refused() == {"path": ".env", "place": None, "message": "it is gone; put it back, or an empty one in its place if nothing shall stand in it"}
+    assert [server.call()[0] for _ in range(3)] == [200, 200, 429]
+    assert server.revision() == 1
+
+
+def test_settings_without_a_provider_are_refused_until_they_are_meant(server):
+    server.write(SANDBOX + ROUTE)
+    server.start()
+    server.write("# all of it is commented out\n")
+    wait_for(lambda: server.admin("/api/status")["config"]["isRefused"], "the refusal", 20)
+    assert server.call()[0] == 200
+    warnings = server.reload()["warnings"]
+    assert [warning["path"] for warning in warnings] == ["providers"], warnings
+    assert server.call()[0] == 404
+
+
+def test_a_pipe_is_neither_waited_for_nor_in_the_way_of_a_stop(server):
+    server.write(SANDBOX + ROUTE)
+    secret = server.folder / "secret"
+    secret.write_text(SECRETS[0])
+    server.start()
+    server.write(f'{SANDBOX}{ROUTE}[telemetry]\nmetrics_token = "file:{secret}"\n')
+    server.wait_for_revision(2)
+    secret.unlink()
+    os.mkfifo(secret)
+    assert "it is a named pipe" in server.refused()["problems"][0]["message"]
+    server.file.unlink()
+    os.mkfifo(server.file)
+    assert "it is a named pipe" in server.refused()["problems"][0]["message"]
+    metrics = urllib.request.Request(f"{server.url}/metrics", headers={"authorization": f"Bearer {ADMIN_TOKEN}"})
+    with urllib.request.urlopen(metrics, timeout=10) as answer:
+        assert b"tollgate_config_refused 1" in answer.read()
+    server.file.unlink()
+    server.write(SANDBOX + ROUTE)
+    server.wait_for_revision(3)
+    assert server.call()[0] == 200
+    # The fixture sees it stop in time.
+    server.file.unlink()
+    os.mkfifo(server.file)
+
+
 def test_providers_routes_prices_limits_and_the_cache_hold_for_the_next_call(server):
     server.write(SANDBOX + ROUTE)
     server.start()
@@ -256,8 +313,8 @@ def test_a_price_file_is_watched_with_the_settings(server):
     server.wait_for_revision(2)
     assert float(server.call(text="other")[1]["x-tollgate-cost-usd"]) > cost * 2
     assert changes_of(server, 2) == [
-        ("removed", "# catalog.file: the same since revision 1"),
-        ("added", "# catalog.file: the same since revision 2"),
+        ("removed", "# the value of revision 1: catalog.file"),
+        ("added", "# the value of revision 2: catalog.file"),
     ]
     prices.write_text("{")
     wait_for(lambda: server.admin("/api/status")["config"]["isRefused"], "the refusal", 20)
@@ -308,7 +365,9 @@ def test_what_waits_for_a_restart_is_told_until_there_was_one(server):
     server.write('time_zone = "Asia/Seoul"\n' + SANDBOX + ROUTE + '[ledger]\ndurability = "relaxed"\n')
     reloaded = server.reload()
     assert reloaded["waitingForRestart"] == ["time_zone", "ledger.durability"]
-    assert server.admin("/api/config")["waitingForRestart"] == ["time_zone", "ledger.durability"]
+    in_force = server.admin("/api/config")
+    assert in_force["waitingForRestart"] == ["time_zone", "ledger.durability"]
+    assert in_force["stillInForce"]["ledger.durability"] == '"strict"'
     assert server.admin("/api/status")["config"]["waitingForRestart"] == ["time_zone", "ledger.durability"]
     assert "wait for a restart: time_zone, ledger.durability" in server.logged()
     server.stop()
@@ -426,7 +485,7 @@ def test_a_changed_route_and_a_changed_secret_show_and_the_secret_nowhere(server
     changed = changes_of(server, 2)
     assert ("removed", 'deployments = ["box/sandbox-small"]') in changed
     assert ("added", 'deployments = ["box/sandbox-large"]') in changed
-    assert ("added", "# providers.far.api_keys[0]: the same since revision 2") in changed
+    assert ("added", "# the value of revision 2: providers.far.api_keys[0]") in changed
     assert not any("api_keys[1]" in text or "metrics_token" in text for _, text in changed)
     server.write(settings + ROUTE + "color = 1\n")
     server.refused()

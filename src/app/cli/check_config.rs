@@ -34,10 +34,10 @@ pub(super) fn run(shared: &Shared, arguments: &CheckConfigArguments) -> ExitCode
             let problems = parts::upstreams(&config).err().iter().map(with_causes).collect();
             (problems, config.warnings.clone(), Some(config.masked()))
         }
-        Err(problems) => (problems.iter().map(ToString::to_string).collect::<Vec<_>>(), Vec::new(), None),
+        Err(problems) => (problems.iter().map(Problem::with_place).collect::<Vec<_>>(), Vec::new(), None),
     };
     if shared.json {
-        let warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+        let warnings: Vec<String> = warnings.iter().map(Problem::with_place).collect();
         let settings = masked.filter(|_| arguments.print);
         let told =
             json!({ "ok": problems.is_empty(), "problems": problems, "warnings": warnings, "settings": settings });
@@ -61,7 +61,7 @@ fn tell(problems: &[String], warnings: &[Problem]) {
         terminal::tell(&format!("problem: {problem}"));
     }
     for warning in warnings {
-        terminal::tell(&format!("warning: {warning}"));
+        terminal::tell(&format!("warning: {}", warning.with_place()));
     }
     if !problems.is_empty() {
         let noun = if problems.len() == 1 { "problem" } else { "problems" };

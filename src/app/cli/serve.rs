@@ -36,30 +36,24 @@ pub(super) fn run(shared: &Shared, arguments: &ServeArguments) -> anyhow::Result
     let settings = shared.settings(listen);
     let config = settings.load()?;
     for warning in &config.warnings {
-        tracing::warn!("settings: {warning}");
+        tracing::warn!("settings: {}", warning.with_place());
     }
     let folder = DataFolder::claim(&config.data_dir)?;
-    let has_providers = !config.providers.is_empty();
-    let ended = block_on(async {
+    block_on(async {
         let mut signals = Signals::listen()?;
         let mut server = Server::start(config, Source::Files(settings), folder, VERSION).await?;
         let (address, public) = (server.address().to_owned(), server.public_address());
         tracing::info!("Tollgate {VERSION} listens on {address}");
-        if !has_providers {
-            tracing::warn!(
-                "no provider is configured: set OPENAI_API_KEY or ANTHROPIC_API_KEY, or add [[providers]] to tollgate.toml"
-            );
-        }
         if let Some(text) = server.first_start()?.text(&public) {
             terminal::tell(&text);
         }
-        server.run(async || signals.next().await).await
-    })?;
-    match ended {
-        Ended::InOrder => Ok(ExitCode::SUCCESS),
-        // Threads that still work would hold an ordinary return up.
-        Ended::AtOnce => terminal::end_failed(),
-    }
+        let ended = server.run(async || signals.next().await).await?;
+        // From here, where all is closed: an ordinary return would wait for threads that read a disk which no longer answers.
+        terminal::end(match ended {
+            Ended::InOrder => 0,
+            Ended::AtOnce => 1,
+        })
+    })
 }
 
 /// What asks a process to end.

@@ -87,10 +87,10 @@ pub(super) fn is_watched() -> bool {
     std::io::stderr().is_terminal()
 }
 
-/// Ends the process at once as failed, with its log written.
-pub(super) fn end_failed() -> ! {
+/// Ends the process at once, with its log written.
+pub(super) fn end(code: i32) -> ! {
     crate::telemetry::logs::flush();
-    std::process::exit(1)
+    std::process::exit(code)
 }
 
 /// Prints rows under headings, each column as wide as its widest cell.

@@ -193,12 +193,17 @@ impl Ground {
             self.revisions.refuse(Refused { at: self.clock.now(), trigger, problems: problems.clone() });
         })?;
         let Next { read, changed, in_force, receivers } = next;
+        let was_refused = self.revisions.last_refused().is_some();
         if let Some(in_force) = in_force {
             self.put_in_force(&in_force, receivers);
         }
         let number = self.keep(read.effective.clone(), trigger);
         let effective = &read.effective;
-        if changed.is_empty() {
+        if changed.is_empty() && was_refused {
+            tracing::info!(
+                "what was wrong with the settings is mended: {trigger} had them read, and nothing else has changed"
+            );
+        } else if changed.is_empty() {
             tracing::debug!("{trigger} had the settings read: nothing has changed");
         } else {
             tracing::info!("revision {number} of the settings is in force, by {trigger}: {}", changed.join(", "));

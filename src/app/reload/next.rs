@@ -86,8 +86,15 @@ impl Ground {
         for (path, secret) in &config.secrets {
             marks.insert(path.clone(), self.keys.mark(path, secret.expose().as_bytes()));
         }
-        let warnings = config.warnings.iter().cloned().chain(self.orphaned_budgets(config)).collect();
-        Effective { settings: config.masked(), marks, waiting, warnings }
+        let mut warnings = config.warnings.clone();
+        if config.providers.is_empty() {
+            let message = "there is none, so no call can be made; set OPENAI_API_KEY or ANTHROPIC_API_KEY, or add [[providers]] to tollgate.toml";
+            warnings.push(Problem::new("providers", message));
+        }
+        warnings.extend(self.orphaned_budgets(config));
+        let parts = waiting.iter().flat_map(|keys| keys.split(", "));
+        let still = parts.filter_map(|key| Some((key.to_owned(), self.started.shown(key)?))).collect();
+        Effective { settings: config.masked(), marks, waiting, still, warnings }
     }
 
     /// Budgets that name what these settings don't have.

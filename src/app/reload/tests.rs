@@ -129,7 +129,9 @@ async fn what_waits_for_a_restart_is_told_and_stays_as_it_was() {
     let config = Arc::clone(&running.in_force().config);
     assert_eq!((config.listen, config.cache.ttl.as_secs()), (running.parts.started.listen, 300));
     assert!(running.reload().unwrap().changed.is_empty(), "it is the same file");
-    assert_eq!(running.parts.revisions.in_force().unwrap().waiting, ["listen"]);
+    let in_force = running.parts.revisions.in_force().unwrap();
+    assert_eq!(in_force.waiting, ["listen"]);
+    assert_eq!(in_force.still["listen"], "\"127.0.0.1:8000\"");
     running.write(&format!("{TWO}[cache]\nttl = \"5m\"\n"));
     assert!(running.reload().unwrap().waiting.is_empty());
 }

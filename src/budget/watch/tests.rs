@@ -354,5 +354,6 @@ async fn trouble_of_the_ledger_is_told_at_its_beginning_and_at_its_end() {
     for trouble in [None, Some("no space"), Some("no space"), None, None, Some("no space")] {
         fixture.watch.look_at_ledger(trouble, noon());
     }
-    assert_eq!(fixture.raised(), [(AlertKind::LedgerTrouble, None), (AlertKind::LedgerRecovered, None)]);
+    let (trouble, recovered) = ((AlertKind::LedgerTrouble, None), (AlertKind::LedgerRecovered, None));
+    assert_eq!(fixture.raised(), [trouble, recovered, trouble], "nobody shall take it for well");
 }

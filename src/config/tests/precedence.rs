@@ -169,7 +169,7 @@ fn a_literal_secret_is_warned_of_unless_the_file_is_private() {
     let expected = "providers.a.api_key: the secret stands in the file itself, which others can read; write \"env:NAME\" or \"file:/path\" instead, or chmod 600 the file";
     assert_eq!(warned(Some(0o644), "api_key = \"sk-1\""), [expected]);
     assert_eq!(warned(Some(0o640), "api_key = \"sk-1\""), [expected]);
-    assert_eq!(warned(None, "api_keys = [\"env:A\", \"sk-1\"]").len(), 1);
+    assert_eq!(warned(None, "api_keys = [\"env:A\", \"sk-2\"]").len(), 1);
     assert!(warned(Some(0o100_600), "api_key = \"sk-1\"").is_empty());
     assert!(warned(Some(0o644), "api_key = \"env:A\"").is_empty());
     assert!(warned(Some(0o644), "api_key = \"file:/run/secrets/key\"").is_empty());
@@ -229,7 +229,28 @@ fn what_went_wrong_while_gathering_comes_first() {
     let mut sources = sources("color = 1", &[]);
     sources.problems = vec![Problem::new(".env:3", "not of the form NAME=value")];
     let problems = load(&sources).unwrap_err();
-    assert_eq!(problems.to_string(), ".env:3: not of the form NAME=value\ncolor: unknown key");
+    assert_eq!(problems.to_string(), ".env:3: not of the form NAME=value\ntollgate.toml:1: color: unknown key");
     sources.file = Some((path("tollgate.toml"), "[".to_owned()));
     assert!(load(&sources).unwrap_err().to_string().starts_with(".env:3: "));
+}
+
+#[test]
+fn slips_that_stop_nothing_are_warned_of() {
+    let warned = |toml: &str| warnings(&accept(toml));
+    let twice = warned("[[providers]]\nname = \"a\"\nkind = \"openai\"\napi_keys = [\"sk-1\", \"sk-2\", \"sk-1\"]");
+    assert_eq!(twice, ["providers.a.api_keys: key 3 is one of those before it, and counts as one more; take it out"]);
+    let prices = |lines: &str| warned(&format!("[[providers]]\nname = \"a\"\nkind = \"sandbox\"\n{lines}"));
+    assert_eq!(
+        prices("[prices.\"a/*\"]\ninput = \"3\"\noutput = \"9\"\n[prices.\"*/b\"]\noutput = \"1\""),
+        Vec::<String>::new()
+    );
+    let half = prices("[prices.\"a/*\"]\ninput = \"3\"");
+    assert!(
+        half.len() == 1 && half[0].starts_with("prices.\"a/*\".input: ") && half[0].contains("set output too"),
+        "{half:?}"
+    );
+    let nobody = prices("[prices.\"q/*\"]\ninput = \"3\"\noutput = \"9\"");
+    assert!(nobody.len() == 1 && nobody[0].starts_with("prices.\"q/*\": no provider"), "{nobody:?}");
+    // Without providers there is nothing to compare with.
+    assert_eq!(warned("[prices.\"q/*\"]\ninput = \"3\"\noutput = \"9\""), Vec::<String>::new());
 }

@@ -488,7 +488,12 @@ fn a_command_without_need_of_secrets_spares_those_that_are_not_here_and_nothing_
     assert_eq!(refuse_with(toml, &[("SET", "sk-1")]).lines().count(), 4);
     let problems = spared("color = 1\nredis_url = \"env:SET\"\n").unwrap_err().to_string();
     let lines: Vec<&str> = problems.lines().collect();
-    assert!(lines.len() == 2 && lines[0] == "color: unknown key" && lines[1].starts_with("redis_url: "), "{problems}");
+    assert!(
+        lines.len() == 2
+            && lines[0] == "tollgate.toml:1: color: unknown key"
+            && lines[1].starts_with("tollgate.toml:2: redis_url: "),
+        "{problems}"
+    );
 }
 
 #[test]

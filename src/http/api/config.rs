@@ -60,6 +60,8 @@ struct RevisionJson {
     /// What they don't show: since which revision each secret and named file is the same.
     unchanged_since: BTreeMap<String, u64>,
     waiting_for_restart: Vec<String>,
+    /// What of them stays in force until then, as it is shown.
+    still_in_force: BTreeMap<String, String>,
     warnings: Vec<ProblemJson>,
 }
 
@@ -74,6 +76,7 @@ impl RevisionJson {
             settings: revision.settings,
             unchanged_since: revision.unshown,
             waiting_for_restart: revision.waiting,
+            still_in_force: revision.still,
         }
     }
 }

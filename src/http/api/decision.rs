@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::domain::{Considered, Decision, Deployment, Exclusion, Picodollars};
+use crate::domain::{Considered, Decision, Deployment, Exclusion, Obstacle, Picodollars};
 use crate::ledger::Entry;
 
 /// How the candidates of a call were put in order.
@@ -32,6 +32,8 @@ struct CandidateJson {
     /// Why it can't take the call.
     excluded: Option<&'static str>,
     excluded_text: Option<String>,
+    /// What kept calls from it for the moment.
+    obstacle: Option<&'static str>,
     circuit_open: bool,
     expected_cost_usd: Option<Picodollars>,
     cached_tokens: u32,
@@ -115,7 +117,8 @@ impl From<&Considered> for CandidateJson {
             model: seen.deployment.model.to_string(),
             excluded: seen.exclusion.map(Exclusion::as_str),
             excluded_text: seen.exclusion.as_ref().map(ToString::to_string),
-            circuit_open: seen.is_open,
+            obstacle: seen.obstacle.map(Obstacle::as_str),
+            circuit_open: seen.obstacle == Some(Obstacle::Circuit),
             expected_cost_usd: seen.cost,
             cached_tokens: seen.cached_tokens,
             first_token_ms: seen.first_token_ms,

@@ -181,6 +181,8 @@ pub(super) async fn page(state: web::Data<State>) -> HttpResponse {
             state.metrics.credentials(upstream.name().as_str(), word, count);
         }
     }
+    let waiting = state.revisions.in_force().map_or(0, |revision| revision.waiting.len());
+    state.metrics.settings(state.revisions.last_refused().is_some(), waiting);
     let budgets = state.keys.budgets().iter().take(BUDGETS_MAX).map(Arc::clone).collect();
     // Where the ledger can't be read, the counters are still worth showing: that is when somebody looks.
     if let Ok(standings) = standings(&state, budgets).await {

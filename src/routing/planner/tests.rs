@@ -3,7 +3,7 @@ use std::sync::Arc;
 use proptest::prelude::{Strategy as _, any, prop_assert, prop_assert_eq, proptest};
 
 use super::*;
-use crate::domain::{Exclusion, Picodollars};
+use crate::domain::{Exclusion, Obstacle, Picodollars};
 use crate::provider::Upstream;
 
 fn upstream() -> Arc<Upstream> {
@@ -47,11 +47,17 @@ fn pace(first: f64, samples: f64) -> Pace {
 
 #[test]
 fn primary_takes_the_first_and_fallback_the_first_that_is_healthy() {
-    let open_first = || contenders(3, |number, contender| contender.seen.is_open = number == 0);
+    let open_first =
+        || contenders(3, |number, contender| contender.seen.obstacle = (number == 0).then_some(Obstacle::Circuit));
     check(Strategy::Primary, open_first(), ODDS, ("abc", Reason::First));
     check(Strategy::Fallback, open_first(), ODDS, ("bca", Reason::FirstHealthy));
-    let all_open = contenders(3, |_, contender| contender.seen.is_open = true);
-    check(Strategy::Fallback, all_open, ODDS, ("abc", Reason::FirstHealthy));
+    let all_open = contenders(3, |_, contender| contender.seen.obstacle = Some(Obstacle::Circuit));
+    check(Strategy::Fallback, all_open, ODDS, ("abc", Reason::First));
+    // Who only has to be waited for comes before whose circuit is open.
+    let kept = [Some(Obstacle::Circuit), Some(Obstacle::Keys), None, Some(Obstacle::Places)];
+    let kept = || contenders(4, |number, contender| contender.seen.obstacle = kept[number]);
+    check(Strategy::Fallback, kept(), ODDS, ("cbda", Reason::FirstHealthy));
+    check(Strategy::Primary, kept(), ODDS, ("abcd", Reason::First));
 }
 
 #[test]
@@ -93,7 +99,7 @@ fn a_tenth_of_the_calls_finds_out_how_fast_another_is_and_none_where_that_is_ill
         for dice in 0..2_000 {
             let mut three = contenders(3, |number, contender| {
                 contender.pace = Some(pace(1.0, if number < first_known { 9.0 } else { 1.0 }));
-                contender.seen.is_open = number >= 3 - count_open;
+                contender.seen.obstacle = (number >= 3 - count_open).then_some(Obstacle::Circuit);
             });
             let reason = arrange(&mut three, Strategy::Performance, Odds { dice, ..ODDS });
             let first = names(&three[..1]);
@@ -162,7 +168,7 @@ fn a_conversation_stays_where_it_is_unless_that_is_ill_or_cant_take_it() {
         assert!(reason == Reason::Conversation || strategy == Strategy::Weighted, "{strategy}: {reason}");
     }
     check(Strategy::Primary, contenders(3, |_, _| ()), odds, ("abc", Reason::First));
-    let open = contenders(3, |number, contender| contender.seen.is_open = number == 2);
+    let open = contenders(3, |number, contender| contender.seen.obstacle = (number == 2).then_some(Obstacle::Circuit));
     check(Strategy::Fallback, open, odds, ("abc", Reason::FirstHealthy));
     let out = contenders(3, |number, contender| contender.seen.exclusion = (number == 2).then_some(Exclusion::Tools));
     check(Strategy::Fallback, out, odds, ("abc", Reason::FirstHealthy));
@@ -177,7 +183,7 @@ fn a_conversation_stays_where_it_is_unless_that_is_ill_or_cant_take_it() {
 
 #[derive(Clone, Debug)]
 struct Drawn {
-    is_open: bool,
+    obstacle: Option<Obstacle>,
     is_out: bool,
     cost: Option<i128>,
     pace: Option<(f64, f64)>,
@@ -186,8 +192,9 @@ struct Drawn {
 
 fn drawn() -> impl proptest::strategy::Strategy<Value = Drawn> {
     let pace = proptest::option::of((0.001..60.0_f64, 0.0..20.0_f64));
-    (any::<bool>(), any::<bool>(), proptest::option::of(0..1_000_i128), pace, proptest::option::of(0..10_u32))
-        .prop_map(|(is_open, is_out, cost, pace, weight)| Drawn { is_open, is_out, cost, pace, weight })
+    let obstacle = proptest::option::of(proptest::sample::select(Obstacle::ALL.as_slice()));
+    (obstacle, any::<bool>(), proptest::option::of(0..1_000_i128), pace, proptest::option::of(0..10_u32))
+        .prop_map(|(obstacle, is_out, cost, pace, weight)| Drawn { obstacle, is_out, cost, pace, weight })
 }
 
 proptest! {
@@ -199,8 +206,8 @@ proptest! {
         place in proptest::option::of(0..8_usize),
     ) {
         let make = || contenders(all.len(), |number, contender| {
-            let Drawn { is_open, is_out, cost, pace, weight } = all[number].clone();
-            contender.seen.is_open = is_open;
+            let Drawn { obstacle, is_out, cost, pace, weight } = all[number].clone();
+            contender.seen.obstacle = obstacle;
             contender.seen.exclusion = is_out.then_some(Exclusion::Tools);
             contender.seen.cost = cost.map(Picodollars::new);
             contender.seen.weight = weight;
@@ -214,10 +221,12 @@ proptest! {
         let mut sorted: Vec<char> = names(&arranged).chars().collect();
         sorted.sort_unstable();
         prop_assert_eq!(sorted.into_iter().collect::<String>(), names(&make()));
-        let rank = |contender: &Contender| match (contender.can(), contender.seen.is_open) {
+        let rank = |contender: &Contender| match (contender.can(), contender.seen.obstacle) {
             (true, _) if strategy == Strategy::Primary => 0,
-            (true, open) => u8::from(open),
-            (false, _) => 2,
+            (true, None) => 0,
+            (true, Some(Obstacle::Keys | Obstacle::Places)) => 1,
+            (true, Some(Obstacle::Circuit)) => 2,
+            (false, _) => 3,
         };
         let ranks: Vec<u8> = arranged.iter().map(rank).collect();
         prop_assert!(ranks.windows(2).all(|pair| pair[0] <= pair[1]), "{:?}", ranks);

@@ -82,7 +82,7 @@ pub(super) fn run(shared: &Shared, arguments: &DemoArguments) -> anyhow::Result<
     let outcome = block_on(show(shared, arguments, &home.0));
     drop(home);
     match outcome? {
-        (Ended::AtOnce, _) => terminal::end_failed(),
+        (Ended::AtOnce, _) => terminal::end(1),
         (Ended::InOrder, true) => Ok(ExitCode::SUCCESS),
         (Ended::InOrder, false) => Ok(ExitCode::FAILURE),
     }

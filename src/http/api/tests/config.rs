@@ -57,7 +57,7 @@ fn revisions_are_listed_and_compared() {
         assert_eq!((&one["isInForce"], &one["diff"]), (&json!(false), &Value::Null));
         let compared = fixture.get("/api/config/revisions/3?against=2").await.json();
         assert_matches("ConfigRevision", &compared);
-        insta::assert_snapshot!(compared["diff"], @r##"{"against":2,"lines":[{"edit":"removed","text":"a = 1"},{"edit":"added","text":"a = 2"},{"edit":"kept","text":"b = 1"},{"edit":"removed","text":"# providers.openai.api_key: the same since revision 2"},{"edit":"added","text":"# providers.openai.api_key: the same since revision 3"}]}"##);
+        insta::assert_snapshot!(compared["diff"], @r##"{"against":2,"lines":[{"edit":"removed","text":"a = 1"},{"edit":"added","text":"a = 2"},{"edit":"kept","text":"b = 1"},{"edit":"removed","text":"# the value of revision 2: providers.openai.api_key"},{"edit":"added","text":"# the value of revision 3: providers.openai.api_key"}]}"##);
         for wrong in ["/9", "/x", "/0", "/-1", "/3?against=9", "/3?against=x"] {
             let answer = fixture.get(&format!("/api/config/revisions{wrong}")).await;
             assert_eq!(answer.verdict(), "404 not_found", "{wrong}");

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::schema::assert_matches;
 use super::*;
-use crate::domain::{Considered, Decision, Deployment, Exclusion, Reason, Strategy};
+use crate::domain::{Considered, Decision, Deployment, Exclusion, Obstacle, Reason, Strategy};
 use crate::routing::{Candidate, Prefix, Turn};
 
 const ROUTES: &str = r#"
@@ -197,7 +197,7 @@ fn an_entry_keeps_why_it_went_where_it_went() {
                 Considered { cost: Some("0.01".parse().unwrap()), cached_tokens: 3, ..Considered::new(small) },
                 Considered {
                     exclusion: Some(Exclusion::Context { takes: 10, needed: 12 }),
-                    is_open: true,
+                    obstacle: Some(Obstacle::Circuit),
                     first_token_ms: Some(20),
                     tokens_per_10_s: Some(455),
                     weight: Some(2),

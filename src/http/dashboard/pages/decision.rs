@@ -49,9 +49,7 @@ fn line(seen: &Considered, strategy: Strategy) -> DecisionLine {
     if strategy == Strategy::CostOptimized && seen.cost.is_none() {
         notes.push("no price is known".to_owned());
     }
-    if seen.is_open {
-        notes.push("its circuit was open".to_owned());
-    }
+    notes.extend(seen.obstacle.map(|obstacle| obstacle.words().to_owned()));
     if seen.cached_tokens > 0 {
         notes.push(format!("{} tokens from the provider’s cache", count_exact(seen.cached_tokens.into())));
     }

@@ -120,9 +120,7 @@ fn route_card(
 fn note(route: &RouteConfig, seen: &Considered) -> String {
     let mut notes: Vec<String> = Vec::new();
     notes.extend(seen.exclusion.as_ref().map(ToString::to_string));
-    if seen.is_open {
-        notes.push("its circuit is open: it is tried after all others".to_owned());
-    }
+    notes.extend(seen.obstacle.map(|obstacle| format!("{}: it is tried after all others", obstacle.words())));
     if route.strategy == Strategy::Weighted {
         let place = route.deployments.iter().position(|deployment| *deployment == seen.deployment);
         let weight = place.and_then(|place| route.weights.get(place)).copied().unwrap_or(1);

@@ -56,7 +56,7 @@ fn page(state: &State, query: &Fields, layout: Layout) -> Result<SettingsPage, P
         layout,
         done: done_phrase(query.text("reloaded"), in_force).filter(|_| !is_refused),
         refused,
-        waiting: in_force.waiting.clone(),
+        waiting: in_force.waiting.iter().map(|key| (key.clone(), in_force.still.get(key).cloned())).collect(),
         warnings: in_force.warnings.iter().map(line).collect(),
         heading: format!("Revision {}", in_force.number),
         since: clock.ago(in_force.at),
@@ -142,7 +142,7 @@ fn choices(all: &[Revision], compared: Option<(&Revision, &Revision)>) -> Vec<Se
             })
             .collect(),
     };
-    vec![select("from", "Compare from", "From revision", from), select("to", "Compare to", "to revision", to)]
+    vec![select("from", "Compare from", "From", from), select("to", "Compare to", "to", to)]
 }
 
 fn comparison(from: &Revision, to: &Revision) -> Comparison {

@@ -61,7 +61,12 @@ fn what_fails_is_shown_with_its_circuit_and_until_when() {
         let page = browser.get("/providers").await.body;
         check(
             &page,
-            &["Circuits that are not closed", "No call goes there until 14:32:1", "Failing", "its circuit is open"],
+            &[
+                "Circuits that are not closed",
+                "No call goes there until 14:32:1",
+                "Failing",
+                "circuit open: it is tried after all others",
+            ],
         );
     });
 }

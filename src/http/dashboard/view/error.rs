@@ -57,7 +57,7 @@ impl ErrorPage {
             bare,
             status: 403,
             what: "This is not for your role".to_owned(),
-            still_true: "Nothing was changed. Ask an admin to do it, or for another role.".to_owned(),
+            still_true: "Ask an admin to do it, or for another role.".to_owned(),
             action: Link::new("Go back to your pages", "/"),
             request_id: None,
         }

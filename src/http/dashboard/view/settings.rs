@@ -16,8 +16,8 @@ pub struct SettingsPage {
     pub done: Option<(Tone, Phrase)>,
     /// Files that were read and not taken over.
     pub refused: Option<RefusedNote>,
-    /// The keys that wait for a restart.
-    pub waiting: Vec<String>,
+    /// The keys that wait for a restart, each with what stays in force until then, where that is shown.
+    pub waiting: Vec<(String, Option<String>)>,
     /// What is worth knowing.
     pub warnings: Vec<ProblemLine>,
     /// `Revision 4`.
