@@ -1,7 +1,9 @@
-//! Whether the data folder is ours, and closed to others.
+//! Whether the data folder is ours to use, and closed to others.
 
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
+
+use rustix::fs::{Access, AtFlags, CWD, accessat};
 
 use super::report::Check;
 use crate::domain::wording::counted;
@@ -23,6 +25,8 @@ pub struct Seen {
     pub is_folder: bool,
     /// Whether a secret stands in it as it is.
     pub has_secrets: bool,
+    /// Whether this user may read and write it.
+    pub is_usable: bool,
 }
 
 impl Seen {
@@ -35,6 +39,7 @@ impl Seen {
             owner: metadata.uid(),
             is_folder: metadata.is_dir(),
             has_secrets,
+            is_usable: is_usable(path, metadata.is_dir()),
         })
     }
 
@@ -53,6 +58,18 @@ impl Seen {
         }
         Ok(seen)
     }
+}
+
+fn is_usable(path: &Path, is_folder: bool) -> bool {
+    let both = Access::READ_OK | Access::WRITE_OK;
+    let wanted = if is_folder { both | Access::EXEC_OK } else { both };
+    accessat(CWD, path, wanted, AtFlags::EACCESS).is_ok()
+}
+
+/// What opens a file of one's own to this user again; nothing that stands in it is touched.
+pub(super) fn open_to_us(path: &str, is_folder: bool) -> String {
+    let right = if is_folder { "700" } else { "600" };
+    format!("sudo chown \"$(id -un)\" {path} && chmod {right} {path}   # nothing that stands in it is lost")
 }
 
 /// Who runs this.
@@ -75,6 +92,9 @@ pub fn judge(all: &[Seen], us: u32) -> Vec<Check> {
             );
             let check = if us == 0 { Check::warning(NAME, found, mend) } else { Check::problem(NAME, found, mend) };
             checks.push(check.about(path.as_str()));
+        } else if !seen.is_usable {
+            let found = format!("this user may not both read and write it (mode {:04o})", seen.mode);
+            checks.push(Check::problem(NAME, found, open_to_us(path, seen.is_folder)).about(path.as_str()));
         }
         if seen.has_secrets && seen.is_open() {
             let right = if seen.is_folder { "700" } else { "600" };
@@ -99,7 +119,7 @@ mod tests {
     use super::*;
 
     fn seen(path: &str, mode: u32, owner: u32, has_secrets: bool) -> Seen {
-        Seen { path: path.to_owned(), mode, owner, is_folder: path == "/data", has_secrets }
+        Seen { path: path.to_owned(), mode, owner, is_folder: path == "/data", has_secrets, is_usable: true }
     }
 
     fn check(all: &[Seen], us: u32, expected: &[(Verdict, &str)]) {
@@ -137,6 +157,12 @@ mod tests {
         let theirs = [seen("/data", 0o700, 998, true), seen("/data/pepper", 0o600, 998, true)];
         check(&theirs, 1_000, &[(Verdict::Problem, "chown -R"), (Verdict::Problem, "chown -R")]);
         check(&theirs, 0, &[(Verdict::Warning, "sudo -u '#998'")]);
+    }
+
+    #[test]
+    fn what_is_ours_and_closed_to_ourselves_is_told() {
+        let folder = Seen { is_usable: false, ..seen("/data", 0o500, 1_000, true) };
+        check(&[folder], 1_000, &[(Verdict::Problem, "chmod 700 /data")]);
     }
 
     #[test]

@@ -85,6 +85,33 @@ impl<T> Kept<T> {
     }
 }
 
+/// A smaller file that can't be used, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// That of keys and budgets, or the pepper that belongs to it.
+    Keys(String),
+    /// That of stored contents.
+    Contents(String),
+    /// That of idempotency keys.
+    IdempotencyKeys(String),
+}
+
+impl Trouble {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Keys(_) => "keys and budgets",
+            Self::Contents(_) => "stored contents",
+            Self::IdempotencyKeys(_) => "idempotency keys",
+        }
+    }
+
+    fn why(&self) -> &str {
+        match self {
+            Self::Keys(why) | Self::Contents(why) | Self::IdempotencyKeys(why) => why,
+        }
+    }
+}
+
 /// What is examined, as whoever has it open hands it in.
 pub struct Patient {
     /// The settings in use.
@@ -105,14 +132,20 @@ pub struct Patient {
     pub cache: Option<Stats>,
     /// The Redis of the settings.
     pub redis: Option<Arc<Shared>>,
-    /// Smaller files that can't be used: what they are for, and why.
-    pub troubles: Vec<(&'static str, String)>,
+    /// Smaller files that can't be used.
+    pub troubles: Vec<Trouble>,
     /// How providers are connected to.
     pub clients: ClientSettings,
     /// Whether a running server examines itself.
     pub is_server: bool,
     /// Whether what goes over the network is left out.
     pub is_offline: bool,
+}
+
+impl Patient {
+    fn files(&self) -> &[Seen] {
+        self.files.as_deref().unwrap_or_default()
+    }
 }
 
 /// Looks at everything, and says what was found.
@@ -136,7 +169,7 @@ pub async fn examine(patient: Patient) -> Report {
     checks.push(local.disk);
     checks.extend(local.files);
     checks.push(local.ledger);
-    checks.extend(patient.troubles.iter().map(|(name, trouble)| books::other(name, trouble)));
+    checks.extend(patient.troubles.iter().map(|trouble| books::other(trouble, patient.files())));
     if patient.unusable.is_empty() {
         checks.extend(of_network(&patient, &probes));
         checks.extend(local.prices);
@@ -304,7 +337,9 @@ fn check_disk(patient: &Patient) -> Check {
 }
 
 fn check_ledger(patient: &Patient) -> Check {
-    let Some(ledger) = patient.ledger.open() else { return books::ledger(&patient.ledger.state(), None, None) };
+    let Some(ledger) = patient.ledger.open() else {
+        return books::ledger(&patient.ledger.state(), None, None, patient.files());
+    };
     if !patient.is_server {
         let started = Instant::now();
         let yesterday = patient.clock.now() - SignedDuration::from_hours(24);
@@ -315,7 +350,7 @@ fn check_ledger(patient: &Patient) -> Check {
     // What an inspection found is said in its own words.
     let is_damaged = matches!(&last, Some(books::Look { inspection: Inspection::Damaged { .. }, .. }));
     let trouble = ledger.trouble().filter(|_| !is_damaged);
-    books::ledger(&Kept::Open(()), trouble.as_deref(), last.as_ref())
+    books::ledger(&Kept::Open(()), trouble.as_deref(), last.as_ref(), patient.files())
 }
 
 fn check_prices(patient: &Patient) -> Vec<Check> {

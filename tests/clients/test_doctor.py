@@ -5,8 +5,11 @@ import email.utils
 import http.server
 import json
 import os
+import pathlib
+import shutil
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 
@@ -19,6 +22,7 @@ pytestmark = pytest.mark.gateway
 KEY = "sk-doctor-0123456789abcdef-WXYZ"
 BAD_KEY = "sk-doctor-fedcba9876543210-QRST"
 SECONDS_MAX = 15
+NOBODY = 65_534
 VERDICTS = {"ok", "skipped", "warning", "problem"}
 NAMES = {
     "settings", "clock", "disk", "file permissions", "ledger health", "DNS", "provider keys", "price coverage",
@@ -67,6 +71,7 @@ class Installation:
         self.root = f"http://127.0.0.1:{models.server_address[1]}"
         self.environment = {"PATH": os.environ.get("PATH", ""), "HOME": str(folder), "MODELS_KEY": KEY, "BAD_KEY": BAD_KEY}
         self.environment["WEBHOOK"] = "http://127.0.0.1:9/x"
+        self.user = None
         self.configure()
 
     def configure(self, more="", providers=""):
@@ -81,7 +86,7 @@ class Installation:
     def run(self, *command, **variables):
         environment = {**self.environment, **variables}
         return subprocess.run(
-            [self.binary, *command], cwd=self.folder, env=environment, capture_output=True, text=True, timeout=60
+            [self.binary, *command], cwd=self.folder, env=environment, capture_output=True, text=True, timeout=60, user=self.user
         )
 
     def doctor(self, *flags, **variables):
@@ -125,11 +130,37 @@ class Installation:
             assert done.returncode == 0, done.stderr
 
 
+    def call(self, address, model="smart"):
+        key = json.loads(self.run("key", "create", f"key-{time.monotonic_ns()}", "--json").stdout)["key"]
+        body = {"model": model, "messages": [{"role": "user", "content": "hi"}]}
+        return get_json(f"{address}/v1/chat/completions", key, method="POST", body=body)
+
+
 @pytest.fixture
 def installation(gateway, tmp_path, models):
     made = Installation(gateway.binary, tmp_path, models)
     made.make()
     return made
+
+
+@pytest.fixture
+def unprivileged(gateway, models):
+    """An installation of a user that the system may refuse something; root is refused nothing."""
+    with tempfile.TemporaryDirectory(prefix="tollgate-doctor-") as folder:
+        made = Installation(gateway.binary, pathlib.Path(folder), models)
+        made.make()
+        if os.geteuid() == 0:
+            made.user = NOBODY
+            for path in (made.folder, *made.folder.rglob("*")):
+                os.chown(path, NOBODY, NOBODY)
+        yield made
+
+
+def close_to_its_user(path):
+    """The file as a restore by root, or a command that root ran, leaves it behind."""
+    if os.geteuid() == 0:
+        os.chown(path, 0, 0)
+    path.chmod(0o600 if os.geteuid() == 0 else 0)
 
 
 def found(report, name, verdict, words, mend="", about=None):
@@ -338,10 +369,10 @@ def test_a_damaged_ledger_is_found_and_left_as_it_is(installation):
     ledger = installation.folder / "data" / "ledger.redb"
     ledger.write_bytes(b"no ledger at all")
     report = installation.doctor("--offline")
-    found(report, "ledger health", "problem", "can't be read", "a backup of ledger.redb")
+    found(report, "ledger health", "problem", "can't be read", "ledger.redb of a backup")
     assert ledger.read_bytes() == b"no ledger at all"
     ledger.unlink()
-    found(installation.doctor("--offline"), "ledger health", "problem", "is missing", "backup")
+    found(installation.doctor("--offline"), "ledger health", "problem", "is missing", "ledger.redb of a backup")
     pepper = installation.folder / "data" / "pepper"
     pepper.write_bytes(bytes(32))
     found(installation.doctor("--offline"), "ledger health", "problem", "doesn't belong to these settings", about="keys")
@@ -355,3 +386,44 @@ def test_only_an_admin_may_have_the_server_examined(installation):
                 get_json(f"{address}/api/doctor", token, method="POST")
         done = installation.run("doctor", "--server", address, "--token", "tga-nobody")
         assert done.returncode == 1 and "admin token" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["settings.redb", "pepper", "ledger.redb", "idempotency.redb"])
+def test_a_file_that_its_user_may_not_open_is_to_be_opened_and_never_replaced(unprivileged, name):
+    path = unprivileged.folder / "data" / name
+    close_to_its_user(path)
+    report = unprivileged.doctor("--offline")
+    found(report, "ledger health", "problem", "", f"data/{name} && chmod 600")
+    found(report, "file permissions", "problem", "", f"data/{name}", about=f"data/{name}")
+    for check in report["checks"]:
+        assert "backup" not in (check["mend"] or "") and "move" not in (check["mend"] or ""), check
+
+
+def test_a_folder_that_its_user_may_not_write_is_told_with_the_command_that_opens_it(unprivileged):
+    folder = unprivileged.folder / "data"
+    folder.chmod(0o500)
+    report = unprivileged.doctor("--offline")
+    found(report, "file permissions", "problem", "may not both read and write it (mode 0500)", "chmod 700 data")
+    found(report, "disk", "problem", "nothing can be written into data", "chmod 700 data")
+
+
+def test_a_backup_goes_back_as_the_manual_says_and_verify_proves_it(installation):
+    data, backup = installation.folder / "data", installation.folder / "backup"
+    with installation.serving() as address:
+        installation.call(address)
+    done = installation.run("verify", "--heads", "heads.json")
+    assert done.returncode == 0, done.stderr
+    shutil.copytree(data, backup)
+    with installation.serving() as address:
+        installation.call(address)
+    for damaged in (["ledger.redb"], ["settings.redb", "pepper"]):
+        for name in damaged:
+            (data / name).write_bytes(b"no file of ours")
+        assert not installation.doctor("--offline")["ok"]
+        for name in damaged:
+            shutil.copy2(backup / name, data / name)
+        done = installation.run("verify", "--expect", "heads.json")
+        assert done.returncode == 0, done.stderr
+        with installation.serving() as address:
+            installation.call(address)
+            assert installation.doctor("--offline")["ok"]

@@ -18,12 +18,13 @@ use super::reach::{Absent, Claimed, claim, given_token, named_server};
 use super::{Shared, terminal};
 use crate::catalog::Catalog;
 use crate::config::{self, Config, Problem, Sources};
-use crate::doctor::{self, Check, Kept, Patient, Report, Seen, Verdict};
+use crate::doctor::{self, Check, Kept, Patient, Report, Seen, Trouble, Verdict};
 use crate::domain::wording::counted;
 use crate::idempotency::Idempotency;
 use crate::ledger::Ledger;
 use crate::provider::ClientSettings;
 use crate::runtime::Clock;
+use crate::store::{OpenError, SettingsError};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -167,17 +168,17 @@ async fn of_folder(
         parts::keys_of(folder, parts::open_settings(folder)?).map(Arc::new)
     });
     if let Kept::Broken(error) = &keys {
-        troubles.push(("keys and budgets", error.clone()));
+        troubles.push(Trouble::Keys(error.clone()));
     }
     let idempotency_path = folder.path().join("idempotency.redb");
     if idempotency_path.exists() {
         let idempotency = Idempotency::open(idempotency_path);
-        troubles.extend(idempotency.trouble().map(|trouble| ("idempotency keys", trouble.to_string())));
+        troubles.extend(idempotency.trouble().map(|trouble| Trouble::IdempotencyKeys(trouble.to_string())));
         idempotency.stop();
     }
     if folder.path().join("content.redb").exists() {
         let content = parts::open_content(folder, &config);
-        troubles.extend(content.trouble().map(|trouble| ("stored contents", trouble.to_string())));
+        troubles.extend(content.trouble().map(|trouble| Trouble::Contents(trouble.to_string())));
         content.stop();
     }
     let kept: Option<Arc<Ledger>> = if let Kept::Open(ledger) = &ledger { Some(Arc::clone(ledger)) } else { None };
@@ -196,8 +197,17 @@ fn opened<T>(path: &Path, open: impl FnOnce() -> anyhow::Result<T>) -> Kept<T> {
     }
     match open() {
         Ok(kept) => Kept::Open(kept),
+        Err(error) if is_in_use(&error) => Kept::Unopened("another process has it open"),
         Err(error) => Kept::Broken(with_causes(&error)),
     }
+}
+
+fn is_in_use(error: &anyhow::Error) -> bool {
+    let of_settings = error.downcast_ref::<SettingsError>().and_then(|error| match error {
+        SettingsError::Open(error) => Some(error),
+        _ => None,
+    });
+    matches!(error.downcast_ref().or(of_settings), Some(OpenError::InUse { .. }))
 }
 
 /// A file of variables that others on the machine can read.

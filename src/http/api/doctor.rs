@@ -7,7 +7,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 
 use super::input::Params;
 use super::turn::Turn;
-use crate::doctor::{Kept, Patient, Seen, examine};
+use crate::doctor::{Kept, Patient, Seen, Trouble, examine};
 use crate::http::problem::{Code, Problem};
 use crate::http::state::State;
 use crate::provider::ClientSettings;
@@ -28,9 +28,8 @@ pub(super) async fn run(state: web::Data<State>, request: HttpRequest) -> Result
     let config = state.config();
     let folder = config.data_dir.clone();
     let files = web::block(move || Seen::of_folder(&folder)).await.map_err(|error| Problem::internal(&error))?;
-    let content = parts.content.trouble().map(|trouble| ("stored contents", trouble));
-    let idempotency = parts.idempotency.trouble().map(|trouble| ("idempotency keys", trouble));
-    let troubles = content.into_iter().chain(idempotency);
+    let content = parts.content.trouble().map(|why| Trouble::Contents(why.to_string()));
+    let idempotency = parts.idempotency.trouble().map(|why| Trouble::IdempotencyKeys(why.to_string()));
     let patient = Patient {
         config: Arc::clone(&config),
         unusable: Vec::new(),
@@ -41,7 +40,7 @@ pub(super) async fn run(state: web::Data<State>, request: HttpRequest) -> Result
         files,
         cache: Some(state.cache.stats()),
         redis: parts.shared.clone(),
-        troubles: troubles.map(|(name, trouble)| (name, trouble.to_string())).collect(),
+        troubles: content.into_iter().chain(idempotency).collect(),
         clients: ClientSettings::new(config.tls.ca_file.clone()),
         is_server: true,
         is_offline: offline.unwrap_or(false),
