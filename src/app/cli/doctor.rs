@@ -82,7 +82,7 @@ async fn here(shared: &Shared, offline: bool) -> Report {
         }
         Err(problems) => {
             let Some(folder) = settings.data_dir() else { return Report::new(doctor::problems(&problems), false) };
-            (bare(folder), problems.iter().cloned().collect())
+            (bare(folder.path), problems.iter().cloned().collect())
         }
     };
     let files = Seen::of_folder(&config.data_dir);
