@@ -60,6 +60,11 @@ impl Seen {
     }
 }
 
+/// Whether this user may read a file.
+pub(super) fn may_read(path: &Path) -> bool {
+    accessat(CWD, path, Access::READ_OK, AtFlags::EACCESS).is_ok()
+}
+
 fn is_usable(path: &Path, is_folder: bool) -> bool {
     let both = Access::READ_OK | Access::WRITE_OK;
     let wanted = if is_folder { both | Access::EXEC_OK } else { both };

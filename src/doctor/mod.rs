@@ -1,6 +1,6 @@
 //! What is wrong with an installation, and what mends it.
 //!
-//! [`examine`] looks at everything at once, each look within its own time: at the clock, the disk, the providers' names and keys,
+//! [`examine`] looks at everything at once, each look within its own time: at which installation it is, the clock, the disk, the providers' names and keys,
 //! prices, the cache, budgets, files, the ledger. What was seen is judged by pure functions, one module for each idea, and
 //! comes back as a flat list of [`Check`]s; a warning and a problem always have a mend to copy. It costs nothing: providers
 //! are asked for their lists of models, and nothing else. Whoever has the ledger open calls it: the running server, or a
@@ -12,6 +12,8 @@ mod cache;
 mod clock;
 mod disk;
 mod files;
+mod installation;
+mod patient;
 mod prices;
 mod providers;
 mod report;
@@ -21,21 +23,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::future::{join_all, join3};
+use futures_util::future::{join, join_all, join3};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::budget::{Budgets, Standing};
-use crate::cache::Stats;
-use crate::catalog::{BUILTIN_TAKEN, Catalog};
-use crate::config::{Config, Problem, ProviderConfig};
+use crate::catalog::BUILTIN_TAKEN;
+use crate::config::{Config, ProviderConfig};
 use crate::domain::{BudgetAction, ProviderKind, RequestId};
-use crate::keys::Keys;
 use crate::ledger::{EntryFilter, GroupBy, Inspection, Ledger, TimeRange};
-use crate::provider::{ClientSettings, Probe, probe};
-use crate::runtime::Clock;
-use crate::shared::Shared;
+use crate::provider::{Probe, probe};
 
 pub use files::{Seen, judge as judge_files, us};
+pub use patient::{Kept, Patient, Served, Trouble};
 pub use report::{Check, Report, Verdict};
 pub use settings::problems;
 
@@ -54,109 +53,13 @@ const OF_SETTINGS: [&str; 6] =
 const REDIS_TRIES: u32 = 5;
 const REDIS_PAUSE: Duration = Duration::from_millis(200);
 
-/// Something that is kept in the folder.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Kept<T> {
-    /// It is open.
-    Open(T),
-    /// Nothing has been kept yet.
-    Absent,
-    /// It can't be opened; why.
-    Broken(String),
-    /// It is left closed, and says nothing; why.
-    Unopened(&'static str),
-}
-
-impl<T> Kept<T> {
-    fn open(&self) -> Option<&T> {
-        match self {
-            Self::Open(kept) => Some(kept),
-            Self::Absent | Self::Broken(_) | Self::Unopened(_) => None,
-        }
-    }
-
-    fn state(&self) -> Kept<()> {
-        match self {
-            Self::Open(_) => Kept::Open(()),
-            Self::Absent => Kept::Absent,
-            Self::Broken(error) => Kept::Broken(error.clone()),
-            Self::Unopened(why) => Kept::Unopened(why),
-        }
-    }
-}
-
-/// A smaller file that can't be used, and why.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Trouble {
-    /// That of keys and budgets, or the pepper that belongs to it.
-    Keys(String),
-    /// That of stored contents.
-    Contents(String),
-    /// That of idempotency keys.
-    IdempotencyKeys(String),
-}
-
-impl Trouble {
-    fn name(&self) -> &'static str {
-        match self {
-            Self::Keys(_) => "keys and budgets",
-            Self::Contents(_) => "stored contents",
-            Self::IdempotencyKeys(_) => "idempotency keys",
-        }
-    }
-
-    fn why(&self) -> &str {
-        match self {
-            Self::Keys(why) | Self::Contents(why) | Self::IdempotencyKeys(why) => why,
-        }
-    }
-}
-
-/// What is examined, as whoever has it open hands it in.
-pub struct Patient {
-    /// The settings in use.
-    pub config: Arc<Config>,
-    /// What is wrong with settings that can't be used: of `config` the data folder alone is theirs then.
-    pub unusable: Vec<Problem>,
-    /// The time.
-    pub clock: Clock,
-    /// The prices in use.
-    pub catalog: Arc<Catalog>,
-    /// What calls cost.
-    pub ledger: Kept<Arc<Ledger>>,
-    /// Who may call, and the budgets.
-    pub keys: Kept<Arc<Keys>>,
-    /// The files of the folder as they were before anything was opened, which closes some.
-    pub files: std::io::Result<Vec<Seen>>,
-    /// What the cache has done; absent where no server runs.
-    pub cache: Option<Stats>,
-    /// The Redis of the settings.
-    pub redis: Option<Arc<Shared>>,
-    /// Smaller files that can't be used.
-    pub troubles: Vec<Trouble>,
-    /// How providers are connected to.
-    pub clients: ClientSettings,
-    /// Whether a running server examines itself.
-    pub is_server: bool,
-    /// Whether what goes over the network is left out.
-    pub is_offline: bool,
-}
-
-impl Patient {
-    fn files(&self) -> &[Seen] {
-        self.files.as_deref().unwrap_or_default()
-    }
-}
-
 /// Looks at everything, and says what was found.
 pub async fn examine(patient: Patient) -> Report {
     let patient = Arc::new(patient);
-    let (probes, redis, local) = join3(probe_all(&patient), check_redis(&patient), look_at_folder(&patient)).await;
-    let mut checks = if patient.unusable.is_empty() {
-        settings::warnings(&patient.config.warnings, patient.config.providers.len())
-    } else {
-        problems(&patient.unusable)
-    };
+    let remote = join3(probe_all(&patient), check_redis(&patient), installation::is_answered(&patient));
+    let ((probes, redis, is_answered), local) = join(remote, look_at_folder(&patient)).await;
+    let mut checks = vec![installation::judge(&patient, is_answered)];
+    checks.extend(settings::judge(&patient));
     let offsets =
         probes.iter().flat_map(|(_, probe)| &probe.asked).filter_map(|asked| asked.as_ref().ok()?.clock_ahead);
     checks.push(clock::judge(&clock::Times {
@@ -173,13 +76,13 @@ pub async fn examine(patient: Patient) -> Report {
     if patient.unusable.is_empty() {
         checks.extend(of_network(&patient, &probes));
         checks.extend(local.prices);
-        checks.push(cache::memory(&patient.config.cache, patient.cache.as_ref()));
+        checks.push(cache::memory(&patient.config.cache, patient.served.as_ref().map(|served| &served.cache)));
         checks.extend(redis);
         checks.extend(local.budgets);
     } else {
         checks.extend(OF_SETTINGS.map(|name| Check::skipped(name, "the settings can't be used")));
     }
-    Report::new(checks, patient.is_server)
+    Report::new(checks, patient.served.is_some())
 }
 
 fn zone_name(config: &Config) -> String {
@@ -340,7 +243,7 @@ fn check_ledger(patient: &Patient) -> Check {
     let Some(ledger) = patient.ledger.open() else {
         return books::ledger(&patient.ledger.state(), None, None, patient.files());
     };
-    if !patient.is_server {
+    if patient.served.is_none() {
         let started = Instant::now();
         let yesterday = patient.clock.now() - SignedDuration::from_hours(24);
         let since = RequestId::first_of(yesterday.as_millisecond());

@@ -25,7 +25,7 @@ SECONDS_MAX = 15
 NOBODY = 65_534
 VERDICTS = {"ok", "skipped", "warning", "problem"}
 NAMES = {
-    "settings", "clock", "disk", "file permissions", "ledger health", "DNS", "provider keys", "price coverage",
+    "installation", "settings", "clock", "disk", "file permissions", "ledger health", "DNS", "provider keys", "price coverage",
     "unpriced traffic", "cache health", "budget sanity",
 }
 
@@ -321,7 +321,7 @@ def test_settings_that_can_not_be_used_are_findings_and_no_crash(installation):
         (installation.folder / "tollgate.toml").write_text(broken)
         report = installation.doctor("--offline")
         assert report["byServer"]
-        found(report, "settings", "problem", "its next start would fail: no provider", 'did you mean "first"?')
+        found(report, "settings", "problem", "no provider", 'did you mean "first"?')
     report = installation.doctor()
     found(report, "settings", "problem", "no provider", "did you mean")
     # A server may have its keys from elsewhere.
@@ -339,8 +339,77 @@ def test_settings_that_can_not_be_used_are_findings_and_no_crash(installation):
     found(report, "disk", "ok", "free for a ledger")
     found(report, "ledger health", "skipped", "the settings can't be used")
     (installation.folder / "tollgate.toml").write_text("[[[ no toml")
-    report = installation.doctor()
-    assert all(check["name"] == "settings" and check["verdict"] == "problem" for check in report["checks"])
+    report = installation.doctor("--data-dir", "data")
+    assert {check["name"] for check in report["checks"]} == NAMES
+    found(report, "settings", "problem", "not TOML", "mend it there, and prove it: tollgate check-config")
+    found(report, "disk", "ok", "free for a ledger")
+
+
+def reload(address, token, is_taken):
+    """Has the settings read again, and says whether they were taken over."""
+    with contextlib.nullcontext() if is_taken else pytest.raises(AssertionError, match="422|400"):
+        get_json(f"{address}/api/config/reload", token, method="POST")
+
+
+def test_a_server_tells_what_of_the_file_is_not_in_force(installation):
+    file = installation.folder / "tollgate.toml"
+    text = file.read_text()
+    with installation.serving() as address:
+        token = (installation.folder / "data" / "local-token").read_text().strip()
+
+        def from_elsewhere():
+            return installation.doctor("--offline", "--server", address, "--token", token)
+
+        for spoiled, words in (("color = 1\n" + text, "unknown key"), (text + "x=[", "not TOML"), (None, "it is gone")):
+            file.write_text(spoiled) if spoiled else file.unlink()
+            reload(address, token, is_taken=False)
+            found(from_elsewhere(), "settings", "problem", f"not taken over when a request had it read, and what was in force stays: {words}")
+            found(installation.doctor("--offline", "--data-dir", "data"), "settings", "problem", words)
+        file.write_text(text.replace('time_zone = "UTC"', 'time_zone = "Europe/Berlin"'))
+        reload(address, token, is_taken=True)
+        for report in (from_elsewhere(), installation.doctor("--offline")):
+            assert report["ok"]
+            found(report, "settings", "warning", "waits for a restart", "restart tollgate", about="time_zone")
+
+
+def test_the_installation_that_was_looked_at_is_named_and_is_the_one_that_runs(installation):
+    file = installation.folder / "tollgate.toml"
+    text = file.read_text()
+    with installation.serving():
+        for broken in (text + "x=[", "zz = 1\n" + text):
+            file.write_text(broken)
+            report = installation.doctor("--offline")
+            assert report["byServer"] and NAMES == {check["name"] for check in report["checks"]}
+            data = installation.folder / "data"
+            found(report, "installation", "ok", "the server of process")["found"].index(f"the data folder {data}, with the settings of {file}")
+        file.write_text("zz = 1\n")
+        report = installation.doctor("--offline")
+        assert not report["byServer"]
+        expected = f"no server runs on the data folder {installation.folder / 'tollgate-data'}, which is not there yet"
+        found(report, "installation", "warning", expected, "tollgate doctor --data-dir DIR")
+        assert installation.doctor("--offline", "--data-dir", "data")["byServer"]
+        assert installation.doctor("--offline", TOLLGATE_DATA_DIR="data")["byServer"]
+
+
+def test_a_server_that_runs_on_another_folder_than_the_settings_name_is_noticed(installation):
+    file = installation.folder / "tollgate.toml"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    text = file.read_text().replace("127.0.0.1:0", f"127.0.0.1:{port}")
+    file.write_text(text)
+    found(installation.doctor("--offline"), "installation", "ok", "no server runs on the data folder")
+    with installation.serving():
+        file.write_text(text.replace('"data"', '"data2"'))
+        report = installation.doctor("--offline")
+        found(report, "installation", "problem", f"something answers at 127.0.0.1:{port}", "--data-dir DIR")
+
+
+def test_a_file_of_settings_that_is_not_there_or_closed_is_told_with_its_mend(unprivileged):
+    report = unprivileged.doctor("--offline", "--config", "nix.toml")
+    found(report, "settings", "problem", "can't be read", "put nix.toml there, or name the file that is meant by --config, and prove it: tollgate check-config --config nix.toml")
+    close_to_its_user(unprivileged.folder / "tollgate.toml")
+    found(unprivileged.doctor("--offline"), "settings", "problem", "can't be read", "tollgate.toml && chmod 600")
 
 
 def test_nothing_there_yet_is_no_crash_and_makes_nothing(gateway, tmp_path, models):

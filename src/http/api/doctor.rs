@@ -1,5 +1,6 @@
 //! `/api/doctor`: the running server examines itself, because it alone has the ledger open.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -7,7 +8,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 
 use super::input::Params;
 use super::turn::Turn;
-use crate::doctor::{Kept, Patient, Seen, Trouble, examine};
+use crate::doctor::{Kept, Patient, Seen, Served, Trouble, examine};
 use crate::http::problem::{Code, Problem};
 use crate::http::state::State;
 use crate::provider::ClientSettings;
@@ -33,16 +34,21 @@ pub(super) async fn run(state: web::Data<State>, request: HttpRequest) -> Result
     let patient = Patient {
         config: Arc::clone(&config),
         unusable: Vec::new(),
+        file: state.revisions.file().map(Path::to_owned),
+        is_named: true,
         clock: state.clock.clone(),
         catalog: Arc::clone(state.gateway.router().catalog()),
         ledger: Kept::Open(Arc::clone(&state.ledger)),
         keys: Kept::Open(Arc::clone(&state.keys)),
         files,
-        cache: Some(state.cache.stats()),
+        served: Some(Served {
+            refused: state.revisions.last_refused(),
+            waiting: state.revisions.in_force().map(|revision| revision.waiting).unwrap_or_default(),
+            cache: state.cache.stats(),
+        }),
         redis: parts.shared.clone(),
         troubles: content.into_iter().chain(idempotency).collect(),
         clients: ClientSettings::new(config.tls.ca_file.clone()),
-        is_server: true,
         is_offline: offline.unwrap_or(false),
     };
     Ok(HttpResponse::Ok().json(examine(patient).await))
