@@ -23,7 +23,7 @@ pub(super) async fn is_answered(patient: &Patient) -> bool {
 }
 
 /// Where a server is reached on its own machine.
-fn reached_at(listen: SocketAddr) -> SocketAddr {
+pub(super) fn reached_at(listen: SocketAddr) -> SocketAddr {
     let ip = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),

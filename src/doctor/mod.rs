@@ -10,6 +10,7 @@ mod books;
 mod budgets;
 mod cache;
 mod clock;
+mod credentials;
 mod disk;
 mod files;
 mod installation;
@@ -106,15 +107,23 @@ async fn probe_all(patient: &Patient) -> Vec<(&ProviderConfig, Probe)> {
 }
 
 fn of_network(patient: &Patient, probes: &[(&ProviderConfig, Probe)]) -> Vec<Check> {
-    if patient.is_offline {
-        return ["DNS", "provider keys"].map(|name| Check::skipped(name, "left out by --offline")).into();
+    let why = if patient.is_offline { "left out by --offline" } else { "no provider is reached over a network" };
+    let mut checks: Vec<Check> =
+        probes.iter().map(|(provider, probe)| providers::connection(provider, probe)).collect();
+    if checks.is_empty() {
+        checks.push(Check::skipped("DNS", why));
     }
-    if probes.is_empty() {
-        let why = "no provider is reached over a network";
-        return ["DNS", "provider keys"].map(|name| Check::skipped(name, why)).into();
+    let now = Instant::now();
+    let keys = patient.config.providers.iter().filter(|provider| is_remote(provider)).filter_map(|provider| {
+        let probe = probes.iter().find(|(asked, _)| asked.name == provider.name).map(|(_, probe)| probe);
+        let standings = patient.served.as_ref().and_then(|served| served.credentials.get(&provider.name));
+        credentials::judge(&credentials::Seen { provider, probe, standings: standings.cloned() }, &patient.config, now)
+    });
+    let keys: Vec<Check> = keys.collect();
+    if keys.is_empty() {
+        checks.push(Check::skipped("provider keys", why));
     }
-    let connections = probes.iter().map(|(provider, probe)| providers::connection(provider, probe));
-    connections.chain(probes.iter().map(|(provider, probe)| providers::keys(provider, probe))).collect()
+    checks.into_iter().chain(keys).collect()
 }
 
 /// Whether the Redis answers, where there is to be one.

@@ -1,5 +1,6 @@
 //! What is examined: what whoever has the folder open, or can't open it, hands in.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -7,9 +8,10 @@ use super::files::Seen;
 use crate::cache::Stats;
 use crate::catalog::Catalog;
 use crate::config::{Config, Problem};
+use crate::domain::ProviderName;
 use crate::keys::Keys;
 use crate::ledger::Ledger;
-use crate::provider::ClientSettings;
+use crate::provider::{ClientSettings, CredentialStanding};
 use crate::revisions::Refused;
 use crate::runtime::Clock;
 use crate::shared::Shared;
@@ -78,6 +80,8 @@ pub struct Served {
     pub refused: Option<Refused>,
     /// Settings that wait for the next start.
     pub waiting: Vec<String>,
+    /// What calls have shown of each provider's keys.
+    pub credentials: HashMap<ProviderName, Vec<CredentialStanding>>,
     /// What the cache has done.
     pub cache: Stats,
 }

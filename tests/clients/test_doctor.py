@@ -37,7 +37,8 @@ class Models(http.server.BaseHTTPRequestHandler):
         server = self.server
         key = (self.headers.get("authorization") or self.headers.get("x-api-key") or "").removeprefix("Bearer ")
         status = 404 if self.path.startswith("/without") else 200 if key in ("", KEY) else 401
-        body = json.dumps({"data": [], "error": {"message": f"wrong key {key}"}} if status != 200 else {"data": []}).encode()
+        listed = {"status": "up"} if self.path.startswith("/other") else {"data": []}
+        body = json.dumps({"data": [], "error": {"message": f"wrong key {key}"}} if status != 200 else listed).encode()
         self.send_response_only(status)
         self.send_header("date", email.utils.formatdate(time.time() + server.ahead, usegmt=True))
         self.send_header("content-type", "application/json")
@@ -47,8 +48,13 @@ class Models(http.server.BaseHTTPRequestHandler):
         server.asked.append(self.path)
 
     def do_POST(self):
-        self.server.paid.append(self.path)
-        self.send_error(500)
+        """A call that is refused costs nothing."""
+        self.rfile.read(int(self.headers["content-length"]))
+        if not self.server.refuses:
+            self.server.paid.append(self.path)
+        self.send_response(401 if self.server.refuses else 500)
+        self.send_header("content-length", "0")
+        self.end_headers()
 
     def log_message(self, *_):
         pass
@@ -57,7 +63,7 @@ class Models(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def models():
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Models)
-    server.asked, server.paid, server.ahead = [], [], 0
+    server.asked, server.paid, server.ahead, server.refuses = [], [], 0, False
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield server
     server.shutdown()
@@ -225,13 +231,31 @@ def test_each_provider_that_can_not_be_used_is_found_by_its_own_words(installati
         + provider("plain", root.replace("http://", "https://") + "/v1")
         + provider("wrong", f"{root}/v1")
         + provider("without", f"{root}/without/v1")
+        + provider("other", f"{root}/other/v1", "env:MODELS_KEY")
     )
     report = installation.doctor()
     found(report, "DNS", "problem", f"no connection to port {port} holds", "base_url", about="dead")
     found(report, "DNS", "problem", "can't be looked up", "resolv.conf", about="nowhere")
     found(report, "DNS", "problem", "TLS does not come about", "openssl", about="plain")
-    found(report, "provider keys", "problem", "1 key is refused (401): …QRST", "api_key of provider wrong", about="wrong")
-    found(report, "provider keys", "skipped", "can't be told: it has no list of models (404)", about="without")
+    refused = "no key is ready: key 1 (…QRST) is refused (401)"
+    found(report, "provider keys", "problem", refused, "where key 1 of provider wrong points: a file or .env is read again", about="wrong")
+    found(report, "provider keys", "skipped", "it can't be told: it has no list of models (404)", about="without")
+    found(report, "provider keys", "skipped", "what it answers is no list of models", about="other")
+
+
+def test_a_key_that_is_paused_here_is_told_beside_what_its_provider_says(installation):
+    installation.models.refuses = True
+    with installation.serving() as address:
+        with pytest.raises(AssertionError, match="502"):
+            installation.call(address, "first/gpt-4o-mini")
+        paused = "is paused here for another"
+        found(installation.doctor("--offline"), "provider keys", "problem", paused, "/api/providers/first/credentials/1/enable", about="first")
+        check = found(installation.doctor(), "provider keys", "problem", "key 1 (…WXYZ) is known to it, and " + paused, about="first")
+        assert "it was refused with 401" in check["found"] and check["numbers"]["paused"] == 1
+        # The mend can be run as it stands.
+        variables = {"TOLLGATE_SERVER": address, "TOLLGATE_ADMIN_TOKEN": (installation.folder / "data" / "local-token").read_text().strip()}
+        subprocess.run(["sh", "-c", check["mend"]], env={**os.environ, **variables}, check=True, capture_output=True)
+        found(installation.doctor(), "provider keys", "ok", "1 key is known to it", about="first")
 
 
 def test_a_clock_that_is_wrong_is_found_by_the_providers_answers(installation):
