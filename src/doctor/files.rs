@@ -88,13 +88,17 @@ pub fn judge(all: &[Seen], us: u32) -> Vec<Check> {
     let mut checks: Vec<Check> = Vec::new();
     for (place, seen) in all.iter().enumerate() {
         let path = &seen.path;
-        // Root may do everything; of root the folder alone is told, for files that root makes in it are root's.
-        if seen.owner != us && (us != 0 || place == 0) {
+        // Root may do everything: what it looks at is somebody else's, and has to be all the same user's.
+        let expected = if us == 0 && place > 0 { all[0].owner } else { us };
+        if seen.owner != expected {
             let owner = seen.owner;
-            let found = format!("it belongs to the user {owner} and this runs as {us}");
-            let mend = format!(
-                "sudo chown -R \"$(id -un)\" {path}   # or run this as its user: sudo -u '#{owner}' tollgate …"
-            );
+            let other = if us == 0 && place > 0 { "its folder to" } else { "this runs as" };
+            let found = format!("it belongs to the user {owner} and {other} {expected}");
+            let mend = if us == 0 && place > 0 {
+                format!("chown {expected} {path}   # a server that runs as that user can't use it")
+            } else {
+                format!("sudo chown -R \"$(id -un)\" {path}   # or run this as its user: sudo -u '#{owner}' tollgate …")
+            };
             let check = if us == 0 { Check::warning(NAME, found, mend) } else { Check::problem(NAME, found, mend) };
             checks.push(check.about(path.as_str()));
         } else if !seen.is_usable {
@@ -111,7 +115,10 @@ pub fn judge(all: &[Seen], us: u32) -> Vec<Check> {
         let found = if all.is_empty() {
             "there is nothing yet that could be open to others".to_owned()
         } else {
-            format!("{} looked at: ours, and closed to others", counted(all.len() as u64, "file", "files"))
+            let files = counted(all.len() as u64, "file", "files");
+            format!(
+                "{files} looked at: all of one user, who may use them, and the folder and its secrets are closed to others"
+            )
         };
         checks.push(Check::ok(NAME, found).number("files", all.len()));
     }
@@ -162,6 +169,9 @@ mod tests {
         let theirs = [seen("/data", 0o700, 998, true), seen("/data/pepper", 0o600, 998, true)];
         check(&theirs, 1_000, &[(Verdict::Problem, "chown -R"), (Verdict::Problem, "chown -R")]);
         check(&theirs, 0, &[(Verdict::Warning, "sudo -u '#998'")]);
+        // What root has made or put back in the folder of a service, or the other way round.
+        let mixed = [seen("/data", 0o700, 0, true), seen("/data/settings.redb", 0o600, 998, false)];
+        check(&mixed, 0, &[(Verdict::Warning, "chown 0 /data/settings.redb")]);
     }
 
     #[test]

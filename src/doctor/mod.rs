@@ -268,11 +268,13 @@ fn check_ledger(patient: &Patient) -> Check {
 fn check_prices(patient: &Patient) -> Vec<Check> {
     let Patient { config, catalog, clock, .. } = patient;
     let now = clock.now();
-    let called = match patient.ledger.open().map(|ledger| called(ledger, now)).transpose() {
-        Ok(called) => called.unwrap_or_default(),
-        Err(error) => return vec![Check::skipped("unpriced traffic", format!("the ledger can't be read: {error}"))],
+    let called = match &patient.ledger {
+        Kept::Open(ledger) => called(ledger, now).map_err(|error| format!("the ledger can't be read: {error}")),
+        Kept::Absent => Ok(Vec::new()),
+        Kept::Broken(_) => Err("the ledger can't be opened".to_owned()),
+        Kept::Unopened(why) => Err((*why).to_owned()),
     };
-    let (unpriced, looked_up) = prices::unpriced(config, catalog, &called);
+    let (unpriced, looked_up) = prices::unpriced(config, catalog, called.as_deref().unwrap_or_default());
     let is_refused = patient
         .keys
         .open()
@@ -286,7 +288,7 @@ fn check_prices(patient: &Patient) -> Vec<Check> {
     };
     let today = now.to_zoned(config.time_zone.clone()).date();
     let age = prices::ListAge { is_own: config.catalog_file.is_some(), made, today };
-    vec![prices::coverage(&unpriced, looked_up, is_refused, age), prices::traffic(&called)]
+    vec![prices::coverage(&unpriced, looked_up, called.is_ok(), is_refused, age), prices::traffic(called.as_deref())]
 }
 
 /// What was called in the last 30 days, by provider and model.

@@ -464,6 +464,8 @@ def test_a_damaged_ledger_is_found_and_left_as_it_is(installation):
     report = installation.doctor("--offline")
     found(report, "ledger health", "problem", "can't be read", "ledger.redb of a backup")
     assert ledger.read_bytes() == b"no ledger at all"
+    found(report, "unpriced traffic", "skipped", "the ledger can't be opened")
+    found(report, "price coverage", "ok", "1 model of the routes, each with a price")
     ledger.unlink()
     found(installation.doctor("--offline"), "ledger health", "problem", "is missing", "ledger.redb of a backup")
     pepper = installation.folder / "data" / "pepper"
