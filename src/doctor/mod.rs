@@ -14,6 +14,7 @@ mod credentials;
 mod disk;
 mod files;
 mod installation;
+mod limits;
 mod patient;
 mod prices;
 mod providers;

@@ -325,6 +325,24 @@ def test_budgets_that_do_not_do_what_was_meant_are_found(installation):
     found(installation.doctor("--offline"), "budget sanity", "warning", "no cheaper", "--downgrade-to ROUTE")
 
 
+def test_budgets_that_no_call_fits_into_or_that_bind_nothing_are_found(installation):
+    def budget(*words):
+        done = installation.run("budget", "set", *words)
+        assert done.returncode == 0, done.stderr
+
+    budget("everything", "hour", "100000")
+    budget("model:sandbox-large", "day", "0.0000001")
+    budget("model:back/m2", "day", "5")
+    report = installation.doctor("--offline")
+    found(report, "budget sanity", "warning", "its limit of $100,000 is never reached: budget_1 holds the same calls to $500 (monthly)", "budget remove")
+    found(report, "budget sanity", "problem", "no call fits into 0.0000001 USD", "tollgate budget set model:sandbox-large day LIMIT")
+    found(report, "budget sanity", "warning", "there is no provider back, and no model of this name, so it binds no call", "budget remove")
+    with installation.serving() as address:
+        token = (installation.folder / "data" / "local-token").read_text().strip()
+        warnings = get_json(f"{address}/api/config/reload", token, method="POST")["warnings"]
+        assert any('there is no provider "back"' in json.dumps(warning, ensure_ascii=False).replace("\\", "") for warning in warnings), warnings
+
+
 def test_a_redis_that_is_away_is_found(installation):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
