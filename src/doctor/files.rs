@@ -25,7 +25,7 @@ pub struct Seen {
     pub is_folder: bool,
     /// Whether a secret stands in it as it is.
     pub has_secrets: bool,
-    /// Whether this user may read and write it.
+    /// Whether this user may do with it what has to be done: read it, and write what a database or a folder is.
     pub is_usable: bool,
 }
 
@@ -66,8 +66,12 @@ pub(super) fn may_read(path: &Path) -> bool {
 }
 
 fn is_usable(path: &Path, is_folder: bool) -> bool {
-    let both = Access::READ_OK | Access::WRITE_OK;
-    let wanted = if is_folder { both | Access::EXEC_OK } else { both };
+    let is_written = path.extension().is_some_and(|extension| extension == "redb" || extension == "lock");
+    let wanted = match (is_folder, is_written) {
+        (true, _) => Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK,
+        (false, true) => Access::READ_OK | Access::WRITE_OK,
+        (false, false) => Access::READ_OK,
+    };
     accessat(CWD, path, wanted, AtFlags::EACCESS).is_ok()
 }
 
@@ -102,7 +106,7 @@ pub fn judge(all: &[Seen], us: u32) -> Vec<Check> {
             let check = if us == 0 { Check::warning(NAME, found, mend) } else { Check::problem(NAME, found, mend) };
             checks.push(check.about(path.as_str()));
         } else if !seen.is_usable {
-            let found = format!("this user may not both read and write it (mode {:04o})", seen.mode);
+            let found = format!("this user may not use it (mode {:04o})", seen.mode);
             checks.push(Check::problem(NAME, found, open_to_us(path, seen.is_folder)).about(path.as_str()));
         }
         if seen.has_secrets && seen.is_open() {

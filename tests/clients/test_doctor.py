@@ -516,7 +516,7 @@ def test_a_folder_that_its_user_may_not_write_is_told_with_the_command_that_open
     folder = unprivileged.folder / "data"
     folder.chmod(0o500)
     report = unprivileged.doctor("--offline")
-    found(report, "file permissions", "problem", "may not both read and write it (mode 0500)", "chmod 700 data")
+    found(report, "file permissions", "problem", "may not use it (mode 0500)", "chmod 700 data")
     found(report, "disk", "problem", "nothing can be written into data", "chmod 700 data")
 
 
