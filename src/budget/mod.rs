@@ -5,6 +5,7 @@
 //! [`Watch`] looks at the sums, and at what else calls show, for what is worth an alert.
 
 mod alarm;
+mod orphans;
 mod outlook;
 mod rate;
 mod reachable;
@@ -26,6 +27,7 @@ use crate::domain::{
 use crate::keys::Keys;
 use crate::ledger::{Balance, CallFacts, Charge, Ledger, LedgerError, Scope};
 
+pub use orphans::orphans;
 pub use outlook::{Outlook, outlook};
 pub use rate::{Pass, RateLimited, Rates, Spent};
 pub use reachable::{missing_provider, reachable};

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::parts::Parts;
 use super::settings::{Settings, Since};
 use crate::alerts::Alerts;
+use crate::budget::orphans;
 use crate::cache::Cache;
 use crate::config::{Config, Problem, Problems};
 use crate::content::Content;
@@ -84,6 +85,8 @@ struct Ground {
 struct Read {
     config: Config,
     effective: Effective,
+    /// All that was told of as worth knowing, budgets without what they name included.
+    warned: Vec<Problem>,
 }
 
 /// Notes what the process was started with, and reads the settings again whenever somebody asks, until the process stops.
@@ -173,11 +176,19 @@ impl Ground {
     fn first(&self, attached: BTreeMap<String, Mark>) -> Read {
         let config = Config::clone(&self.started);
         let effective = self.effective(&config, attached, Vec::new());
-        for warning in effective.warnings.iter().filter(|warning| !config.warnings.contains(warning)) {
+        let warned = self.warnings(&effective);
+        for warning in warned.iter().filter(|warning| !config.warnings.contains(warning)) {
             tracing::warn!("settings: {warning}");
         }
         self.keep(effective.clone(), Trigger::Start);
-        Read { config, effective }
+        Read { config, effective, warned }
+    }
+
+    /// What is worth knowing of the settings that are in force.
+    fn warnings(&self, effective: &Effective) -> Vec<Problem> {
+        let in_force = self.gateway.in_force();
+        let orphans = orphans(&self.keys, &in_force.config, in_force.router.catalog());
+        effective.warnings.iter().cloned().chain(orphans).collect()
     }
 
     /// Reads everything again, and takes it over as a whole or not at all. Blocks for the disk.
@@ -192,7 +203,7 @@ impl Ground {
             }
             self.revisions.refuse(Refused { at: self.clock.now(), trigger, problems: problems.clone() });
         })?;
-        let Next { read, changed, in_force, receivers } = next;
+        let Next { mut read, changed, in_force, receivers } = next;
         let was_refused = self.revisions.last_refused().is_some();
         if let Some(in_force) = in_force {
             self.put_in_force(&in_force, receivers);
@@ -211,10 +222,11 @@ impl Ground {
         if !effective.waiting.is_empty() && effective.waiting != before.effective.waiting {
             tracing::warn!("settings that wait for a restart: {}", effective.waiting.join(", "));
         }
-        for warning in effective.warnings.iter().filter(|warning| !before.effective.warnings.contains(warning)) {
+        let (waiting, warnings) = (effective.waiting.clone(), self.warnings(effective));
+        for warning in warnings.iter().filter(|warning| !before.warned.contains(warning)) {
             tracing::warn!("settings: {}", warning.with_place());
         }
-        let (waiting, warnings) = (effective.waiting.clone(), effective.warnings.clone());
+        read.warned.clone_from(&warnings);
         Ok((read, Reloaded { number, changed, waiting, warnings }))
     }
 

@@ -8,9 +8,7 @@ use super::super::parts::upstreams_after;
 use super::super::{price_file, with_causes};
 use super::{Ground, Read};
 use crate::alerts::Receivers;
-use crate::budget::{budget_name, missing_provider};
 use crate::config::{Config, Problem, changed_keys};
-use crate::domain::{BudgetAction, BudgetDefinition, BudgetScope};
 use crate::gateway::InForce;
 use crate::revisions::{Effective, Mark};
 use crate::routing::{Directory, Router};
@@ -54,7 +52,7 @@ impl Ground {
             let router = Router::new(upstreams, Directory::of(&reached), Arc::new(catalog), experience);
             InForce { config: Arc::new(reached), router: Arc::new(router) }
         });
-        Ok(Next { read: Read { config, effective }, changed, in_force, receivers })
+        Ok(Next { read: Read { config, effective, warned: Vec::new() }, changed, in_force, receivers })
     }
 
     /// Puts them into force. Nothing here can fail.
@@ -91,42 +89,9 @@ impl Ground {
             let message = "there is none, so no call can be made; set OPENAI_API_KEY or ANTHROPIC_API_KEY, or add [[providers]] to tollgate.toml";
             warnings.push(Problem::new("providers", message));
         }
-        warnings.extend(self.orphaned_budgets(config));
         let parts = waiting.iter().flat_map(|keys| keys.split(", "));
         let still = parts.filter_map(|key| Some((key.to_owned(), self.started.shown(key)?))).collect();
         Effective { settings: config.masked(), marks, waiting, still, warnings }
-    }
-
-    /// Budgets that name what these settings don't have.
-    fn orphaned_budgets(&self, config: &Config) -> Vec<Problem> {
-        let told = |budget: &BudgetDefinition, message: String| {
-            Problem::new(format!("budget \"{}\"", budget_name(budget, &self.keys)), message)
-        };
-        let mut problems = Vec::new();
-        for budget in self.keys.budgets().iter() {
-            if let BudgetAction::Downgrade { to } = &budget.action
-                && config.route(to.as_str()).is_none()
-            {
-                let message = format!(
-                    "it turns calls to the route {:?}, which isn't in the settings: they are refused when it runs out",
-                    to.as_str()
-                );
-                problems.push(told(budget, message));
-            }
-            if let BudgetScope::Provider(name) = &budget.scope
-                && !config.providers.iter().any(|provider| provider.name.as_str() == name.as_str())
-            {
-                let message = format!("it is for the provider {:?}, which isn't in the settings", name.as_str());
-                problems.push(told(budget, message));
-            }
-            if let BudgetScope::Model(models) = &budget.scope
-                && let Some(name) = missing_provider(models, config, self.gateway.router().catalog())
-            {
-                let message = format!("it is for {models}, and there is no provider {name:?} in the settings");
-                problems.push(told(budget, message));
-            }
-        }
-        problems
     }
 }
 

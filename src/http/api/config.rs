@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::Items;
 use super::input::Params;
+use crate::budget::orphans;
 use crate::config;
 use crate::http::guard::Caller;
 use crate::http::problem::{Code, Problem};
@@ -148,8 +149,10 @@ impl ConfigStateJson {
 /// `GET /api/config`.
 pub(super) async fn show(state: web::Data<State>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     Params::of(&request, &[])?;
-    let revision = in_force(&state)?;
+    let mut revision = in_force(&state)?;
     let number = revision.number;
+    // As they are now: budgets come and go without a revision.
+    revision.warnings.extend(orphans(&state.keys, &state.config(), state.gateway.router().catalog()));
     Ok(HttpResponse::Ok().json(ConfigJson {
         revision: RevisionJson::new(revision, number),
         file: state.revisions.file().map(|file| file.display().to_string()),

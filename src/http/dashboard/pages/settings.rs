@@ -12,6 +12,7 @@ use super::super::view::{
     SettingsPage, Tone,
 };
 use super::{clock, layout};
+use crate::budget::orphans;
 use crate::config::Problem;
 use crate::http::State;
 use crate::revisions::{Edit, NotReloaded, Refused, Revision, Trigger, diff};
@@ -48,6 +49,7 @@ fn page(state: &State, query: &Fields, layout: Layout) -> Result<SettingsPage, P
     let clock = clock(state);
     let revisions = state.revisions.all();
     let in_force = revisions.first().ok_or_else(|| PageError::failed(&"no revision of the settings is noted"))?;
+    let orphans = orphans(&state.keys, &state.config(), state.gateway.router().catalog());
     let refused = state.revisions.last_refused().map(|refused| refused_note(&refused, &clock));
     let is_refused = refused.is_some();
     let chosen = |name| query.text(name).parse::<u64>().ok().and_then(|number| find(&revisions, number));
@@ -57,7 +59,7 @@ fn page(state: &State, query: &Fields, layout: Layout) -> Result<SettingsPage, P
         done: done_phrase(query.text("reloaded"), in_force).filter(|_| !is_refused),
         refused,
         waiting: in_force.waiting.iter().map(|key| (key.clone(), in_force.still.get(key).cloned())).collect(),
-        warnings: in_force.warnings.iter().map(line).collect(),
+        warnings: in_force.warnings.iter().chain(&orphans).map(line).collect(),
         heading: format!("Revision {}", in_force.number),
         since: clock.ago(in_force.at),
         trigger: in_force.trigger.to_string(),
