@@ -29,6 +29,7 @@ use crate::domain::{
     Strategy,
 };
 use crate::provider::{Circuit, Upstream};
+use crate::telemetry::Naming;
 
 pub use asking::Asking;
 pub use auto::AUTO;
@@ -397,6 +398,15 @@ impl Router {
             self.catalog.find(upstream.name(), upstream.catalog(), deployment.model.as_str()).is_some()
         };
         self.upstream(&deployment.provider).is_some_and(is_priced) || self.routed.contains(deployment)
+    }
+
+    /// Who names a deployment.
+    pub fn naming(&self, deployment: &Deployment) -> Naming {
+        match self.candidate(deployment) {
+            Some(candidate) if candidate.is_listed => Naming::Listed,
+            Some(candidate) if candidate.facts.is_some() => Naming::Covered,
+            _ => Naming::Unknown,
+        }
     }
 
     /// Every name that a client can ask for: routes, then the models of each provider's price list.
