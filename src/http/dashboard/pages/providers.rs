@@ -142,7 +142,7 @@ pub(in super::super) fn now(state: &State) -> ProvidersNow {
     for (place, provider) in state.config().providers.iter().enumerate() {
         let health = router.health_of(&provider.name, now);
         for deployment in health.failing() {
-            let circuit = router.circuit(deployment).at(now);
+            let circuit = router.circuit(deployment, now);
             circuits.push(circuit_line(&deployment.to_string(), circuit, now, &clock, state.clock.now()));
         }
         let upstream = router.upstreams().iter().find(|upstream| *upstream.name() == provider.name);
