@@ -42,7 +42,8 @@
 //! back by others alone waits there for them to settle. A budget that downgrades turns the call to another route's plan.
 //!
 //! Where its route hedges, an attempt that is slow gets a second one beside it, with a hold of its own under the same reservation;
-//! what produces content first is the answer, the other ends as a part of the same entry.
+//! what produces content first is the answer, the other ends as a part of the same entry. The reservation knows every attempt of
+//! its call: status, cost and what further attempts may cost all go by one sum ([`ledger::Tally`]).
 //!
 //! A call with an `Idempotency-Key` that was made before is answered from [`idempotency`] first of all; otherwise the key is durable
 //! before anything is sent, and the answer before its last piece leaves. An attempt waits for its place at a provider, and is given

@@ -7,6 +7,7 @@
 mod alarm;
 mod outlook;
 mod rate;
+mod reachable;
 #[cfg(test)]
 mod simulation;
 mod underestimate;
@@ -27,6 +28,7 @@ use crate::ledger::{Balance, CallFacts, Charge, Ledger, LedgerError, Scope};
 
 pub use outlook::{Outlook, outlook};
 pub use rate::{Pass, RateLimited, Rates, Spent};
+pub use reachable::{missing_provider, reachable};
 pub use underestimate::Underestimate;
 pub use watch::Watch;
 pub use wording::{budget_name, window_words};

@@ -264,14 +264,25 @@ pub fn load(sources: &Sources<'_>) -> Result<Config, Problems> {
     }
 }
 
+/// A data folder that settings lead to which can't be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DataDir {
+    /// The folder.
+    pub path: PathBuf,
+    /// Whether somebody names it, as far as can be read; otherwise it is the one that is taken without.
+    pub is_named: bool,
+}
+
 /// The data folder alone, whatever else is wrong: where a server may run that is to be worked on.
-pub fn data_dir(sources: &Sources<'_>) -> Option<PathBuf> {
-    let (path, text) =
-        sources.file.as_ref().map_or((Path::new(""), ""), |(path, text)| (path.as_path(), text.as_str()));
-    let document = parse(path, text).ok()?;
+pub fn data_dir(sources: &Sources<'_>) -> Option<DataDir> {
+    let text = sources.file.as_ref().map_or("", |(_, text)| text.as_str());
+    // What can be made out of a file that is no TOML will do: somebody is in the midst of writing it.
+    let (document, _) = DeTable::parse_recoverable(text);
     let context = Context::new(sources);
-    let data_dir = server::read_data_dir(&mut Section::root(&context, &document));
-    context.into_notes(|_| String::new()).problems.is_empty().then_some(data_dir)
+    let mut root = Section::root(&context, document.get_ref());
+    let path = server::read_data_dir(&mut root);
+    let is_named = root.is_set("data_dir");
+    context.into_notes(|_| String::new()).problems.is_empty().then_some(DataDir { path, is_named })
 }
 
 /// Reads a file that has prices alone, `[prices."provider/model"]` sections, or tells of every problem at once.

@@ -1,14 +1,21 @@
 //! Whether the ledger can be read, and its sums are what its entries say; and the smaller files beside it.
+//!
+//! A file is to be replaced only where something is wrong with what stands in it: of one that this user may not use nothing is
+//! known, and a backup in its place would lose what was kept since.
 
+use std::path::Path;
 use std::time::Duration;
 
-use super::Kept;
+use super::files::{Seen, open_to_us};
 use super::report::Check;
+use super::{Kept, Trouble};
 use crate::domain::wording::{counted, uptime};
 use crate::ledger::Inspection;
 
 const NAME: &str = "ledger health";
-const RESTORE: &str = "keep the folder as it is, and put a backup of ledger.redb in its place; DEPLOYMENT.md says how";
+const RESTORE: &str = "put ledger.redb of a backup in its place: DEPLOYMENT.md, \"Backup and restore\"";
+const RESTORE_KEYS: &str =
+    "put settings.redb and pepper of one backup in their place: DEPLOYMENT.md, \"Backup and restore\"";
 
 /// The last look at the ledger.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,10 +26,13 @@ pub(super) struct Look {
 }
 
 /// How the ledger does: what stops it now, or what the last look came to.
-pub(super) fn ledger(kept: &Kept<()>, trouble: Option<&str>, last: Option<&Look>) -> Check {
+pub(super) fn ledger(kept: &Kept<()>, trouble: Option<&str>, last: Option<&Look>, files: &[Seen]) -> Check {
     match kept {
         Kept::Absent => return Check::ok(NAME, "there is no ledger yet: the first start makes it"),
-        Kept::Broken(error) => return Check::problem(NAME, error.as_str(), RESTORE),
+        Kept::Broken(error) => {
+            let mend = opened_to_us(files, &["ledger.redb"]).unwrap_or_else(|| RESTORE.to_owned());
+            return Check::problem(NAME, error.as_str(), mend);
+        }
         Kept::Unopened(why) => return Check::skipped(NAME, *why),
         Kept::Open(()) => {}
     }
@@ -64,12 +74,21 @@ pub(super) fn ledger(kept: &Kept<()>, trouble: Option<&str>, last: Option<&Look>
 }
 
 /// A smaller file of the folder that can't be used.
-pub(super) fn other(name: &'static str, trouble: &str) -> Check {
-    let mend = match name {
-        "keys and budgets" => "put settings.redb and pepper of one backup in their place; DEPLOYMENT.md says how",
-        _ => "move the file away and restart: it holds no money",
+pub(super) fn other(trouble: &Trouble, files: &[Seen]) -> Check {
+    let (needed, mend): (&[&str], &str) = match trouble {
+        Trouble::Keys(_) => (&["settings.redb", "pepper"], RESTORE_KEYS),
+        Trouble::Contents(_) => (&["content.redb"], "move the file away and restart: it holds no money"),
+        Trouble::IdempotencyKeys(_) => (&["idempotency.redb"], "move the file away and restart: it holds no money"),
     };
-    Check::problem(NAME, trouble, mend).about(name)
+    let mend = opened_to_us(files, needed).unwrap_or_else(|| mend.to_owned());
+    Check::problem(NAME, trouble.why(), mend).about(trouble.name())
+}
+
+/// What opens the first of some files of the folder, or the folder, that this user may not use.
+fn opened_to_us(files: &[Seen], names: &[&str]) -> Option<String> {
+    let is_needed = |seen: &&Seen| seen.is_folder || names.iter().any(|name| Path::new(&seen.path).ends_with(name));
+    let closed = files.iter().filter(is_needed).find(|seen| !seen.is_usable)?;
+    Some(open_to_us(&closed.path, closed.is_folder))
 }
 
 #[cfg(test)]
@@ -79,7 +98,7 @@ mod tests {
 
     fn check(kept: &Kept<()>, trouble: Option<&str>, inspection: Option<Inspection>, verdict: Verdict, expected: &str) {
         let look = inspection.map(|inspection| Look { ago: Duration::from_secs(250), inspection });
-        let found = ledger(kept, trouble, look.as_ref());
+        let found = ledger(kept, trouble, look.as_ref(), &[]);
         assert!(found.verdict == verdict && found.found.contains(expected), "{found:?}");
         assert_eq!(found.mend.is_some(), verdict >= Verdict::Warning, "{found:?}");
     }
@@ -110,7 +129,37 @@ mod tests {
 
     #[test]
     fn each_smaller_file_has_its_mend() {
-        assert!(other("keys and budgets", "the pepper is missing").mend.unwrap().contains("pepper of one backup"));
-        assert!(other("contents", "broken").mend.unwrap().contains("move the file away"));
+        let mend = |trouble| other(&trouble, &[]).mend.unwrap();
+        assert!(
+            mend(Trouble::Keys("the pepper is missing".to_owned())).contains("settings.redb and pepper of one backup")
+        );
+        assert!(mend(Trouble::Contents("broken".to_owned())).contains("move the file away"));
+    }
+
+    #[test]
+    fn no_file_that_this_user_may_not_use_is_to_be_replaced() {
+        let seen = |path: &str, is_usable| Seen {
+            path: path.to_owned(),
+            mode: 0o600,
+            owner: 0,
+            is_folder: path == "data",
+            has_secrets: false,
+            is_usable,
+        };
+        let closed = |path| [seen("data", path != "data"), seen("data/other.redb", false), seen(path, false)];
+        let broken = Kept::Broken("permission denied".to_owned());
+        for path in ["data", "data/ledger.redb"] {
+            let mend = ledger(&broken, None, None, &closed(path)).mend.unwrap();
+            assert!(mend.contains(&format!("{path} && chmod")) && !mend.contains("backup"), "{mend}");
+        }
+        for path in ["data/settings.redb", "data/pepper"] {
+            let mend = other(&Trouble::Keys("permission denied".to_owned()), &closed(path)).mend.unwrap();
+            assert!(mend.contains(&format!("{path} && chmod")) && !mend.contains("backup"), "{mend}");
+        }
+        let mend =
+            other(&Trouble::Contents("permission denied".to_owned()), &closed("data/content.redb")).mend.unwrap();
+        assert!(!mend.contains("move"), "{mend}");
+        let mend = ledger(&broken, None, None, &closed("data/settings.redb")).mend.unwrap();
+        assert!(mend.contains("backup"), "{mend}");
     }
 }

@@ -2,8 +2,9 @@
 
 use jiff::Timestamp;
 
+use super::limits;
 use super::report::Check;
-use crate::budget::{Standing, window_words};
+use crate::budget::{Standing, missing_provider, window_words};
 use crate::catalog::Catalog;
 use crate::config::{AlertsConfig, Config, RouteConfig};
 use crate::domain::wording::{counted, money, money_whole};
@@ -52,7 +53,8 @@ pub(super) fn judge(standings: &[Standing], around: &Around<'_>) -> Vec<Check> {
         let mend = "[alerts]\nslack_webhook_url = \"env:SLACK_WEBHOOK_URL\"   # or discord_webhook_url, webhook_url";
         checks.push(Check::warning(NAME, found, mend));
     }
-    let of_budgets: Vec<Check> = standings.iter().flat_map(|standing| of(standing, around)).collect();
+    let all: Vec<&BudgetDefinition> = standings.iter().map(|standing| &*standing.definition).collect();
+    let of_budgets: Vec<Check> = standings.iter().flat_map(|standing| of(standing, &all, around)).collect();
     let more = of_budgets.len().saturating_sub(TOLD_MAX);
     checks.extend(of_budgets.into_iter().take(TOLD_MAX));
     if more > 0 {
@@ -74,7 +76,7 @@ fn tells(budget: &BudgetDefinition) -> bool {
 }
 
 /// What is wrong with one budget.
-fn of(standing: &Standing, around: &Around<'_>) -> Vec<Check> {
+fn of(standing: &Standing, all: &[&BudgetDefinition], around: &Around<'_>) -> Vec<Check> {
     let budget = &standing.definition;
     let id = budget.id;
     let set = format!("tollgate budget set {} {}", typed(&budget.scope, around.keys), budget.window.as_str());
@@ -89,7 +91,10 @@ fn of(standing: &Standing, around: &Around<'_>) -> Vec<Check> {
     let spent = standing.balance.spent;
     if spent > budget.limit || (spent == budget.limit && budget.action == BudgetAction::Block) {
         checks.push(spent_up(standing, &format!("{set} {}", raised(spent))));
+    } else {
+        checks.extend(limits::too_low(budget, around, &set));
     }
+    checks.extend(limits::never_reached(budget, all, &set));
     if let Some(route) = budget.action.downgrade_to() {
         checks.extend(downgrade(route, budget, around, &set));
     }
@@ -200,6 +205,8 @@ fn gone(scope: &BudgetScope, around: &Around<'_>) -> Option<String> {
         BudgetScope::Provider(name) => {
             around.config.provider(name).is_none().then(|| format!("there is no provider {name}"))
         }
+        BudgetScope::Model(models) => missing_provider(models, around.config, around.catalog)
+            .map(|name| format!("there is no provider {name}, and no model of this name")),
         _ => None,
     }
 }
@@ -344,6 +351,54 @@ mod tests {
         assert_eq!(gone(&of_key(), &around), Some("the key ci is revoked".to_owned()));
         assert_eq!(gone(&scope("team", "none"), &around), Some("there is no team none".to_owned()));
         assert_eq!(gone(&scope("key", "key_0"), &around), Some("there is no key key_0".to_owned()));
+        let no_provider = "there is no provider back, and no model of this name";
+        assert_eq!(gone(&scope("model", "back/m2"), &around), Some(no_provider.to_owned()));
+    }
+
+    #[test]
+    fn a_limit_that_no_call_fits_into_is_a_problem() {
+        let fixture = Fixture::new();
+        let tiny = |scope: BudgetScope, action: BudgetAction| {
+            let mut one = case(scope, 0, action, 0);
+            one.terms.limit = Picodollars::new(100_000);
+            one
+        };
+        let large = || scope("model", "sandbox-large");
+        let found = "no call fits into 0.0000001 USD: the cheapest, of box/sandbox-large, holds";
+        fixture.check(
+            tiny(large(), BudgetAction::Block),
+            Verdict::Problem,
+            found,
+            "tollgate budget set model:sandbox-large day LIMIT",
+        );
+        fixture.check(tiny(large(), downgrade_to("free")), Verdict::Ok, "", "");
+        // A free model passes, whatever the limit.
+        fixture.check(tiny(scope("provider", "box"), BudgetAction::Block), Verdict::Ok, "", "");
+        fixture.check(case(large(), 1, BudgetAction::Block, 0), Verdict::Ok, "", "");
+    }
+
+    #[test]
+    fn a_limit_behind_one_over_a_longer_time_is_never_reached() {
+        let fixture = Fixture::new();
+        let check = |shorter: (Window, i64), longer: (Window, i64), action: BudgetAction, expected: bool| {
+            let budget = |(window, limit): (Window, i64), action: &BudgetAction| {
+                let terms = BudgetTerms::new(Picodollars::from_dollars(limit), action.clone());
+                let made = fixture.keys.create_budget(BudgetScope::Everything, window, terms, now()).unwrap();
+                fixture.keys.remove_budget(made.id).unwrap();
+                made
+            };
+            let (shorter, longer) = (budget(shorter, &action), budget(longer, &BudgetAction::Block));
+            let found = limits::never_reached(&shorter, &[&shorter, &longer], "tollgate budget set everything hour");
+            assert_eq!(found.is_some(), expected, "{found:?}");
+            assert_eq!(limits::never_reached(&longer, &[&shorter, &longer], ""), None);
+        };
+        check((Window::Hour, 100_000), (Window::Month, 5), BudgetAction::Block, true);
+        check((Window::Hour, 4), (Window::Month, 5), BudgetAction::Block, false);
+        check((Window::Day, 5), (Window::Total, 5), downgrade_to("free"), true);
+        check((Window::Day, 50), (Window::Total, 5), BudgetAction::Alert, false);
+        // A week can lie in two months.
+        check((Window::Week, 9), (Window::Month, 5), BudgetAction::Block, false);
+        check((Window::Week, 10), (Window::Month, 5), BudgetAction::Block, true);
     }
 
     #[test]

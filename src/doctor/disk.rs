@@ -1,11 +1,12 @@
 //! Whether what is booked can be kept: room, and a disk that writes and takes its time for it.
 
 use std::fs::File;
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use super::files::open_to_us;
 use super::report::Check;
 use crate::domain::wording::{duration, size};
 
@@ -23,14 +24,14 @@ const PROBE_BYTES: usize = 4 << 10;
 const PROBE_FILE: &str = "doctor.probe";
 
 /// What a disk showed.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Seen {
     pub(super) free_bytes: u64,
     /// Files that can still be made; none where the filesystem doesn't count them.
     pub(super) free_files: Option<u64>,
     pub(super) ledger_bytes: u64,
     /// How long it takes until a write is safe, the middle of a few; or why nothing can be written.
-    pub(super) fsync: Result<Duration, String>,
+    pub(super) fsync: std::io::Result<Duration>,
 }
 
 /// Looks at the filesystem of a folder, and writes a small file into it.
@@ -40,7 +41,7 @@ pub(super) fn look(folder: &Path, ledger: &Path) -> Result<Seen, String> {
         free_bytes: room.f_bavail.saturating_mul(room.f_frsize),
         free_files: (room.f_files > 0).then_some(room.f_favail),
         ledger_bytes: std::fs::metadata(ledger).map_or(0, |metadata| metadata.len()),
-        fsync: write_some(folder).map_err(|error| error.to_string()),
+        fsync: write_some(folder),
     })
 }
 
@@ -76,7 +77,12 @@ fn verdict(folder: &Path, seen: &Seen) -> Check {
         Ok(fsync) => *fsync,
         Err(error) => {
             let found = format!("nothing can be written into {shown}: {error}");
-            return Check::problem(NAME, found, format!("ls -ld {shown}; df -h {shown}; mount | grep ro,"));
+            let mend = if error.kind() == ErrorKind::PermissionDenied {
+                open_to_us(&shown.to_string(), true)
+            } else {
+                format!("ls -ld {shown}; df -h {shown}; mount | grep ro,")
+            };
+            return Check::problem(NAME, found, mend);
         }
     };
     let free = format!("{} free for a ledger of {}", size(seen.free_bytes), size(seen.ledger_bytes));
@@ -104,8 +110,8 @@ mod tests {
 
     const GIB: u64 = 1 << 30;
 
-    fn check(free_bytes: u64, ledger_bytes: u64, fsync: Result<u64, &str>, verdict: Verdict, expected: &str) {
-        let fsync = fsync.map(Duration::from_millis).map_err(str::to_owned);
+    fn check(free_bytes: u64, ledger_bytes: u64, fsync: Result<u64, ErrorKind>, verdict: Verdict, expected: &str) {
+        let fsync = fsync.map(Duration::from_millis).map_err(Into::into);
         let seen = Seen { free_bytes, free_files: Some(1_000), ledger_bytes, fsync };
         let found = judge(Path::new("/data"), &seen);
         assert!(found.verdict == verdict && found.found.contains(expected), "{found:?}");
@@ -130,7 +136,7 @@ mod tests {
 
     #[test]
     fn a_disk_that_nothing_can_be_written_to_is_a_problem_whatever_room_it_has() {
-        check(50 * GIB, 0, Err("Read-only file system (os error 30)"), Verdict::Problem, "Read-only");
+        check(50 * GIB, 0, Err(ErrorKind::ReadOnlyFilesystem), Verdict::Problem, "read-only");
     }
 
     #[test]

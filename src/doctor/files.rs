@@ -1,7 +1,9 @@
-//! Whether the data folder is ours, and closed to others.
+//! Whether the data folder is ours to use, and closed to others.
 
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
+
+use rustix::fs::{Access, AtFlags, CWD, accessat};
 
 use super::report::Check;
 use crate::domain::wording::counted;
@@ -23,6 +25,8 @@ pub struct Seen {
     pub is_folder: bool,
     /// Whether a secret stands in it as it is.
     pub has_secrets: bool,
+    /// Whether this user may do with it what has to be done: read it, and write what a database or a folder is.
+    pub is_usable: bool,
 }
 
 impl Seen {
@@ -35,6 +39,7 @@ impl Seen {
             owner: metadata.uid(),
             is_folder: metadata.is_dir(),
             has_secrets,
+            is_usable: is_usable(path, metadata.is_dir()),
         })
     }
 
@@ -55,6 +60,27 @@ impl Seen {
     }
 }
 
+/// Whether this user may read a file.
+pub(super) fn may_read(path: &Path) -> bool {
+    accessat(CWD, path, Access::READ_OK, AtFlags::EACCESS).is_ok()
+}
+
+fn is_usable(path: &Path, is_folder: bool) -> bool {
+    let is_written = path.extension().is_some_and(|extension| extension == "redb" || extension == "lock");
+    let wanted = match (is_folder, is_written) {
+        (true, _) => Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK,
+        (false, true) => Access::READ_OK | Access::WRITE_OK,
+        (false, false) => Access::READ_OK,
+    };
+    accessat(CWD, path, wanted, AtFlags::EACCESS).is_ok()
+}
+
+/// What opens a file of one's own to this user again; nothing that stands in it is touched.
+pub(super) fn open_to_us(path: &str, is_folder: bool) -> String {
+    let right = if is_folder { "700" } else { "600" };
+    format!("sudo chown \"$(id -un)\" {path} && chmod {right} {path}   # nothing that stands in it is lost")
+}
+
 /// Who runs this.
 pub fn us() -> u32 {
     rustix::process::geteuid().as_raw()
@@ -66,15 +92,22 @@ pub fn judge(all: &[Seen], us: u32) -> Vec<Check> {
     let mut checks: Vec<Check> = Vec::new();
     for (place, seen) in all.iter().enumerate() {
         let path = &seen.path;
-        // Root may do everything; of root the folder alone is told, for files that root makes in it are root's.
-        if seen.owner != us && (us != 0 || place == 0) {
+        // Root may do everything: what it looks at is somebody else's, and has to be all the same user's.
+        let expected = if us == 0 && place > 0 { all[0].owner } else { us };
+        if seen.owner != expected {
             let owner = seen.owner;
-            let found = format!("it belongs to the user {owner} and this runs as {us}");
-            let mend = format!(
-                "sudo chown -R \"$(id -un)\" {path}   # or run this as its user: sudo -u '#{owner}' tollgate …"
-            );
+            let other = if us == 0 && place > 0 { "its folder to" } else { "this runs as" };
+            let found = format!("it belongs to the user {owner} and {other} {expected}");
+            let mend = if us == 0 && place > 0 {
+                format!("chown {expected} {path}   # a server that runs as that user can't use it")
+            } else {
+                format!("sudo chown -R \"$(id -un)\" {path}   # or run this as its user: sudo -u '#{owner}' tollgate …")
+            };
             let check = if us == 0 { Check::warning(NAME, found, mend) } else { Check::problem(NAME, found, mend) };
             checks.push(check.about(path.as_str()));
+        } else if !seen.is_usable {
+            let found = format!("this user may not use it (mode {:04o})", seen.mode);
+            checks.push(Check::problem(NAME, found, open_to_us(path, seen.is_folder)).about(path.as_str()));
         }
         if seen.has_secrets && seen.is_open() {
             let right = if seen.is_folder { "700" } else { "600" };
@@ -86,7 +119,10 @@ pub fn judge(all: &[Seen], us: u32) -> Vec<Check> {
         let found = if all.is_empty() {
             "there is nothing yet that could be open to others".to_owned()
         } else {
-            format!("{} looked at: ours, and closed to others", counted(all.len() as u64, "file", "files"))
+            let files = counted(all.len() as u64, "file", "files");
+            format!(
+                "{files} looked at: all of one user, who may use them, and the folder and its secrets are closed to others"
+            )
         };
         checks.push(Check::ok(NAME, found).number("files", all.len()));
     }
@@ -99,7 +135,7 @@ mod tests {
     use super::*;
 
     fn seen(path: &str, mode: u32, owner: u32, has_secrets: bool) -> Seen {
-        Seen { path: path.to_owned(), mode, owner, is_folder: path == "/data", has_secrets }
+        Seen { path: path.to_owned(), mode, owner, is_folder: path == "/data", has_secrets, is_usable: true }
     }
 
     fn check(all: &[Seen], us: u32, expected: &[(Verdict, &str)]) {
@@ -137,6 +173,15 @@ mod tests {
         let theirs = [seen("/data", 0o700, 998, true), seen("/data/pepper", 0o600, 998, true)];
         check(&theirs, 1_000, &[(Verdict::Problem, "chown -R"), (Verdict::Problem, "chown -R")]);
         check(&theirs, 0, &[(Verdict::Warning, "sudo -u '#998'")]);
+        // What root has made or put back in the folder of a service, or the other way round.
+        let mixed = [seen("/data", 0o700, 0, true), seen("/data/settings.redb", 0o600, 998, false)];
+        check(&mixed, 0, &[(Verdict::Warning, "chown 0 /data/settings.redb")]);
+    }
+
+    #[test]
+    fn what_is_ours_and_closed_to_ourselves_is_told() {
+        let folder = Seen { is_usable: false, ..seen("/data", 0o500, 1_000, true) };
+        check(&[folder], 1_000, &[(Verdict::Problem, "chmod 700 /data")]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What is wrong with an installation, and what mends it.
 //!
-//! [`examine`] looks at everything at once, each look within its own time: at the clock, the disk, the providers' names and keys,
+//! [`examine`] looks at everything at once, each look within its own time: at which installation it is, the clock, the disk, the providers' names and keys,
 //! prices, the cache, budgets, files, the ledger. What was seen is judged by pure functions, one module for each idea, and
 //! comes back as a flat list of [`Check`]s; a warning and a problem always have a mend to copy. It costs nothing: providers
 //! are asked for their lists of models, and nothing else. Whoever has the ledger open calls it: the running server, or a
@@ -10,8 +10,12 @@ mod books;
 mod budgets;
 mod cache;
 mod clock;
+mod credentials;
 mod disk;
 mod files;
+mod installation;
+mod limits;
+mod patient;
 mod prices;
 mod providers;
 mod report;
@@ -21,21 +25,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::future::{join_all, join3};
+use futures_util::future::{join, join_all, join3};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::budget::{Budgets, Standing};
-use crate::cache::Stats;
-use crate::catalog::{BUILTIN_TAKEN, Catalog};
-use crate::config::{Config, Problem, ProviderConfig};
+use crate::catalog::BUILTIN_TAKEN;
+use crate::config::{Config, ProviderConfig};
 use crate::domain::{BudgetAction, ProviderKind, RequestId};
-use crate::keys::Keys;
 use crate::ledger::{EntryFilter, GroupBy, Inspection, Ledger, TimeRange};
-use crate::provider::{ClientSettings, Probe, probe};
-use crate::runtime::Clock;
-use crate::shared::Shared;
+use crate::provider::{Probe, probe};
 
 pub use files::{Seen, judge as judge_files, us};
+pub use patient::{Kept, Patient, Served, Trouble};
 pub use report::{Check, Report, Verdict};
 pub use settings::problems;
 
@@ -54,76 +55,13 @@ const OF_SETTINGS: [&str; 6] =
 const REDIS_TRIES: u32 = 5;
 const REDIS_PAUSE: Duration = Duration::from_millis(200);
 
-/// Something that is kept in the folder.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Kept<T> {
-    /// It is open.
-    Open(T),
-    /// Nothing has been kept yet.
-    Absent,
-    /// It can't be opened; why.
-    Broken(String),
-    /// It is left closed, and says nothing; why.
-    Unopened(&'static str),
-}
-
-impl<T> Kept<T> {
-    fn open(&self) -> Option<&T> {
-        match self {
-            Self::Open(kept) => Some(kept),
-            Self::Absent | Self::Broken(_) | Self::Unopened(_) => None,
-        }
-    }
-
-    fn state(&self) -> Kept<()> {
-        match self {
-            Self::Open(_) => Kept::Open(()),
-            Self::Absent => Kept::Absent,
-            Self::Broken(error) => Kept::Broken(error.clone()),
-            Self::Unopened(why) => Kept::Unopened(why),
-        }
-    }
-}
-
-/// What is examined, as whoever has it open hands it in.
-pub struct Patient {
-    /// The settings in use.
-    pub config: Arc<Config>,
-    /// What is wrong with settings that can't be used: of `config` the data folder alone is theirs then.
-    pub unusable: Vec<Problem>,
-    /// The time.
-    pub clock: Clock,
-    /// The prices in use.
-    pub catalog: Arc<Catalog>,
-    /// What calls cost.
-    pub ledger: Kept<Arc<Ledger>>,
-    /// Who may call, and the budgets.
-    pub keys: Kept<Arc<Keys>>,
-    /// The files of the folder as they were before anything was opened, which closes some.
-    pub files: std::io::Result<Vec<Seen>>,
-    /// What the cache has done; absent where no server runs.
-    pub cache: Option<Stats>,
-    /// The Redis of the settings.
-    pub redis: Option<Arc<Shared>>,
-    /// Smaller files that can't be used: what they are for, and why.
-    pub troubles: Vec<(&'static str, String)>,
-    /// How providers are connected to.
-    pub clients: ClientSettings,
-    /// Whether a running server examines itself.
-    pub is_server: bool,
-    /// Whether what goes over the network is left out.
-    pub is_offline: bool,
-}
-
 /// Looks at everything, and says what was found.
 pub async fn examine(patient: Patient) -> Report {
     let patient = Arc::new(patient);
-    let (probes, redis, local) = join3(probe_all(&patient), check_redis(&patient), look_at_folder(&patient)).await;
-    let mut checks = if patient.unusable.is_empty() {
-        settings::warnings(&patient.config.warnings, patient.config.providers.len())
-    } else {
-        problems(&patient.unusable)
-    };
+    let remote = join3(probe_all(&patient), check_redis(&patient), installation::is_answered(&patient));
+    let ((probes, redis, is_answered), local) = join(remote, look_at_folder(&patient)).await;
+    let mut checks = vec![installation::judge(&patient, is_answered)];
+    checks.extend(settings::judge(&patient));
     let offsets =
         probes.iter().flat_map(|(_, probe)| &probe.asked).filter_map(|asked| asked.as_ref().ok()?.clock_ahead);
     checks.push(clock::judge(&clock::Times {
@@ -136,17 +74,17 @@ pub async fn examine(patient: Patient) -> Report {
     checks.push(local.disk);
     checks.extend(local.files);
     checks.push(local.ledger);
-    checks.extend(patient.troubles.iter().map(|(name, trouble)| books::other(name, trouble)));
+    checks.extend(patient.troubles.iter().map(|trouble| books::other(trouble, patient.files())));
     if patient.unusable.is_empty() {
         checks.extend(of_network(&patient, &probes));
         checks.extend(local.prices);
-        checks.push(cache::memory(&patient.config.cache, patient.cache.as_ref()));
+        checks.push(cache::memory(&patient.config.cache, patient.served.as_ref().map(|served| &served.cache)));
         checks.extend(redis);
         checks.extend(local.budgets);
     } else {
         checks.extend(OF_SETTINGS.map(|name| Check::skipped(name, "the settings can't be used")));
     }
-    Report::new(checks, patient.is_server)
+    Report::new(checks, patient.served.is_some())
 }
 
 fn zone_name(config: &Config) -> String {
@@ -170,15 +108,23 @@ async fn probe_all(patient: &Patient) -> Vec<(&ProviderConfig, Probe)> {
 }
 
 fn of_network(patient: &Patient, probes: &[(&ProviderConfig, Probe)]) -> Vec<Check> {
-    if patient.is_offline {
-        return ["DNS", "provider keys"].map(|name| Check::skipped(name, "left out by --offline")).into();
+    let why = if patient.is_offline { "left out by --offline" } else { "no provider is reached over a network" };
+    let mut checks: Vec<Check> =
+        probes.iter().map(|(provider, probe)| providers::connection(provider, probe)).collect();
+    if checks.is_empty() {
+        checks.push(Check::skipped("DNS", why));
     }
-    if probes.is_empty() {
-        let why = "no provider is reached over a network";
-        return ["DNS", "provider keys"].map(|name| Check::skipped(name, why)).into();
+    let now = Instant::now();
+    let keys = patient.config.providers.iter().filter(|provider| is_remote(provider)).filter_map(|provider| {
+        let probe = probes.iter().find(|(asked, _)| asked.name == provider.name).map(|(_, probe)| probe);
+        let standings = patient.served.as_ref().and_then(|served| served.credentials.get(&provider.name));
+        credentials::judge(&credentials::Seen { provider, probe, standings: standings.cloned() }, &patient.config, now)
+    });
+    let keys: Vec<Check> = keys.collect();
+    if keys.is_empty() {
+        checks.push(Check::skipped("provider keys", why));
     }
-    let connections = probes.iter().map(|(provider, probe)| providers::connection(provider, probe));
-    connections.chain(probes.iter().map(|(provider, probe)| providers::keys(provider, probe))).collect()
+    checks.into_iter().chain(keys).collect()
 }
 
 /// Whether the Redis answers, where there is to be one.
@@ -304,8 +250,10 @@ fn check_disk(patient: &Patient) -> Check {
 }
 
 fn check_ledger(patient: &Patient) -> Check {
-    let Some(ledger) = patient.ledger.open() else { return books::ledger(&patient.ledger.state(), None, None) };
-    if !patient.is_server {
+    let Some(ledger) = patient.ledger.open() else {
+        return books::ledger(&patient.ledger.state(), None, None, patient.files());
+    };
+    if patient.served.is_none() {
         let started = Instant::now();
         let yesterday = patient.clock.now() - SignedDuration::from_hours(24);
         let since = RequestId::first_of(yesterday.as_millisecond());
@@ -315,17 +263,19 @@ fn check_ledger(patient: &Patient) -> Check {
     // What an inspection found is said in its own words.
     let is_damaged = matches!(&last, Some(books::Look { inspection: Inspection::Damaged { .. }, .. }));
     let trouble = ledger.trouble().filter(|_| !is_damaged);
-    books::ledger(&Kept::Open(()), trouble.as_deref(), last.as_ref())
+    books::ledger(&Kept::Open(()), trouble.as_deref(), last.as_ref(), patient.files())
 }
 
 fn check_prices(patient: &Patient) -> Vec<Check> {
     let Patient { config, catalog, clock, .. } = patient;
     let now = clock.now();
-    let called = match patient.ledger.open().map(|ledger| called(ledger, now)).transpose() {
-        Ok(called) => called.unwrap_or_default(),
-        Err(error) => return vec![Check::skipped("unpriced traffic", format!("the ledger can't be read: {error}"))],
+    let called = match &patient.ledger {
+        Kept::Open(ledger) => called(ledger, now).map_err(|error| format!("the ledger can't be read: {error}")),
+        Kept::Absent => Ok(Vec::new()),
+        Kept::Broken(_) => Err("the ledger can't be opened".to_owned()),
+        Kept::Unopened(why) => Err((*why).to_owned()),
     };
-    let (unpriced, looked_up) = prices::unpriced(config, catalog, &called);
+    let (unpriced, looked_up) = prices::unpriced(config, catalog, called.as_deref().unwrap_or_default());
     let is_refused = patient
         .keys
         .open()
@@ -339,7 +289,7 @@ fn check_prices(patient: &Patient) -> Vec<Check> {
     };
     let today = now.to_zoned(config.time_zone.clone()).date();
     let age = prices::ListAge { is_own: config.catalog_file.is_some(), made, today };
-    vec![prices::coverage(&unpriced, looked_up, is_refused, age), prices::traffic(&called)]
+    vec![prices::coverage(&unpriced, looked_up, called.is_ok(), is_refused, age), prices::traffic(called.as_deref())]
 }
 
 /// What was called in the last 30 days, by provider and model.

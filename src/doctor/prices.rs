@@ -53,22 +53,31 @@ pub(super) fn unpriced(config: &Config, catalog: &Catalog, called: &[Called]) ->
     (all, looked_up)
 }
 
-/// Whether everything that can be called, or was, has a price. Under a budget that blocks, what has none is refused.
-pub(super) fn coverage(unpriced: &[Deployment], looked_up: usize, is_refused: bool, age: ListAge) -> Check {
+/// Whether everything that can be called, or was as far as that is known, has a price. Under a budget that blocks, what has none is
+/// refused.
+pub(super) fn coverage(
+    unpriced: &[Deployment],
+    looked_up: usize,
+    is_known: bool,
+    is_refused: bool,
+    age: ListAge,
+) -> Check {
     let whose = if age.is_own { "your price list" } else { "the built-in price list" };
     let days = age.made.map(|made| i64::from((age.today - made).get_days()));
     let list = days.map_or_else(|| whose.to_owned(), |days| format!("{whose} is {} old", counted_days(days)));
     let models = counted(looked_up as u64, "model", "models");
+    let of = if is_known { "the routes and the last 30 days" } else { "the routes" };
     let check = if !unpriced.is_empty() {
         let names = named(unpriced.iter().map(ToString::to_string));
-        let found =
-            format!("{} of {models} of the routes and the last 30 days without a price: {names}", unpriced.len());
+        let found = format!("{} of {models} of {of} without a price: {names}", unpriced.len());
         let lines = price_lines(unpriced.iter().map(ToString::to_string));
         if is_refused {
             Check::problem(COVERAGE, format!("{found}; budgets that block refuse them"), lines)
         } else {
             Check::warning(COVERAGE, format!("{found}; they count as $0.00"), lines)
         }
+    } else if looked_up == 0 && !is_known {
+        Check::skipped(COVERAGE, format!("there is no route, and what was called can't be told; {list}"))
     } else if looked_up == 0 {
         Check::ok(COVERAGE, format!("there is no route, and nothing was called in 30 days; {list}"))
     } else if days.is_some_and(|days| days > LIST_DAYS_MAX) {
@@ -79,14 +88,18 @@ pub(super) fn coverage(unpriced: &[Deployment], looked_up: usize, is_refused: bo
         };
         Check::warning(COVERAGE, format!("{models} with a price, but {list}"), mend)
     } else {
-        Check::ok(COVERAGE, format!("{models} of the routes and the last 30 days, each with a price; {list}"))
+        Check::ok(COVERAGE, format!("{models} of {of}, each with a price; {list}"))
     };
     let check = check.number("models", looked_up).number("unpriced", unpriced.len());
     days.map(|days| check.clone().number("listDays", days)).unwrap_or(check)
 }
 
-/// Whether calls were made that nobody knows the cost of.
-pub(super) fn traffic(called: &[Called]) -> Check {
+/// Whether calls were made that nobody knows the cost of; or why that can't be told.
+pub(super) fn traffic(called: Result<&[Called], &String>) -> Check {
+    let called = match called {
+        Ok(called) => called,
+        Err(why) => return Check::skipped(TRAFFIC, why.as_str()),
+    };
     let unpriced: Vec<&Called> = called.iter().filter(|called| called.unpriced > 0).collect();
     let attempts: u64 = unpriced.iter().map(|called| called.unpriced).sum();
     let requests: u64 = called.iter().map(|called| called.requests).sum();
@@ -160,9 +173,9 @@ mod tests {
         let (found, looked_up) = unpriced(&config, &Catalog::builtin(), &calls);
         let names: Vec<String> = found.iter().map(ToString::to_string).collect();
         assert_eq!((names, looked_up), (vec!["local/llama".to_owned(), "local/qwen3".to_owned()], 4));
-        let coverage = coverage(&found, looked_up, true, age(None));
+        let coverage = coverage(&found, looked_up, true, true, age(None));
         check(&coverage, Verdict::Problem, "2 of 4 models");
-        check(&super::coverage(&found, looked_up, false, age(None)), Verdict::Warning, "count as $0.00");
+        check(&super::coverage(&found, looked_up, true, false, age(None)), Verdict::Warning, "count as $0.00");
         assert!(coverage.mend.unwrap().contains("[prices.\"local/qwen3\"]\ninput = \"?\""));
     }
 
@@ -176,16 +189,29 @@ mod tests {
 
     #[test]
     fn a_list_grows_old() {
-        check(&coverage(&[], 3, true, age(Some("2026-11-22"))), Verdict::Ok, "3 models of the routes");
-        check(&coverage(&[], 3, true, age(Some("2026-11-22"))), Verdict::Ok, "the built-in price list is 4 days old");
-        check(&coverage(&[], 3, true, age(Some("2026-01-01"))), Verdict::Warning, "329 days old");
-        check(&coverage(&[], 0, true, age(None)), Verdict::Ok, "the built-in price list");
+        check(&coverage(&[], 3, true, true, age(Some("2026-11-22"))), Verdict::Ok, "3 models of the routes");
+        check(
+            &coverage(&[], 3, true, true, age(Some("2026-11-22"))),
+            Verdict::Ok,
+            "the built-in price list is 4 days old",
+        );
+        check(&coverage(&[], 3, true, true, age(Some("2026-01-01"))), Verdict::Warning, "329 days old");
+        check(&coverage(&[], 0, true, true, age(None)), Verdict::Ok, "the built-in price list");
+    }
+
+    #[test]
+    fn what_a_ledger_that_is_not_open_would_say_is_not_claimed() {
+        let why = "the ledger can't be opened".to_owned();
+        check(&traffic(Err(&why)), Verdict::Skipped, "can't be opened");
+        let found = coverage(&[], 3, false, true, age(None));
+        check(&found, Verdict::Ok, "3 models of the routes, each with a price");
+        check(&coverage(&[], 0, false, true, age(None)), Verdict::Skipped, "what was called can't be told");
     }
 
     #[test]
     fn calls_without_a_price_are_counted_with_their_models() {
-        check(&traffic(&[called("openai", "gpt-4o", 0)]), Verdict::Ok, "none: 10 calls");
-        let found = traffic(&[called("openai", "gpt-4o", 0), called("local", "llama", 3)]);
+        check(&traffic(Ok(&[called("openai", "gpt-4o", 0)])), Verdict::Ok, "none: 10 calls");
+        let found = traffic(Ok(&[called("openai", "gpt-4o", 0), called("local", "llama", 3)]));
         check(
             &found,
             Verdict::Warning,

@@ -21,6 +21,7 @@ use super::cached::{Given, Keep};
 use super::call::Call;
 use super::error::GatewayError;
 use super::fallback::Committed;
+use super::hedge::Flight;
 use super::outlet::Outlet;
 use super::passage::{Passage, Recorded, Way, garbage};
 use super::prepare::Asked;
@@ -62,7 +63,8 @@ impl Call {
         committed: Committed,
         keep: Option<Keep>,
     ) -> Result<(), GatewayError> {
-        let Committed { candidate, reservation, began, begun, translation, dropped, place, .. } = committed;
+        let Committed { flight, reservation, begun, place } = committed;
+        let Flight { candidate, began, translation, dropped, .. } = flight;
         drop(place);
         let timing = |tokens| Timing { first: None, whole: began.elapsed(), tokens };
         let Begun::Whole(begun) = begun else { return Err(GatewayError::Internal) };
@@ -189,7 +191,8 @@ impl Call {
         committed: Committed,
         keep: Option<Keep>,
     ) -> Result<(), GatewayError> {
-        let Committed { candidate, admission, reservation, began, begun, translation, dropped, place } = committed;
+        let Committed { flight, reservation, begun, place } = committed;
+        let Flight { candidate, admission, began, translation, dropped } = flight;
         let Begun::Stream(mut flow) = begun else { return Err(GatewayError::Internal) };
         let (pieces, receiver) = mpsc::channel(PIECES_LEN);
         let body = AnswerBody::Stream(receiver);

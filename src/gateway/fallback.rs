@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::domain::BudgetId;
 use crate::ledger::{CallFacts, Ledger, LedgerError, Reservation};
-use crate::provider::{Admission, Circuit, Place, Progress, ProviderError, TimeLimit};
+use crate::provider::{Circuit, Place, Progress, ProviderError, TimeLimit};
 use crate::routing::{Candidate, Plan, Step, step};
 use crate::telemetry::names;
 
@@ -17,7 +17,6 @@ use super::error::GatewayError;
 use super::hedge::{Flight, Landed, Takeoff};
 use super::place::{Admitted, Placeless};
 use super::prepare::{Asked, Outgoing, Prepared};
-use super::translation::Translation;
 use super::verdict;
 
 /// How long a call waits for others to settle, where only what they hold is in its way: most calls end sooner.
@@ -25,16 +24,9 @@ const SETTLEMENT_WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// An attempt that succeeded, with everything its booking needs.
 pub(super) struct Committed {
-    pub(super) candidate: Candidate,
-    /// What is told how its deployment did.
-    pub(super) admission: Admission,
+    pub(super) flight: Flight,
     pub(super) reservation: Reservation,
-    pub(super) began: Instant,
     pub(super) begun: Begun,
-    /// How the answer gets into the client's shape, where that is another one.
-    pub(super) translation: Option<Translation>,
-    /// What of the request was left out.
-    pub(super) dropped: Vec<&'static str>,
     /// The call's place among those that may run at the provider; given back when the answer has ended.
     pub(super) place: Option<Place>,
 }
@@ -135,25 +127,16 @@ impl Call {
             may_hedge &= !landed.hedged;
             index = landed.index;
             let Landed { reservation, flight, place, came, .. } = landed;
-            let Flight { candidate, admission, began, translation, dropped } = flight;
-            self.last = Some(candidate.deployment.clone());
+            self.last = Some(flight.candidate.deployment.clone());
             let failed = match came {
                 Ok(begun) => {
-                    admission.tell(verdict::of_begun(&begun), Instant::now());
-                    self.learn_wait(asked, &candidate, began);
-                    return Ok(Committed {
-                        candidate,
-                        admission,
-                        reservation,
-                        began,
-                        begun,
-                        translation,
-                        dropped,
-                        place,
-                    });
+                    flight.admission.tell(verdict::of_begun(&begun), Instant::now());
+                    self.learn_wait(asked, &flight.candidate, flight.began);
+                    return Ok(Committed { flight, reservation, begun, place });
                 }
-                Err(failed) => Failed { error: candidate.upstream.redacted(failed.error), ..failed },
+                Err(failed) => Failed { error: flight.candidate.upstream.redacted(failed.error), ..failed },
             };
+            let Flight { candidate, admission, began, .. } = flight;
             drop(place);
             let facts = &asked.facts;
             admission.tell(verdict::of_failure(&failed.error, began.elapsed()), Instant::now());

@@ -75,7 +75,9 @@ impl Call {
     pub(super) fn begin_attempt(&mut self, candidate: &Candidate, worst_case: Picodollars) {
         let provider = candidate.upstream.name();
         self.attempts += 1;
-        self.tried.repeat.take().map(Repeat::is_made);
+        if let Some(repeat) = self.tried.repeat.take() {
+            repeat.is_made();
+        }
         self.last = Some(candidate.deployment.clone());
         if !self.tried.has(provider) {
             self.router().retries().call(provider, Instant::now());

@@ -110,15 +110,12 @@ mod tests {
             let (mut known, mut model) = (ByModel::default(), HashMap::new());
             for (name, is_listed, value) in steps {
                 let errand = errand(&format!("m{name}"), is_listed);
-                match value {
-                    Some(value) => {
-                        known.set(&errand, value);
-                        model.insert(errand.model, value);
-                    }
-                    None => {
-                        known.remove(&errand.model);
-                        model.remove(&errand.model);
-                    }
+                if let Some(value) = value {
+                    known.set(&errand, value);
+                    model.insert(errand.model, value);
+                } else {
+                    known.remove(&errand.model);
+                    model.remove(&errand.model);
                 }
                 let all: HashMap<ModelId, u8> = known.iter().map(|(name, value)| (name.clone(), *value)).collect();
                 prop_assert_eq!(&all, &model);

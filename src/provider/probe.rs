@@ -13,6 +13,8 @@ use http::header::{CONTENT_TYPE, DATE};
 use hyper_util::client::proxy::matcher::Matcher;
 use jiff::{SignedDuration, Timestamp};
 use rustls::CertificateError;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 use url::Url;
 
 use super::anthropic::Anthropic;
@@ -30,6 +32,8 @@ use crate::runtime::Clock;
 const LOOKUP_TIME_MAX: Duration = Duration::from_secs(4);
 /// The longest that a provider takes to connect and answer.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(6);
+/// The longest lists have some hundred models at a few kilobytes each.
+const LIST_BYTES_MAX: usize = 8 << 20;
 /// Keys of one provider that are tried: each is a request.
 const KEYS_MAX: usize = 20;
 
@@ -56,8 +60,8 @@ pub struct Lookup {
 pub struct Asked {
     /// Its status.
     pub status: u16,
-    /// Whether it is JSON, as a list of models is.
-    pub is_json: bool,
+    /// Whether it is a list, as that of models is.
+    pub is_list: bool,
     /// How long it took, the connection included.
     pub took: Duration,
     /// How far our clock is ahead of the provider's, to a second or two.
@@ -152,15 +156,34 @@ async fn ask(
     let answered = client.get(url).headers(headers).send().await;
     let took = started.elapsed();
     let response = answered.map_err(|error| unanswered(&error.without_url()))?;
-    let is_json = |value: &http::HeaderValue| value.to_str().is_ok_and(|text| text.contains("json"));
+    let status = response.status();
     // The answer was made about now; the header leaves the fraction of its second out.
     let date = response.headers().get(DATE).and_then(|value| read_date(value.to_str().ok()?));
-    Ok(Asked {
-        status: response.status().as_u16(),
-        is_json: response.headers().get(CONTENT_TYPE).is_some_and(is_json),
-        took,
-        clock_ahead: date.map(|date| clock.now().duration_since(date + SignedDuration::from_millis(500))),
-    })
+    let clock_ahead = date.map(|date| clock.now().duration_since(date + SignedDuration::from_millis(500)));
+    let is_list = status.is_success() && is_list(response).await;
+    Ok(Asked { status: status.as_u16(), is_list, took, clock_ahead })
+}
+
+/// The forms in which models are listed.
+#[derive(Deserialize)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "which of them it is doesn't matter")]
+enum Models {
+    OpenAi { data: Vec<IgnoredAny> },
+    Named { models: Vec<IgnoredAny> },
+    Bare(Vec<IgnoredAny>),
+}
+
+/// Whether what comes is a list; one that is longer than any is none.
+async fn is_list(mut response: reqwest::Response) -> bool {
+    let mut text = Vec::new();
+    while let Ok(Some(chunk)) = response.chunk().await {
+        text.extend_from_slice(&chunk);
+        if text.len() > LIST_BYTES_MAX {
+            return false;
+        }
+    }
+    serde_json::from_slice::<Models>(&text).is_ok()
 }
 
 /// Where the list is, and what shows who asks.
@@ -246,6 +269,19 @@ mod tests {
         check(anthropic, "https://gate.example/a/v1/models", "x-api-key");
         let local = "kind = \"openai-compatible\"\nbase_url = \"http://127.0.0.1:1/v1\"";
         check(local, "http://127.0.0.1:1/v1/models", "authorization");
+    }
+
+    #[test]
+    fn a_list_of_models_is_known_by_its_form() {
+        let check = |text: &str, expected: bool| {
+            assert_eq!(serde_json::from_str::<Models>(text).is_ok(), expected, "{text}");
+        };
+        for list in [r#"{"object":"list","data":[{"id":"a"}]}"#, r#"{"data":[]}"#, r#"{"models":[{}]}"#, "[1]"] {
+            check(list, true);
+        }
+        for other in [r#"{"status":"ok"}"#, r#"{"data":"x"}"#, "\"hello\"", "<html>", "{}", "", r#"{"data":[1"#] {
+            check(other, false);
+        }
     }
 
     #[test]

@@ -274,3 +274,16 @@ fn mget(names: &[String]) -> Cmd {
 fn full(name: &str) -> String {
     format!("{PREFIX}{name}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_that_is_silent_is_asked_whether_it_lives() {
+        let settings = tcp();
+        assert!(settings.nodelay() && settings.keepalive().is_some());
+        #[cfg(target_os = "linux")]
+        assert_eq!(settings.user_timeout(), Some(SILENCE_TIME_MAX));
+    }
+}

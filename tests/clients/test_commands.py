@@ -131,9 +131,9 @@ def test_only_the_server_needs_the_secrets_of_the_settings(gateway, tmp_path):
     (tmp_path / "tollgate.toml").write_text(SECRETIVE)
     bare = {"PATH": os.environ.get("PATH", ""), "HOME": str(tmp_path)}
 
-    def run(*command, code=0):
+    def run(*command, code=0, **variables):
         done = subprocess.run(
-            [gateway.binary, *command], cwd=tmp_path, env=bare, capture_output=True, text=True, timeout=60
+            [gateway.binary, *command], cwd=tmp_path, env={**bare, **variables}, capture_output=True, text=True, timeout=60
         )
         assert done.returncode == code, f"{words(command)}: {done.returncode} {done.stdout}{done.stderr}"
         return done.stdout + done.stderr
@@ -151,6 +151,16 @@ def test_only_the_server_needs_the_secrets_of_the_settings(gateway, tmp_path):
             # A file that was spoiled meanwhile is told of, and doesn't keep anybody from the server that runs.
             (tmp_path / "tollgate.toml").write_text("color = 1\n" + SECRETIVE)
             assert "color: unknown key" in run("key", "list")
+            # One that is no TOML says where the folder is as far as it can be made out, and needn't where it is named.
+            (tmp_path / "tollgate.toml").write_text(SECRETIVE + "x=[")
+            assert "not TOML" in run("key", "create", "ci")
+            (tmp_path / "tollgate.toml").write_text("<<<<<<< HEAD\n")
+            for named in ({}, {"TOLLGATE_DATA_DIR": "data"}):
+                flags = [] if named else ["--data-dir", "data"]
+                assert "the data folder data does this" in run("key", "list", *flags, **named)
+            run("key", "revoke", "ci", "--data-dir", "data")
+            assert "can't be read" in run("key", "list", "--data-dir", "data", "--config", "nowhere.toml")
+            assert "no server runs on the data folder tollgate-data (nothing" in run("key", "list", code=2)
             (tmp_path / "tollgate.toml").write_text(SECRETIVE)
         finally:
             server.terminate()

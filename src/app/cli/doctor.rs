@@ -12,18 +12,20 @@ use clap::Args;
 use serde_json::Value;
 
 use super::super::folder::DataFolder;
+use super::super::settings::Settings;
 use super::super::{parts, price_file, with_causes};
 use super::client::Client;
 use super::reach::{Absent, Claimed, claim, given_token, named_server};
 use super::{Shared, terminal};
 use crate::catalog::Catalog;
 use crate::config::{self, Config, Problem, Sources};
-use crate::doctor::{self, Check, Kept, Patient, Report, Seen, Verdict};
+use crate::doctor::{self, Check, Kept, Patient, Report, Seen, Trouble, Verdict};
 use crate::domain::wording::counted;
 use crate::idempotency::Idempotency;
 use crate::ledger::Ledger;
 use crate::provider::ClientSettings;
 use crate::runtime::Clock;
+use crate::store::{OpenError, SettingsError};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -32,7 +34,7 @@ Examples:
   tollgate doctor --data-dir /var/lib/tollgate --config /etc/tollgate.toml
   tollgate doctor --json | jq '.checks[] | select(.verdict == \"problem\")'
 
-Looks at settings, clock, disk, file permissions, ledger, each provider's name, certificate and keys, prices, calls without a
+Says which installation it looked at. Looks at settings, clock, disk, file permissions, ledger, each provider's name, certificate and keys, prices, calls without a
 price, cache, Redis and budgets. Each finding has its mend: a command, or lines for tollgate.toml, to copy. It costs nothing:
 providers are asked for their lists of models, never for an answer. Nothing of a key is shown but its last four characters.
 
@@ -69,120 +71,137 @@ async fn by_server(server: &Client, offline: bool) -> anyhow::Result<Report> {
 }
 
 /// What can be found on this machine, with or without a server that runs here.
-async fn here(shared: &Shared, offline: bool) -> Report {
+async fn here(shared: &Shared, is_offline: bool) -> Report {
     let settings = shared.settings([]);
     let mut own: Vec<Check> = settings.dotenvs().iter().filter_map(|path| open_to_others(path)).collect();
-    let (config, unusable) = match settings.load() {
-        Ok(config) => {
-            // What only the start would find out.
-            let problem = parts::upstreams(&config).err().map(|error| Problem::new("providers", with_causes(&error)));
-            own.extend(doctor::problems(&problem));
-            (config, Vec::new())
-        }
-        Err(problems) => {
-            let Some(folder) = settings.data_dir() else { return Report::new(doctor::problems(&problems), false) };
-            (bare(folder), problems.iter().cloned().collect())
-        }
-    };
-    let files = Seen::of_folder(&config.data_dir);
-    if let Err(error) = &files
+    let read = Read::of(&settings, is_offline);
+    if let Some(problem) = &read.at_the_start {
+        own.extend(doctor::problems([problem], Some(settings.file())));
+    }
+    if let Err(error) = &read.files
         && error.kind() == std::io::ErrorKind::NotFound
     {
-        return with(own, doctor::examine(patient(config, unusable, files, offline)).await);
+        return with(own, doctor::examine(read.patient()).await);
     }
-    match claim(config.clone(), given_token(shared), Absent::Told) {
-        Ok(Claimed::Server(server)) => {
-            let found = by_server(&server, offline).await;
-            let report = found.unwrap_or_else(|error| Report::new(vec![unasked(&error)], true));
-            // The server may have secrets from elsewhere that this command hasn't.
-            if settings.load_sparing_secrets().is_err() {
-                own.extend(doctor::problems(&unusable).into_iter().map(for_the_next_start));
+    match claim(read.config.clone(), given_token(shared), Absent::Told) {
+        Ok(Claimed::Folder(folder, _)) => with(own, of_folder(&folder, read).await),
+        Ok(Claimed::Server(server)) => match by_server(&server, is_offline).await {
+            Ok(report) => {
+                // The server may have secrets from elsewhere that this command hasn't.
+                if settings.load_sparing_secrets().is_err() {
+                    own.extend(for_the_next_start(&read.unusable, settings.file(), &report));
+                }
+                // Asking for the folder has closed it, so that the server finds nothing any more.
+                let was_open = read.files.ok().and_then(|seen| seen.into_iter().next()).filter(Seen::is_open);
+                own.extend(
+                    was_open.iter().flat_map(|folder| doctor::judge_files(std::slice::from_ref(folder), folder.owner)),
+                );
+                with(own, report)
             }
-            // Asking for the folder has closed it, so that the server finds nothing any more.
-            let was_open = files.ok().and_then(|seen| seen.into_iter().next()).filter(Seen::is_open);
-            own.extend(
-                was_open.iter().flat_map(|folder| doctor::judge_files(std::slice::from_ref(folder), folder.owner)),
-            );
-            with(own, report)
-        }
-        Ok(Claimed::Folder(folder, _)) => with(own, of_folder(&folder, config, unusable, files, offline).await),
-        Err(error) => {
-            own.push(unasked(&error));
-            let report = doctor::examine(Patient {
-                ledger: Kept::Unopened("the data folder can't be taken"),
-                keys: Kept::Unopened("the data folder can't be taken"),
-                ..patient(config, unusable, files, offline)
-            });
-            with(own, report.await)
+            Err(error) => without_folder(own, &error, read).await,
+        },
+        Err(error) => without_folder(own, &error, read).await,
+    }
+}
+
+/// What was read here before anything was opened.
+struct Read {
+    config: Config,
+    is_named: bool,
+    unusable: Vec<Problem>,
+    /// What only a start would find out.
+    at_the_start: Option<Problem>,
+    file: PathBuf,
+    files: std::io::Result<Vec<Seen>>,
+    is_offline: bool,
+}
+
+impl Read {
+    /// Of settings that can't be used the data folder alone counts, as far as it can be made out.
+    fn of(settings: &Settings, is_offline: bool) -> Self {
+        let folder = settings.data_dir();
+        let is_named = folder.as_ref().is_some_and(|folder| folder.is_named);
+        let (config, unusable, at_the_start) = match settings.load() {
+            Ok(config) => {
+                let problem = parts::upstreams(&config).err();
+                (config, Vec::new(), problem.map(|error| Problem::new("providers", with_causes(&error))))
+            }
+            Err(problems) => (bare(folder.map(|folder| folder.path)), problems.iter().cloned().collect(), None),
+        };
+        let files = Seen::of_folder(&config.data_dir);
+        Self { config, is_named, unusable, at_the_start, file: settings.file().to_owned(), files, is_offline }
+    }
+
+    /// Everything that can be known without opening anything.
+    fn patient(self) -> Patient {
+        let Self { config, is_named, unusable, file, files, is_offline, .. } = self;
+        Patient {
+            unusable,
+            file: Some(file),
+            is_named,
+            clock: Clock::system(),
+            catalog: Arc::new(price_file::catalog(&config).unwrap_or_else(|_| Catalog::builtin())),
+            ledger: Kept::Absent,
+            keys: Kept::Absent,
+            files,
+            served: None,
+            redis: if is_offline { None } else { parts::shared(&config).ok().flatten() },
+            troubles: Vec::new(),
+            clients: ClientSettings::new(config.tls.ca_file.clone()),
+            is_offline,
+            config: Arc::new(config),
         }
     }
 }
 
 /// Settings that are nobody's, for a folder whose own can't be used.
-fn bare(folder: PathBuf) -> Config {
+fn bare(folder: Option<PathBuf>) -> Config {
     let mut config = config::load(&Sources::none()).expect("no settings at all are settings");
-    config.data_dir = folder;
+    if let Some(folder) = folder {
+        config.data_dir = folder;
+    }
     config
 }
 
-/// Everything that can be known without opening anything.
-fn patient(config: Config, unusable: Vec<Problem>, files: std::io::Result<Vec<Seen>>, is_offline: bool) -> Patient {
-    let clients = ClientSettings::new(config.tls.ca_file.clone());
-    let catalog = price_file::catalog(&config).unwrap_or_else(|_| Catalog::builtin());
-    let redis = if is_offline { None } else { parts::shared(&config).ok().flatten() };
-    Patient {
-        unusable,
-        clock: Clock::system(),
-        catalog: Arc::new(catalog),
-        ledger: Kept::Absent,
-        keys: Kept::Absent,
-        files,
-        cache: None,
-        redis,
-        troubles: Vec::new(),
-        clients,
-        is_server: false,
-        is_offline,
-        config: Arc::new(config),
-    }
+/// What can be found where the folder, or the server that has it, gives no answer.
+async fn without_folder(mut own: Vec<Check>, error: &anyhow::Error, read: Read) -> Report {
+    own.push(unasked(error));
+    let why = "the data folder can't be taken";
+    with(
+        own,
+        doctor::examine(Patient { ledger: Kept::Unopened(why), keys: Kept::Unopened(why), ..read.patient() }).await,
+    )
 }
 
 /// Looks at a folder that nobody uses. Nothing is made in it that isn't there.
-async fn of_folder(
-    folder: &DataFolder,
-    config: Config,
-    unusable: Vec<Problem>,
-    files: std::io::Result<Vec<Seen>>,
-    is_offline: bool,
-) -> Report {
-    if !unusable.is_empty() {
-        // Their time zone is not known, and in another one every sum would be taken anew.
-        let why = "the settings can't be used";
-        let patient = patient(config, unusable, files, is_offline);
-        return doctor::examine(Patient { ledger: Kept::Unopened(why), keys: Kept::Unopened(why), ..patient }).await;
-    }
+async fn of_folder(folder: &DataFolder, read: Read) -> Report {
     let mut troubles = Vec::new();
-    let ledger = opened(&parts::ledger_path(folder.path()), || parts::open_ledger(folder, &config).map(Arc::new));
+    let config = &read.config;
+    let ledger = if read.unusable.is_empty() {
+        opened(&parts::ledger_path(folder.path()), || parts::open_ledger(folder, config).map(Arc::new))
+    } else {
+        // Their time zone is not known, and in another one every sum would be taken anew.
+        Kept::Unopened("the settings can't be used")
+    };
     let keys = opened(&folder.path().join("settings.redb"), || {
         parts::keys_of(folder, parts::open_settings(folder)?).map(Arc::new)
     });
     if let Kept::Broken(error) = &keys {
-        troubles.push(("keys and budgets", error.clone()));
+        troubles.push(Trouble::Keys(error.clone()));
     }
     let idempotency_path = folder.path().join("idempotency.redb");
     if idempotency_path.exists() {
         let idempotency = Idempotency::open(idempotency_path);
-        troubles.extend(idempotency.trouble().map(|trouble| ("idempotency keys", trouble.to_string())));
+        troubles.extend(idempotency.trouble().map(|trouble| Trouble::IdempotencyKeys(trouble.to_string())));
         idempotency.stop();
     }
     if folder.path().join("content.redb").exists() {
-        let content = parts::open_content(folder, &config);
-        troubles.extend(content.trouble().map(|trouble| ("stored contents", trouble.to_string())));
+        let content = parts::open_content(folder, config);
+        troubles.extend(content.trouble().map(|trouble| Trouble::Contents(trouble.to_string())));
         content.stop();
     }
     let kept: Option<Arc<Ledger>> = if let Kept::Open(ledger) = &ledger { Some(Arc::clone(ledger)) } else { None };
-    let patient = Patient { ledger, keys, troubles, ..patient(config, unusable, files, is_offline) };
-    let report = doctor::examine(patient).await;
+    let report = doctor::examine(Patient { ledger, keys, troubles, ..read.patient() }).await;
     if let Some(ledger) = kept {
         ledger.stop();
     }
@@ -196,8 +215,17 @@ fn opened<T>(path: &Path, open: impl FnOnce() -> anyhow::Result<T>) -> Kept<T> {
     }
     match open() {
         Ok(kept) => Kept::Open(kept),
+        Err(error) if is_in_use(&error) => Kept::Unopened("another process has it open"),
         Err(error) => Kept::Broken(with_causes(&error)),
     }
+}
+
+fn is_in_use(error: &anyhow::Error) -> bool {
+    let of_settings = error.downcast_ref::<SettingsError>().and_then(|error| match error {
+        SettingsError::Open(error) => Some(error),
+        _ => None,
+    });
+    matches!(error.downcast_ref().or(of_settings), Some(OpenError::InUse { .. }))
 }
 
 /// A file of variables that others on the machine can read.
@@ -213,9 +241,19 @@ fn unasked(error: &anyhow::Error) -> Check {
     Check::problem("server", with_causes(error), mend)
 }
 
-fn for_the_next_start(mut check: Check) -> Check {
-    check.found = format!("the server runs on, and its next start would fail: {}", check.found);
-    check
+/// What the file has that a start would fail of, and that the server itself doesn't tell of.
+fn for_the_next_start(unusable: &[Problem], file: &Path, report: &Report) -> Vec<Check> {
+    let is_new = |own: &Check| {
+        !report
+            .checks
+            .iter()
+            .any(|told| told.name == own.name && told.about == own.about && told.found.ends_with(&own.found))
+    };
+    let mut checks: Vec<Check> = doctor::problems(unusable, Some(file)).into_iter().filter(is_new).collect();
+    for check in &mut checks {
+        check.found = format!("the server runs on, and its next start would fail: {}", check.found);
+    }
+    checks
 }
 
 /// What was found here, before what was found by examining.

@@ -8,7 +8,7 @@ use super::super::folder::{DataFolder, FolderError, Holder};
 use super::super::{local_token, parts};
 use super::client::Client;
 use super::{Shared, Usage, terminal};
-use crate::config::Config;
+use crate::config::{Config, DataDir};
 use crate::domain::Secret;
 use crate::keys::Keys;
 use crate::ledger::Ledger;
@@ -92,17 +92,35 @@ pub(super) enum Claimed {
 }
 
 /// The data folder that the settings name, or the server that runs on it. Of secrets no command needs any, and a server that
-/// runs needs nothing of the settings but the way to it: it has its own.
+/// runs needs nothing of the settings but the way to it: it has its own. So it is found whatever is wrong with them.
 pub(super) fn find_claim(shared: &Shared, absent: Absent) -> anyhow::Result<Claimed> {
     let settings = shared.settings([]);
     match settings.load_sparing_secrets() {
         Ok(config) => claim(config, given_token(shared), absent),
         Err(problems) => {
-            let running = settings.data_dir().map(|folder| running_on(&folder, given_token(shared))).transpose()?;
-            let Some(client) = running.flatten() else { return Err(problems.into()) };
-            terminal::tell(&format!("warning: the settings couldn't be used for a start now:\n{problems}"));
+            let Some(folder) = settings.data_dir() else { return Err(problems.into()) };
+            let shown = told(&folder);
+            let Some(client) = running_on(&folder.path, given_token(shared))? else {
+                terminal::tell(&format!(
+                    "no server runs on the data folder {shown}: one would do this whatever is wrong with the settings; name its folder with --data-dir"
+                ));
+                return Err(problems.into());
+            };
+            terminal::tell(&format!(
+                "warning: the settings couldn't be used for a start now, and the server that runs on the data folder {shown} does this:\n{problems}"
+            ));
             Ok(Claimed::Server(client))
         }
+    }
+}
+
+/// A data folder, and how it was come by where nobody has named it.
+pub(super) fn told(folder: &DataDir) -> String {
+    let shown = folder.path.display();
+    if folder.is_named {
+        shown.to_string()
+    } else {
+        format!("{shown} (nothing that can be read of the settings names another)")
     }
 }
 

@@ -8,7 +8,7 @@ use super::super::parts::upstreams_after;
 use super::super::{price_file, with_causes};
 use super::{Ground, Read};
 use crate::alerts::Receivers;
-use crate::budget::budget_name;
+use crate::budget::{budget_name, missing_provider};
 use crate::config::{Config, Problem, changed_keys};
 use crate::domain::{BudgetAction, BudgetDefinition, BudgetScope};
 use crate::gateway::InForce;
@@ -117,6 +117,12 @@ impl Ground {
                 && !config.providers.iter().any(|provider| provider.name.as_str() == name.as_str())
             {
                 let message = format!("it is for the provider {:?}, which isn't in the settings", name.as_str());
+                problems.push(told(budget, message));
+            }
+            if let BudgetScope::Model(models) = &budget.scope
+                && let Some(name) = missing_provider(models, config, self.gateway.router().catalog())
+            {
+                let message = format!("it is for {models}, and there is no provider {name:?} in the settings");
                 problems.push(told(budget, message));
             }
         }

@@ -15,7 +15,7 @@ use jiff::tz::TimeZone;
 use super::with_causes;
 use crate::catalog::Catalog;
 use crate::config::defaults::FILE_BYTES_MAX;
-use crate::config::{self, Config, FileRead, NamedFile, Problem, Problems, Secrets, Sources};
+use crate::config::{self, Config, DataDir, FileRead, NamedFile, Problem, Problems, Secrets, Sources};
 use crate::provider::check_authorities;
 use crate::runtime::read_text;
 
@@ -79,7 +79,7 @@ impl Settings {
     }
 
     /// The data folder alone, whatever else is wrong with the settings.
-    pub fn data_dir(&self) -> Option<PathBuf> {
+    pub fn data_dir(&self) -> Option<DataDir> {
         self.gather(Path::new(""), std::env::vars_os(), (Secrets::Spared, Since::default()), config::data_dir)
     }
 

@@ -512,10 +512,18 @@ fn the_mask_of_the_printed_settings_is_no_secret() {
 
 #[test]
 fn the_data_folder_is_found_in_settings_that_are_wrong_elsewhere() {
-    let found = |toml: &str, variables: &[Variable]| data_dir(&sources(toml, variables));
-    assert_eq!(found("data_dir = \"here\"\ncolor = 1", &[]), Some(path("here")));
-    assert_eq!(found("color = 1", &[("TOLLGATE_DATA_DIR", "there")]), Some(path("there")));
-    assert_eq!(found("color = 1", &[]), Some(path(defaults::DATA_DIR)));
-    assert_eq!(found("data_dir = 1", &[]), None);
-    assert_eq!(found("data_dir = ", &[]), None);
+    let check = |toml: &str, variables: &[Variable], expected: Option<(&str, bool)>| {
+        let found = data_dir(&sources(toml, variables)).map(|found| (found.path, found.is_named));
+        assert_eq!(found, expected.map(|(folder, is_named)| (path(folder), is_named)), "{toml}");
+    };
+    check("data_dir = \"here\"\ncolor = 1", &[], Some(("here", true)));
+    check("color = 1", &[("TOLLGATE_DATA_DIR", "there")], Some(("there", true)));
+    check("color = 1", &[], Some((defaults::DATA_DIR, false)));
+    check("data_dir = 1", &[], None);
+    check("data_dir = 1", &[("TOLLGATE_DATA_DIR", "there")], Some(("there", true)));
+    // In a file that is no TOML it is found as far as it can be made out.
+    check("data_dir = \"here\"\nx=[", &[], Some(("here", true)));
+    check("]]\ndata_dir = \"here\"\n[[routes", &[], Some(("here", true)));
+    check("<<<<<<< HEAD", &[("TOLLGATE_DATA_DIR", "there")], Some(("there", true)));
+    check("<<<<<<< HEAD", &[], Some((defaults::DATA_DIR, false)));
 }

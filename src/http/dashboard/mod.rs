@@ -96,6 +96,7 @@ pub fn configure(routes: &mut web::ServiceConfig) {
     add("/providers", |page| {
         page.route(get().to(pages::providers::show)).route(web::post().to(pages::providers::explain))
     });
+    add("/providers/{name}/keys/{position}/enable", |page| page.route(web::post().to(pages::provider_keys::enable)));
     add("/keys", |page| page.route(get().to(pages::keys::list)).route(web::post().to(pages::keys::create)));
     add("/keys/new", |page| page.route(get().to(pages::keys::new)));
     add("/keys/{id}", |page| page.route(get().to(pages::keys::show)).route(web::post().to(pages::key_change::save)));

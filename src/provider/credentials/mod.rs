@@ -264,7 +264,8 @@ impl Credentials {
             let mut elsewhere: Vec<(Scope, CredentialState)> =
                 states.filter(|(_, state)| *state != CredentialState::Ready).collect();
             elsewhere.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
-            elsewhere.truncate(Endpoint::ALL.len() + MODELS_TOLD_MAX);
+            let paths = elsewhere.iter().filter(|(scope, _)| matches!(scope, Scope::Path(_))).count();
+            elsewhere.truncate(paths + MODELS_TOLD_MAX);
             CredentialStanding {
                 position: place + 1,
                 last4: last4(&self.secrets[place]),

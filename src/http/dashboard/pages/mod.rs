@@ -10,6 +10,7 @@ pub(super) mod key_change;
 pub(super) mod keys;
 pub(super) mod overview;
 pub(super) mod people;
+pub(super) mod provider_keys;
 pub(super) mod providers;
 pub(super) mod reconciliation;
 pub(super) mod reports;

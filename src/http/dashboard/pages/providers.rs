@@ -2,6 +2,7 @@
 //! it, in `routing`.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix_web::http::StatusCode;
@@ -13,18 +14,17 @@ use super::super::form::{Fields, href};
 use super::super::format::{Clock, MoneyColumn, NO_VALUE, count_cell, count_exact, counted, duration, percent};
 use super::super::session::{Submission, Visitor};
 use super::super::summary::attempts::{Tally, failure_of};
-use super::super::summary::attention::refused_keys;
 use super::super::summary::{Shared, unreadable};
 use super::super::view::{
     Badge, Card, Choice, CircuitLine, Entry, LastError, Layout, Notice, ProviderNow, ProviderRow, ProvidersNow,
     ProvidersPage, Tone,
 };
-use super::{clock, layout, routing};
+use super::{clock, layout, provider_keys, routing};
 use crate::config::ProviderConfig;
 use crate::domain::{Picodollars, ProviderHealth, ProviderKind, RequestId};
 use crate::http::State;
 use crate::ledger::{Entry as LedgerEntry, EntryFilter, GroupBy, LedgerError, TimeRange};
-use crate::provider::Circuit;
+use crate::provider::{Circuit, CredentialState, Upstream};
 
 const RANGES: [(&str, &str, SignedDuration); 4] = [
     ("1h", "1 h", SignedDuration::from_hours(1)),
@@ -120,15 +120,18 @@ fn build(state: &State, fields: &Fields, layout: Layout) -> ProvidersPage {
         href: href("/providers", &[("range", if *other == RANGE_DEFAULT { "" } else { other })]),
         is_current: *other == word,
     });
+    let is_admin = layout.is_admin();
     let (why, explanation) = routing::explain(state, fields);
     // As in the API: a plain call by a link for every reader, a request that is sent for admins.
-    let why = layout.is_admin().then_some(why);
+    let why = is_admin.then_some(why);
     ProvidersPage {
         layout,
         ranges: ranges.collect(),
         lines: providers.is_empty().then_some(NO_PROVIDER_LINES),
         rows,
         note,
+        done: provider_keys::enabled(state, fields.text("enabled")),
+        keys: provider_keys::lines(state, is_admin),
         now,
         routes: routing::routes(state, entries),
         why,
@@ -260,22 +263,24 @@ fn rows(state: &State, entries: &[LedgerEntry], range: TimeRange, now: &Provider
             first: percentiles(first_ms),
             total: percentiles(total_ms),
             cost: column.cell(if sums.cost.is_zero() { Picodollars::ZERO } else { sums.cost }),
-            keys: match provider.api_keys.len() as u64 {
-                0 => "No key".to_owned(),
-                keys => counted(keys, "key", "keys"),
-            },
-            refused_keys: upstreams.iter().find(|upstream| *upstream.name() == provider.name).map_or_else(
-                Vec::new,
-                |upstream| {
-                    let refused = refused_keys(upstream, Instant::now());
-                    refused.into_iter().map(|key| format!("{} {}. {}", key.name, key.words, key.again)).collect()
-                },
-            ),
+            keys: keys(upstreams.iter().find(|upstream| *upstream.name() == provider.name), provider),
             prices: prices(state, provider),
             last_error,
         }
     };
     Ok(state.config().providers.iter().zip(now.providers.iter().cloned()).map(row).collect())
+}
+
+/// How many keys there are, and how many of them are ready where not all are.
+fn keys(upstream: Option<&Arc<Upstream>>, provider: &ProviderConfig) -> String {
+    let all = provider.api_keys.len();
+    let standings = upstream.map(|upstream| upstream.credentials().standings(Instant::now())).unwrap_or_default();
+    let ready = standings.iter().filter(|standing| standing.worst() == CredentialState::Ready).count();
+    match all {
+        0 => "No key".to_owned(),
+        _ if ready == all => counted(all as u64, "key", "keys"),
+        _ => format!("{}, {} ready", counted(all as u64, "key", "keys"), count_exact(ready as u64)),
+    }
 }
 
 /// Its kind, and the host that it is called at: a whole address could hold more than is for every reader.

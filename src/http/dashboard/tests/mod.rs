@@ -416,7 +416,7 @@ const PAGES: [&str; 23] = [
 ];
 
 /// Every form of someone who is logged in.
-const FORMS: [&str; 22] = [
+const FORMS: [&str; 23] = [
     "/logout",
     "/prefs/theme",
     "/costs/reconciliation",
@@ -426,6 +426,7 @@ const FORMS: [&str; 22] = [
     "/budgets/budget_1",
     "/budgets/budget_1/delete",
     "/providers",
+    "/providers/local/keys/1/enable",
     "/keys",
     "/keys/key_1",
     "/keys/key_1/rotate",

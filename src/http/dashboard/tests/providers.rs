@@ -1,6 +1,7 @@
 //! The page of providers and routing: figures, routes, explanations, and what happens without any of them.
 
 use super::*;
+use crate::provider::{Errand, Refusal, Shown};
 
 const TWO: &str = "[[providers]]\nname = \"sandbox\"\nkind = \"sandbox\"\n\
      [[providers]]\nname = \"local\"\nkind = \"openai-compatible\"\nbase_url = \"http://user.example:1/v1/secret-path\"\n\
@@ -115,6 +116,34 @@ fn a_deployment_that_no_attempt_is_left_for_is_marked() {
         let explained = explained.split("</section>").next().unwrap();
         assert!(explained.contains("local/qwen3</span> <span class=\"badge\">not asked"), "{explained}");
         assert!(!explained.contains("Expected cost"), "nothing was compared: {explained}");
+    });
+}
+
+#[test]
+fn keys_that_are_not_ready_are_shown_and_put_to_use_again() {
+    run(async {
+        let (fixture, browser) = Fixture::with_admin(TWO);
+        assert!(!browser.get("/providers").await.body.contains("Keys that are not ready"));
+        let router = fixture.state.gateway.router();
+        let local = router.upstreams().iter().find(|upstream| upstream.name().as_str() == "local").unwrap();
+        let errand = Errand { model: "qwen3".parse().unwrap(), is_listed: true, path: Endpoint::ChatCompletions };
+        let first = local.credentials().choose(&errand, false, Instant::now()).unwrap().unwrap();
+        first.tell(Shown::Refused(Refusal::Unknown), Instant::now());
+        let page = browser.get("/providers").await.body;
+        check(&page, &["Keys that are not ready", "2 keys, 1 ready", "a call tries it again at 14:3"]);
+        let enable = "/providers/local/keys/1/enable";
+        check(&page, &[&format!("action=\"{enable}\"")]);
+        let answer = browser.post(enable, &[]).await;
+        assert_eq!((answer.status, answer.location()), (303, "/providers?enabled=local%2F1"));
+        let page = browser.get("/providers?enabled=local/1").await.body;
+        check(&page, &["The next calls use key 1 of local again.", "2 keys<"]);
+        assert!(!page.contains("Keys that are not ready"), "{page}");
+        for nobody in
+            ["/providers/local/keys/3/enable", "/providers/local/keys/x/enable", "/providers/gone/keys/1/enable"]
+        {
+            assert_eq!(browser.post(nobody, &[]).await.status, 404, "{nobody}");
+        }
+        assert_eq!(browser.get("/providers?enabled=<b>/1").await.status, 200);
     });
 }
 

@@ -42,7 +42,7 @@ pub use overview::{
 pub use parts::{Badge, Card, Choice, Field, Kpi, Link, Notice, Phrase, RequestRow, Select, SelectOption, Tone};
 pub use people::{InvitedPage, PeoplePage, PersonForm, PersonPage, PersonRow};
 pub use providers::{
-    CircuitLine, Explanation, FindingLine, LastError, PromptCaches, ProviderNow, ProviderRow, ProvidersNow,
+    CircuitLine, Explanation, FindingLine, KeyLine, LastError, PromptCaches, ProviderNow, ProviderRow, ProvidersNow,
     ProvidersPage, ReadLine, RouteCard, RouteLine, WhyForm,
 };
 pub use reconciliation::{ChosenDay, DayRow, ModelRow, ReconciliationPage, SourceRow};

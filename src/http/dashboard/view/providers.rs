@@ -21,6 +21,10 @@ pub struct ProvidersPage {
     pub lines: Option<&'static str>,
     /// What the figures rest on.
     pub note: String,
+    /// What was just done.
+    pub done: Option<Phrase>,
+    /// Keys that are not ready.
+    pub keys: Vec<KeyLine>,
     /// What changes by itself, as the page begins with it.
     pub now: ProvidersNow,
     /// The routes, those of the file first.
@@ -69,6 +73,21 @@ pub struct CircuitLine {
     pub words: String,
 }
 
+/// A key that a provider refuses or limits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyLine {
+    /// The provider.
+    pub provider: String,
+    /// `key 2 (…abcd)`, and where it is so, if not at the whole provider.
+    pub key: String,
+    /// How it does.
+    pub state: Badge,
+    /// Why, until when, and what comes then.
+    pub words: String,
+    /// Where a form puts it to use again; absent where the reader may not.
+    pub enable: Option<String>,
+}
+
 /// A provider and what was made of it in the range.
 #[derive(Clone, Debug)]
 pub struct ProviderRow {
@@ -90,10 +109,8 @@ pub struct ProviderRow {
     pub total: [String; 2],
     /// What they cost.
     pub cost: Money,
-    /// `2 keys`.
+    /// `2 keys`, and how many of them are ready where that is not all.
     pub keys: String,
-    /// Those of them that the provider refuses, a sentence for each.
-    pub refused_keys: Vec<String>,
     /// Whose prices it has.
     pub prices: String,
     /// The last failure.
