@@ -128,6 +128,13 @@ fn read_route(route: &mut Section<'_>, providers: &[String], names: &mut Vec<Str
     }
     let weights = read_weights(route, strategy, deployments.len());
     let attempts_max = route.whole_or("attempts_max", defaults::ATTEMPTS_MAX, 1..=20);
+    if deployments.len() > attempts_max as usize && strategy != Strategy::Primary {
+        let message = format!(
+            "a call asks at most {attempts_max} of the {}; raise attempts_max so that each may be asked where others fail",
+            deployments.len()
+        );
+        route.warning_at("deployments", message);
+    }
     let retry_usd_max = route.money("retry_usd_max");
     let hedge = read_hedge(route, strategy, deployments.len(), attempts_max);
     Some(RouteConfig { name: name?, strategy, deployments, weights, attempts_max, retry_usd_max, hedge })

@@ -56,6 +56,8 @@ closed_list!(
         Conversation = "conversation",
         /// The call names it, and no route is asked.
         Named = "named",
+        /// There is no first: none can take the call.
+        NoneFits = "none-fits",
     }
 );
 
@@ -72,6 +74,7 @@ impl Reason {
             Self::Explored => "one of the few calls that look whether another deployment has become faster",
             Self::Drawn => "drawn by weight",
             Self::Named => "the call names it itself",
+            Self::NoneFits => "no deployment of the route can take the call",
             Self::Conversation => {
                 "it served this conversation before, and its provider still has that in its prompt cache"
             }
@@ -103,6 +106,13 @@ pub enum Exclusion {
         /// Tokens that the call has, about.
         needed: u32,
     },
+    /// The call asks for a longer answer than it writes.
+    Output {
+        /// Tokens that it writes at most.
+        writes: u32,
+        /// Tokens that the call asks for.
+        asked: u32,
+    },
 }
 
 impl Exclusion {
@@ -117,6 +127,7 @@ impl Exclusion {
             Self::Audio => "audio",
             Self::JsonSchema => "json-schema",
             Self::Context { .. } => "context",
+            Self::Output { .. } => "output",
         }
     }
 }
@@ -133,6 +144,9 @@ impl fmt::Display for Exclusion {
             Self::JsonSchema => "it does not answer by a JSON schema",
             Self::Context { takes, needed } => {
                 return write!(formatter, "it takes {takes} tokens and the call needs about {needed}");
+            }
+            Self::Output { writes, asked } => {
+                return write!(formatter, "it writes at most {writes} tokens and the call asks for {asked}");
             }
         })
     }
@@ -251,6 +265,7 @@ mod tests {
             Exclusion::Audio,
             Exclusion::JsonSchema,
             Exclusion::Context { takes: 8_192, needed: 9_000 },
+            Exclusion::Output { writes: 4_096, asked: 9_000 },
         ] {
             let words = exclusion.to_string();
             assert!(words.starts_with("it") || words.starts_with("the key"), "{words}");

@@ -72,7 +72,7 @@ impl Call {
         if let Err(error @ GatewayError::ModelNotAllowed { .. }) = planned {
             return Err(error);
         }
-        let facts = self.facts(&envelope)?;
+        let mut facts = self.facts(&envelope)?;
         // Before everything that may have changed since: routes, health, the cache.
         if self.replay(&facts).await? {
             return Ok(());
@@ -83,6 +83,10 @@ impl Call {
             {
                 self.count_here(facts).await;
                 return Ok(());
+            }
+            Err(GatewayError::Route(RouteError::NoneFits(decision))) => {
+                facts.decision = Some(Arc::clone(&decision));
+                return Err(self.refuse(&facts, RouteError::NoneFits(decision).into()));
             }
             plan => plan?,
         };

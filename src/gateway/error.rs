@@ -261,7 +261,7 @@ impl GatewayError {
             Self::Field { .. } => (INVALID, "invalid_value"),
             Self::Route(RouteError::UnknownModel { .. }) => (NOT_FOUND, "model_not_found"),
             Self::Route(RouteError::NotServed { .. }) => (INVALID, "not_served"),
-            Self::Route(RouteError::NoneFits { .. }) => (INVALID, "no_deployment_fits"),
+            Self::Route(RouteError::NoneFits(_)) => (INVALID, "no_deployment_fits"),
             Self::Route(RouteError::NoAuto { .. }) => (NOT_FOUND, "model_not_found"),
             Self::Route(RouteError::NoProvider { .. }) => (NOT_FOUND, "not_served"),
             Self::Untranslatable { .. } => (INVALID, "untranslatable"),

@@ -81,9 +81,7 @@ impl Gateway {
         let stream = stream.unwrap_or(envelope.stream);
         let first = &plan.candidates[0].deployment;
         let after = router.hedge_after(&hedge, first, stream, now);
-        let behind = plan.candidates[1..]
-            .iter()
-            .find(|candidate| candidate.upstream.places().has_room() && !candidate.is_open(now));
+        let behind = plan.candidates[1..].iter().find(|candidate| candidate.obstacle(sample.endpoint, now).is_none());
         let shows = |candidate: &Candidate| shows_its_work(stream, envelope.thinking.is_some(), candidate);
         let has_bound = envelope.output_cap.is_some() || !sample.endpoint.writes();
         let is_known = has_bound || (shows(&plan.candidates[0]) && behind.is_none_or(shows));
@@ -92,7 +90,8 @@ impl Gateway {
         } else if plan.candidates.len() < 2 || plan.attempts_max < 2 {
             Some("the call has no deployment or attempt left for it".to_owned())
         } else if behind.is_none() {
-            Some("no other deployment of the route is healthy and has a place free".to_owned())
+            let why = "each other deployment of the route has an open circuit, no key that is ready, or no place free";
+            Some(why.to_owned())
         } else if !is_known {
             let why = "a call that sets no limit on its output, of which nobody could tell what it had come to when it is given up, is hedged only where a budget that blocks sets one";
             Some(why.to_owned())
@@ -100,9 +99,9 @@ impl Gateway {
             let (_, known) = router.experience().p95(first, stream, now);
             let kind = if stream { "streams" } else { "whole answers" };
             Some(format!("of {first} {known:.0} {kind} were measured lately, and {WAITS_MIN} have to be"))
-        } else if !router.experience().hedges().has_room(&decision.route, hedge.percent_max, now) {
+        } else if !router.experience().hedges().next_has_room(&decision.route, hedge.percent_max, now) {
             Some(format!(
-                "{} of 100 calls of the route are hedged already, or fewer calls were made",
+                "of the route's calls of the last minutes at most {} in 100 may be hedged (hedge_percent_max), and one more hedge would be over that",
                 hedge.percent_max
             ))
         } else {

@@ -9,7 +9,7 @@ use crate::domain::{BudgetScope, EntryStatus, Picodollars};
 use crate::ledger::{Attempt, CallFacts, LedgerError, Outcome as Booked, Reservation};
 use crate::provider::ProviderError;
 use crate::routing::Candidate;
-use crate::telemetry::{CallRecord, Limit, names};
+use crate::telemetry::{CallRecord, Limit, Naming, names};
 
 use super::booking::{Bill, Evidence, bill, millis};
 use super::call::Call;
@@ -105,7 +105,7 @@ impl Call {
         let record = CallRecord {
             provider: last.map_or("", |last| last.deployment.provider.as_str()),
             model: last.map_or("", |last| last.deployment.model.as_str()),
-            is_known: last.is_some_and(|last| self.router().knows(&last.deployment)),
+            naming: last.map_or(Naming::Unknown, |last| self.router().naming(&last.deployment)),
             status: outcome.status.as_str(),
             failed: outcome.error.is_some(),
             cache: facts.cache.as_str(),

@@ -66,12 +66,11 @@ fn obstacle_number(obstacle: Obstacle) -> u8 {
     place.and_then(|place| u8::try_from(place + 1).ok()).expect("all there are stand in a short list")
 }
 
-/// The obstacle of a number; nothing where there is none of it.
-fn obstacle(number: u8) -> Option<Option<Obstacle>> {
-    match number.checked_sub(1) {
-        None => Some(None),
-        Some(place) => Obstacle::ALL.get(usize::from(place)).copied().map(Some),
-    }
+/// The obstacle of a number.
+fn obstacle(number: u8) -> Result<Option<Obstacle>, DecodeError> {
+    let Some(place) = number.checked_sub(1) else { return Ok(None) };
+    let known = Obstacle::ALL.get(usize::from(place)).copied();
+    known.map(Some).ok_or_else(|| DecodeError::new(WHAT, format!("obstacle {number} is none")))
 }
 
 /// A decision from its stored form.
@@ -90,7 +89,7 @@ pub(super) fn read(stored: StoredDecision, names: &Names) -> Result<Arc<Decision
                 model: name(seen.model)?.parse().map_err(|error: crate::domain::IdError| wrong(error.to_string()))?,
             },
             exclusion: seen.exclusion,
-            obstacle: obstacle(seen.obstacle).ok_or_else(|| wrong(format!("obstacle {} is none", seen.obstacle)))?,
+            obstacle: obstacle(seen.obstacle)?,
             cost: seen.cost,
             cached_tokens: seen.cached_tokens,
             first_token_ms: seen.first_token_ms,

@@ -1,6 +1,8 @@
 //! Why a name leads nowhere.
 
-use crate::domain::{Deployment, Exclusion};
+use std::sync::Arc;
+
+use crate::domain::{Decision, Deployment};
 
 /// Why a name leads nowhere.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -16,13 +18,8 @@ pub enum RouteError {
         configured: bool,
     },
     /// Nobody behind a route can take the call.
-    #[error("no deployment of the route {route:?} can take this call: {}", missing_message(missing))]
-    NoneFits {
-        /// The route.
-        route: String,
-        /// Each of its deployments, and what is missing there.
-        missing: Vec<(Deployment, Exclusion)>,
-    },
+    #[error("no deployment of the route {:?} can take this call: {}", &*.0.route, missing_message(.0))]
+    NoneFits(Arc<Decision>),
     /// The model `auto`, and nothing says what that is.
     #[error(
         "the model \"auto\" leads nowhere for the operation {operation:?}: name a route under [operations.chat] in tollgate.toml, or set OPENAI_API_KEY or ANTHROPIC_API_KEY"
@@ -65,8 +62,10 @@ fn unknown_message(model: &str, suggestion: Option<&str>, configured: bool) -> S
     }
 }
 
-fn missing_message(missing: &[(Deployment, Exclusion)]) -> String {
-    let each: Vec<String> =
-        missing.iter().map(|(deployment, exclusion)| format!("{deployment}: {exclusion}")).collect();
-    each.join("; ")
+fn missing_message(decision: &Decision) -> String {
+    let each = decision.considered.iter().filter_map(|seen| {
+        let exclusion = seen.exclusion?;
+        Some(format!("{}: {exclusion}", seen.deployment))
+    });
+    each.collect::<Vec<_>>().join("; ")
 }

@@ -26,9 +26,10 @@ use crate::catalog::Catalog;
 use crate::config::{Config, HedgeAfter, HedgeConfig, Operation, RouteConfig};
 use crate::domain::{
     CONSIDERED_MAX, Considered, Decision, Deployment, Endpoint, Exclusion, ModelId, ProviderHealth, ProviderName,
-    Strategy,
+    Reason, Strategy,
 };
 use crate::provider::{Circuit, Upstream};
+use crate::telemetry::Naming;
 
 pub use asking::Asking;
 pub use auto::AUTO;
@@ -117,10 +118,10 @@ impl Router {
         self.upstream(provider).map_or(ProviderHealth::Unknown, |upstream| upstream.health().of_provider(now))
     }
 
-    /// The circuit of a deployment.
-    pub fn circuit(&self, deployment: &Deployment) -> Circuit {
+    /// The circuit of a deployment, as everyone is shown it: one whose open time is over is half-open.
+    pub fn circuit(&self, deployment: &Deployment, now: Instant) -> Circuit {
         let upstream = self.upstream(&deployment.provider);
-        upstream.map(|upstream| upstream.health().of_model(&deployment.model)).unwrap_or_default()
+        upstream.map(|upstream| upstream.health().of_model(&deployment.model)).unwrap_or_default().at(now)
     }
 
     /// How many repeated attempts each provider may get.
@@ -211,12 +212,12 @@ impl Router {
             return Err(self.unknown(&route.name));
         }
         if contenders.iter().all(|contender| contender.seen.exclusion.is_some()) {
-            return Err(none_fits(route, &contenders, asking.endpoint));
+            return Err(none_fits(route, strategy, contenders, asking));
         }
         let numbers = self.measure(route, strategy, &mut contenders, asking, now);
         let odds = Odds { dice: asking.dice, output: numbers.output, place: numbers.place.as_ref() };
         let reason = arrange(&mut contenders, strategy, odds);
-        let more = u32::try_from(contenders.len().saturating_sub(CONSIDERED_MAX)).unwrap_or(u32::MAX);
+        let more = more_than_kept(&contenders);
         let mut considered = Vec::with_capacity(contenders.len().min(CONSIDERED_MAX));
         let mut candidates = Vec::with_capacity(contenders.len());
         for Contender { candidate, seen, .. } in contenders {
@@ -399,6 +400,15 @@ impl Router {
         self.upstream(&deployment.provider).is_some_and(is_priced) || self.routed.contains(deployment)
     }
 
+    /// Who names a deployment.
+    pub fn naming(&self, deployment: &Deployment) -> Naming {
+        match self.candidate(deployment) {
+            Some(candidate) if candidate.is_listed => Naming::Listed,
+            Some(candidate) if candidate.facts.is_some() => Naming::Covered,
+            _ => Naming::Unknown,
+        }
+    }
+
     /// Every name that a client can ask for: routes, then the models of each provider's price list.
     pub fn names(&self) -> Vec<(String, Option<Candidate>)> {
         let mut names: Vec<(String, Option<Candidate>)> =
@@ -463,8 +473,11 @@ fn exclusion(candidate: &Candidate, asking: &Asking<'_>) -> Option<Exclusion> {
     if let Some(missing) = asking.needs.missing(facts, asked_at != asking.endpoint) {
         return Some(missing);
     }
+    let output = asking.output_cap.unwrap_or(0);
+    if let Some(writes) = facts.max_output.filter(|writes| output > *writes) {
+        return Some(Exclusion::Output { writes: clamped(writes), asked: clamped(output) });
+    }
     let context = facts.context?;
-    let output = asking.output_cap.unwrap_or(0).min(facts.max_output.unwrap_or(u64::MAX));
     // A token has a byte at least: most calls need no counting to be seen to fit.
     if (asking.body.len() as u64).saturating_add(output) <= context {
         return None;
@@ -473,16 +486,25 @@ fn exclusion(candidate: &Candidate, asking: &Asking<'_>) -> Option<Exclusion> {
     (needed > context).then(|| Exclusion::Context { takes: clamped(context), needed: clamped(needed) })
 }
 
-fn none_fits(route: &RouteConfig, contenders: &[Contender], endpoint: Endpoint) -> RouteError {
+fn none_fits(route: &RouteConfig, strategy: Strategy, contenders: Vec<Contender>, asking: &Asking<'_>) -> RouteError {
     let is_served = |contender: &Contender| contender.seen.exclusion != Some(Exclusion::NotServed);
     if !contenders.iter().any(is_served) {
-        return not_served(contenders[0].candidate.deployment.clone(), endpoint);
+        return not_served(contenders[0].candidate.deployment.clone(), asking.endpoint);
     }
-    let missing = contenders
-        .iter()
-        .take(CONSIDERED_MAX)
-        .filter_map(|contender| Some((contender.candidate.deployment.clone(), contender.seen.exclusion?)));
-    RouteError::NoneFits { route: route.name.clone(), missing: missing.collect() }
+    RouteError::NoneFits(Arc::new(Decision {
+        route: route.name.as_str().into(),
+        strategy,
+        reason: Reason::NoneFits,
+        input_tokens: asking.counted_tokens().map(clamped),
+        output_tokens: None,
+        more: more_than_kept(&contenders),
+        considered: contenders.into_iter().take(CONSIDERED_MAX).map(|contender| contender.seen).collect(),
+    }))
+}
+
+/// How many contenders a decision doesn't tell of.
+fn more_than_kept(contenders: &[Contender]) -> u32 {
+    u32::try_from(contenders.len().saturating_sub(CONSIDERED_MAX)).unwrap_or(u32::MAX)
 }
 
 fn not_served(deployment: Deployment, endpoint: Endpoint) -> RouteError {

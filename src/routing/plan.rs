@@ -61,3 +61,11 @@ pub struct Plan {
     /// Whether a second attempt may start beside a slow one.
     pub hedge: Option<HedgeConfig>,
 }
+
+impl Plan {
+    /// The candidates that a call asks at most, and those behind them that no attempt is left for. Who is passed over without an
+    /// attempt stands behind all that nothing keeps from the call, and takes none from them.
+    pub fn within_attempts(&self) -> (&[Candidate], &[Candidate]) {
+        self.candidates.split_at(self.candidates.len().min(self.attempts_max as usize))
+    }
+}

@@ -101,10 +101,86 @@ fn what_is_longer_than_a_context_goes_to_a_larger_one() {
         panic!("no exclusion");
     };
     assert!((224_000..226_000).contains(&needed), "{needed}");
-    // The output that is asked for has to fit too.
-    let body = &body.as_bytes()[..0];
-    let asking = Asking { body, output_cap: Some(250_000), ..chat() };
-    check(&router, "long", &asking, &["anthropic/claude-haiku-4-5", "anthropic/claude-sonnet-5"]);
+}
+
+#[test]
+fn what_asks_for_a_longer_answer_than_a_model_writes_or_has_room_for_goes_elsewhere() {
+    let router = router(&route("long", "fallback", &["openai/gpt-3.5-turbo", "openai/gpt-4", "openai/gpt-5"]));
+    let last = |output_cap, body: &str| {
+        let asking = Asking { body: body.as_bytes(), output_cap: Some(output_cap), ..chat() };
+        let plan = router.plan("long", &asking, Instant::now()).unwrap();
+        (order(&plan), plan.decision.as_ref().unwrap().considered.last().unwrap().exclusion)
+    };
+    let all = ["openai/gpt-3.5-turbo", "openai/gpt-4", "openai/gpt-5"];
+    assert_eq!(last(4_096, "{}"), (all.map(str::to_owned).to_vec(), None), "what a model just writes it is asked for");
+    assert_eq!(
+        last(4_097, "{}"),
+        (vec!["openai/gpt-5".to_owned()], Some(Exclusion::Output { writes: 4_096, asked: 4_097 }))
+    );
+    assert_eq!(last(100_000, "{}").0, ["openai/gpt-5"]);
+    // It writes that much, and has no room for it behind this input.
+    let input = "word ".repeat(4_800);
+    let (asked, out) = last(4_000, &input);
+    assert_eq!(asked, ["openai/gpt-3.5-turbo", "openai/gpt-5"]);
+    assert!(matches!(out, Some(Exclusion::Context { takes: 8_192, needed: 9_000.. })), "{out:?}");
+    let asking = Asking { output_cap: Some(200_000), ..chat() };
+    assert!(
+        refused(&router, "long", &asking)
+            .ends_with("openai/gpt-5: it writes at most 128000 tokens and the call asks for 200000")
+    );
+    check(&router, "openai/gpt-4", &asking, &["openai/gpt-4"]);
+}
+
+#[test]
+fn a_refusal_because_nobody_fits_tells_how_it_came_to_that() {
+    let router = router(&route("old", "cost-optimized", &["openai/gpt-5-chat", "anthropic/claude-2"]));
+    let tools = Asking { needs: Needs { tools: true, ..Needs::default() }, ..chat() };
+    let Err(RouteError::NoneFits(decision)) = router.plan("old", &tools, Instant::now()) else {
+        panic!("it leads somewhere")
+    };
+    assert_eq!(
+        (decision.strategy, decision.reason, decision.chosen()),
+        (Strategy::CostOptimized, Reason::NoneFits, None)
+    );
+    assert!(decision.considered.iter().all(|seen| seen.exclusion == Some(Exclusion::Tools)));
+}
+
+#[test]
+fn no_attempt_is_left_for_the_last_of_many() {
+    let all = ["openai/gpt-5", "openai/gpt-4", "box/sandbox-large", "box/sandbox-small"];
+    let router = router(&route("many", "fallback", &all));
+    let now = Instant::now();
+    let halves = |plan: &Plan| {
+        let names = |half: &[Candidate]| half.iter().map(|each| each.deployment.to_string()).collect::<Vec<_>>();
+        let (asked, unasked) = plan.within_attempts();
+        (names(asked), names(unasked))
+    };
+    let plan = router.plan("many", &chat(), now).unwrap();
+    assert_eq!(halves(&plan), (all[..3].iter().map(ToString::to_string).collect(), vec![all[3].to_owned()]));
+    // Who is passed over takes no attempt from the others.
+    router.fail("openai/gpt-5", 5, now);
+    let plan = router.plan("many", &chat(), now).unwrap();
+    assert_eq!(halves(&plan), (all[1..].iter().map(ToString::to_string).collect(), vec![all[0].to_owned()]));
+}
+
+#[test]
+fn a_circuit_whose_time_is_over_is_half_open_wherever_it_is_shown() {
+    let router = router(&route("smart", "fallback", &["openai/gpt-5", "box/sandbox-large"]));
+    let (deployment, now) = ("openai/gpt-5".parse().unwrap(), Instant::now());
+    router.fail("openai/gpt-5", 5, now);
+    let shown = |at| (router.circuit(&deployment, at).as_str(), router.health_of(&deployment.provider, at).circuit());
+    assert_eq!(shown(now), ("open", "open"));
+    assert_eq!(shown(now + Duration::from_secs(5)), ("half-open", "half-open"));
+}
+
+#[test]
+fn only_a_name_that_something_lists_is_counted_under_a_label_of_its_own() {
+    let router = router(&route("late", "fallback", &["openai/of-a-route"]));
+    let naming = |name: &str| router.naming(&name.parse().unwrap());
+    for listed in ["openai/gpt-5", "openai/of-a-route"] {
+        assert_eq!(naming(listed), Naming::Listed, "{listed}");
+    }
+    assert_eq!(naming("openai/made-up"), Naming::Unknown);
 }
 
 #[test]

@@ -14,10 +14,21 @@ use prometheus_client::registry::Registry;
 /// Calls whose times are kept for the percentiles: enough for a steady p95, small enough to sort on demand.
 const RECENT_LEN: usize = 2_048;
 
-/// Models of one provider that are counted by name: each costs some thirty lines of the page for ever.
+/// Models of one provider that are counted by name though nothing lists them: each costs some thirty lines of the page for ever.
 const MODELS_MAX: usize = 200;
 /// What all others are called.
 const OTHER: &str = "other";
+
+/// How far a model's name can be trusted as a label: labels stay for ever, and clients make names up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Naming {
+    /// A route or the price list names it by itself: it has a label of its own.
+    Listed,
+    /// Only a price for many names fits it: so many of these have labels.
+    Covered,
+    /// Nobody has heard of it.
+    Unknown,
+}
 
 /// One ended call, as the metrics see it.
 #[derive(Clone, Debug)]
@@ -26,8 +37,8 @@ pub struct CallRecord<'a> {
     pub provider: &'a str,
     /// The model's name at the provider; empty where none was reached.
     pub model: &'a str,
-    /// Whether the settings or the price list have that model: others are counted together.
-    pub is_known: bool,
+    /// Who names that model.
+    pub naming: Naming,
     /// `settled`, `failed` or `unknown`.
     pub status: &'static str,
     /// Whether it failed.
@@ -178,7 +189,7 @@ pub struct Metrics {
     redis_reachable: Gauge,
     counts: Counts,
     recent: Mutex<Recent>,
-    /// The models of each provider that are counted by name.
+    /// The models of each provider that are counted by name though nothing lists them.
     models: Mutex<HashMap<String, HashSet<String>>>,
 }
 
@@ -199,6 +210,13 @@ struct Recent {
 
 fn seconds() -> Histogram {
     Histogram::new([0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0])
+}
+
+/// A number without labels.
+fn gauge(registry: &mut Registry, name: &str, help: &str) -> Gauge {
+    let gauge = Gauge::default();
+    registry.register(name, help, gauge.clone());
+    gauge
 }
 
 impl Default for Metrics {
@@ -236,8 +254,7 @@ impl Default for Metrics {
             "Attempts that cost more than was held for them",
             underestimates.clone(),
         );
-        let queue_jobs = Gauge::default();
-        registry.register("queue_jobs", "Jobs that wait or run", queue_jobs.clone());
+        let queue_jobs = gauge(&mut registry, "queue_jobs", "Jobs that wait or run");
         let refused = Family::<LimitLabels, Counter>::default();
         registry.register(
             "refused_calls",
@@ -271,20 +288,11 @@ impl Default for Metrics {
             "Keys of a provider by state: disabled ones are refused by it or have no money, cooling ones are limited; the worst state at any model counts",
             provider_credentials.clone(),
         );
-        let config_refused = Gauge::default();
-        registry.register(
-            "config_refused",
-            "1 while files of settings were read that could not be taken over",
-            config_refused.clone(),
-        );
-        let config_waiting = Gauge::default();
-        registry.register(
-            "config_waiting_for_restart",
-            "Settings that the next start takes over",
-            config_waiting.clone(),
-        );
-        let redis_reachable = Gauge::default();
-        registry.register("redis_reachable", "1 while a Redis is shared and answers", redis_reachable.clone());
+        let refused_words = "1 while files of settings were read that could not be taken over";
+        let config_refused = gauge(&mut registry, "config_refused", refused_words);
+        let waiting_words = "Settings that the next start takes over";
+        let config_waiting = gauge(&mut registry, "config_waiting_for_restart", waiting_words);
+        let redis_reachable = gauge(&mut registry, "redis_reachable", "1 while a Redis is shared and answers");
         Self {
             registry,
             requests,
@@ -406,10 +414,11 @@ impl Metrics {
 
     /// The name that a call's model is counted under: clients make names up, and labels stay for ever.
     fn model_label<'a>(&self, call: &CallRecord<'a>) -> &'a str {
-        match (call.model, call.is_known) {
+        match (call.model, call.naming) {
             ("", _) => return "",
-            (_, false) => return OTHER,
-            (_, true) => {}
+            (listed, Naming::Listed) => return listed,
+            (_, Naming::Unknown) => return OTHER,
+            (_, Naming::Covered) => {}
         }
         let mut models = self.models.lock().expect("no holder of this lock panics");
         let Some(known) = models.get_mut(call.provider) else {
@@ -514,7 +523,7 @@ mod tests {
             metrics.ended(&CallRecord {
                 provider: "p",
                 model: "m",
-                is_known: true,
+                naming: Naming::Listed,
                 status: "settled",
                 failed: false,
                 cache: "bypass",
@@ -535,11 +544,11 @@ mod tests {
     #[test]
     fn models_that_nobody_knows_or_that_are_too_many_are_counted_together() {
         let metrics = Metrics::default();
-        let label = |model, is_known| {
+        let label = |model, naming| {
             let call = CallRecord {
                 provider: "p",
                 model,
-                is_known,
+                naming,
                 status: "failed",
                 failed: true,
                 cache: "bypass",
@@ -550,11 +559,13 @@ mod tests {
             };
             metrics.model_label(&call).to_owned()
         };
-        assert_eq!((label("", false), label("made-up", false)), (String::new(), OTHER.to_owned()));
+        let unknown = |model| label(model, Naming::Unknown);
+        assert_eq!((unknown(""), unknown("made-up")), (String::new(), OTHER.to_owned()));
         let names: Vec<String> = (0..MODELS_MAX + 5).map(|number| format!("m{number}")).collect();
-        let labels: Vec<String> = names.iter().map(|name| label(name, true)).collect();
+        let labels: Vec<String> = names.iter().map(|name| label(name, Naming::Covered)).collect();
         assert_eq!(labels[..MODELS_MAX], names[..MODELS_MAX]);
         assert!(labels[MODELS_MAX..].iter().all(|label| label == OTHER));
-        assert_eq!(label("m0", true), "m0");
+        assert_eq!(label("m0", Naming::Covered), "m0");
+        assert_eq!(label("late", Naming::Listed), "late", "made-up names push out nothing that is listed");
     }
 }

@@ -5,4 +5,4 @@ mod metrics;
 pub mod names;
 pub mod traces;
 
-pub use metrics::{CallRecord, Hedging, Limit, Metrics, Percentiles, Running, Totals};
+pub use metrics::{CallRecord, Hedging, Limit, Metrics, Naming, Percentiles, Running, Totals};

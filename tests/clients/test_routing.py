@@ -64,6 +64,17 @@ strategy = "fallback"
 deployments = ["openai/gpt-5-chat", "openai/gpt-4o-mini"]
 
 [[routes]]
+name = "longer"
+deployments = ["openai/gpt-3.5-turbo", "openai/gpt-4o-mini"]
+
+[[routes]]
+name = "many"
+deployments = ["dead-openai/gpt-4", "dead-openai/gpt-4-turbo", "openai/gpt-4o-mini"]
+attempts_max = 2
+hedge = "300ms"
+hedge_percent_max = 100
+
+[[routes]]
 name = "toolless"
 deployments = ["openai/gpt-5-chat"]
 
@@ -76,6 +87,10 @@ deployments = ["openai/gpt-4o-mini", "openai/gpt-4o"]
 name = "lame"
 strategy = "fallback"
 deployments = ["dead-openai/gpt-4o-mini", "openai/gpt-4o-mini"]
+
+[[routes]]
+name = "broken"
+deployments = ["dead-openai/gpt-4.1", "openai/gpt-4.1"]
 
 [[routes]]
 name = "reviews"
@@ -237,6 +252,25 @@ def test_when_nobody_can_take_the_call_the_refusal_names_what_is_missing(client,
     assert upstream.account(marker) == [], "nobody was asked"
 
 
+def test_a_refusal_can_be_read_as_soon_as_it_is_told_and_says_how_it_came_to_that(routed, client):
+    for _ in range(20):
+        with pytest.raises(openai.BadRequestError) as refused:
+            ask(client, "toolless", tools=[TOOL])
+        refusal = entry(routed, refused.value.response.headers)
+        assert (refusal["error"], refusal["attempts"]) == ("no_deployment_fits", [])
+        decision = refusal["decision"]
+        assert (decision["reason"], decision["chosen"]) == ("none-fits", None)
+        assert decision["candidates"][0]["excluded"] == "tools"
+
+
+def test_who_writes_less_than_the_call_asks_for_is_passed_over(routed, client, marker):
+    assert ask(client, "longer", f"id:{marker}", max_tokens=4096)[0] == "openai/gpt-3.5-turbo"
+    who, headers = ask(client, "longer", f"id:{marker} more", max_tokens=4097)
+    out = entry(routed, headers)["decision"]["candidates"][1]
+    assert (who, out["excluded"]) == ("openai/gpt-4o-mini", "output")
+    assert out["excludedText"] == "it writes at most 4096 tokens and the call asks for 4097"
+
+
 def test_a_model_that_the_call_names_itself_is_asked_all_the_same(client, marker):
     assert ask(client, "openai/gpt-5-chat", f"id:{marker}", tools=[TOOL])[0] == "openai/gpt-5-chat"
 
@@ -288,6 +322,29 @@ def test_an_explanation_calls_nobody_and_agrees_with_what_then_happens(routed, c
     assert told["candidates"][0]["excludedText"] == "it takes no tools"
     named = explain(routed, "openai/gpt-4o-mini")
     assert (named["reason"], named["chosen"]) == ("named", "openai/gpt-4o-mini")
+
+
+def test_an_explanation_names_those_that_no_attempt_is_left_for(routed, client, marker):
+    told = explain(routed, "many", {"messages": [{"role": "user", "content": "hello"}], "max_tokens": 10})
+    assert (told["order"], told["unasked"]) == (["dead-openai/gpt-4", "dead-openai/gpt-4-turbo"], ["openai/gpt-4o-mini"])
+    assert told["hedge"]["reason"] is None, "of a route without calls the first may be hedged, where all may"
+    with pytest.raises(openai.APIError):
+        ask(client, "many", f"id:{marker}")
+
+
+def test_every_place_says_the_same_of_a_circuit(routed, client, marker):
+    for _ in range(5):
+        with pytest.raises(openai.APIError):
+            ask(client, "dead-openai/gpt-4.1", f"id:{marker}")
+
+    def shown():
+        route = next(item for item in routed.admin("/api/routes")["items"] if item["name"] == "broken")
+        candidate = explain(routed, "broken")["candidates"]
+        dead = next(each for each in candidate if each["provider"] == "dead-openai")
+        return route["deployments"][0]["circuit"], dead["circuitOpen"]
+
+    assert shown() == ("open", True)
+    wait_for(lambda: shown() == ("half-open", False), "the circuit to be half-open", 10)
 
 
 @pytest.mark.parametrize(

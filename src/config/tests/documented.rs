@@ -259,6 +259,21 @@ fn a_route_hedges_when_it_is_told_and_says_when_that_is_in_vain() {
 }
 
 #[test]
+fn a_route_with_more_deployments_than_attempts_is_warned_of() {
+    let told = |lines: &str| {
+        let file = "[[providers]]\nname = \"x\"\nkind = \"sandbox\"\n[[routes]]\nname = \"r\"\n";
+        let deployments = "deployments = [\"x/a\", \"x/b\", \"x/c\", \"x/d\"]";
+        warnings(&accept(&format!("{file}{deployments}\n{lines}"))).join("\n")
+    };
+    let expected = "routes.r.deployments: a call asks at most 3 of the 4; raise attempts_max so that each may be asked where others fail";
+    assert_eq!(told(""), expected);
+    assert_eq!(told("attempts_max = 3"), expected);
+    assert_eq!(told("attempts_max = 4"), "");
+    // That strategy asks one deployment alone.
+    assert_eq!(told("strategy = \"primary\""), "");
+}
+
+#[test]
 fn an_admin_key_that_is_none_by_its_looks_is_warned_of() {
     let warned = |kind: &'static str, key: &'static str| {
         let text =

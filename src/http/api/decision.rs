@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::domain::{Considered, Decision, Deployment, Exclusion, Obstacle, Picodollars};
+use crate::domain::{Considered, Decision, Exclusion, Obstacle, Picodollars};
 use crate::ledger::Entry;
 
 /// How the candidates of a call were put in order.
@@ -90,11 +90,8 @@ impl From<&Decision> for DecisionJson {
 }
 
 impl DecisionJson {
-    /// That nobody can take the call, and why each can't.
-    pub(super) fn none(route: &str, missing: &[(Deployment, Exclusion)]) -> Self {
-        let candidate = |(deployment, exclusion): &(Deployment, Exclusion)| {
-            CandidateJson::from(&Considered { exclusion: Some(*exclusion), ..Considered::new(deployment.clone()) })
-        };
+    /// That a call would be refused before anybody is considered.
+    pub(super) fn none(route: &str) -> Self {
         Self {
             route: route.to_owned(),
             strategy: None,
@@ -103,7 +100,7 @@ impl DecisionJson {
             reason_text: None,
             input_tokens: None,
             output_tokens: None,
-            candidates: missing.iter().map(candidate).collect(),
+            candidates: Vec::new(),
             more: 0,
         }
     }

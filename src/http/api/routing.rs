@@ -15,7 +15,7 @@ use crate::gateway::{GatewayError, HedgeOutlook, Sample};
 use crate::http::problem::{Code, Problem};
 use crate::http::state::State;
 use crate::keys::VirtualKey;
-use crate::routing::{Cause, Finding, Reads, RouteError, Router};
+use crate::routing::{Candidate, Cause, Finding, Reads, RouteError, Router};
 
 /// The query parameters of an explanation.
 pub(super) const EXPLAIN_PARAMETERS: &[&str] = &["endpoint", "operation", "strategy", "key", "session", "stream"];
@@ -88,7 +88,7 @@ fn route_json(router: &Router, route: &RouteConfig, configured: bool) -> RouteJs
         DeploymentJson {
             deployment: deployment.to_string(),
             weight: route.weights.get(place).copied().unwrap_or(1),
-            circuit: router.circuit(deployment).as_str(),
+            circuit: router.circuit(deployment, now).as_str(),
             first_token_ms: pace.map(|pace| tenths(pace.first * 1_000.0)),
             p95_first_token_ms: p95(true),
             p95_whole_ms: p95(false),
@@ -122,6 +122,8 @@ struct ExplanationJson {
     decision: DecisionJson,
     /// Where the call would go, in order, one after another failure.
     order: Vec<String>,
+    /// Who can take the call too, and would not be asked: the attempts are used up before.
+    unasked: Vec<String>,
     attempts_max: u32,
     /// When a second attempt would start beside a slow first one; null where the route has none.
     hedge: Option<OutlookJson>,
@@ -209,14 +211,21 @@ fn explained(state: &State, request: &HttpRequest, name: &str, body: &[u8]) -> R
         Ok((plan, decision, hedge))
     });
     let explanation = match explained {
-        Ok((plan, decision, hedge)) => ExplanationJson {
-            name: name.to_owned(),
-            decision: DecisionJson::from(&decision),
-            order: plan.candidates.iter().map(|candidate| candidate.deployment.to_string()).collect(),
-            attempts_max: plan.attempts_max,
-            hedge: hedge.map(OutlookJson::from),
-            refusal: None,
-        },
+        Ok((plan, decision, hedge)) => {
+            let names = |candidates: &[Candidate]| {
+                candidates.iter().map(|candidate| candidate.deployment.to_string()).collect()
+            };
+            let (asked, unasked) = plan.within_attempts();
+            ExplanationJson {
+                name: name.to_owned(),
+                decision: DecisionJson::from(&decision),
+                order: names(asked),
+                unasked: names(unasked),
+                attempts_max: plan.attempts_max,
+                hedge: hedge.map(OutlookJson::from),
+                refusal: None,
+            }
+        }
         Err(error @ GatewayError::Route(RouteError::UnknownModel { .. })) => {
             return Err(Problem::new(Code::NotFound, error.to_string()));
         }
@@ -230,8 +239,8 @@ fn explained(state: &State, request: &HttpRequest, name: &str, body: &[u8]) -> R
 
 fn refused(name: &str, error: &GatewayError, endpoint: Endpoint) -> ExplanationJson {
     let decision = match error {
-        GatewayError::Route(RouteError::NoneFits { route, missing }) => DecisionJson::none(route, missing),
-        _ => DecisionJson::none(name, &[]),
+        GatewayError::Route(RouteError::NoneFits(decision)) => DecisionJson::from(&**decision),
+        _ => DecisionJson::none(name),
     };
     let fault = error.fault(endpoint.dialect());
     let refusal = RefusalJson { status: fault.status, code: fault.code, message: error.to_string() };
@@ -239,6 +248,7 @@ fn refused(name: &str, error: &GatewayError, endpoint: Endpoint) -> ExplanationJ
         name: name.to_owned(),
         decision,
         order: Vec::new(),
+        unasked: Vec::new(),
         attempts_max: 0,
         hedge: None,
         refusal: Some(refusal),

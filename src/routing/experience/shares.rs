@@ -31,8 +31,8 @@ impl Share {
         self.at = Some(now);
     }
 
-    fn has_room(&self, percent_max: u32) -> bool {
-        (self.hedged + 1.0) * 100.0 <= (self.calls + FADED_MAX) * f64::from(percent_max)
+    fn has_room(&self, percent_max: u32, calls: f64) -> bool {
+        (self.hedged + 1.0) * 100.0 <= (calls + FADED_MAX) * f64::from(percent_max)
     }
 }
 
@@ -59,7 +59,7 @@ impl Shares {
     /// Counts a hedge, where it stays within so many of a hundred calls.
     pub fn take(&self, route: &Arc<str>, percent_max: u32, now: Instant) -> bool {
         self.with(route, now, |share| {
-            let has_room = share.has_room(percent_max);
+            let has_room = share.has_room(percent_max, share.calls);
             share.hedged += if has_room { 1.0 } else { 0.0 };
             has_room
         })
@@ -70,9 +70,9 @@ impl Shares {
         self.with(route, now, |share| share.hedged = (share.hedged - 1.0).max(0.0));
     }
 
-    /// Whether one more hedge would stay within so many of a hundred calls.
-    pub fn has_room(&self, route: &Arc<str>, percent_max: u32, now: Instant) -> bool {
-        self.with(route, now, |share| share.has_room(percent_max))
+    /// Whether a hedge of the next call, which counts itself first, would stay within so many of a hundred calls.
+    pub fn next_has_room(&self, route: &Arc<str>, percent_max: u32, now: Instant) -> bool {
+        self.with(route, now, |share| share.has_room(percent_max, share.calls + 1.0))
     }
 }
 
@@ -92,8 +92,18 @@ mod tests {
             }
         }
         assert_eq!(hedged, [10, 20, 30, 40]);
-        assert!(!shares.has_room(&route, 10, now) && shares.has_room(&route, 100, now));
-        assert!(!shares.has_room(&Arc::from("other"), 100, now), "a route without calls has nothing to hedge");
+    }
+
+    #[test]
+    fn what_is_told_of_the_next_call_is_what_becomes_of_it() {
+        for percent_max in [1, 10, 34, 100] {
+            let (shares, route, now) = (Shares::default(), Arc::from("smart"), Instant::now());
+            for number in 1..=120 {
+                let told = shares.next_has_room(&route, percent_max, now);
+                shares.count(&route, now);
+                assert_eq!(shares.take(&route, percent_max, now), told, "call {number} at {percent_max} %");
+            }
+        }
     }
 
     #[test]
@@ -123,8 +133,8 @@ mod tests {
         for _ in 0..10_000 {
             shares.count(&route, now);
         }
-        assert!(shares.has_room(&route, 10, now));
-        assert!(!shares.has_room(&route, 10, now + Duration::from_hours(1)));
+        assert!(shares.next_has_room(&route, 10, now));
+        assert!(!shares.next_has_room(&route, 10, now + Duration::from_hours(1)));
     }
 
     proptest! {

@@ -88,7 +88,12 @@ hedge_percent_max = 5
             let reason = told["hedge"]["reason"].as_str().unwrap_or_default();
             assert!(reason.contains(why) && reason.is_empty() == why.is_empty(), "{uri}: {reason}");
         };
-        check("timed/explain", json!(800.0), "fewer calls were made").await;
+        check(
+            "timed/explain",
+            json!(800.0),
+            "at most 10 in 100 may be hedged (hedge_percent_max), and one more hedge would be over that",
+        )
+        .await;
         check("measured/explain", Value::Null, "sandbox-large 0 whole answers were measured lately, and 20 have").await;
         let router = fixture.state.gateway.router();
         let (experience, now) = (router.experience(), Instant::now());

@@ -8,7 +8,7 @@ use super::schema::assert_matches;
 use super::*;
 use crate::domain::Endpoint;
 use crate::provider::{Errand, Refusal, Shown};
-use crate::telemetry::CallRecord;
+use crate::telemetry::{CallRecord, Naming};
 
 #[test]
 fn the_status_has_what_scripts_rely_on() {
@@ -48,7 +48,7 @@ fn figures_are_of_the_process_and_of_the_ledger() {
         fixture.state.metrics.ended(&CallRecord {
             provider: "openai",
             model: "gpt-5",
-            is_known: true,
+            naming: Naming::Listed,
             status: "failed",
             failed: true,
             cache: "bypass",

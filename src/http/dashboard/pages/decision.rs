@@ -2,12 +2,17 @@
 
 use super::super::format::{count_exact, duration, money};
 use super::super::view::{DecisionCard, DecisionLine};
-use crate::domain::{Considered, Decision, Strategy};
+use crate::domain::{Considered, Decision, Deployment, Strategy};
 use crate::ledger::Entry;
 
 /// Of a call that was made: also whether two were tried at once. Nothing where it named its model itself.
 pub(super) fn of_call(entry: &Entry) -> Option<DecisionCard> {
-    let mut card = card(entry.facts.decision.as_deref()?);
+    let decision = entry.facts.decision.as_deref()?;
+    // Of a call that was answered nobody expects that all were asked.
+    let is_unasked = |deployment: &Deployment| {
+        entry.error.is_some() && entry.attempts.iter().all(|attempt| attempt.deployment != *deployment)
+    };
+    let mut card = card(decision, is_unasked);
     if let Some(hedge) = entry.hedge() {
         let after = duration(std::time::Duration::from_millis(hedge.after_ms.into()));
         let outcome = if hedge.won { "and answered first" } else { "and was not needed" };
@@ -18,8 +23,8 @@ pub(super) fn of_call(entry: &Entry) -> Option<DecisionCard> {
     Some(card)
 }
 
-/// The candidates of a call in the order in which they were tried.
-pub(super) fn card(decision: &Decision) -> DecisionCard {
+/// The candidates of a call in the order in which they were tried, but for those that no attempt comes to.
+pub(super) fn card(decision: &Decision, is_unasked: impl Fn(&Deployment) -> bool) -> DecisionCard {
     let chosen = decision.chosen().map(|first| first.deployment.to_string()).unwrap_or_default();
     let mut note: Vec<String> = Vec::new();
     if let Some(tokens) = decision.input_tokens {
@@ -36,12 +41,12 @@ pub(super) fn card(decision: &Decision) -> DecisionCard {
         strategy: decision.strategy.as_str(),
         chosen,
         reason: decision.reason.words(),
-        lines: decision.considered.iter().map(|seen| line(seen, decision.strategy)).collect(),
+        lines: decision.considered.iter().map(|seen| line(seen, decision.strategy, &is_unasked)).collect(),
         note: (!note.is_empty()).then(|| note.join(" ")),
     }
 }
 
-fn line(seen: &Considered, strategy: Strategy) -> DecisionLine {
+fn line(seen: &Considered, strategy: Strategy, is_unasked: impl Fn(&Deployment) -> bool) -> DecisionLine {
     let mut notes: Vec<String> = Vec::new();
     if let Some(exclusion) = seen.exclusion {
         notes.push(exclusion.to_string());
@@ -63,7 +68,10 @@ fn line(seen: &Considered, strategy: Strategy) -> DecisionLine {
     }
     DecisionLine {
         deployment: seen.deployment.to_string(),
-        is_out: seen.exclusion.is_some(),
+        out: match seen.exclusion {
+            Some(_) => Some("left out"),
+            None => is_unasked(&seen.deployment).then_some("not asked"),
+        },
         note: notes.join("; "),
         cost: seen.cost.map(money),
     }

@@ -11,8 +11,9 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::super::answer::{PageError, blocking, page};
 use super::super::form::{Fields, href};
-use super::super::format::{Clock, MoneyColumn, NO_VALUE, count_cell, count_exact, counted, duration, percent, share};
+use super::super::format::{Clock, MoneyColumn, NO_VALUE, count_cell, count_exact, counted, duration, percent};
 use super::super::session::{Submission, Visitor};
+use super::super::summary::attempts::{Tally, failure_of};
 use super::super::summary::{Shared, unreadable};
 use super::super::view::{
     Badge, Card, Choice, CircuitLine, Entry, LastError, Layout, Notice, ProviderNow, ProviderRow, ProvidersNow,
@@ -106,11 +107,13 @@ fn build(state: &State, fields: &Fields, layout: Layout) -> ProvidersPage {
     };
     let note = if entries.len() == ENTRIES_MAX {
         format!(
-            "Calls, errors and cost of the last {label}; times and failures of the newest {} calls in it.",
+            "Calls and cost of the last {label}; errors, times and failures of the newest {} calls in it.",
             count_exact(ENTRIES_MAX as u64)
         )
     } else {
-        format!("The last {label}. A call that was tried at two providers counts at the last one.")
+        format!(
+            "The last {label}. A call that was tried at two providers counts at the last one. Errors: attempts by which the provider failed, not those that a client broke off or got wrong."
+        )
     };
     let ranges = RANGES.iter().map(|(other, label, _)| Choice {
         label: (*label).to_owned(),
@@ -145,7 +148,7 @@ pub(in super::super) fn now(state: &State) -> ProvidersNow {
     for (place, provider) in state.config().providers.iter().enumerate() {
         let health = router.health_of(&provider.name, now);
         for deployment in health.failing() {
-            let circuit = router.circuit(deployment).at(now);
+            let circuit = router.circuit(deployment, now);
             circuits.push(circuit_line(&deployment.to_string(), circuit, now, &clock, state.clock.now()));
         }
         let upstream = router.upstreams().iter().find(|upstream| *upstream.name() == provider.name);
@@ -165,7 +168,7 @@ pub(in super::super) fn now(state: &State) -> ProvidersNow {
 fn in_words(health: &ProviderHealth) -> (&'static str, Tone, String) {
     let failing = health.failing_named();
     match health {
-        ProviderHealth::Unknown => ("Not known", Tone::Neutral, "No call has shown it yet".to_owned()),
+        ProviderHealth::Unknown => ("Not known", Tone::Neutral, "No call has shown it lately".to_owned()),
         ProviderHealth::Well => ("Answers", Tone::Ok, "Nothing of it fails".to_owned()),
         ProviderHealth::Failing(_) => (
             "Failing lately",
@@ -203,6 +206,7 @@ fn circuit_line(deployment: &str, circuit: Circuit, now: Instant, clock: &Clock,
 /// What the calls of a range showed of one provider.
 #[derive(Default)]
 struct Shown {
+    attempts: Tally,
     first_ms: Vec<u32>,
     total_ms: Vec<u32>,
     /// The newest failure.
@@ -219,16 +223,14 @@ fn rows(state: &State, entries: &[LedgerEntry], range: TimeRange, now: &Provider
     for entry in entries {
         for attempt in &entry.attempts {
             let shown = shown.entry(attempt.deployment.provider.as_str()).or_default();
-            match &attempt.error {
-                None => {
-                    shown.first_ms.extend(attempt.time_to_first_token_ms);
-                    shown.total_ms.push(attempt.latency_ms);
-                }
-                Some(code) if shown.failed.is_none() => {
-                    let (code, model) = (code.to_string(), attempt.deployment.model.to_string());
-                    shown.failed = Some((entry.time(), entry.facts.id, code, model));
-                }
-                Some(_) => {}
+            shown.attempts.add(attempt);
+            if attempt.error.is_none() {
+                shown.first_ms.extend(attempt.time_to_first_token_ms);
+                shown.total_ms.push(attempt.latency_ms);
+            }
+            if let (Some(code), None) = (failure_of(attempt), &shown.failed) {
+                let (code, model) = (code.to_owned(), attempt.deployment.model.to_string());
+                shown.failed = Some((entry.time(), entry.facts.id, code, model));
             }
         }
     }
@@ -239,8 +241,8 @@ fn rows(state: &State, entries: &[LedgerEntry], range: TimeRange, now: &Provider
     let upstreams = router.upstreams();
     let row = |(provider, now): (&ProviderConfig, ProviderNow)| {
         let sums = of(provider.name.as_str());
-        let Shown { first_ms, total_ms, failed } = shown.remove(provider.name.as_str()).unwrap_or_default();
-        let errors = share(sums.failed as f64, sums.requests as f64);
+        let Shown { attempts, first_ms, total_ms, failed } = shown.remove(provider.name.as_str()).unwrap_or_default();
+        let errors = attempts.failed_percent();
         let last_error = failed.map(|(at, id, code, model)| LastError {
             code,
             model,

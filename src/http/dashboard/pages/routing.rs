@@ -7,16 +7,16 @@ use std::time::{Duration, Instant};
 use super::super::form::Fields;
 use super::super::format::{MoneyColumn, NO_VALUE, count_cell, count_exact, duration, money, percent, share};
 use super::super::view::{
-    Card, DecisionCard, DecisionLine, Explanation, FindingLine, Link, Notice, Phrase, PromptCaches, ReadLine,
-    RouteCard, RouteLine, Select, SelectOption, WhyForm,
+    Card, DecisionCard, Explanation, FindingLine, Link, Notice, Phrase, PromptCaches, ReadLine, RouteCard, RouteLine,
+    Select, SelectOption, WhyForm,
 };
 use super::{clock, decision};
 use crate::config::{Choice as _, Operation, RouteConfig, STRATEGIES_NOT_YET};
-use crate::domain::{Considered, Decision, Deployment, Endpoint, Exclusion, KeyId, Reason, Strategy};
+use crate::domain::{Considered, Decision, Deployment, Endpoint, KeyId, Reason, Strategy};
 use crate::gateway::{GatewayError, Sample};
 use crate::http::State;
 use crate::ledger::Entry;
-use crate::routing::{AUTO, RouteError, Router};
+use crate::routing::{AUTO, Plan, RouteError, Router};
 
 /// The paths whose calls have a choice.
 const ENDPOINTS: [Endpoint; 5] =
@@ -72,7 +72,7 @@ fn route_card(
     let today = ask(state, name, operation, None);
     let costs = ask(state, name, operation, Some(Strategy::CostOptimized));
     let cost = |deployment: &Deployment| {
-        let decision = costs.as_ref().ok()?;
+        let (_, decision) = costs.as_ref().ok()?;
         decision.considered.iter().find(|seen| seen.deployment == *deployment)?.cost.map(money)
     };
     let calls: u64 = shares.iter().filter(|((of, _), _)| *of == route.name).map(|(_, calls)| calls).sum();
@@ -86,7 +86,7 @@ fn route_card(
         let calls_here = shares.get(&(route.name.as_str(), deployment)).copied().unwrap_or(0);
         RouteLine {
             deployment: deployment.to_string(),
-            note: note(route, seen),
+            note: note(route, seen, today.as_ref().ok().map(|(plan, _)| plan)),
             cost: cost(deployment).unwrap_or_else(|| {
                 // Where there is no choice nothing is compared.
                 let is_priced = router.named(&deployment.to_string()).is_some_and(|named| named.facts.is_some());
@@ -100,27 +100,33 @@ fn route_card(
         }
     };
     let (reason, considered) = match &today {
-        Ok(decision) => (reason(decision), decision.considered.clone()),
+        Ok((_, decision)) => (reason(decision), decision.considered.clone()),
         Err(error) => {
             let all = route.deployments.iter().cloned().map(Considered::new).collect();
             (Phrase::new(format!("A plain call would be refused: {error}.")), all)
         }
     };
-    let attempts =
-        if route.attempts_max == 1 { "one attempt".to_owned() } else { format!("{} attempts", route.attempts_max) };
     RouteCard {
         name: if is_named { route.name.clone() } else { AUTO.to_owned() },
-        sub: format!("{}, at most {attempts}.", route.strategy.as_str()),
+        sub: format!("{}, at most {}.", route.strategy.as_str(), attempts_of(route)),
         operations: operations.join(", "),
         reason,
         deployments: considered.iter().map(line).collect(),
     }
 }
 
-fn note(route: &RouteConfig, seen: &Considered) -> String {
+fn attempts_of(route: &RouteConfig) -> String {
+    if route.attempts_max == 1 { "one attempt".to_owned() } else { format!("{} attempts", route.attempts_max) }
+}
+
+fn note(route: &RouteConfig, seen: &Considered, plan: Option<&Plan>) -> String {
     let mut notes: Vec<String> = Vec::new();
     notes.extend(seen.exclusion.as_ref().map(ToString::to_string));
     notes.extend(seen.obstacle.map(|obstacle| format!("{}: it is tried after all others", obstacle.words())));
+    let unasked = plan.map_or(&[][..], |plan| plan.within_attempts().1);
+    if unasked.iter().any(|candidate| candidate.deployment == seen.deployment) {
+        notes.push(format!("not asked: {} at most", attempts_of(route)));
+    }
     if route.strategy == Strategy::Weighted {
         let place = route.deployments.iter().position(|deployment| *deployment == seen.deployment);
         let weight = place.and_then(|place| route.weights.get(place)).copied().unwrap_or(1);
@@ -139,7 +145,12 @@ fn reason(decision: &Decision) -> Phrase {
 }
 
 /// What the router makes of a plain call with about a thousand tokens.
-fn ask(state: &State, name: &str, operation: &str, strategy: Option<Strategy>) -> Result<Decision, GatewayError> {
+fn ask(
+    state: &State,
+    name: &str,
+    operation: &str,
+    strategy: Option<Strategy>,
+) -> Result<(Plan, Decision), GatewayError> {
     let text = "word ".repeat(TYPICAL_CHARS / 5);
     let body = serde_json::json!({ "messages": [{ "role": "user", "content": text }] }).to_string();
     let sample = Sample {
@@ -151,7 +162,7 @@ fn ask(state: &State, name: &str, operation: &str, strategy: Option<Strategy>) -
         session: None,
         dice: 0,
     };
-    state.gateway.explain(name, &sample).map(|(_, decision)| Decision::clone(&decision))
+    state.gateway.explain(name, &sample)
 }
 
 /// The form as it was sent, and what would become of the call, where a route was named.
@@ -172,10 +183,7 @@ pub(super) fn explain(state: &State, fields: &Fields) -> (WhyForm, Option<Explan
         dice: getrandom::u64().unwrap_or_default(),
     };
     match state.gateway.explain(name, &sample) {
-        Ok((plan, decision)) => {
-            let order: Vec<String> = plan.candidates.iter().map(|candidate| candidate.deployment.to_string()).collect();
-            (form, Some(explanation(&decision, &order, plan.attempts_max)))
-        }
+        Ok((plan, decision)) => (form, Some(explanation(&decision, &plan))),
         Err(error @ (GatewayError::Body(_) | GatewayError::Field { .. })) => {
             form.body.error = Some(format!("This is no request: {error}."));
             (form, None)
@@ -212,15 +220,19 @@ fn form(state: &State, fields: &Fields) -> WhyForm {
     }
 }
 
-fn explanation(decision: &Decision, order: &[String], attempts_max: u32) -> Explanation {
-    let card = decision::card(decision);
+fn explanation(decision: &Decision, plan: &Plan) -> Explanation {
+    let (asked, unasked) = plan.within_attempts();
+    let is_unasked = |deployment: &Deployment| unasked.iter().any(|candidate| candidate.deployment == *deployment);
+    let card = decision::card(decision, is_unasked);
     let sentence = Phrase::new("It would go to ").strong(card.chosen.clone()).text(format!(": {}.", card.reason));
     let sentence = if decision.reason == Reason::Named {
         sentence
     } else {
         sentence.text(" The route ").code(card.route.clone()).text(format!(" chooses by {}.", card.strategy))
     };
-    let order = match order {
+    let order: Vec<String> = asked.iter().map(|candidate| candidate.deployment.to_string()).collect();
+    let attempts_max = plan.attempts_max;
+    let order = match order.as_slice() {
         [] | [_] => format!("After a failure nobody else is asked; at most {attempts_max} attempts."),
         [_, rest @ ..] => format!("After a failure: {}; at most {attempts_max} attempts in all.", rest.join(", then ")),
     };
@@ -228,28 +240,22 @@ fn explanation(decision: &Decision, order: &[String], attempts_max: u32) -> Expl
 }
 
 fn refusal(name: &str, error: &GatewayError, endpoint: Endpoint) -> Explanation {
-    let missing: &[(Deployment, Exclusion)] = match error {
-        GatewayError::Route(RouteError::NoneFits { missing, .. }) => missing,
-        _ => &[],
-    };
-    let line = |(deployment, exclusion): &(Deployment, Exclusion)| DecisionLine {
-        deployment: deployment.to_string(),
-        is_out: true,
-        note: exclusion.to_string(),
-        cost: None,
+    let decision = match error {
+        GatewayError::Route(RouteError::NoneFits(decision)) => decision::card(decision, |_| false),
+        _ => DecisionCard {
+            route: name.to_owned(),
+            strategy: "",
+            chosen: String::new(),
+            reason: "",
+            lines: Vec::new(),
+            note: None,
+        },
     };
     let status = error.fault(endpoint.dialect()).status;
     Explanation {
         sentence: Phrase::new(format!("With status {status}: {error}.")),
         order: String::new(),
-        decision: DecisionCard {
-            route: name.to_owned(),
-            strategy: "",
-            chosen: String::new(),
-            reason: "",
-            lines: missing.iter().map(line).collect(),
-            note: None,
-        },
+        decision,
         is_refusal: true,
     }
 }

@@ -3,6 +3,7 @@
 //! [`Summary::load`] reads it all; a part that can't be read says so in its own place. Streams and the navigation of every page
 //! share one summary for a few seconds ([`Shared`]), so open tabs cost nothing each.
 
+pub(super) mod attempts;
 pub(super) mod attention;
 mod budgets;
 mod providers;

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use jiff::{SignedDuration, Timestamp};
 
 use super::super::charts::{Health, Strip};
-use super::super::format::{NO_VALUE, count_exact, counted, duration, percent, share};
+use super::super::format::{NO_VALUE, count_exact, counted, duration, percent};
 use super::super::view::{Badge, Link, Notice, ProviderLine, ProvidersCard, Tone};
+use super::attempts::Tally;
 use super::{Facts, unreadable};
 use crate::domain::{ProviderHealth, ProviderName, RequestId};
 use crate::ledger::{Entry, EntryFilter, GroupBy, LedgerError, TimeRange};
@@ -17,17 +18,12 @@ const STEP: SignedDuration = SignedDuration::from_mins(30);
 /// Entries that are read one by one; of what is older, the sums of the hours are shown.
 const ENTRIES_MAX: usize = 5_000;
 
-/// Calls of one provider in one step.
-#[derive(Clone, Copy, Debug, Default)]
-struct Step {
-    calls: u64,
-    failed: u64,
-}
-
 /// The last hours of one provider.
 #[derive(Clone, Debug, Default)]
 struct History {
-    steps: [Step; STEPS],
+    steps: [Tally; STEPS],
+    /// Of the attempts that were read one by one.
+    attempts: Tally,
     latency_ms: Vec<u32>,
 }
 
@@ -83,7 +79,7 @@ fn histories(facts: &Facts<'_>) -> Result<(Timestamp, HashMap<String, History>),
             for at in [start, start + STEP] {
                 if let Some(index) = index(at.as_millisecond()).filter(|_| at < until) {
                     let step = &mut History::of(&mut histories, &group.series).steps[index];
-                    step.calls += group.sums.requests;
+                    step.made += group.sums.requests;
                     step.failed += group.sums.failed;
                 }
             }
@@ -103,10 +99,9 @@ fn add(histories: &mut HashMap<String, History>, entry: &Entry, index: impl Fn(i
         let at = entry.time().as_millisecond() + i64::from(attempt.started_ms);
         let Some(index) = index(at) else { continue };
         let history = History::of(histories, attempt.deployment.provider.as_str());
-        let is_failed = attempt.error.is_some();
-        history.steps[index].calls += 1;
-        history.steps[index].failed += u64::from(is_failed);
-        if !is_failed {
+        history.steps[index].add(attempt);
+        history.attempts.add(attempt);
+        if attempt.error.is_none() {
             history.latency_ms.push(attempt.latency_ms);
         }
     }
@@ -119,20 +114,19 @@ fn line(
     first: Timestamp,
     mut history: History,
 ) -> ProviderLine {
-    let calls: u64 = history.steps.iter().map(|step| step.calls).sum();
-    let failed: u64 = history.steps.iter().map(|step| step.failed).sum();
+    let calls: u64 = history.steps.iter().map(|step| step.made).sum();
     let steps = history.steps.iter().enumerate().map(|(index, step)| {
         let at = first + STEP * i32::try_from(index).unwrap_or(0);
         let time = facts.clock.clock_time(at).text;
         let time = time.get(..5).unwrap_or(&time);
         let words = match step {
-            Step { calls: 0, .. } => "no calls".to_owned(),
-            Step { calls, failed: 0 } => format!("{}, none failed", counted(*calls, "call", "calls")),
-            Step { calls, failed } => {
-                format!("{} of {} failed", count_exact(*failed), counted(*calls, "call", "calls"))
+            Tally { made: 0, .. } => "no calls".to_owned(),
+            Tally { made, failed: 0 } => format!("{}, none failed", counted(*made, "call", "calls")),
+            Tally { made, failed } => {
+                format!("{} of {} failed", count_exact(*failed), counted(*made, "call", "calls"))
             }
         };
-        (Health::of(step.calls, step.failed), format!("{time}, {words}"))
+        (Health::of(step.made, step.failed), format!("{time}, {words}"))
     });
     let strip = Strip::new(format!("{name}: last 16 hours in half-hour steps"), steps.collect::<Vec<_>>().into_iter());
     history.latency_ms.sort_unstable();
@@ -141,13 +135,16 @@ fn line(
         "No calls in this time".to_owned()
     } else {
         let p95 = p95.map_or_else(|| NO_VALUE.to_owned(), |ms| duration(Duration::from_millis((*ms).into())));
-        format!("p95 {p95} · {} errors", percent(share(failed as f64, calls as f64)))
+        format!("p95 {p95} · {} errors", percent(history.attempts.failed_percent()))
     };
     let (tone, badge) = match health {
         ProviderHealth::Down(_) => (Tone::Bad, Some("Down")),
         ProviderHealth::TriedAgain(_) => (Tone::Warn, Some("Half-open")),
         ProviderHealth::Degraded(_) => (Tone::Warn, Some("Degraded")),
         ProviderHealth::Failing(_) => (Tone::Warn, Some("Failing")),
+        ProviderHealth::Unknown | ProviderHealth::Well if history.attempts.is_all_failed() => {
+            (Tone::Bad, Some("Failing"))
+        }
         ProviderHealth::Unknown | ProviderHealth::Well if calls == 0 => (Tone::Neutral, None),
         ProviderHealth::Unknown | ProviderHealth::Well => (Tone::Ok, None),
     };

@@ -73,6 +73,53 @@ fn what_fails_is_shown_with_its_circuit_and_until_when() {
 }
 
 #[test]
+fn what_clients_do_and_what_lost_against_another_is_no_failure_of_a_provider() {
+    run(async {
+        let (fixture, browser) = Fixture::with_admin(TWO);
+        let key = fixture.key("web-app");
+        for error in ["client_left", "upstream_rejected", "cancelled", "stopping"] {
+            let call = Call { provider: "sandbox", cost: "0", error: Some(error), ..Call::USUAL };
+            fixture.call(&key, call).await;
+        }
+        fixture.call(&key, Call { provider: "sandbox", ..Call::USUAL }).await;
+        let dead =
+            Call { provider: "local", model: "qwen3", cost: "0", error: Some("upstream_connect"), ..Call::USUAL };
+        fixture.call(&key, dead).await;
+        let page = browser.get("/providers").await.body;
+        let row = |name: &str| {
+            let start = page.find(&format!("<span title=\"{name}\">")).unwrap();
+            page[start..].split("</tr>").next().unwrap().to_owned()
+        };
+        let (well, dead) = (row("sandbox"), row("local"));
+        assert!(well.contains("0.0%") && !well.contains("Last failure"), "{well}");
+        assert!(dead.contains("100.0%") && dead.contains("upstream_connect"), "{dead}");
+        assert!(dead.contains("No call has shown it lately"), "{dead}");
+        // The overview says the same, and no light of it is green beside nothing but errors.
+        let overview = browser.get("/").await.body;
+        let lines = &overview[overview.find("id=\"providers\"").unwrap()..];
+        let (well, dead) = lines.split_at(lines.find("local").unwrap());
+        assert!(well.contains("0.0% errors"), "{well}");
+        assert!(dead.contains("100.0% errors") && dead.contains("Failing"), "{dead}");
+    });
+}
+
+#[test]
+fn a_deployment_that_no_attempt_is_left_for_is_marked() {
+    run(async {
+        let many = format!(
+            "{TWO}[[routes]]\nname = \"many\"\ndeployments = [\"sandbox/sandbox-large\", \"local/qwen3\"]\nattempts_max = 1\n"
+        );
+        let (_fixture, browser) = Fixture::with_admin(&many);
+        let page = browser.get("/providers?route=many").await.body;
+        check(&page, &["not asked: one attempt at most", "After a failure nobody else is asked"]);
+        let explained = &page[page.find("id=\"explanation\"").unwrap()..];
+        let explained = explained.split("</section>").next().unwrap();
+        assert!(explained.contains("local/qwen3</span> <span class=\"badge\">not asked"), "{explained}");
+        assert!(!explained.contains("Expected cost"), "nothing was compared: {explained}");
+    });
+}
+
+#[test]
 fn keys_that_are_not_ready_are_shown_and_put_to_use_again() {
     run(async {
         let (fixture, browser) = Fixture::with_admin(TWO);

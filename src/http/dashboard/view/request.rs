@@ -91,13 +91,20 @@ pub struct DecisionCard {
     pub note: Option<String>,
 }
 
+impl DecisionCard {
+    /// Whether costs were compared.
+    pub fn has_costs(&self) -> bool {
+        self.lines.iter().any(|line| line.cost.is_some())
+    }
+}
+
 /// A candidate.
 #[derive(Clone, Debug)]
 pub struct DecisionLine {
     /// `openai/gpt-5`.
     pub deployment: String,
-    /// True where it can't take the call.
-    pub is_out: bool,
+    /// Why it stands behind those that were asked: `left out` where it can't take the call, `not asked` where no attempt came to it.
+    pub out: Option<&'static str>,
     /// What was known of it.
     pub note: String,
     /// What the call was expected to cost there.
