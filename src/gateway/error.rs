@@ -323,8 +323,10 @@ impl GatewayError {
             // Asked again and again, the answer would be the same.
             Self::NotReplayed(_) => Some(false),
             Self::CacheMiss => Some(false),
-            // A key that is refused or out of money is not mended by trying again.
-            Self::Upstream(ProviderError::OutOfFunds { .. } | ProviderError::Unauthorized { .. }) => Some(false),
+            // A key that is refused or out of money is not mended by trying again, nor is an address.
+            Self::Upstream(
+                ProviderError::OutOfFunds { .. } | ProviderError::Unauthorized { .. } | ProviderError::Redirected { .. },
+            ) => Some(false),
             // Nor is a request that is too large made smaller.
             Self::Upstream(ProviderError::RateLimited { is_of_request: true, .. }) => Some(false),
             Self::Upstream(ProviderError::NoCredential { away, .. }) if away.cause != Cause::Limited => Some(false),
@@ -356,6 +358,7 @@ fn upstream_row(error: &ProviderError) -> (Row, &'static str) {
         | ProviderError::Lost { .. }
         | ProviderError::Broken { .. }
         | ProviderError::Unauthorized { .. }
+        | ProviderError::Redirected { .. }
         | ProviderError::Garbage { .. }
         | ProviderError::BrokeOff { .. }
         | ProviderError::StreamError { .. } => BAD_GATEWAY,
