@@ -95,7 +95,7 @@ impl Call {
             attempts: self.attempts,
             attempts_max: plan.attempts_max,
             another: index + 1 < plan.candidates.len(),
-            key_ready: upstream.credentials().has_ready(&candidate.errand(self.inbound.endpoint), now),
+            key_ready: upstream.credentials().has_another(&candidate.errand(self.inbound.endpoint), now),
             may_repeat: router.retries().allows(upstream.name(), upstream.retry_percent_max(), now),
             left: self.deadline(candidate).saturating_duration_since(now),
             attempt_takes: pace.and_then(|pace| Duration::try_from_secs_f64(pace.first).ok()).unwrap_or(ATTEMPT_TAKES),

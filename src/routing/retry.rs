@@ -33,7 +33,7 @@ pub struct Situation {
     pub attempts_max: u32,
     /// Whether another deployment is left.
     pub another: bool,
-    /// Whether a credential of this deployment is ready.
+    /// Whether another credential of this deployment is ready.
     pub key_ready: bool,
     /// Whether the provider may get one more attempt of this call: its retry budget.
     pub may_repeat: bool,
