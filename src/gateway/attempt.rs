@@ -183,6 +183,10 @@ impl Try<'_> {
         let dialect = self.request.endpoint.dialect();
         let decoder = decoder(self.request.endpoint);
         let failed = |error, progress| Failed { error, progress, upstream_request_id: upstream_request_id.clone() };
+        if (300..400).contains(&response.status) {
+            let location = response.headers.get(http::header::LOCATION).and_then(|value| value.to_str().ok());
+            return Err(failed(ProviderError::redirect(self.provider(), response.status, location), None));
+        }
         if !(200..300).contains(&response.status) {
             let beginning = async { Ok(response.body.beginning(ERROR_BODY_TIME_MAX).await) };
             let body = self.within(TimeLimit::Idle, timeouts.idle, beginning).await.unwrap_or_default();

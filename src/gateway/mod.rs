@@ -23,6 +23,7 @@ pub(crate) mod fuzzing;
 mod hedge;
 mod idempotent;
 mod in_force;
+mod no_answer;
 mod opaque;
 mod outlet;
 mod outlook;
@@ -61,6 +62,7 @@ pub use audience::Waiting;
 pub use error::{Fault, GatewayError};
 pub use idempotent::NotReplayed;
 pub use in_force::InForce;
+pub use no_answer::NoAnswer;
 pub use opaque::below;
 pub use outlook::HedgeOutlook;
 pub use routed::Sample;
@@ -68,6 +70,7 @@ pub use routed::Sample;
 use audience::Audience;
 use call::Call;
 use downgrade::Turns;
+use no_answer::Reasons;
 use tried::Tried;
 
 /// Calls that go on at once after their clients have gone.
@@ -163,6 +166,7 @@ impl Gateway {
             told: OnceLock::new(),
             turns: Turns::default(),
             tried: Tried::default(),
+            reasons: Reasons::default(),
             clipped: None,
             pass: None,
             claim: None,

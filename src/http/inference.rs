@@ -171,12 +171,7 @@ fn inbound(
                 .map_err(|error| header_error("x-tollgate-session", &error.to_string()))?,
         ),
     };
-    let timeout = match text("x-tollgate-timeout") {
-        None => None,
-        Some(given) => Some(humantime::parse_duration(given).map_err(|_| {
-            header_error("x-tollgate-timeout", &format!("{given:?} is not a duration such as 30s or 1500ms"))
-        })?),
-    };
+    let timeout = text("x-tollgate-timeout").map(timeout).transpose()?;
     let idempotency_key = idempotency_key(request)?;
     let client_request_id = match text("x-request-id") {
         Some(given) if given.len() <= TAG_CHARS_MAX && given.bytes().all(|byte| byte.is_ascii_graphic()) => {
@@ -208,6 +203,16 @@ fn inbound(
         cache,
         timeout,
     })
+}
+
+/// How long a call may take, where it says so. None at all would be a call that can only fail.
+fn timeout(given: &str) -> Result<Duration, GatewayError> {
+    let wrong = |what: &str| header_error("x-tollgate-timeout", &format!("{given:?} {what} such as 30s or 1500ms"));
+    match humantime::parse_duration(given) {
+        Ok(Duration::ZERO) => Err(wrong("leaves the call no time: leave the header out, or write a duration")),
+        Ok(timeout) => Ok(timeout),
+        Err(_) => Err(wrong("is not a duration")),
+    }
 }
 
 /// The strategy that a call asks for.

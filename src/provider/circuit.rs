@@ -71,6 +71,8 @@ pub enum Health {
 
 /// A probe that has not come back after this long was lost.
 const PROBE_TIME_MAX: Duration = Duration::from_secs(30);
+/// When to ask again while a probe runs: most have shown by then how the deployment does.
+const PROBE_TAKES: Duration = Duration::from_secs(1);
 
 impl Default for Circuit {
     fn default() -> Self {
@@ -79,12 +81,12 @@ impl Default for Circuit {
 }
 
 impl Circuit {
-    /// Whether a call may go, and the state after it has gone; otherwise how long to wait.
+    /// Whether a call may go, and the state after it has gone; otherwise when to ask again.
     pub fn admit(self, now: Instant) -> Result<Self, Duration> {
         match self {
             Self::Closed { .. } => Ok(self),
             Self::Open { until, .. } if now < until => Err(until - now),
-            Self::HalfOpen { lost, .. } if now < lost => Err(lost - now),
+            Self::HalfOpen { lost, .. } if now < lost => Err((lost - now).min(PROBE_TAKES)),
             Self::Open { since, next, .. } | Self::HalfOpen { since, next, .. } => {
                 Ok(Self::HalfOpen { since, begun: now, next, lost: now + PROBE_TIME_MAX })
             }
@@ -181,7 +183,7 @@ mod tests {
         assert_eq!(circuit.admit(start), Err(Duration::from_secs(5)));
         let later = start + Duration::from_secs(5);
         circuit = circuit.admit(later).unwrap();
-        assert!(circuit.admit(later).is_err(), "one probe at a time");
+        assert_eq!(circuit.admit(later), Err(PROBE_TAKES), "one probe at a time");
         let well = circuit.after(Health::Well, later, later, &policy);
         assert_eq!(well, Circuit::Closed { failures: 0, since: Some(later) });
         let failed = circuit.after(Health::Ill, later, later, &policy);

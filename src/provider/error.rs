@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::domain::Secret;
 
 use super::credentials::{Away, Cause, Refusal};
+use super::words::{no_credential, no_message, redirected, timed_out, unauthorized};
 
 /// A failed attempt.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -26,7 +27,7 @@ pub enum ProviderError {
         detail: String,
     },
     /// One of the time limits ran out.
-    #[error("{provider} took longer than the {limit} limit of {after:?}")]
+    #[error("{}", timed_out(provider, *limit, *after))]
     Timeout {
         /// The configured provider.
         provider: String,
@@ -52,6 +53,8 @@ pub enum ProviderError {
     OutOfFunds {
         /// The configured provider.
         provider: String,
+        /// Its status: 402 or 429.
+        status: u16,
         /// The provider's words.
         message: String,
     },
@@ -60,6 +63,8 @@ pub enum ProviderError {
     Overloaded {
         /// The configured provider.
         provider: String,
+        /// Its status: 503 or 529.
+        status: u16,
         /// The provider's words.
         message: String,
         /// When it says to come back.
@@ -78,7 +83,7 @@ pub enum ProviderError {
         retry_after: Option<Duration>,
     },
     /// The provider doesn't accept the gateway's own key.
-    #[error("{}", unauthorized(provider, *refusal))]
+    #[error("{}", unauthorized(provider, *status, *refusal))]
     Unauthorized {
         /// The configured provider.
         provider: String,
@@ -111,6 +116,16 @@ pub enum ProviderError {
         param: Option<String>,
         /// Its code.
         code: Option<String>,
+    },
+    /// The provider points elsewhere, and our key and a client's words go to no place that the settings don't name.
+    #[error("{}", redirected(provider, *status, to.as_deref()))]
+    Redirected {
+        /// The configured provider.
+        provider: String,
+        /// Its status.
+        status: u16,
+        /// The place that it points to, without credentials.
+        to: Option<String>,
     },
     /// The answer is not of the dialect.
     #[error("{provider} sent an answer that can't be read: {detail}")]
@@ -261,6 +276,7 @@ impl ProviderError {
             Self::OutOfFunds { .. }
             | Self::Unauthorized { .. }
             | Self::BrokeOff { .. }
+            | Self::Redirected { .. }
             | Self::Garbage { .. }
             | Self::NoCredential { .. }
             | Self::Crowded { .. }
@@ -281,6 +297,7 @@ impl ProviderError {
             | Self::Overloaded { .. }
             | Self::Broken { .. }
             | Self::Unauthorized { .. }
+            | Self::Redirected { .. }
             | Self::NoCredential { .. }
             | Self::Rejected { .. }
             | Self::GivenUp { sent: false, .. }
@@ -337,6 +354,7 @@ impl ProviderError {
             | Self::Timeout { .. }
             | Self::Overloaded { .. }
             | Self::Broken { .. }
+            | Self::Redirected { .. }
             | Self::Garbage { .. }
             | Self::BrokeOff { .. }
             | Self::StreamError { .. } => true,
@@ -367,8 +385,10 @@ impl ProviderError {
             Self::Rejected { message, kind, param, code, .. } => {
                 (message, [kind.as_mut(), param.as_mut(), code.as_mut()])
             }
+            Self::Redirected { to: Some(to), .. } => (to, [None, None, None]),
             // In our own words, which name no key.
-            Self::Timeout { .. }
+            Self::Redirected { to: None, .. }
+            | Self::Timeout { .. }
             | Self::Unauthorized { .. }
             | Self::GivenUp { .. }
             | Self::NoCredential { .. }
@@ -396,7 +416,9 @@ impl ProviderError {
             Self::OutOfFunds { .. } => "upstream_out_of_funds",
             Self::Overloaded { .. } => "upstream_overloaded",
             Self::Broken { .. } => "upstream_error",
-            Self::Unauthorized { .. } => "upstream_unauthorized",
+            Self::Unauthorized { refusal: Some(_), .. } => "upstream_unauthorized",
+            Self::Unauthorized { refusal: None, .. } => "upstream_blocked",
+            Self::Redirected { .. } => "upstream_redirected",
             Self::NoCredential { away, .. } => match away.cause {
                 Cause::Limited => "upstream_rate_limited",
                 Cause::Refused(refusal) => refusal.code(),
@@ -414,9 +436,13 @@ impl ProviderError {
     /// The upstream's HTTP status, where it gave one.
     pub fn status(&self) -> u16 {
         match self {
-            Self::Broken { status, .. } | Self::Unauthorized { status, .. } | Self::Rejected { status, .. } => *status,
-            Self::RateLimited { .. } | Self::OutOfFunds { .. } => 429,
-            Self::Overloaded { .. } => 503,
+            Self::Broken { status, .. }
+            | Self::Unauthorized { status, .. }
+            | Self::OutOfFunds { status, .. }
+            | Self::Overloaded { status, .. }
+            | Self::Redirected { status, .. }
+            | Self::Rejected { status, .. } => *status,
+            Self::RateLimited { .. } => 429,
             Self::Garbage { .. } | Self::BrokeOff { .. } | Self::StreamError { .. } => 200,
             Self::Connect { .. }
             | Self::Lost { .. }
@@ -427,34 +453,6 @@ impl ProviderError {
             | Self::CircuitOpen { .. } => 0,
         }
     }
-}
-
-/// That a key is refused, and whether another path would take it.
-fn unauthorized(provider: &str, refusal: Option<Refusal>) -> String {
-    match refusal {
-        Some(Refusal::OutOfScope) => format!("the key that Tollgate has for {provider} lacks the right to this path"),
-        _ => format!("{provider} refuses the key that Tollgate has for it"),
-    }
-}
-
-/// That no key may be used: which, since when, and what to do.
-fn no_credential(provider: &str, Away { cause, detail, .. }: &Away) -> String {
-    match cause {
-        Cause::Limited => format!("{provider} limits the rate of every key that Tollgate has for it: {detail}"),
-        Cause::Refused(Refusal::Unknown | Refusal::Forbidden | Refusal::OutOfScope) => {
-            format!("{provider} refuses every key that Tollgate has for it, so it was not asked: {detail}")
-        }
-        Cause::Refused(Refusal::OutOfFunds) => {
-            format!(
-                "{provider} says that the account of every key that Tollgate has for it is out of money, so it was not asked: {detail}"
-            )
-        }
-    }
-}
-
-/// What stands for the words of a provider that had none.
-pub(super) fn no_message(status: u16) -> String {
-    format!("it answered with status {status} and no message")
 }
 
 #[cfg(test)]

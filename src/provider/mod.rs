@@ -28,6 +28,7 @@ mod sent;
 mod tls;
 mod upstream;
 pub mod usage;
+mod words;
 
 pub use authorities::check_authorities;
 pub use circuit::{Circuit, CircuitPolicy, Health};

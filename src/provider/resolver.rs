@@ -11,6 +11,7 @@ use std::time::SystemTime;
 
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::LookupIpStrategy;
+use hickory_resolver::net::NetError;
 use hyper_util::client::legacy::connect::dns::Name;
 use tower_service::Service;
 
@@ -51,10 +52,27 @@ impl Service<Name> for Names {
     fn call(&mut self, name: Name) -> Self::Future {
         let names = self.clone();
         Box::pin(async move {
-            let found = names.resolver()?.lookup_ip(name.as_str()).await?;
+            let found =
+                names.resolver()?.lookup_ip(name.as_str()).await.map_err(|error| NotFound::new(&name, &error))?;
             // The connector knows the port.
             Ok(found.iter().map(|address| SocketAddr::new(address, 0)).collect::<Vec<_>>().into_iter())
         })
+    }
+}
+
+/// Why a name leads nowhere, in words for whoever called: what the resolver says of itself helps nobody there.
+#[derive(Debug, thiserror::Error)]
+enum NotFound {
+    #[error("the name {0} has no address")]
+    NoAddress(String),
+    #[error("the name {0} can't be looked up: {1}")]
+    NoAnswer(String, String),
+}
+
+impl NotFound {
+    fn new(name: &Name, error: &NetError) -> Self {
+        let name = name.to_string();
+        if error.is_no_records_found() { Self::NoAddress(name) } else { Self::NoAnswer(name, error.to_string()) }
     }
 }
 

@@ -7,8 +7,8 @@ use http::header::{DATE, RETRY_AFTER};
 use jiff::Timestamp;
 use jiff::fmt::rfc2822;
 
-/// The longest wait that is passed on: whoever says more than a day means "not soon", and so does this.
-const WAIT_MAX: Duration = Duration::from_hours(24);
+/// The longest wait that is believed, and so the longest that is passed on: beyond it a live call looks.
+pub(super) const WAIT_MAX: Duration = Duration::from_hours(1);
 
 /// Reads the waiting time that an answer asks for: `retry-after-ms` first, then `retry-after` in seconds or as a date.
 ///
@@ -48,7 +48,7 @@ mod tests {
 
     #[test]
     fn a_wait_in_seconds_is_read_and_what_makes_no_sense_is_none() {
-        const DAY: u64 = 86_400_000;
+        const HOUR: u64 = 3_600_000;
         for (value, expected_ms) in [
             ("0", Some(0)),
             ("-0", Some(0)),
@@ -56,11 +56,11 @@ mod tests {
             (" 2 ", Some(2_000)),
             ("0.5", Some(500)),
             ("1e2", Some(100_000)),
-            ("86400", Some(DAY)),
-            ("86401", Some(DAY)),
-            ("99999999999999999999", Some(DAY)),
-            ("1e300", Some(DAY)),
-            ("inf", Some(DAY)),
+            ("3600", Some(HOUR)),
+            ("3601", Some(HOUR)),
+            ("99999999999999999999", Some(HOUR)),
+            ("1e300", Some(HOUR)),
+            ("inf", Some(HOUR)),
             ("-1", None),
             ("-1e300", None),
             ("-inf", None),
@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn a_date_is_read_by_the_clock_of_whoever_wrote_it() {
-        const DAY: u64 = 86_400_000;
+        const HOUR: u64 = 3_600_000;
         for (until, date, expected_ms) in [
             ("Thu, 26 Nov 2026 12:00:07 GMT", None, Some(7_000)),
             ("Thu, 26 Nov 2026 12:00:00 GMT", None, Some(0)),
@@ -102,7 +102,7 @@ mod tests {
             ("Thu, 26 Nov 2026 15:00:07 GMT", Some("Thu, 26 Nov 2026 15:00:00 GMT"), Some(7_000)),
             ("Sun, 01 Feb 2026 00:00:30 GMT", Some("Sun, 01 Feb 2026 00:00:00 GMT"), Some(30_000)),
             ("Thu, 26 Nov 2026 12:00:07 GMT", Some("yesterday"), Some(7_000)),
-            ("Fri, 01 Jan 2100 00:00:00 GMT", None, Some(DAY)),
+            ("Fri, 01 Jan 2100 00:00:00 GMT", None, Some(HOUR)),
             ("Thu, 01 Jan 1970 00:00:00 GMT", None, Some(0)),
             // No such day, and a day that was another one of the week.
             ("Mon, 30 Feb 2026 00:00:00 GMT", None, None),

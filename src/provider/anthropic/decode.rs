@@ -11,9 +11,10 @@ use serde_json::value::RawValue;
 use crate::dialect::sse::fields;
 use crate::provider::credentials::Refusal;
 use crate::provider::decode::{Decoder, Meaning, Progress, Said, Whole, may_be_object, short, unreadable};
-use crate::provider::error::{ProviderError, no_message};
+use crate::provider::error::ProviderError;
 use crate::provider::field::Field;
 use crate::provider::usage::objects;
+use crate::provider::words::no_message;
 
 use super::usage::decode_message;
 
@@ -159,9 +160,9 @@ impl Decoder for AnthropicDecoder {
         match status {
             401 => ProviderError::Unauthorized { provider, status, refusal: is_its_own.then_some(Refusal::Unknown) },
             403 => ProviderError::Unauthorized { provider, status, refusal: is_its_own.then_some(Refusal::Forbidden) },
-            402 => ProviderError::OutOfFunds { provider, message },
+            402 => ProviderError::OutOfFunds { provider, status, message },
             429 => ProviderError::RateLimited { provider, message, is_of_request: false, retry_after },
-            503 | 529 => ProviderError::Overloaded { provider, message, retry_after },
+            503 | 529 => ProviderError::Overloaded { provider, status, message, retry_after },
             408 | 409 | 500.. => ProviderError::Broken { provider, status, message, retry_after },
             400..500 => ProviderError::Rejected { provider, status, message, kind, param: None, code: None },
             _ => {

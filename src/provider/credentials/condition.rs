@@ -5,6 +5,8 @@
 
 use std::time::{Duration, Instant};
 
+use super::super::retry_after::WAIT_MAX;
+
 /// The first pause of a credential that was refused; it doubles while live calls find it still refused.
 const REFUSED_PAUSE: Duration = Duration::from_mins(5);
 /// The longest one.
@@ -17,8 +19,6 @@ const FUNDS_PAUSE_MAX: Duration = Duration::from_mins(5);
 const LIMITED_PAUSE: Duration = Duration::from_millis(500);
 /// The longest one.
 const LIMITED_PAUSE_MAX: Duration = Duration::from_secs(30);
-/// The longest Retry-After that is believed: beyond it a live call looks.
-const ASKED_PAUSE_MAX: Duration = Duration::from_hours(1);
 /// No call that was on its way when the state changed comes back later than this.
 const CALL_TIME_MAX: Duration = Duration::from_hours(1);
 /// A live call that tries a refused credential and has not come back after this long is lost, and another may go.
@@ -183,7 +183,7 @@ impl Condition {
 
     fn limited(self, asked: Option<Duration>, chosen: Instant, now: Instant) -> Self {
         // Whoever says "at once" each time is not believed: it would be asked without end.
-        let asked = asked.filter(|pause| !pause.is_zero()).map(|pause| pause.min(ASKED_PAUSE_MAX));
+        let asked = asked.filter(|pause| !pause.is_zero()).map(|pause| pause.min(WAIT_MAX));
         match self {
             Self::Ready { .. } => {
                 Self::Cooling { since: now, until: now + asked.unwrap_or(LIMITED_PAUSE), next: LIMITED_PAUSE * 2 }

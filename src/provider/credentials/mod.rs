@@ -201,8 +201,14 @@ impl Credentials {
         !self.secrets.is_empty() && self.look(errand, now).is_ok()
     }
 
+    /// Whether a call that failed with one may go on with another now. One alone may be ready too, when an answer that was long on
+    /// its way comes after the pause that it asks for: then the call makes a pause like any other.
+    pub fn has_another(&self, errand: &Errand, now: Instant) -> bool {
+        self.secrets.len() > 1 && self.has_ready(errand, now)
+    }
+
     fn away(&self, book: &Book, errand: &Errand, now: Instant) -> Away {
-        let (mut cooling, mut first, mut refused) = (None::<Instant>, None::<Instant>, Vec::new());
+        let (mut first, mut limited, mut refused) = (None::<Instant>, Vec::new(), Vec::new());
         let sooner = |known: Option<Instant>, at: Instant| Some(known.map_or(at, |known| known.min(at)));
         for place in 0..self.secrets.len() {
             let Access::Closed(until) = book.keys[place].access(errand, now) else { continue };
@@ -210,27 +216,28 @@ impl Credentials {
             let states = book.keys[place].conditions(errand).map(|condition| CredentialState::of(condition, now));
             match states.iter().find_map(|state| Some((state.refusal()?, state.since()?))) {
                 Some((refusal, since)) => refused.push((place, refusal, since, until)),
-                None => cooling = sooner(cooling, until),
+                None => limited.push((place, until)),
             }
         }
         let in_seconds = |at: Instant| at.saturating_duration_since(now).as_secs_f64().ceil();
+        limited.sort_by_key(|(_, until)| *until);
+        let cooling = limited.first().map(|(_, until)| *until);
         let (cause, back) = match (cooling, refused.first()) {
             (None, Some((_, refusal, ..))) => (Cause::Refused(*refusal), first),
             (cooling, _) => (Cause::Limited, cooling.or(first)),
         };
-        let mut told: Vec<String> = refused
+        // What comes back soonest first.
+        let cools = limited
             .iter()
-            .take(KEYS_TOLD_MAX)
-            .map(|(place, refusal, since, until)| {
-                let (ago, back) = (now.saturating_duration_since(*since).as_secs(), in_seconds(*until));
-                format!("key {} {} {ago} s ago and is tried again in {back} s", place + 1, refusal.words())
-            })
-            .collect();
-        if refused.len() > KEYS_TOLD_MAX {
-            told.push(format!("{} more are no better", refused.len() - KEYS_TOLD_MAX));
-        }
-        if let Some(until) = cooling {
-            told.push(format!("the provider limits the rate for another {} s", in_seconds(until)));
+            .map(|(place, until)| format!("key {} is limited for another {} s", place + 1, in_seconds(*until)));
+        let are_refused = refused.iter().map(|(place, refusal, since, until)| {
+            let (ago, back) = (now.saturating_duration_since(*since).as_secs(), in_seconds(*until));
+            format!("key {} {} {ago} s ago and is tried again in {back} s", place + 1, refusal.words())
+        });
+        let mut told: Vec<String> = cools.chain(are_refused).take(KEYS_TOLD_MAX).collect();
+        let untold = limited.len() + refused.len() - told.len();
+        if untold > 0 {
+            told.push(format!("{untold} more are no better"));
         }
         let mut detail = told.join(", ");
         if let (Cause::Refused(_), Some((place, ..))) = (cause, refused.first()) {

@@ -171,8 +171,22 @@ fn a_limited_one_among_refused_ones_says_when_to_come_back() {
     fixture.call(0, Shown::Limited(Some(Duration::from_secs(40))));
     let Away { cause, back_in, detail } = fixture.away(10);
     assert_eq!((cause, back_in), (Cause::Limited, Duration::from_secs(30)));
-    assert!(detail.ends_with("the provider limits the rate for another 30 s"), "{detail}");
+    insta::assert_snapshot!(detail, @"key 2 is limited for another 30 s, key 1 was refused with 401 10 s ago and is tried again in 290 s");
     assert_eq!(fixture.turns("gpt-5", 10, 2), [2, 2]);
+}
+
+#[test]
+fn one_alone_has_no_other_even_where_it_is_ready() {
+    let (alone, two) = (Fixture::new(1), Fixture::new(2));
+    let has_another = |fixture: &Fixture, seconds| fixture.credentials.has_another(&talk(MODEL), fixture.at(seconds));
+    let slow = alone.credentials.choose(&talk(MODEL), true, alone.at(0)).unwrap().unwrap();
+    alone.call(1, Shown::Limited(Some(Duration::ZERO)));
+    slow.tell(Shown::Limited(Some(Duration::ZERO)), alone.at(9));
+    assert!(alone.credentials.has_ready(&talk(MODEL), alone.at(9)) && !has_another(&alone, 9));
+    two.call(0, UNKNOWN);
+    assert!(has_another(&two, 0));
+    two.call(0, UNKNOWN);
+    assert!(!has_another(&two, 0));
 }
 
 #[test]

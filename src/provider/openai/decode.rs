@@ -12,8 +12,9 @@ use crate::dialect::sse::fields;
 use crate::domain::json;
 use crate::provider::credentials::Refusal;
 use crate::provider::decode::{Decoder, Meaning, Progress, Said, Whole, may_be_object, short, unreadable};
-use crate::provider::error::{ProviderError, no_message};
+use crate::provider::error::ProviderError;
 use crate::provider::field::Field;
+use crate::provider::words::no_message;
 
 use super::said;
 use super::usage::decode_completion;
@@ -206,14 +207,14 @@ impl Decoder for OpenAiDecoder {
                 let refusal = may_be_object(body).then(|| refusal(status, &message, code.as_deref()));
                 ProviderError::Unauthorized { provider, status, refusal }
             }
-            402 => ProviderError::OutOfFunds { provider, message },
-            429 if is_quota => ProviderError::OutOfFunds { provider, message },
+            402 => ProviderError::OutOfFunds { provider, status, message },
+            429 if is_quota => ProviderError::OutOfFunds { provider, status, message },
             429 => {
                 let is_of_request = message.starts_with(TOO_LARGE);
                 let retry_after = retry_after.filter(|_| !is_of_request);
                 ProviderError::RateLimited { provider, message, is_of_request, retry_after }
             }
-            503 | 529 => ProviderError::Overloaded { provider, message, retry_after },
+            503 | 529 => ProviderError::Overloaded { provider, status, message, retry_after },
             408 | 409 | 500.. => ProviderError::Broken { provider, status, message, retry_after },
             400..500 => ProviderError::Rejected { provider, status, message, kind, param, code },
             _ => {
@@ -428,7 +429,7 @@ mod tests {
         let quota = br#"{"error":{"message":"no money","type":"insufficient_quota","code":"insufficient_quota"}}"#;
         assert!(matches!(OpenAiDecoder.error("p", 429, None, quota), ProviderError::OutOfFunds { .. }));
         assert!(matches!(OpenAiDecoder.error("p", 500, None, b"<html>"), ProviderError::Broken { .. }));
-        assert!(matches!(OpenAiDecoder.error("p", 302, None, b""), ProviderError::Garbage { .. }));
+        assert!(matches!(OpenAiDecoder.error("p", 199, None, b""), ProviderError::Garbage { .. }));
     }
 
     #[test]
