@@ -445,7 +445,7 @@ impl Journal for LedgerJournal {
                 Command::Adjust(adjust) => self.work.to_adjust.push(*adjust),
                 Command::Reserve(reserve) => self.work.replies.push((reserve.reply, Granted::default())),
                 Command::Track { reply, .. } | Command::CatchUp { reply } => {
-                    self.work.replies.push((reply, Granted::default()))
+                    self.work.replies.push((reply, Granted::default()));
                 }
                 // Nobody waits any more, or what is held is given back with the call's end.
                 Command::EndWait { .. } | Command::Stand { .. } => {}

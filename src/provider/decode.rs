@@ -199,6 +199,15 @@ pub(super) fn may_be_object(data: &[u8]) -> bool {
     data.starts_with(b"{") && data.ends_with(b"}")
 }
 
+/// Whether a 401 or 403 is the provider's own word on a key. A 401 is, unless it is a page, as a proxy's would be: small servers
+/// refuse with a bare one. A 403 only in the provider's own form: firewalls have it for everything that they don't like.
+pub(super) fn is_about_the_key(status: u16, body: &[u8]) -> bool {
+    match status {
+        401 => !body.trim_ascii_start().starts_with(b"<"),
+        _ => may_be_object(body),
+    }
+}
+
 /// What a record is that can't be read.
 pub(super) fn unreadable(provider: &str) -> Meaning {
     let detail = "a record of the stream is not JSON".to_owned();

@@ -210,7 +210,7 @@ def test_variables_that_are_gone_or_emptied_change_nothing(server):
     assert refused()["message"].startswith("empty, and it was not before")
     variables.write_text("TOLLGATE_LIMITS_REQUESTS_PER_MINUTE=2\n")
     wait_for(lambda: not server.admin("/api/status")["config"]["isRefused"], "the mend", 20)
-    assert "what was wrong with the settings is mended" in server.logged()
+    wait_for(lambda: "what was wrong with the settings is mended" in server.logged(), "the log line", 10)
     variables.unlink()
     assert refused() == {"path": ".env", "place": None, "message": "it is gone; put it back, or an empty one in its place if nothing shall stand in it"}
     assert [server.call()[0] for _ in range(3)] == [200, 200, 429]

@@ -10,7 +10,9 @@ use serde_json::value::RawValue;
 
 use crate::dialect::sse::fields;
 use crate::provider::credentials::Refusal;
-use crate::provider::decode::{Decoder, Meaning, Progress, Said, Whole, may_be_object, short, unreadable};
+use crate::provider::decode::{
+    Decoder, Meaning, Progress, Said, Whole, is_about_the_key, may_be_object, short, unreadable,
+};
 use crate::provider::error::ProviderError;
 use crate::provider::field::Field;
 use crate::provider::usage::objects;
@@ -156,10 +158,16 @@ impl Decoder for AnthropicDecoder {
     fn error(&self, provider: &str, status: u16, retry_after: Option<Duration>, body: &[u8]) -> ProviderError {
         let (message, kind) = told(body, status);
         let provider = provider.to_owned();
-        let is_its_own = may_be_object(body);
+        let is_about_the_key = is_about_the_key(status, body);
         match status {
-            401 => ProviderError::Unauthorized { provider, status, refusal: is_its_own.then_some(Refusal::Unknown) },
-            403 => ProviderError::Unauthorized { provider, status, refusal: is_its_own.then_some(Refusal::Forbidden) },
+            401 => {
+                ProviderError::Unauthorized { provider, status, refusal: is_about_the_key.then_some(Refusal::Unknown) }
+            }
+            403 => ProviderError::Unauthorized {
+                provider,
+                status,
+                refusal: is_about_the_key.then_some(Refusal::Forbidden),
+            },
             402 => ProviderError::OutOfFunds { provider, status, message },
             429 => ProviderError::RateLimited { provider, message, is_of_request: false, retry_after },
             503 | 529 => ProviderError::Overloaded { provider, status, message, retry_after },

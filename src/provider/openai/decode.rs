@@ -11,7 +11,9 @@ use serde_json::value::RawValue;
 use crate::dialect::sse::fields;
 use crate::domain::json;
 use crate::provider::credentials::Refusal;
-use crate::provider::decode::{Decoder, Meaning, Progress, Said, Whole, may_be_object, short, unreadable};
+use crate::provider::decode::{
+    Decoder, Meaning, Progress, Said, Whole, is_about_the_key, may_be_object, short, unreadable,
+};
 use crate::provider::error::ProviderError;
 use crate::provider::field::Field;
 use crate::provider::words::no_message;
@@ -204,7 +206,7 @@ impl Decoder for OpenAiDecoder {
             // OpenRouter's word for what its moderation has flagged: any key would be refused.
             403 if is_flagged => ProviderError::Rejected { provider, status, message, kind, param, code },
             401 | 403 => {
-                let refusal = may_be_object(body).then(|| refusal(status, &message, code.as_deref()));
+                let refusal = is_about_the_key(status, body).then(|| refusal(status, &message, code.as_deref()));
                 ProviderError::Unauthorized { provider, status, refusal }
             }
             402 => ProviderError::OutOfFunds { provider, status, message },
@@ -460,14 +462,16 @@ mod tests {
             r#"{"error":{"message":"Incorrect API key provided","code":"invalid_api_key"}}"#,
             Some(Refusal::Unknown),
         );
-        check(401, r#"{"detail":"Unauthorized"}"#, Some(Refusal::Unknown));
+        for bare in [r#"{"detail":"Unauthorized"}"#, "Unauthorized", ""] {
+            check(401, bare, Some(Refusal::Unknown));
+        }
+        check(403, "", None);
         check(403, r#"{"error":{"message":"Project has no access to model x"}}"#, Some(Refusal::Forbidden));
         let scopes = "You have insufficient permissions for this operation. Missing scopes: model.request. Check that";
         for status in [401, 403] {
             check(status, &format!(r#"{{"error":{{"message":"{scopes}","code":null}}}}"#), Some(Refusal::OutOfScope));
             check(status, r#"{"error":{"message":"no","code":"missing_scope"}}"#, Some(Refusal::OutOfScope));
-            check(status, "<html>", None);
-            check(status, "", None);
+            check(status, " <html>", None);
         }
     }
 
