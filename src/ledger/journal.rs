@@ -373,8 +373,8 @@ impl Journal for LedgerJournal {
             self.decide_one(command);
         }
         self.reserve_waiting();
-        let Work { touched, ended, tracked, past, to_adjust, replies, .. } = &self.work;
-        let is_asked = !(past.is_empty() && to_adjust.is_empty() && replies.is_empty());
+        let Work { touched, ended, tracked, past, to_adjust, .. } = &self.work;
+        let is_asked = !(past.is_empty() && to_adjust.is_empty());
         is_asked || !(touched.is_empty() && ended.is_empty() && tracked.is_empty())
     }
 
