@@ -48,8 +48,6 @@ pub(super) enum Command {
     TakeIn(Box<TakeIn>),
     /// Begins to keep the sum of a scope in the window of an instant, for a budget.
     Track { scope: Scope, window: WindowId, reply: Reply },
-    /// Tells when everything is in the file that was asked for before.
-    CatchUp { reply: Reply },
     /// Books what calls cost more or less than was booked.
     Adjust(Box<Adjust>),
 }
@@ -224,7 +222,6 @@ impl LedgerJournal {
                     self.work.replies.push((reply, Granted::default()));
                 }
             }
-            Command::CatchUp { reply } => self.work.replies.push((reply, Granted::default())),
             Command::Adjust(adjust) => self.work.to_adjust.push(*adjust),
         }
     }
@@ -444,9 +441,7 @@ impl Journal for LedgerJournal {
                 Command::TakeIn(past) => self.work.past.push(*past),
                 Command::Adjust(adjust) => self.work.to_adjust.push(*adjust),
                 Command::Reserve(reserve) => self.work.replies.push((reserve.reply, Granted::default())),
-                Command::Track { reply, .. } | Command::CatchUp { reply } => {
-                    self.work.replies.push((reply, Granted::default()));
-                }
+                Command::Track { reply, .. } => self.work.replies.push((reply, Granted::default())),
                 // Nobody waits any more, or what is held is given back with the call's end.
                 Command::EndWait { .. } | Command::Stand { .. } => {}
             }

@@ -254,14 +254,6 @@ impl Ledger {
         tracked.unwrap_or_else(|_| Err(LedgerError::Unwritable { detail: "the writer has stopped".into() })).map(drop)
     }
 
-    /// Waits until everything can be read that was booked before: a call without an attempt is booked without a wait.
-    pub async fn caught_up(&self) -> Result<(), LedgerError> {
-        let (reply, answer) = oneshot::channel();
-        self.writer.submit(Command::CatchUp { reply })?;
-        let written = answer.await;
-        written.unwrap_or_else(|_| Err(LedgerError::Unwritable { detail: "the writer has stopped".into() })).map(drop)
-    }
-
     /// Writes everything that is queued and closes the file; blocking. Calls that still run become `unknown` at the next
     /// start.
     pub fn stop(&self) {

@@ -23,8 +23,6 @@ pub(super) const FILTERS: [&str; 11] =
 pub(super) const PARAMETERS: &[&str] =
     &["from", "to", "key", "team", "provider", "model", "operation", "status", "cache", "tag", "q", "limit", "cursor"];
 const PAGE_LEN: usize = 50;
-/// A call that began as lately may be on its way to the file: it is waited for. Whoever asks for others costs no write.
-const JUST_ENDED_MS: i64 = 60_000;
 
 /// `GET /api/requests`.
 pub(super) async fn list(
@@ -69,22 +67,15 @@ pub(super) async fn show(
     let missing =
         || Problem::new(Code::NotFound, "there is no such request: GET /api/requests lists those that there are");
     let id: RequestId = id.parse().map_err(|_| missing())?;
+    let (view, content) = (caller.view(&state), Arc::clone(&state.gateway.parts().content));
     let is_admin = caller.is_admin();
-    let read = || {
-        let (view, content) = (caller.view(&state), Arc::clone(&state.gateway.parts().content));
-        blocking(move || {
-            let call = view.call(id)?;
-            // A file of contents that can't be read hides no entry.
-            let kept =
-                if is_admin { content.find(id).inspect_err(|error| tracing::warn!("{error}")).ok() } else { None };
-            Ok::<_, crate::ledger::LedgerError>((call, kept.flatten()))
-        })
-    };
-    let (mut call, mut kept) = read().await?;
-    let age_ms = state.clock.now().as_millisecond().saturating_sub(id.unix_ms());
-    if call.is_none() && age_ms < JUST_ENDED_MS && state.ledger.caught_up().await.is_ok() {
-        (call, kept) = read().await?;
-    }
+    let (call, kept) = blocking(move || {
+        let call = view.call(id)?;
+        // A file of contents that can't be read hides no entry.
+        let kept = if is_admin { content.find(id).inspect_err(|error| tracing::warn!("{error}")).ok() } else { None };
+        Ok::<_, crate::ledger::LedgerError>((call, kept.flatten()))
+    })
+    .await?;
     // Another's is as good as none: its very being is not told.
     let is_shown = |call: &Adjusted| caller.restricted_to().is_none_or(|own| call.entry.facts.key == own.id);
     let call = call.filter(is_shown).ok_or_else(missing)?;

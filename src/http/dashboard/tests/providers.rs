@@ -143,7 +143,7 @@ fn keys_that_are_not_ready_are_shown_and_put_to_use_again() {
         {
             assert_eq!(browser.post(nobody, &[]).await.status, 404, "{nobody}");
         }
-        assert_eq!(browser.get("/providers?enabled=<b>/1").await.status, 200);
+        assert_eq!(browser.get("/providers?enabled=%3Cb%3E/1").await.status, 200);
     });
 }
 
