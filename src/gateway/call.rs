@@ -20,6 +20,7 @@ use super::cached::Looked;
 use super::downgrade::Turns;
 use super::envelope::Envelope;
 use super::error::GatewayError;
+use super::no_answer::Reasons;
 use super::prepare::Asked;
 use super::translation;
 use super::tried::Tried;
@@ -40,6 +41,8 @@ pub(super) struct Call {
     pub(super) turns: Turns,
     /// What its attempts have used up.
     pub(super) tried: Tried,
+    /// Why deployments have not answered it.
+    pub(super) reasons: Reasons,
     /// The cap that its output was lowered to for the attempt that runs, where a budget made it so.
     pub(super) clipped: Option<u64>,
     /// What the client is told, where that may be kept.

@@ -14,6 +14,7 @@ use crate::provider::{Cause, ProviderError, Refusal, Unneeded};
 use crate::routing::RouteError;
 
 use super::idempotent::NotReplayed;
+use super::no_answer::NoAnswer;
 
 /// A refusal or failure, before it has a status or a dialect.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -98,9 +99,9 @@ pub enum GatewayError {
     /// The server is stopping.
     #[error("the server is stopping; try again in a few seconds")]
     Stopping,
-    /// The last attempt failed.
+    /// No provider answered.
     #[error(transparent)]
-    Upstream(#[from] ProviderError),
+    Upstream(#[from] NoAnswer),
     /// Something that can't happen did.
     #[error("Tollgate failed; the log has the reason under this request's id")]
     Internal,
@@ -210,6 +211,9 @@ pub struct Fault {
     pub should_retry: Option<bool>,
 }
 
+/// How long a server that stops, or a disk that is full, is waited for before anybody asks again.
+const STOPPING_TAKES: Duration = Duration::from_secs(5);
+
 /// The same failure in both dialects: status and `error.type` of each.
 struct Row {
     openai: (u16, &'static str),
@@ -231,6 +235,12 @@ const TIMEOUT: Row = Row { openai: (504, "server_error"), anthropic: (504, "time
 /// Nobody sees it; the status is nginx's for the same.
 const GONE: Row = Row { openai: (499, "invalid_request_error"), anthropic: (499, "invalid_request_error") };
 const INTERNAL: Row = Row { openai: (500, "server_error"), anthropic: (500, "api_error") };
+
+impl From<ProviderError> for GatewayError {
+    fn from(error: ProviderError) -> Self {
+        Self::Upstream(error.into())
+    }
+}
 
 impl From<Unneeded> for GatewayError {
     /// Of a call for which nothing was in flight.
@@ -282,7 +292,7 @@ impl GatewayError {
             Self::Overloaded { .. } => (OVERLOADED, "overloaded"),
             Self::ClientLeft => (GONE, "client_left"),
             Self::Stopping => (UNAVAILABLE, "stopping"),
-            Self::Upstream(error) => upstream_row(error),
+            Self::Upstream(no_answer) => upstream_row(&no_answer.error),
             Self::Internal => (INTERNAL, "internal"),
         }
     }
@@ -295,21 +305,10 @@ impl GatewayError {
             Self::NotReplayed(NotReplayed::Unavailable(error)) => {
                 Some(Duration::from_secs(if error.is_busy() { 1 } else { 5 }))
             }
-            Self::Stopping
-            | Self::Upstream(ProviderError::GivenUp { why: Unneeded::Stopping, .. })
-            | Self::LedgerUnavailable { .. } => Some(Duration::from_secs(5)),
-            Self::Upstream(
-                ProviderError::RateLimited { retry_after, .. }
-                | ProviderError::Overloaded { retry_after, .. }
-                | ProviderError::Broken { retry_after, .. },
-            ) => *retry_after,
-            Self::Overloaded { retry_after } | Self::Upstream(ProviderError::CircuitOpen { retry_after, .. }) => {
-                Some(*retry_after)
-            }
-            Self::Upstream(ProviderError::NoCredential { away, .. }) if away.cause == Cause::Limited => {
-                Some(away.back_in)
-            }
-            Self::Upstream(ProviderError::Crowded { .. }) => Some(Duration::from_secs(1)),
+            Self::Stopping | Self::LedgerUnavailable { .. } => Some(STOPPING_TAKES),
+            Self::Upstream(no_answer) if no_answer.is_stopping() => Some(STOPPING_TAKES),
+            Self::Upstream(no_answer) => no_answer.retry_after(),
+            Self::Overloaded { retry_after } => Some(*retry_after),
             _ => None,
         }
     }
@@ -317,21 +316,31 @@ impl GatewayError {
     fn should_retry(&self) -> Option<bool> {
         match self {
             Self::OverBudget(budget) => Some(budget.only_held()),
-            Self::Stopping
-            | Self::Upstream(ProviderError::GivenUp { why: Unneeded::Stopping, .. })
-            | Self::NotReplayed(NotReplayed::Running { .. } | NotReplayed::Unavailable(_)) => Some(true),
+            Self::Stopping | Self::NotReplayed(NotReplayed::Running { .. } | NotReplayed::Unavailable(_)) => Some(true),
             // Asked again and again, the answer would be the same.
             Self::NotReplayed(_) => Some(false),
             Self::CacheMiss => Some(false),
-            // A key that is refused or out of money is not mended by trying again, nor is an address.
-            Self::Upstream(
-                ProviderError::OutOfFunds { .. } | ProviderError::Unauthorized { .. } | ProviderError::Redirected { .. },
-            ) => Some(false),
-            // Nor is a request that is too large made smaller.
-            Self::Upstream(ProviderError::RateLimited { is_of_request: true, .. }) => Some(false),
-            Self::Upstream(ProviderError::NoCredential { away, .. }) if away.cause != Cause::Limited => Some(false),
+            Self::Upstream(no_answer) if no_answer.is_stopping() => Some(true),
+            // Who asks again does what the gateway has decided against.
+            Self::Upstream(no_answer) if no_answer.used_up().is_some() => Some(false),
+            Self::Upstream(no_answer) if no_answer.has_hope_elsewhere() => None,
+            Self::Upstream(no_answer) => is_final(&no_answer.error).then_some(false),
             _ => None,
         }
+    }
+}
+
+/// Whether the same call would fail again, however often it is made.
+fn is_final(error: &ProviderError) -> bool {
+    match error {
+        // A key that is refused or out of money is not mended by trying again, nor is an address.
+        ProviderError::OutOfFunds { .. } | ProviderError::Unauthorized { .. } | ProviderError::Redirected { .. } => {
+            true
+        }
+        // Nor is a request that is too large made smaller.
+        ProviderError::RateLimited { is_of_request, .. } => *is_of_request,
+        ProviderError::NoCredential { away, .. } => away.cause != Cause::Limited,
+        _ => false,
     }
 }
 

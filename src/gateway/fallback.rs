@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::domain::BudgetId;
 use crate::ledger::{CallFacts, Ledger, LedgerError, Reservation};
 use crate::provider::{Circuit, Place, Progress, ProviderError, TimeLimit};
-use crate::routing::{Candidate, Plan, Step, step};
+use crate::routing::{Candidate, Plan, Step, UsedUp, step};
 use crate::telemetry::names;
 
 use super::attempt::{Begun, Failed};
@@ -84,23 +84,27 @@ impl Call {
             };
             let worst_case = prepared.planned.worst_case.cost();
             if let Some(Fallen { reservation, error }) = &fallen
-                && !self.may_go_on(reservation.tally().cost, candidate, worst_case, plan.retry_usd_max)
+                && let Err(used_up) =
+                    self.may_go_on(reservation.tally().cost, candidate, worst_case, plan.retry_usd_max)
             {
                 if another {
                     index += 1;
                     continue;
                 }
+                self.reasons.used_up = Some(used_up);
                 let error = error.clone().into();
                 return Err(self.not_tried(facts, fallen, error).await);
             }
             let Admitted { admission, place, credential } =
                 match waited(&ledger, fallen.as_ref(), self.place(asked, &plan, index)).await {
                     Ok(admitted) => admitted,
-                    Err(Placeless::Elsewhere) => {
-                        index += 1;
-                        continue;
+                    Err(placeless) => {
+                        let Some(error) = self.passed_over(candidate, placeless) else {
+                            index += 1;
+                            continue;
+                        };
+                        return Err(self.not_tried(facts, fallen, error).await);
                     }
-                    Err(Placeless::Refused(error)) => return Err(self.not_tried(facts, fallen, error).await),
                 };
             let (reservation, outgoing) = match self.reserve(asked, candidate, prepared, fallen.take()).await? {
                 Reserved::Held(reservation, outgoing) => (*reservation, outgoing),
@@ -111,6 +115,7 @@ impl Call {
                         (Ok(Some(elsewhere)), before) => (plan, index, fallen) = (elsewhere, 0, before),
                         (Err(error), None) => return Err(self.refuse(&asked.facts, error)),
                         (Err(_), Some(Fallen { reservation, error })) => {
+                            self.reasons.used_up = Some(UsedUp::Budget);
                             return Err(self.give_up(&asked.facts, reservation, error).await);
                         }
                     }
@@ -141,13 +146,8 @@ impl Call {
             let facts = &asked.facts;
             admission.tell(verdict::of_failure(&failed.error, began.elapsed()), Instant::now());
             let failure = self.fell(asked, &candidate, reservation, began, failed);
-            let next = match step(&failure.error, &self.situation(facts.id, &plan, index)) {
-                _ if !self.audience.waits() => Step::GiveUp,
-                next => next,
-            };
-            told(next, facts, &candidate, &failure.error);
-            match next {
-                Step::GiveUp => {
+            match self.next_step(facts, &plan, index, &failure.error) {
+                Step::GiveUp(_) => {
                     return Err(self.give_up(facts, failure.reservation, failure.error).await);
                 }
                 Step::FallBack => index += 1,
@@ -162,6 +162,19 @@ impl Call {
         }
     }
 
+    /// What follows an attempt that failed: nothing, where nobody waits any more.
+    fn next_step(&mut self, facts: &CallFacts, plan: &Plan, index: usize, error: &ProviderError) -> Step {
+        let next = match step(error, &self.situation(facts.id, plan, index)) {
+            _ if !self.audience.waits() => Step::GiveUp(None),
+            next => next,
+        };
+        if let Step::GiveUp(used_up) = next {
+            self.reasons.used_up = used_up;
+        }
+        told(next, facts, &plan.candidates[index], error);
+        next
+    }
+
     /// Ends a call that can't be tried any further: as its last attempt ended, where it had one.
     async fn not_tried(&self, facts: &CallFacts, fallen: Option<Fallen>, error: GatewayError) -> GatewayError {
         match fallen {
@@ -170,9 +183,20 @@ impl Call {
         }
     }
 
+    /// Notes why a candidate can't take the call now. An error: there is no other that could.
+    fn passed_over(&mut self, candidate: &Candidate, placeless: Placeless) -> Option<GatewayError> {
+        let (reason, ends) = match placeless {
+            Placeless::Elsewhere(reason) => (reason, None),
+            Placeless::Refused(GatewayError::Upstream(end)) => (end.error.clone(), Some(end.into())),
+            Placeless::Refused(error) => return Some(error),
+        };
+        self.reasons.note(candidate, &reason);
+        ends
+    }
+
     /// Ends an attempt that failed, with what is to be booked for it.
     fn fell(
-        &self,
+        &mut self,
         asked: &Asked<'_>,
         candidate: &Candidate,
         mut reservation: Reservation,
@@ -185,6 +209,7 @@ impl Call {
         let ended = end.failed(&error, self.bill_of_what_came(asked, candidate, &error, progress));
         self.weigh(reservation.hold(), &ended);
         reservation.end(ended);
+        self.reasons.note(candidate, &error);
         Fallen { reservation, error }
     }
 
@@ -251,6 +276,7 @@ impl Call {
                     }
                     Err((reservation, error)) => {
                         tracing::warn!({ names::REQUEST_ID } = %facts.id, "no money can be held for another attempt: {error}");
+                        self.reasons.used_up = Some(UsedUp::Budget);
                         return Err(self.give_up(facts, reservation, failure).await);
                     }
                 }
@@ -259,6 +285,11 @@ impl Call {
         // It may have left while it waited.
         if is_bound && is_first && !self.audience.waits() {
             return Err(self.withdraw(facts, reservation, GatewayError::ClientLeft).await);
+        }
+        // The disk took its time too, and what can only fail is not begun.
+        if self.deadline(candidate) <= Instant::now() {
+            let error = self.no_answer(self.too_late(candidate)).into();
+            return Err(self.withdraw(facts, reservation, error).await);
         }
         self.clipped = Some(reservation.output_cap()).filter(|cap| *cap < wanted);
         if self.clipped.is_some() {
@@ -278,6 +309,12 @@ impl Call {
     /// When the call has to be over at a deployment.
     pub(super) fn deadline(&self, candidate: &Candidate) -> Instant {
         self.inbound.arrived + self.total(candidate).1
+    }
+
+    /// That the time of the call was up before it was sent to a deployment.
+    pub(super) fn too_late(&self, candidate: &Candidate) -> ProviderError {
+        let (provider, (_, after)) = (candidate.upstream.name().to_string(), self.total(candidate));
+        ProviderError::Timeout { provider, limit: TimeLimit::Unsent, after }
     }
 
     /// How long all of the call may take at a deployment: as the provider's settings say, or less where the client asks for less.
@@ -306,7 +343,7 @@ async fn waited<T>(ledger: &Ledger, fallen: Option<&Fallen>, waiting: impl Futur
 fn told(next: Step, facts: &CallFacts, candidate: &Candidate, error: &ProviderError) {
     let then = match next {
         // Told with the call's end.
-        Step::GiveUp => return,
+        Step::GiveUp(_) => return,
         Step::FallBack => "going on with the next deployment".to_owned(),
         Step::OtherKey => "trying again with another key".to_owned(),
         Step::Retry(pause) => format!("trying again in {pause:?}"),

@@ -1,7 +1,7 @@
 //! The life of a call: read, routed, reserved for, tried, relayed, booked.
 //!
 //! [`Gateway::begin`] starts a task that owns the call from then on: a client that hangs up takes nothing with it. The phases stand in
-//! `call`; attempts and what follows their failure in `fallback`, a second one beside a slow one in `hedge`; a stream on its way in `relay`; who all of it is for, in `audience`. Nothing goes upstream without
+//! `call`; attempts and what follows their failure in `fallback`, what a client is told of it in `no_answer`, a second one beside a slow one in `hedge`; a stream on its way in `relay`; who all of it is for, in `audience`. Nothing goes upstream without
 //! a [`crate::ledger::Reservation`], and the last piece of an answer leaves only when the call is booked. The HTTP server sees values
 //! alone: [`Inbound`] in, [`Answer`] or [`Refusal`] out.
 
@@ -23,6 +23,7 @@ pub(crate) mod fuzzing;
 mod hedge;
 mod idempotent;
 mod in_force;
+mod no_answer;
 mod opaque;
 mod outlet;
 mod outlook;
@@ -61,6 +62,7 @@ pub use audience::Waiting;
 pub use error::{Fault, GatewayError};
 pub use idempotent::NotReplayed;
 pub use in_force::InForce;
+pub use no_answer::NoAnswer;
 pub use opaque::below;
 pub use outlook::HedgeOutlook;
 pub use routed::Sample;
@@ -68,6 +70,7 @@ pub use routed::Sample;
 use audience::Audience;
 use call::Call;
 use downgrade::Turns;
+use no_answer::Reasons;
 use tried::Tried;
 
 /// Calls that go on at once after their clients have gone.
@@ -163,6 +166,7 @@ impl Gateway {
             told: OnceLock::new(),
             turns: Turns::default(),
             tried: Tried::default(),
+            reasons: Reasons::default(),
             clipped: None,
             pass: None,
             claim: None,

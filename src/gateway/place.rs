@@ -30,7 +30,7 @@ pub(super) struct Admitted {
 /// Why an attempt may not be made.
 pub(super) enum Placeless {
     /// Later candidates are to be tried.
-    Elsewhere,
+    Elsewhere(ProviderError),
     /// There are none, or nobody needs the answer any more.
     Refused(GatewayError),
 }
@@ -45,8 +45,7 @@ impl Call {
             |away| placeless(is_last, ProviderError::NoCredential { provider: upstream.name().to_string(), away });
         // Whoever has no time left, after waiting for others, makes no attempt that can only fail.
         if self.deadline(candidate) <= Instant::now() {
-            let (provider, (limit, after)) = (upstream.name().to_string(), self.total(candidate));
-            return Err(placeless(is_last, ProviderError::Timeout { provider, limit, after }));
+            return Err(placeless(is_last, self.too_late(candidate)));
         }
         let is_open = |retry_after| {
             placeless(is_last, ProviderError::CircuitOpen { provider: upstream.name().to_string(), retry_after })
@@ -55,10 +54,12 @@ impl Call {
         upstream.health().of_model(&errand.model).admit(Instant::now()).map_err(is_open)?;
         self.wait_for_credential(asked, plan, index).await?;
         let place = if !upstream.places().has_room() && self.has_room_behind(asked, plan, index) {
-            return Err(Placeless::Elsewhere);
+            return Err(Placeless::Elsewhere(ProviderError::Crowded { provider: upstream.name().to_string() }));
         } else {
             self.wait_for_place(candidate, asked).await.map_err(|error| match error {
-                GatewayError::Upstream(_) if self.has_room_behind(asked, plan, index) => Placeless::Elsewhere,
+                GatewayError::Upstream(full) if self.has_room_behind(asked, plan, index) => {
+                    Placeless::Elsewhere(full.error)
+                }
                 error => Placeless::Refused(error),
             })?
         };
@@ -114,5 +115,5 @@ impl Call {
 
 /// Why nothing goes to a candidate at which there is no way in: later ones are tried, where there are any.
 fn placeless(is_last: bool, error: ProviderError) -> Placeless {
-    if is_last { Placeless::Refused(error.into()) } else { Placeless::Elsewhere }
+    if is_last { Placeless::Refused(error.into()) } else { Placeless::Elsewhere(error) }
 }

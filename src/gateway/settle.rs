@@ -14,6 +14,7 @@ use crate::telemetry::{CallRecord, Limit, names};
 use super::booking::{Bill, Evidence, bill, millis};
 use super::call::Call;
 use super::error::{GatewayError, OverBudget};
+use super::no_answer::NoAnswer;
 
 /// Who is told to come back is not told to come back at once.
 const RETRY_AFTER_MIN: Duration = Duration::from_secs(1);
@@ -26,10 +27,14 @@ impl Call {
 
     /// Books a call that ends without an attempt.
     pub(super) fn refuse(&self, facts: &CallFacts, error: GatewayError) -> GatewayError {
+        let error = match error {
+            GatewayError::Upstream(no_answer) => self.no_answer(no_answer.error).into(),
+            error => error,
+        };
         self.remember_failure(&error);
         match &error {
             GatewayError::RateLimited(_) => self.gateway.parts().metrics.refused(Limit::Key),
-            GatewayError::Upstream(ProviderError::Crowded { .. }) => {
+            GatewayError::Upstream(NoAnswer { error: ProviderError::Crowded { .. }, .. }) => {
                 self.gateway.parts().metrics.refused(Limit::Provider);
             }
             _ => {}
@@ -51,7 +56,7 @@ impl Call {
         error: ProviderError,
     ) -> GatewayError {
         let code = error.code();
-        let error = GatewayError::from(error);
+        let error = GatewayError::from(self.no_answer(error));
         self.remember_failure(&error);
         let status_told = error.fault(self.inbound.endpoint.dialect()).status;
         let http_status = if self.audience.waits() { status_told } else { 0 };

@@ -8,7 +8,7 @@
 use std::time::{Duration, Instant};
 
 use crate::domain::{Picodollars, ProviderName, RequestId};
-use crate::routing::{Candidate, Plan, Repeat, Situation};
+use crate::routing::{Candidate, Plan, Repeat, Situation, UsedUp};
 
 use super::call::Call;
 
@@ -40,12 +40,17 @@ impl Tried {
     }
 
     /// Whether another attempt may be made that can cost so much, after failed ones that have lost so much.
-    fn affords(&self, lost: Picodollars, worst_case: Picodollars, retry_usd_max: Option<Picodollars>) -> bool {
+    fn affords(
+        &self,
+        lost: Picodollars,
+        worst_case: Picodollars,
+        retry_usd_max: Option<Picodollars>,
+    ) -> Result<(), UsedUp> {
         if let Some(most) = retry_usd_max {
-            return lost <= most;
+            return if lost <= most { Ok(()) } else { Err(UsedUp::RetryUsd) };
         }
         let dearest = self.dearest.max(worst_case);
-        lost.is_zero() || lost + worst_case <= dearest + dearest
+        if lost.is_zero() || lost + worst_case <= dearest + dearest { Ok(()) } else { Err(UsedUp::TwiceTheDearest) }
     }
 }
 
@@ -58,17 +63,15 @@ impl Call {
         candidate: &Candidate,
         worst_case: Picodollars,
         retry_usd_max: Option<Picodollars>,
-    ) -> bool {
+    ) -> Result<(), UsedUp> {
         self.tried.repeat = None;
         let (router, upstream) = (self.router(), &candidate.upstream);
-        if !self.tried.affords(lost, worst_case, retry_usd_max) {
-            return false;
+        self.tried.affords(lost, worst_case, retry_usd_max)?;
+        if self.tried.has(upstream.name()) {
+            let repeat = router.retries().repeat(upstream.name(), upstream.retry_percent_max(), Instant::now());
+            self.tried.repeat = Some(repeat.ok_or(UsedUp::RetryPercent)?);
         }
-        if !self.tried.has(upstream.name()) {
-            return true;
-        }
-        self.tried.repeat = router.retries().repeat(upstream.name(), upstream.retry_percent_max(), Instant::now());
-        self.tried.repeat.is_some()
+        Ok(())
     }
 
     /// Notes an attempt that is made, with what it can cost at most.
@@ -129,7 +132,7 @@ mod tests {
         }
         let lost = attempts.iter().map(|(_, cost)| usd(*cost)).sum();
         let affords = tried.affords(lost, usd(next), retry_usd_max.map(usd));
-        assert_eq!(affords, expected, "{attempts:?}, then {next}, at most {retry_usd_max:?}");
+        assert_eq!(affords.is_ok(), expected, "{attempts:?}, then {next}, at most {retry_usd_max:?}");
     }
 
     #[test]
@@ -161,7 +164,7 @@ mod tests {
         fn no_call_costs_more_than_twice_its_dearest_attempt(attempts in proptest::collection::vec((0_i64..100, 0_i64..100), 1..10)) {
             let (mut tried, mut spent, mut dearest) = (Tried::default(), 0, 0);
             for (worst_case, share) in attempts {
-                if !tried.affords(usd(spent), usd(worst_case), None) {
+                if tried.affords(usd(spent), usd(worst_case), None).is_err() {
                     break;
                 }
                 dearest = dearest.max(worst_case);

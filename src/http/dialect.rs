@@ -67,47 +67,52 @@ impl Told {
             GatewayError::Untranslatable { untranslatable, .. } => {
                 told.param = Some(untranslatable.param.to_string());
             }
-            GatewayError::Upstream(rejected @ ProviderError::Rejected { kind, param, code, .. }) => {
-                told.param.clone_from(param);
-                let is_too_long = rejected.is_context_too_long();
+            GatewayError::Upstream(no_answer) => told.tell_provider(&no_answer.error, dialect),
+            _ => {}
+        }
+        told
+    }
+
+    /// Tells a provider's failure: what it said of a request in its own words, and what SDKs know by a code under that.
+    fn tell_provider(&mut self, error: &ProviderError, dialect: Dialect) {
+        match error {
+            ProviderError::Rejected { kind, param, code, .. } => {
+                self.param.clone_from(param);
+                let is_too_long = error.is_context_too_long();
                 match dialect {
                     // The provider's own words, where it has the same; the status decides over the exception.
                     Dialect::OpenAi => {
                         let own = if is_too_long {
                             "context_length_exceeded"
-                        } else if rejected.is_model_not_found() {
+                        } else if error.is_model_not_found() {
                             "model_not_found"
                         } else {
                             ""
                         };
-                        told.code = code.clone().unwrap_or_else(|| own.to_owned());
+                        self.code = code.clone().unwrap_or_else(|| own.to_owned());
                         let is_anthropics =
                             |kind: &&String| matches!(&***kind, "not_found_error" | "request_too_large");
-                        told.kind = kind.as_ref().filter(|kind| !is_anthropics(kind)).cloned().unwrap_or(told.kind);
+                        if let Some(kind) = kind.as_ref().filter(|kind| !is_anthropics(kind)) {
+                            self.kind.clone_from(kind);
+                        }
                     }
                     // Anthropic's clients know it by its first words.
-                    Dialect::Anthropic if is_too_long && !told.message.starts_with("prompt is too long") => {
-                        told.message = format!("prompt is too long: {}", told.message);
+                    Dialect::Anthropic if is_too_long && !self.message.starts_with("prompt is too long") => {
+                        self.message = format!("prompt is too long: {}", self.message);
                     }
                     Dialect::Anthropic => {}
                 }
             }
-            GatewayError::Upstream(ProviderError::OutOfFunds { .. }) => "insufficient_quota".clone_into(&mut told.code),
-            GatewayError::Upstream(ProviderError::NoCredential { away, .. })
-                if away.cause == Cause::Refused(Refusal::OutOfFunds) =>
-            {
-                "insufficient_quota".clone_into(&mut told.code);
-            }
-            GatewayError::Upstream(ProviderError::NoCredential { away, .. }) if away.cause == Cause::Limited => {
-                "rate_limit_exceeded".clone_into(&mut told.code);
-            }
-            GatewayError::Upstream(ProviderError::RateLimited { .. }) => {
-                "rate_limit_exceeded".clone_into(&mut told.code);
-            }
-            GatewayError::Upstream(ProviderError::Overloaded { .. }) => "overloaded".clone_into(&mut told.code),
+            ProviderError::NoCredential { away, .. } => match away.cause {
+                Cause::Limited => "rate_limit_exceeded".clone_into(&mut self.code),
+                Cause::Refused(Refusal::OutOfFunds) => "insufficient_quota".clone_into(&mut self.code),
+                Cause::Refused(_) => {}
+            },
+            ProviderError::OutOfFunds { .. } => "insufficient_quota".clone_into(&mut self.code),
+            ProviderError::RateLimited { .. } => "rate_limit_exceeded".clone_into(&mut self.code),
+            ProviderError::Overloaded { .. } => "overloaded".clone_into(&mut self.code),
             _ => {}
         }
-        told
     }
 
     /// A failure that never reached the gateway.

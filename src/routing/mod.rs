@@ -39,7 +39,7 @@ pub use experience::{
 };
 pub use needs::{Needs, likely_tokens};
 pub use plan::{Candidate, Plan};
-pub use retry::{Situation, Step, step};
+pub use retry::{Situation, Step, UsedUp, step};
 pub use retry_budget::{Repeat, RetryBudgets};
 
 use auto::OwnRoutes;

@@ -20,8 +20,31 @@ pub enum Step {
     FallBack,
     /// The same deployment, after a pause.
     Retry(Duration),
-    /// Nothing.
-    GiveUp,
+    /// Nothing: it wouldn't help, or what it would take is used up.
+    GiveUp(Option<UsedUp>),
+}
+
+/// What keeps a call from another attempt that might help. Whoever asks again instead does what is avoided here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UsedUp {
+    /// As many attempts were made as may be.
+    #[error("its attempts_max are used up")]
+    Attempts,
+    /// The provider has had its share of repeated attempts.
+    #[error("the retries of all calls there are used up, see retry_percent_max")]
+    RetryPercent,
+    /// Failed attempts have cost more than the route allows.
+    #[error("its failed attempts have cost all that retry_usd_max allows")]
+    RetryUsd,
+    /// It would cost more than twice its dearest attempt.
+    #[error("it would cost more than twice its dearest attempt")]
+    TwiceTheDearest,
+    /// A budget has no room for it.
+    #[error("a budget has no room for another attempt")]
+    Budget,
+    /// It doesn't fit into the time that the call has.
+    #[error("too little of its time is left")]
+    Time,
 }
 
 /// How a call stands after an attempt.
@@ -49,21 +72,33 @@ pub struct Situation {
 pub fn step(error: &ProviderError, situation: &Situation) -> Step {
     let Situation { attempts, attempts_max, another, key_ready, may_repeat, left, attempt_takes, dice } = *situation;
     let recovery = error.recovery();
-    if attempts >= attempts_max || recovery == Recovery::GiveUp {
-        return Step::GiveUp;
+    if recovery == Recovery::GiveUp {
+        return Step::GiveUp(None);
+    }
+    let is_of_key = !matches!(error.shown(), Shown::Unclear | Shown::Accepted);
+    if attempts >= attempts_max {
+        let might_help = match recovery {
+            Recovery::Retry(wait) => another || wait.is_none_or(|wait| wait <= LAST_WAIT_MAX),
+            Recovery::FallBack | Recovery::GiveUp => another || (is_of_key && key_ready),
+        };
+        return Step::GiveUp(might_help.then_some(UsedUp::Attempts));
     }
     // One that doesn't fit would only be paid for.
-    let fits = |pause: Duration| may_repeat && pause + attempt_takes <= left;
+    let lacks = |pause: Duration| {
+        if may_repeat { (pause + attempt_takes > left).then_some(UsedUp::Time) } else { Some(UsedUp::RetryPercent) }
+    };
+    let fits = |pause| lacks(pause).is_none();
     // Of the attempts that staying takes, one is left for another deployment.
     let may_stay = !another || attempts + 1 < attempts_max;
-    let is_of_key = !matches!(error.shown(), Shown::Unclear | Shown::Accepted);
-    if is_of_key && key_ready && may_stay && fits(Duration::ZERO) {
+    let has_key = is_of_key && key_ready;
+    if has_key && may_stay && fits(Duration::ZERO) {
         return Step::OtherKey;
     }
     let wait = match recovery {
         Recovery::Retry(wait) => wait,
         Recovery::FallBack if another => return Step::FallBack,
-        Recovery::FallBack | Recovery::GiveUp => return Step::GiveUp,
+        Recovery::FallBack if has_key => return Step::GiveUp(lacks(Duration::ZERO)),
+        Recovery::FallBack | Recovery::GiveUp => return Step::GiveUp(None),
     };
     match wait {
         Some(wait)
@@ -75,12 +110,12 @@ pub fn step(error: &ProviderError, situation: &Situation) -> Step {
             Step::Retry(wait)
         }
         _ if another => Step::FallBack,
-        Some(wait) if wait > LAST_WAIT_MAX => Step::GiveUp,
+        Some(wait) if wait > LAST_WAIT_MAX => Step::GiveUp(None),
         wait => {
             let backoff = BACKOFF_FIRST * 2_u32.pow(attempts.saturating_sub(1).min(6));
             let jittered = backoff.mul_f64(0.5 + dice.clamp(0.0, 1.0) / 2.0);
             let pause = wait.map_or(jittered, |wait| wait.max(jittered.min(STAY_WAIT_MAX)));
-            if fits(pause) { Step::Retry(pause) } else { Step::GiveUp }
+            lacks(pause).map_or(Step::Retry(pause), |used_up| Step::GiveUp(Some(used_up)))
         }
     }
 }
@@ -142,9 +177,10 @@ mod tests {
     fn only_the_last_one_is_retried_with_growing_pauses() {
         check(&broken(), 1, false, Step::Retry(Duration::from_millis(250)));
         check(&broken(), 2, false, Step::Retry(Duration::from_millis(500)));
-        check(&broken(), 3, false, Step::GiveUp);
+        check(&broken(), 3, false, Step::GiveUp(Some(UsedUp::Attempts)));
         check(&limited(Some(2_000)), 1, false, Step::Retry(Duration::from_secs(2)));
-        check(&limited(Some(60_000)), 1, false, Step::GiveUp);
+        check(&limited(Some(60_000)), 1, false, Step::GiveUp(None));
+        check(&limited(Some(60_000)), 3, false, Step::GiveUp(None));
     }
 
     #[test]
@@ -157,14 +193,16 @@ mod tests {
             param: None,
             code: None,
         };
-        check(&rejected, 1, true, Step::GiveUp);
+        check(&rejected, 1, true, Step::GiveUp(None));
+        check(&rejected, 3, true, Step::GiveUp(None));
         let too_large = limited_for(true, None);
         check(&too_large, 1, true, Step::FallBack);
-        check(&too_large, 1, false, Step::GiveUp);
+        check(&too_large, 1, false, Step::GiveUp(None));
         let ready = Situation { key_ready: true, another: true, ..PLAIN };
         assert_eq!(step(&too_large, &ready), Step::FallBack, "another key has the same limit");
         check(&unauthorized(401, Some(Refusal::Unknown)), 1, true, Step::FallBack);
-        check(&unauthorized(401, Some(Refusal::Unknown)), 1, false, Step::GiveUp);
+        check(&unauthorized(401, Some(Refusal::Unknown)), 1, false, Step::GiveUp(None));
+        check(&unauthorized(401, Some(Refusal::Unknown)), 3, false, Step::GiveUp(None));
     }
 
     #[test]
@@ -182,7 +220,7 @@ mod tests {
             check(&error, ready, Step::OtherKey);
             check(&error, Situation { attempts: 2, ..ready }, Step::FallBack);
             check(&error, Situation { attempts: 2, another: false, ..ready }, Step::OtherKey);
-            check(&error, Situation { attempts: 3, ..ready }, Step::GiveUp);
+            check(&error, Situation { attempts: 3, ..ready }, Step::GiveUp(Some(UsedUp::Attempts)));
             check(&error, Situation { may_repeat: false, ..ready }, Step::FallBack);
         }
         check(&unauthorized(403, None), ready, Step::FallBack);
@@ -194,9 +232,9 @@ mod tests {
         let check = |error: &ProviderError, another: bool, expected| {
             assert_eq!(step(error, &Situation { may_repeat: false, another, ..PLAIN }), expected, "{error}");
         };
-        check(&broken(), false, Step::GiveUp);
+        check(&broken(), false, Step::GiveUp(Some(UsedUp::RetryPercent)));
         check(&broken(), true, Step::FallBack);
-        check(&limited(Some(10)), false, Step::GiveUp);
+        check(&limited(Some(10)), false, Step::GiveUp(Some(UsedUp::RetryPercent)));
         check(&limited(Some(10)), true, Step::FallBack);
     }
 
@@ -206,8 +244,8 @@ mod tests {
             assert_eq!(step(error, &Situation { left: Duration::from_millis(left), another, ..PLAIN }), expected);
         };
         check(&broken(), 750, false, Step::Retry(Duration::from_millis(250)));
-        check(&broken(), 749, false, Step::GiveUp);
-        check(&limited(Some(2_000)), 2_499, false, Step::GiveUp);
+        check(&broken(), 749, false, Step::GiveUp(Some(UsedUp::Time)));
+        check(&limited(Some(2_000)), 2_499, false, Step::GiveUp(Some(UsedUp::Time)));
         check(&limited(Some(200)), 600, true, Step::FallBack);
     }
 

@@ -19,8 +19,9 @@ ATTEMPTS_MAX = 3
 # doubled, less up to half; else what it names.
 BACKOFF = ((0.125, 0.25), (0.25, 0.5))
 SOON = ((SOON_MS / 1000, SOON_MS / 1000),) * 2
-# A key that is limited without a word of how long rests for half a second, then for twice as long.
+# A key that is limited without a word of how long rests for half a second, then for twice as long each time.
 COOLING = ((0.5, 0.5), (1.0, 1.0))
+COOLS_AT_LAST = 2
 
 
 class Then(enum.Enum):
@@ -118,7 +119,9 @@ CELLS = {
         Cell(Then.NEXT, "upstream_rate_limited", Bill.NOTHING, tries=2, tries_alone=3, pauses=SOON, retry_after=1)
     ),
     "429-bare": both(
-        Cell(Then.NEXT, "upstream_rate_limited", Bill.NOTHING, tries_alone=3, pauses=COOLING)
+        Cell(
+            Then.NEXT, "upstream_rate_limited", Bill.NOTHING, tries_alone=3, pauses=COOLING, retry_after=COOLS_AT_LAST
+        )
     ),
     "500": both(Cell(Then.NEXT, "upstream_error", Bill.NOTHING, tries_alone=3)),
     # Our own key is wrong, which no repetition mends and no client may be blamed for.
