@@ -1,7 +1,7 @@
 //! The life of a call: read, routed, reserved for, tried, relayed, booked.
 //!
 //! [`Gateway::begin`] starts a task that owns the call from then on: a client that hangs up takes nothing with it. The phases stand in
-//! `call`; attempts and what follows their failure in `fallback`, a second one beside a slow one in `hedge`; a stream on its way in `relay`; who all of it is for, in `audience`. Nothing goes upstream without
+//! `call`; attempts and what follows their failure in `fallback`, what a client is told of it in `no_answer`, a second one beside a slow one in `hedge`; a stream on its way in `relay`; who all of it is for, in `audience`. Nothing goes upstream without
 //! a [`crate::ledger::Reservation`], and the last piece of an answer leaves only when the call is booked. The HTTP server sees values
 //! alone: [`Inbound`] in, [`Answer`] or [`Refusal`] out.
 

@@ -84,10 +84,8 @@ pub fn step(error: &ProviderError, situation: &Situation) -> Step {
         return Step::GiveUp(might_help.then_some(UsedUp::Attempts));
     }
     // One that doesn't fit would only be paid for.
-    let lacks = |pause: Duration| match () {
-        () if !may_repeat => Some(UsedUp::RetryPercent),
-        () if pause + attempt_takes > left => Some(UsedUp::Time),
-        () => None,
+    let lacks = |pause: Duration| {
+        if may_repeat { (pause + attempt_takes > left).then_some(UsedUp::Time) } else { Some(UsedUp::RetryPercent) }
     };
     let fits = |pause| lacks(pause).is_none();
     // Of the attempts that staying takes, one is left for another deployment.

@@ -26,6 +26,8 @@ class Strategy:
     has_next: bool = True
     # Whether the route lists it first: a strategy that compares must find it behind the other one.
     is_listed_first: bool = True
+    # Whether each cell has a second provider of its own, because what its other calls show would count.
+    has_own_second: bool = False
     settings: str = ""
 
 
@@ -35,8 +37,8 @@ STRATEGIES = {
     # The second one is a last resort.
     "weighted": Strategy("drawn", settings="weights = [1, 0]\n"),
     "cost-optimized": Strategy("cheapest", is_listed_first=False),
-    # The second one has been measured, so the first one is tried.
-    "performance": Strategy("unmeasured", is_listed_first=False),
+    # Nothing is known of either, so the route's order stands.
+    "performance": Strategy("unmeasured", has_own_second=True),
     # These work as `fallback` as yet.
     "learned": Strategy("first-healthy"),
     "experiment": Strategy("first-healthy"),
@@ -138,8 +140,6 @@ class Running:
             self.server = Server(folder, self._settings())
             self.server.start()
             self.budget = self.server.admin("/api/budgets", "POST", EVERYTHING)
-            if group.strategy == "performance":
-                self._measure_the_second()
         except BaseException:
             self.close()
             raise
@@ -152,18 +152,14 @@ class Running:
             name = f"{fault}-{shape}"
             behaviour = "500" if fault == "storm" else fault
             parts.append(self.providers.settings(name, behaviour, group.first, limits(total)))
-            second = self.second()
-            if fault == "told":
-                # Its speed is a matter of its own calls alone.
-                parts.append(self.settings_of_the_second(f"well-for-{name}"))
-                second = f"well-for-{name}/{SECOND_MODEL[group.second]}"
+            second = self.second(name)
+            if not second.startswith("well/"):
+                parts.append(self.settings_of_the_second(second.split("/")[0]))
             deployments = [self.first(name), second]
             if not self.strategy.is_listed_first:
                 deployments.reverse()
             strategy = group.route_strategy or group.strategy
             parts.append(route(f"to-{name}", strategy, deployments, STRATEGIES[strategy].settings))
-        # Speeds are learned of calls that a route sends.
-        parts.append(route("to-the-second", "fallback", [self.second()]))
         return "".join(parts)
 
     def settings_of_the_second(self, name):
@@ -173,14 +169,9 @@ class Running:
     def first(self, name):
         return f"{name}/{FIRST_MODEL[self.group.first]}"
 
-    def second(self):
-        return f"well/{SECOND_MODEL[self.group.second]}"
-
-    def _measure_the_second(self):
-        key = self.key("measure")
-        for number in range(3):
-            reading = read(self.server.port, key, self.call(f"measure-{number}", "streamed", "to-the-second"))
-            assert reading.has_end_marker, reading
+    def second(self, name):
+        own = self.strategy.has_own_second or name.startswith("told-")
+        return f"{f'well-for-{name}' if own else 'well'}/{SECOND_MODEL[self.group.second]}"
 
     def key(self, name):
         """A virtual key with a budget that blocks."""
