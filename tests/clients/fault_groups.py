@@ -7,7 +7,6 @@ from books import owed, picodollars, window
 from conftest import Upstream, get_json, wait_for
 from fault_cells import ATTEMPTS_MAX, CELLS, CONNECT, FIRST_TOKEN, IDLE, SHAPES, TOTAL
 from faulty import BlackHole, Faulty, Refusing
-from first_byte import read
 from load import Call, Server, provider
 
 # What the second deployment says.
@@ -26,8 +25,8 @@ class Strategy:
     has_next: bool = True
     # Whether the route lists it first: a strategy that compares must find it behind the other one.
     is_listed_first: bool = True
-    # Whether each cell has a second provider of its own, because what its other calls show would count.
-    has_own_second: bool = False
+    # Whether it looks with a few calls how others do: each cell has a second provider of its own then, for what other cells show would count.
+    explores: bool = False
     settings: str = ""
 
 
@@ -38,7 +37,7 @@ STRATEGIES = {
     "weighted": Strategy("drawn", settings="weights = [1, 0]\n"),
     "cost-optimized": Strategy("cheapest", is_listed_first=False),
     # Nothing is known of either, so the route's order stands.
-    "performance": Strategy("unmeasured", has_own_second=True),
+    "performance": Strategy("unmeasured", explores=True),
     # These work as `fallback` as yet.
     "learned": Strategy("first-healthy"),
     "experiment": Strategy("first-healthy"),
@@ -170,7 +169,7 @@ class Running:
         return f"{name}/{FIRST_MODEL[self.group.first]}"
 
     def second(self, name):
-        own = self.strategy.has_own_second or name.startswith("told-")
+        own = self.strategy.explores or name.startswith("told-")
         return f"{f'well-for-{name}' if own else 'well'}/{SECOND_MODEL[self.group.second]}"
 
     def key(self, name):
