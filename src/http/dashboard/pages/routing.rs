@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use super::super::form::Fields;
-use super::super::format::{MoneyColumn, NO_VALUE, count_cell, count_exact, duration, money, percent, share};
+use super::super::format::{MoneyColumn, NO_VALUE, count_cell, count_exact, counted, duration, money, percent, share};
 use super::super::view::{
     Card, DecisionCard, Explanation, FindingLine, Link, Notice, Phrase, PromptCaches, ReadLine, RouteCard, RouteLine,
     Select, SelectOption, WhyForm,
@@ -274,7 +274,7 @@ pub(super) fn prompt_caches(state: &State) -> Card<PromptCaches> {
     let read = |(key, route, reads): &(KeyId, std::sync::Arc<str>, crate::routing::Reads)| ReadLine {
         key: key_name(key),
         route: route.to_string(),
-        calls: count_cell(reads.calls),
+        calls: counted(reads.calls, "call", "calls"),
         read: count_cell(reads.actual_tokens),
         expected: count_cell(reads.expected_tokens),
         lost: column.cell(reads.lost),

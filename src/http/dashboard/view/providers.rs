@@ -200,8 +200,8 @@ pub struct ReadLine {
     pub key: String,
     /// The route or model.
     pub route: String,
-    /// Calls.
-    pub calls: Count,
+    /// `12 calls`.
+    pub calls: String,
     /// Tokens that were read from caches.
     pub read: Count,
     /// Tokens that were expected to be.
