@@ -98,6 +98,11 @@ impl Router {
         &self.upstreams
     }
 
+    /// The provider of a name.
+    pub fn upstream(&self, name: &str) -> Option<&Arc<Upstream>> {
+        self.upstreams.iter().find(|upstream| upstream.name().as_str() == name)
+    }
+
     /// The configured routes, in order.
     pub fn routes(&self) -> &[RouteConfig] {
         &self.directory.routes
@@ -115,12 +120,12 @@ impl Router {
 
     /// How a provider does.
     pub fn health_of(&self, provider: &ProviderName, now: Instant) -> ProviderHealth {
-        self.upstream(provider).map_or(ProviderHealth::Unknown, |upstream| upstream.health().of_provider(now))
+        self.upstream(provider.as_str()).map_or(ProviderHealth::Unknown, |upstream| upstream.health().of_provider(now))
     }
 
     /// The circuit of a deployment, as everyone is shown it: one whose open time is over is half-open.
     pub fn circuit(&self, deployment: &Deployment, now: Instant) -> Circuit {
-        let upstream = self.upstream(&deployment.provider);
+        let upstream = self.upstream(deployment.provider.as_str());
         upstream.map(|upstream| upstream.health().of_model(&deployment.model)).unwrap_or_default().at(now)
     }
 
@@ -353,15 +358,11 @@ impl Router {
     }
 
     fn candidate(&self, deployment: &Deployment) -> Option<Candidate> {
-        let upstream = self.upstream(&deployment.provider)?;
+        let upstream = self.upstream(deployment.provider.as_str())?;
         let facts = self.catalog.find(upstream.name(), upstream.catalog(), deployment.model.as_str());
         let is_priced = || self.catalog.serves(upstream.name(), upstream.catalog(), deployment.model.as_str());
         let is_listed = self.routed.contains(deployment) || (facts.is_some() && is_priced());
         Some(Candidate { deployment: deployment.clone(), upstream: Arc::clone(upstream), facts, is_listed })
-    }
-
-    fn upstream(&self, name: &ProviderName) -> Option<&Arc<Upstream>> {
-        self.upstreams.iter().find(|upstream| upstream.name() == name)
     }
 
     /// `provider/anything`.
@@ -397,7 +398,7 @@ impl Router {
         let is_priced = |upstream: &Arc<Upstream>| {
             self.catalog.find(upstream.name(), upstream.catalog(), deployment.model.as_str()).is_some()
         };
-        self.upstream(&deployment.provider).is_some_and(is_priced) || self.routed.contains(deployment)
+        self.upstream(deployment.provider.as_str()).is_some_and(is_priced) || self.routed.contains(deployment)
     }
 
     /// Who names a deployment.

@@ -345,7 +345,7 @@ fn cost_lines(attempt: &Attempt, entry: &Entry, router: &Router) -> Option<Vec<L
         return None;
     }
     let Deployment { provider, model } = &attempt.deployment;
-    let upstream = router.upstreams().iter().find(|upstream| upstream.name() == provider)?;
+    let upstream = router.upstream(provider.as_str())?;
     let facts = router.catalog().find(provider, upstream.catalog(), model.as_str())?;
     let plainly = Billed::plainly(entry.time());
     let billed = attempt.rating.as_ref().map_or(plainly, |rating| rating.billed(entry.time()));

@@ -155,7 +155,7 @@ pub(super) async fn list(state: web::Data<State>, request: HttpRequest) -> Resul
     let (config, router) = (&in_force.config, &in_force.router);
     let now = Instant::now();
     let wall = Wall { steady: now, now: state.clock.now() };
-    let upstream = |provider: &ProviderConfig| router.upstreams().iter().find(|known| *known.name() == provider.name);
+    let upstream = |provider: &ProviderConfig| router.upstream(provider.name.as_str());
     let credentials = |provider: &ProviderConfig| {
         let standings = upstream(provider).map(|upstream| upstream.credentials().standings(now));
         standings.unwrap_or_default().into_iter().map(|standing| wall.credential(standing)).collect()
@@ -188,7 +188,7 @@ pub(super) async fn enable(
     Params::of(&request, &[])?;
     let (name, position) = path.into_inner();
     let router = state.gateway.router();
-    let Some(upstream) = router.upstreams().iter().find(|upstream| upstream.name().as_str() == name) else {
+    let Some(upstream) = router.upstream(&name) else {
         return Err(Problem::new(Code::NotFound, "there is no such provider: GET /api/providers lists them"));
     };
     let credentials = upstream.credentials();

@@ -64,8 +64,7 @@ pub(in super::super) async fn enable(
     let Submission { visitor, .. } = submission;
     let (name, position) = path.into_inner();
     let router = visitor.state.gateway.router();
-    let upstream = router.upstreams().iter().find(|upstream| upstream.name().as_str() == name);
-    let upstream = upstream.ok_or(PageError::NotFound)?;
+    let upstream = router.upstream(&name).ok_or(PageError::NotFound)?;
     if !upstream.credentials().enable(position.parse().unwrap_or_default(), Instant::now()) {
         return Err(PageError::NotFound);
     }
@@ -77,8 +76,7 @@ pub(in super::super) async fn enable(
 pub(super) fn enabled(state: &State, given: &str) -> Option<Phrase> {
     let (name, position) = given.split_once('/')?;
     let router = state.gateway.router();
-    let upstream = router.upstreams().iter().find(|upstream| upstream.name().as_str() == name)?;
-    let standings = upstream.credentials().standings(Instant::now());
+    let standings = router.upstream(name)?.credentials().standings(Instant::now());
     let key = standings.iter().find(|standing| standing.position.to_string() == position)?;
     Some(Phrase::new(format!("The next calls use {} of {name} again.", key.name())))
 }

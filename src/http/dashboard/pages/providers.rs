@@ -151,7 +151,7 @@ pub(in super::super) fn now(state: &State) -> ProvidersNow {
             let circuit = router.circuit(deployment, now);
             circuits.push(circuit_line(&deployment.to_string(), circuit, now, &clock, state.clock.now()));
         }
-        let upstream = router.upstreams().iter().find(|upstream| *upstream.name() == provider.name);
+        let upstream = router.upstream(provider.name.as_str());
         let crowd = upstream.map(|upstream| upstream.places().crowd());
         let running = crowd.map_or_else(
             || NO_VALUE.to_owned(),
@@ -238,7 +238,6 @@ fn rows(state: &State, entries: &[LedgerEntry], range: TimeRange, now: &Provider
     let column = MoneyColumn::of(sums.iter().map(|group| group.sums.cost));
     let clock = clock(state);
     let router = state.gateway.router();
-    let upstreams = router.upstreams();
     let row = |(provider, now): (&ProviderConfig, ProviderNow)| {
         let sums = of(provider.name.as_str());
         let Shown { attempts, first_ms, total_ms, failed } = shown.remove(provider.name.as_str()).unwrap_or_default();
@@ -263,7 +262,7 @@ fn rows(state: &State, entries: &[LedgerEntry], range: TimeRange, now: &Provider
             first: percentiles(first_ms),
             total: percentiles(total_ms),
             cost: column.cell(if sums.cost.is_zero() { Picodollars::ZERO } else { sums.cost }),
-            keys: keys(upstreams.iter().find(|upstream| *upstream.name() == provider.name), provider),
+            keys: keys(router.upstream(provider.name.as_str()), provider),
             prices: prices(state, provider),
             last_error,
         }

@@ -440,7 +440,7 @@ fn priced(attempt: &Attempt, entry: &Entry, router: &Router) -> Option<Vec<Line>
         return None;
     }
     let (provider, model) = (&attempt.deployment.provider, &attempt.deployment.model);
-    let upstream = router.upstreams().iter().find(|upstream| upstream.name() == provider)?;
+    let upstream = router.upstream(provider.as_str())?;
     let facts = router.catalog().find(provider, upstream.catalog(), model.as_str())?;
     let plainly = Billed::plainly(entry.time());
     let billed = attempt.rating.as_ref().map_or(plainly, |rating| rating.billed(entry.time()));
