@@ -15,17 +15,7 @@ use crate::keys::{KeyStatus, Keys};
 
 const NAME: &str = "budget sanity";
 /// A call by which routes are compared: about what a chat is.
-const TYPICAL: TokenUsage = TokenUsage {
-    uncached_input: 2_000,
-    output: 500,
-    cache_read: 0,
-    cache_write_5m: 0,
-    cache_write_1h: 0,
-    reasoning: 0,
-    audio_input: 0,
-    audio_output: 0,
-    web_searches: 0,
-};
+const TYPICAL: TokenUsage = TokenUsage { uncached_input: 2_000, output: 500, ..TokenUsage::NONE };
 /// Budgets that are told of one by one.
 const TOLD_MAX: usize = 20;
 

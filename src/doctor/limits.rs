@@ -10,17 +10,7 @@ use crate::domain::{
 
 const NAME: &str = "budget sanity";
 /// Less is held for no call: what providers add around every message, and a token of the answer.
-const LEAST: TokenUsage = TokenUsage {
-    uncached_input: 1_024,
-    output: 1,
-    cache_read: 0,
-    cache_write_5m: 0,
-    cache_write_1h: 0,
-    reasoning: 0,
-    audio_input: 0,
-    audio_output: 0,
-    web_searches: 0,
-};
+const LEAST: TokenUsage = TokenUsage { uncached_input: 1_024, output: 1, ..TokenUsage::NONE };
 
 /// A limit that blocks every call: the cheapest one that is conceivable doesn't fit into it.
 pub(super) fn too_low(budget: &BudgetDefinition, around: &Around<'_>, set: &str) -> Option<Check> {

@@ -31,6 +31,19 @@ pub struct TokenUsage {
 }
 
 impl TokenUsage {
+    /// Nothing at all: for constants, which can't be made by `default`.
+    pub const NONE: Self = Self {
+        uncached_input: 0,
+        output: 0,
+        cache_read: 0,
+        cache_write_5m: 0,
+        cache_write_1h: 0,
+        reasoning: 0,
+        audio_input: 0,
+        audio_output: 0,
+        web_searches: 0,
+    };
+
     /// All input tokens: what decides over long-context prices.
     pub fn total_input(&self) -> u64 {
         self.uncached_input + self.cache_read + self.cache_write_5m + self.cache_write_1h + self.audio_input
