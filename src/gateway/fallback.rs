@@ -146,7 +146,7 @@ impl Call {
             let facts = &asked.facts;
             admission.tell(verdict::of_failure(&failed.error, began.elapsed()), Instant::now());
             let failure = self.fell(asked, &candidate, reservation, began, failed);
-            match self.next_step(facts, &plan, index, &failure.error) {
+            match self.next_step(facts, &plan, index, &candidate, &failure.error) {
                 Step::GiveUp(_) => {
                     return Err(self.give_up(facts, failure.reservation, failure.error).await);
                 }
@@ -163,7 +163,14 @@ impl Call {
     }
 
     /// What follows an attempt that failed: nothing, where nobody waits any more.
-    fn next_step(&mut self, facts: &CallFacts, plan: &Plan, index: usize, error: &ProviderError) -> Step {
+    fn next_step(
+        &mut self,
+        facts: &CallFacts,
+        plan: &Plan,
+        index: usize,
+        failed: &Candidate,
+        error: &ProviderError,
+    ) -> Step {
         let next = match step(error, &self.situation(facts.id, plan, index)) {
             _ if !self.audience.waits() => Step::GiveUp(None),
             next => next,
@@ -171,7 +178,7 @@ impl Call {
         if let Step::GiveUp(used_up) = next {
             self.reasons.used_up = used_up;
         }
-        told(next, facts, &plan.candidates[index], error);
+        told(next, facts, failed, error);
         next
     }
 
