@@ -10,23 +10,26 @@ use std::path::{Path, PathBuf};
 use anyhow::anyhow;
 
 use crate::config::Config;
+use crate::config::defaults::NAMED_FILE_BYTES_MAX;
 use crate::keys::Keys;
 use crate::revisions::Mark;
+use crate::runtime::read_text;
 
 /// What the files held when they were read.
 #[derive(Debug, Default)]
-pub(crate) struct Attachments(BTreeMap<PathBuf, io::Result<Vec<u8>>>);
+pub(crate) struct Attachments(BTreeMap<PathBuf, io::Result<String>>);
 
 impl Attachments {
     /// Reads those of some settings.
     pub(crate) fn read(config: &Config) -> Self {
-        Self(named(config).map(|(_, path)| (path.to_owned(), std::fs::read(path))).collect())
+        let read = |path| read_text(path, NAMED_FILE_BYTES_MAX).map(|(text, _)| text);
+        Self(named(config).map(|(_, path)| (path.to_owned(), read(path))).collect())
     }
 
     /// What one of them holds.
     pub(crate) fn text(&self, path: &Path) -> anyhow::Result<&str> {
         match self.0.get(path) {
-            Some(Ok(bytes)) => Ok(std::str::from_utf8(bytes)?),
+            Some(Ok(text)) => Ok(text),
             Some(Err(error)) => Err(anyhow!("{error}")),
             None => Err(anyhow!("the settings don't name it")),
         }
@@ -35,7 +38,7 @@ impl Attachments {
     /// By what the files are known again, each under the key that names it.
     pub(crate) fn marks(&self, config: &Config, keys: &Keys) -> BTreeMap<String, Mark> {
         let held = |path: &Path| self.0.get(path).and_then(|read| read.as_deref().ok()).unwrap_or_default();
-        named(config).map(|(key, path)| (key.clone(), keys.mark(&key, held(path)))).collect()
+        named(config).map(|(key, path)| (key.clone(), keys.mark(&key, held(path).as_bytes()))).collect()
     }
 }
 

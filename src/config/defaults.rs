@@ -61,6 +61,8 @@ pub const GITHUB_API_URL: &str = "https://api.github.com";
 
 /// Text of settings beyond which something else was named as the file.
 pub const FILE_BYTES_MAX: usize = 1 << 20;
+/// A file that settings name is at most this large: ten times the built-in price list.
+pub const NAMED_FILE_BYTES_MAX: usize = 16 << 20;
 /// A token that scripts send is guessed at; 32 characters can't be.
 pub const ADMIN_TOKEN_CHARS_MIN: usize = 32;
 /// No timer is shorter than a millisecond.

@@ -238,6 +238,9 @@ def test_a_pipe_is_neither_waited_for_nor_in_the_way_of_a_stop(server):
     secret.unlink()
     os.mkfifo(secret)
     assert "it is a named pipe" in server.refused()["problems"][0]["message"]
+    for settings in (f'[tls]\nca_file = "{secret}"\n', f'[catalog]\nfile = "{secret}"\n', f'[[providers]]\nname = "told"\nkind = "sandbox"\nscript = "{secret}"\n'):
+        server.write(SANDBOX + ROUTE + settings)
+        assert "it is a named pipe" in server.refused()["problems"][0]["message"], settings
     server.file.unlink()
     os.mkfifo(server.file)
     assert "it is a named pipe" in server.refused()["problems"][0]["message"]

@@ -14,7 +14,7 @@ use jiff::tz::TimeZone;
 
 use super::with_causes;
 use crate::catalog::Catalog;
-use crate::config::defaults::FILE_BYTES_MAX;
+use crate::config::defaults::{FILE_BYTES_MAX, NAMED_FILE_BYTES_MAX};
 use crate::config::{self, Config, DataDir, FileRead, NamedFile, Problem, Problems, Secrets, Sources};
 use crate::provider::check_authorities;
 use crate::runtime::read_text;
@@ -25,8 +25,6 @@ pub(crate) use since::Since;
 pub const FILE_NAME: &str = "tollgate.toml";
 /// Where variables may stand, in the working directory; folders above it are not searched.
 const DOTENV_NAME: &str = ".env";
-/// Ten times the built-in list.
-const PRICES_BYTES_MAX: usize = 16 << 20;
 /// No key or certificate is as long; a larger file was named by mistake.
 const SECRET_BYTES_MAX: usize = 64 << 10;
 
@@ -63,9 +61,7 @@ impl Settings {
 
     /// The files that are looked at, whether they are there or not.
     pub(super) fn files(&self) -> Vec<PathBuf> {
-        let file = self.file();
-        let beside = file.parent().map(|folder| folder.join(DOTENV_NAME));
-        [Some(file.to_owned()), Some(PathBuf::from(DOTENV_NAME)), beside].into_iter().flatten().collect()
+        std::iter::once(self.file().to_owned()).chain(self.dotenv_paths(Path::new(""))).collect()
     }
 
     /// The file that holds the settings, or would: for watching it.
@@ -179,7 +175,7 @@ fn zone_of(found: Option<TimeZone>, named: Option<&str>) -> (TimeZone, Option<St
 fn check_file(what: NamedFile, path: &Path) -> Result<(), String> {
     match what {
         NamedFile::Prices => {
-            let (text, _) = read_text(path, PRICES_BYTES_MAX).map_err(|error| format!("can't be read: {error}"))?;
+            let (text, _) = read_text(path, NAMED_FILE_BYTES_MAX).map_err(|error| format!("can't be read: {error}"))?;
             Catalog::parse(&text).map(drop).map_err(|error| with_causes(&error.into()))
         }
         NamedFile::Authorities => check_authorities(path),
