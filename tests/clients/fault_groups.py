@@ -25,7 +25,8 @@ class Strategy:
     has_next: bool = True
     # Whether the route lists it first: a strategy that compares must find it behind the other one.
     is_listed_first: bool = True
-    # Whether it looks with a few calls how others do: each cell has a second provider of its own then, for what other cells show would count.
+    # Whether it looks with a few calls how others do: each cell has providers of its own then, for what other calls show would count,
+    # and several copies of them, for a call that looked elsewhere.
     explores: bool = False
     settings: str = ""
 
@@ -75,6 +76,9 @@ ASKED_FOR = {
 }
 FEW = ("connect-refused", "500", "garbage", "broken-mid-stream")
 GROUPS = PLAIN | DIALECTS | ASKED_FOR
+
+# A tenth of the calls looks elsewhere, so a cell in a hundred thousand would run out of these.
+COPIES_OF_WHO_EXPLORES = 5
 
 EVERYTHING = {"scope": {"kind": "everything", "id": None}, "window": "day", "limitUsd": "100", "action": "block"}
 
@@ -145,10 +149,14 @@ class Running:
 
     def _settings(self):
         group, parts = self.group, [self.settings_of_the_second("well")]
-        cells = [(fault, shape, cell.total) for fault, shapes in CELLS.items() for shape, cell in shapes.items()]
-        cells += [(fault, shape, TOTAL) for fault in ("storm", "told") for shape in SHAPES]
-        for fault, shape, total in cells:
-            name = f"{fault}-{shape}"
+        cells = [
+            (fault, name, cell.total)
+            for fault, shapes in CELLS.items()
+            for shape, cell in shapes.items()
+            for name in self.copies(fault, shape)
+        ]
+        cells += [(fault, f"{fault}-{shape}", TOTAL) for fault in ("storm", "told") for shape in SHAPES]
+        for fault, name, total in cells:
             behaviour = "500" if fault == "storm" else fault
             parts.append(self.providers.settings(name, behaviour, group.first, limits(total)))
             second = self.second(name)
@@ -164,6 +172,12 @@ class Running:
     def settings_of_the_second(self, name):
         kind = self.group.second
         return provider(name, kind, base_url(kind, self.providers.well.url), kind)
+
+    def copies(self, fault, shape):
+        """The names of a cell's first provider and of all that stands in for it."""
+        name = f"{fault}-{shape}"
+        copies = COPIES_OF_WHO_EXPLORES if self.strategy.explores else 1
+        return [name, *(f"{name}-{number}" for number in range(2, copies + 1))]
 
     def first(self, name):
         return f"{name}/{FIRST_MODEL[self.group.first]}"
