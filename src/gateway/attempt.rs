@@ -1,5 +1,6 @@
 //! One attempt at one deployment, up to the point where its answer is committed to the client.
 
+use std::pin::{Pin, pin};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -127,12 +128,12 @@ impl Try<'_> {
         self.candidate.upstream.name().to_string()
     }
 
-    /// Waits for at most the shorter of a limit and what is left of the call.
+    /// Waits for at most the shorter of a limit and what is left of the call. What it waits for stays where it is pinned.
     async fn within<T>(
         &self,
         limit: TimeLimit,
         after: Duration,
-        waiting: impl Future<Output = Result<T, ProviderError>>,
+        waiting: Pin<&mut impl Future<Output = Result<T, ProviderError>>>,
     ) -> Result<T, ProviderError> {
         let left = self.deadline.saturating_duration_since(Instant::now());
         let allowed = left.min(after);
@@ -149,7 +150,7 @@ impl Try<'_> {
     }
 
     /// Sends the request and reads until the answer may be committed; what came of it is told to the credential that it was made with.
-    pub(super) async fn run(self) -> Result<Begun, Failed> {
+    pub(super) async fn run(&self) -> Result<Begun, Failed> {
         let credential = self.request.credential.clone();
         let begun = self.begin().await;
         if let Some(credential) = credential {
@@ -159,7 +160,7 @@ impl Try<'_> {
         begun
     }
 
-    async fn begin(self) -> Result<Begun, Failed> {
+    async fn begin(&self) -> Result<Begun, Failed> {
         let timeouts = *self.candidate.upstream.timeouts();
         let first_by = Instant::now() + timeouts.first_token;
         // Without a stream, the head of an answer comes only when all of it has been written.
@@ -167,7 +168,7 @@ impl Try<'_> {
         let sent = &self.stop.sent;
         let request = self.request.clone();
         let send = self.client.send(self.hold, &self.candidate.upstream, request, Some(sent));
-        let mut response = match self.within(TimeLimit::FirstToken, head_limit, send).await {
+        let mut response = match self.within(TimeLimit::FirstToken, head_limit, pin!(send)).await {
             Err(ProviderError::Timeout { provider, limit: TimeLimit::Total | TimeLimit::Call, after })
                 if !sent.is_set() =>
             {
@@ -189,7 +190,7 @@ impl Try<'_> {
         }
         if !(200..300).contains(&response.status) {
             let beginning = async { Ok(response.body.beginning(ERROR_BODY_TIME_MAX).await) };
-            let body = self.within(TimeLimit::Idle, timeouts.idle, beginning).await.unwrap_or_default();
+            let body = self.within(TimeLimit::Idle, timeouts.idle, pin!(beginning)).await.unwrap_or_default();
             let retry_after = retry_after(&response.headers, self.clock.now());
             let error = decoder.error(&self.provider(), response.status, retry_after, &body);
             let error = error.not_found_at(&self.candidate.upstream.path(&self.request));
@@ -198,8 +199,9 @@ impl Try<'_> {
         let content_type = response.headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let is_stream = content_type.is_some_and(|value| value.starts_with("text/event-stream"));
         if !self.stream {
-            let read = self.within(TimeLimit::Total, timeouts.total, response.body.whole(timeouts.idle));
-            let bytes = read.await.map_err(|error| failed(error, None))?;
+            let read = pin!(response.body.whole(timeouts.idle));
+            let bytes =
+                self.within(TimeLimit::Total, timeouts.total, read).await.map_err(|error| failed(error, None))?;
             let whole = decoder.whole(&self.provider(), &bytes).map_err(|error| failed(error, None))?;
             let content_type = response.headers.remove(http::header::CONTENT_TYPE);
             return Ok(Begun::Whole(Box::new(WholeBegun { bytes, content_type, whole, upstream_request_id })));
@@ -248,7 +250,7 @@ impl Try<'_> {
                 return Ok(());
             }
             let left = first_by.saturating_duration_since(Instant::now());
-            let chunk = match self.within(TimeLimit::FirstToken, left, flow.body.chunk()).await {
+            let chunk = match self.within(TimeLimit::FirstToken, left, pin!(flow.body.chunk())).await {
                 Err(ProviderError::Timeout { provider, limit: TimeLimit::FirstToken, .. }) => {
                     let after = self.candidate.upstream.timeouts().first_token;
                     return Err(ProviderError::Timeout { provider, limit: TimeLimit::FirstToken, after });

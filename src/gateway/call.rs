@@ -57,7 +57,7 @@ pub(super) struct Call {
 
 impl Call {
     /// Runs the call to its end; whoever waits for it is told, and it is booked even when nobody waits any more.
-    pub(super) async fn run(mut self) {
+    pub(super) async fn run(mut self: Box<Self>) {
         if let Err(error) = self.serve().await {
             let refusal = Refusal { error, attempts: self.attempts, deployment: self.last.clone() };
             self.make_room();
@@ -67,7 +67,7 @@ impl Call {
 
     async fn serve(&mut self) -> Result<(), GatewayError> {
         if self.inbound.endpoint.is_opaque() {
-            return self.serve_opaque().await;
+            return Box::pin(self.serve_opaque()).await;
         }
         let body = self.inbound.body.clone();
         let envelope = Envelope::parse(&body, self.inbound.endpoint)?;

@@ -34,7 +34,7 @@ pub(super) struct Committed {
 /// What came of trying to hold money for an attempt.
 enum Reserved {
     /// It is held, for this request.
-    Held(Box<Reservation>, Outgoing),
+    Held(Reservation, Outgoing),
     /// A budget sends the call elsewhere.
     Turned(Box<Turned>),
 }
@@ -107,7 +107,7 @@ impl Call {
                     }
                 };
             let (reservation, outgoing) = match self.reserve(asked, candidate, prepared, fallen.take()).await? {
-                Reserved::Held(reservation, outgoing) => (*reservation, outgoing),
+                Reserved::Held(reservation, outgoing) => (reservation, outgoing),
                 Reserved::Turned(turned) => {
                     let Turned { budget, refusal, fallen: before } = *turned;
                     match (self.downgrade(asked, budget, refusal), before) {
@@ -257,7 +257,7 @@ impl Call {
         let reservation = match fallen {
             None => {
                 let reserved = if may_wait {
-                    ledger.reserve_until(facts.clone(), planned, self.settlement_wait()).await
+                    ledger.reserve_until(facts.clone(), planned, pin!(self.settlement_wait())).await
                 } else {
                     ledger.reserve(facts.clone(), planned).await
                 };
@@ -271,7 +271,7 @@ impl Call {
             }
             Some(Fallen { reservation, error: failure }) => {
                 let renewed = if may_wait {
-                    ledger.renew_until(reservation, planned, self.settlement_wait()).await
+                    ledger.renew_until(reservation, planned, pin!(self.settlement_wait())).await
                 } else {
                     ledger.renew(reservation, planned).await
                 };
@@ -305,7 +305,7 @@ impl Call {
                 Err(error) => return Err(self.withdraw(facts, reservation, error).await),
             };
         }
-        Ok(Reserved::Held(Box::new(reservation), outgoing))
+        Ok(Reserved::Held(reservation, outgoing))
     }
 
     /// When waiting for others to settle ends: after a while, or when nobody needs the answer any more.

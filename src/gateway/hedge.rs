@@ -99,7 +99,7 @@ impl Call {
     pub(super) async fn fly(&mut self, asked: &Asked<'_>, plan: &Plan, takeoff: Takeoff, may_hedge: bool) -> Landed {
         let Takeoff { index, reservation, flight: Flight { candidate, .. }, .. } = &takeoff;
         let after = if may_hedge { self.hedge_after(asked, plan, *index, candidate, reservation) } else { None };
-        // Attempts are on the heap: what they take would be moved with the call's own state, and twice as much where there are two.
+        // On the heap: what two attempts take would be moved with the state of each call.
         if let Some((hedge, after)) = after {
             return Box::pin(self.fly_hedged(asked, plan, takeoff, hedge, after)).await;
         }
@@ -108,7 +108,7 @@ impl Call {
         let stop = Stop::default();
         let attempt = self.try_at(&client, asked, &flight.candidate, reservation.hold(), request, &stop);
         let over = pin!(self.audience.unneeded());
-        let came = awaited(Box::pin(attempt.run()).as_mut(), over, &stop).await;
+        let came = awaited(pin!(attempt.run()), over, &stop).await;
         Landed { index, reservation, flight, place: Some(place), came, hedged: false }
     }
 

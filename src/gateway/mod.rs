@@ -154,7 +154,7 @@ impl Gateway {
         let reads_on = in_force.config.streams.on_disconnect == OnDisconnect::Drain;
         let drains = reads_on.then(|| Arc::clone(&self.drains));
         let (audience, waiting) = Audience::new(self.parts.tasks.ending(), drains);
-        let call = Call {
+        let call = Box::new(Call {
             gateway: Arc::clone(self),
             in_force,
             client: Arc::clone(client),
@@ -170,8 +170,8 @@ impl Gateway {
             clipped: None,
             pass: None,
             claim: None,
-        };
-        // On the heap from the start: the runtime moves what it is given several times, and a call's state is ten kilobytes.
+        });
+        // On the heap from the start: the runtime moves what it is given several times, and a call's state is some kilobytes.
         self.parts.tasks.spawn(Box::pin(call.run()));
         waiting
     }

@@ -62,7 +62,7 @@ impl Call {
         let http_status = if self.audience.waits() { status_told } else { 0 };
         let (status, last) = (reservation.tally().unanswered(), reservation.attempt());
         let outcome = self.booked(status, Some(code), http_status, last, None);
-        match self.settle(facts, reservation, outcome).await {
+        match Box::pin(self.settle(facts, reservation, outcome)).await {
             Ok(()) => error,
             Err(unbooked) => unbooked,
         }
@@ -154,7 +154,7 @@ impl Call {
         let last = reservation.nothing_sent();
         let status = reservation.tally_with(Some(&last)).unanswered();
         let outcome = self.booked(status, Some(fault.code), fault.status, Some(last), None);
-        match self.settle(facts, reservation, outcome).await {
+        match Box::pin(self.settle(facts, reservation, outcome)).await {
             Ok(()) => error,
             Err(unbooked) => unbooked,
         }

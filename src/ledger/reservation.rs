@@ -27,7 +27,11 @@ const TELL_PAUSE: Duration = Duration::from_millis(100);
 /// taken when the call begins, because `drop` can neither wait nor fail.
 #[must_use]
 #[derive(Debug)]
-pub struct Reservation {
+pub struct Reservation(Box<Reserved>);
+
+/// What a reservation is: on the heap, for it goes by value through all phases of a call, whose states would be as large.
+#[derive(Debug)]
+struct Reserved {
     id: RequestId,
     hold: Hold,
     /// Changed where two attempts are looked at that run at once.
@@ -62,19 +66,23 @@ pub type Renewal = Result<Reservation, (Reservation, LedgerError)>;
 
 impl Ledger {
     /// Begins a call: holds money for its first attempt under every charge at once, durably, or refuses at once.
-    pub async fn reserve(&self, facts: CallFacts, planned: Planned) -> Result<Reservation, LedgerError> {
-        self.begin(facts, planned, Patience::<Never>::None).await
+    pub fn reserve(
+        &self,
+        facts: CallFacts,
+        planned: Planned,
+    ) -> impl Future<Output = Result<Reservation, LedgerError>> {
+        self.begin(facts, planned, Patience::<Never>::None)
     }
 
     /// The same for a caller who waits while only what others hold is in the way: until `over`, and never behind one who
     /// came later.
-    pub async fn reserve_until(
+    pub fn reserve_until(
         &self,
         facts: CallFacts,
         planned: Planned,
         over: impl Future<Output = ()>,
-    ) -> Result<Reservation, LedgerError> {
-        self.begin(facts, planned, Patience::Until(over)).await
+    ) -> impl Future<Output = Result<Reservation, LedgerError>> {
+        self.begin(facts, planned, Patience::Until(over))
     }
 
     async fn begin<F: Future<Output = ()>>(
@@ -85,22 +93,22 @@ impl Ledger {
     ) -> Result<Reservation, LedgerError> {
         let (reply, answer) = oneshot::channel();
         let (id, next, worst_case) = (facts.id, planned.attempt(), planned.worst_case);
-        let mut reservation = Reservation {
+        let mut reservation = Reservation(Box::new(Reserved {
             id,
             hold: Hold::new(next, Granted::default(), worst_case),
             attempts: Mutex::default(),
             place: Some(self.writer().keep_place()?),
-        };
+        }));
         let may_wait = matches!(patience, Patience::Until(_));
         let reserve = Reserve { facts: Some(facts), may_wait, ..Reserve::new(id, Vec::new(), planned, reply) };
         let asked = self.writer().submit(Command::Reserve(Box::new(reserve))).map_err(LedgerError::from);
         match self.decided(id, asked, answer, patience).await {
             Ok(granted) => {
-                reservation.go_on(Hold::new(reservation.hold.worst_case(), granted, worst_case));
+                reservation.go_on(Hold::new(reservation.0.hold.worst_case(), granted, worst_case));
                 Ok(reservation)
             }
             Err(error) => {
-                reservation.place = None;
+                reservation.0.place = None;
                 Err(error)
             }
         }
@@ -108,19 +116,19 @@ impl Ledger {
 
     /// Holds money for a call's next attempt after the one that a reservation stands for has ended, durably, or refuses at once
     /// and gives the reservation back.
-    pub async fn renew(&self, reservation: Reservation, planned: Planned) -> Renewal {
-        self.renewed(reservation, planned, Patience::<Never>::None).await
+    pub fn renew(&self, reservation: Reservation, planned: Planned) -> impl Future<Output = Renewal> {
+        self.renewed(reservation, planned, Patience::<Never>::None)
     }
 
     /// The same for a caller who waits as [`Self::reserve_until`] does; it goes before those who hold nothing yet, because
     /// they may be waiting for what it holds.
-    pub async fn renew_until(
+    pub fn renew_until(
         &self,
         reservation: Reservation,
         planned: Planned,
         over: impl Future<Output = ()>,
-    ) -> Renewal {
-        self.renewed(reservation, planned, Patience::Until(over)).await
+    ) -> impl Future<Output = Renewal> {
+        self.renewed(reservation, planned, Patience::Until(over))
     }
 
     async fn renewed<F: Future<Output = ()>>(
@@ -130,7 +138,7 @@ impl Ledger {
         patience: Patience<F>,
     ) -> Renewal {
         let (reply, answer) = oneshot::channel();
-        let (id, next, worst_case) = (reservation.id, planned.attempt(), planned.worst_case);
+        let (id, next, worst_case) = (reservation.id(), planned.attempt(), planned.worst_case);
         let may_wait = matches!(patience, Patience::Until(_));
         let reserve = Reserve { may_wait, ..Reserve::new(id, reservation.attempts().all(), planned, reply) };
         let asked = self.writer().submit(Command::Reserve(Box::new(reserve))).map_err(LedgerError::from);
@@ -153,9 +161,9 @@ impl Ledger {
         let (reply, answer) = oneshot::channel();
         let (next, worst_case) = (planned.attempt(), planned.worst_case);
         let before = first.attempts().all();
-        let reserve = Reserve { is_beside: true, ..Reserve::new(first.id, before, planned, reply) };
+        let reserve = Reserve { is_beside: true, ..Reserve::new(first.id(), before, planned, reply) };
         let asked = self.writer().submit(Command::Reserve(Box::new(reserve))).map_err(LedgerError::from);
-        let granted = self.decided(first.id, asked, answer, Patience::<Never>::None).await?;
+        let granted = self.decided(first.id(), asked, answer, Patience::<Never>::None).await?;
         let hold = Hold::new(next, granted, worst_case);
         first.attempts().beside = Some(hold.worst_case());
         Ok(hold)
@@ -165,7 +173,7 @@ impl Ledger {
     /// goes on, or doesn't know yet whether it does. Where the writer's queue is full, it stays held until the call is booked.
     pub fn give_back(&self, reservation: &Reservation) {
         let attempts = reservation.attempts().all();
-        let _ = self.writer().submit(Command::Stand { id: reservation.id, attempts });
+        let _ = self.writer().submit(Command::Stand { id: reservation.id(), attempts });
     }
 
     /// Sweeps away what may be held for an attempt beside another whose reservation was dropped before it was decided.
@@ -250,22 +258,22 @@ fn told<T>(answer: Result<Result<T, LedgerError>, oneshot::error::RecvError>) ->
 impl Reservation {
     /// The call that it belongs to.
     pub fn id(&self) -> RequestId {
-        self.id
+        self.0.id
     }
 
     /// The proof that its attempt may be made.
     pub fn hold(&self) -> &Hold {
-        &self.hold
+        &self.0.hold
     }
 
     /// The cap on the attempt's output that the money was held for: what was asked for, or less.
     pub fn output_cap(&self) -> u64 {
-        self.hold.output_cap()
+        self.0.hold.output_cap()
     }
 
     /// What is held for the attempt.
     pub fn held(&self) -> Picodollars {
-        self.hold.held()
+        self.0.hold.held()
     }
 
     /// What the call comes to by now.
@@ -281,22 +289,22 @@ impl Reservation {
 
     /// The least that is left under the budgets that applied when the money was held, were the attempt to cost this much.
     pub fn remaining_at(&self, cost: Picodollars) -> Option<Picodollars> {
-        self.hold.remaining(&self.attempts().others(), cost)
+        self.0.hold.remaining(&self.attempts().others(), cost)
     }
 
     /// Where the attempt goes.
     pub fn deployment(&self) -> &Deployment {
-        self.hold.deployment()
+        self.0.hold.deployment()
     }
 
     /// The attempt as it would be booked if nothing more were known: at what is held for it.
     pub fn worst_case(&self) -> Attempt {
-        self.hold.worst_case()
+        self.0.hold.worst_case()
     }
 
     /// The attempt as it is booked where nothing was sent for it.
     pub fn nothing_sent(&self) -> Attempt {
-        self.hold.nothing_sent()
+        self.0.hold.nothing_sent()
     }
 
     /// Its attempt: in flight, or as it ended.
@@ -312,7 +320,7 @@ impl Reservation {
 
     /// Stands for an attempt from now on that ran beside another, which has ended ([`Ledger::end_first`]).
     pub fn stand_for(&mut self, beside: Hold) {
-        self.hold = beside;
+        self.0.hold = beside;
     }
 
     /// Goes on with an attempt that money is held for.
@@ -321,11 +329,11 @@ impl Reservation {
         let ended = attempts.own.replace(hold.worst_case());
         attempts.ended.extend(ended);
         drop(attempts);
-        self.hold = hold;
+        self.0.hold = hold;
     }
 
     fn attempts(&self) -> MutexGuard<'_, Attempts> {
-        self.attempts.lock().expect("no holder of this lock panics")
+        self.0.attempts.lock().expect("no holder of this lock panics")
     }
 
     /// The attempts beside its own, of a call that ends: nothing is in flight any more, whatever nobody has told.
@@ -339,8 +347,8 @@ impl Reservation {
     /// that the caller must not be told of success.
     pub async fn settle(mut self, outcome: Outcome) -> Result<(), LedgerError> {
         let (reply, answer) = oneshot::channel();
-        let queue = self.place.take().expect("only settle and drop take the place, and both end the reservation");
-        let settle = Settle { facts: None, id: self.id, before: self.last_others(), outcome, reply: Some(reply) };
+        let queue = self.0.place.take().expect("only settle and drop take the place, and both end the reservation");
+        let settle = Settle { facts: None, id: self.0.id, before: self.last_others(), outcome, reply: Some(reply) };
         let asked = queue.send(Command::Settle(Box::new(settle))).map_err(LedgerError::from);
         asked?;
         told(answer.await).map(drop)
@@ -349,7 +357,7 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        let Some(queue) = self.place.take() else { return };
+        let Some(queue) = self.0.place.take() else { return };
         let own = self.attempt();
         let is_in_flight = own.as_ref().is_some_and(Attempt::is_in_flight);
         let status = if is_in_flight { EntryStatus::Unknown } else { self.tally().unanswered() };
@@ -362,7 +370,7 @@ impl Drop for Reservation {
             time_to_first_token_ms: None,
             saved: Picodollars::ZERO,
         };
-        let settle = Settle { facts: None, id: self.id, before: self.last_others(), outcome, reply: None };
+        let settle = Settle { facts: None, id: self.0.id, before: self.last_others(), outcome, reply: None };
         // Where the ledger has stopped, the next start finds the call running and books it.
         let _ = queue.send(Command::Settle(Box::new(settle)));
     }
