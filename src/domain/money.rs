@@ -123,11 +123,8 @@ impl fmt::Display for Picodollars {
         let sign = if self.0 < 0 { "-" } else { "" };
         let magnitude = self.0.unsigned_abs();
         let (whole, fraction) = (magnitude / PER_DOLLAR.unsigned_abs(), magnitude % PER_DOLLAR.unsigned_abs());
-        if fraction == 0 {
-            return formatter.pad(&format!("{sign}{whole}"));
-        }
-        let fraction = format!("{fraction:012}");
-        formatter.pad(&format!("{sign}{whole}.{}", fraction.trim_end_matches('0')))
+        let digits = format!("{sign}{whole}.{fraction:012}");
+        formatter.pad(digits.trim_end_matches('0').trim_end_matches('.'))
     }
 }
 

@@ -152,7 +152,11 @@ fn inbound(
     arrived: Instant,
 ) -> Result<Inbound, GatewayError> {
     let headers = request.headers();
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).filter(|value| !value.is_empty());
+    let text = |name: &'static str| {
+        // A static name is looked for as it is; a string would be copied first.
+        let value = headers.get(HeaderName::from_static(name))?;
+        value.to_str().ok().filter(|value| !value.is_empty())
+    };
     let tags = tags(text("x-tollgate-tags"), &caller)?;
     let operation = match text("x-tollgate-operation") {
         None => "chat".into(),

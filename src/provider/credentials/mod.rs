@@ -317,7 +317,9 @@ impl Credential {
         let Errand { path, model, .. } = &self.errand;
         let scopes = [None, Some(Scope::Path(*path)), Some(Scope::Model(model.clone()))];
         for ((before, after), scope) in before.into_iter().zip(after).zip(scopes) {
-            self.log(before, after, scope, now);
+            if before != after {
+                self.log(before, after, scope, now);
+            }
         }
     }
 
@@ -330,7 +332,6 @@ impl Credential {
         });
         let (at, there) = (at.as_deref().unwrap_or_default(), if at.is_some() { " there" } else { "" });
         match (before, after) {
-            (before, after) if before == after => {}
             (_, Condition::Disabled { refusal, until, .. }) if until > now => {
                 let pause = until.saturating_duration_since(now).as_secs();
                 tracing::error!("{name} of {provider} {}{at}; it is not used{there} for {pause} s", refusal.words());
