@@ -298,6 +298,35 @@ def gateway(request, folder, upstream):
     request.config.clients_stopped_well = True
 
 
+def wait_where_it_ends(period, seconds):
+    """Waits for the next day or hour, in UTC, where this one ends within so many seconds."""
+    left = period - time.time() % period
+    if left < seconds:
+        time.sleep(left + 1)
+
+
+@pytest.fixture(autouse=True)
+def not_at_midnight():
+    """Budgets, reports and proofs are about days: a test that saw one end would see two of them."""
+    wait_where_it_ends(24 * 3600, 120)
+
+
+@pytest.fixture
+def not_at_the_full_hour():
+    """The same for what an hour counts."""
+    wait_where_it_ends(3600, 30)
+
+
+@pytest.fixture
+def own_port():
+    """A port that stays the test's own: it refuses connections until a server of the test listens on it."""
+    with socket.socket() as holder:
+        # Whoever asks for any port gets another one; who names this one may listen, as all servers here set the same option.
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(("127.0.0.1", 0))
+        yield holder.getsockname()[1]
+
+
 @pytest.fixture
 def marker():
     """Unique per test: finds its requests in the account, its rows in the ledger, and keeps it out of the cache."""

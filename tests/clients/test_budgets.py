@@ -436,6 +436,7 @@ def test_a_route_that_is_not_there_is_refused_when_the_budget_is_made(server):
 # Scopes and windows
 
 
+@pytest.mark.usefixtures("not_at_the_full_hour")
 @pytest.mark.parametrize("window", WINDOWS)
 @pytest.mark.parametrize("kind", ["everything", "team", "key", "provider", "model", "operation", "tag"])
 def test_every_scope_counts_and_refuses_in_every_window(server, budget_over, marker, kind, window):
