@@ -124,7 +124,8 @@ def configuration(upstream, dead_port, data_dir):
             lines.append(extra)
         parts.append("\n".join(lines) + "\n")
 
-    hasty = 'timeouts = { connect = "800ms", first_token = "500ms", idle = "500ms", total = "5s" }'
+    # Shorter than any test waits, longer than a busy machine takes where time is not what a test is about.
+    hasty = 'timeouts = { connect = "800ms", first_token = "1500ms", idle = "1500ms", total = "5s" }'
     provider("openai", "openai", f"{root}/v1")
     provider("anthropic", "anthropic", root)
     provider("compat", "openai-compatible", f"{root}/compat/v1")
