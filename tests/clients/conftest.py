@@ -322,7 +322,7 @@ def not_at_the_full_hour():
 def own_port():
     """A port that stays the test's own: it refuses connections until a server of the test listens on it."""
     with socket.socket() as holder:
-        # Whoever asks for any port gets another one; who names this one may listen, as all servers here set the same option.
+        # Whoever asks for any port gets another one; who names this one may listen: all servers here set this option.
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         holder.bind(("127.0.0.1", 0))
         yield holder.getsockname()[1]

@@ -19,8 +19,8 @@ PROVIDERS = 12
 # As many as open a circuit, and one more.
 TIMES = 6
 OPEN_SECONDS = 5
-# What a deployment that fails costs a caller at most before the next one answers: the rest of an error's body is waited for
-# half a second, and not as long as the rest of an answer, for a minute.
+# What a deployment that fails costs a caller at most before the next one answers: half a second is waited for the rest
+# of an error's body, and not a minute as for the rest of an answer.
 FALLBACK_SECONDS_MAX = 2.0
 
 

@@ -44,8 +44,8 @@ from load import Call, Server, provider
 
 pytestmark = pytest.mark.gateway
 
-# What a debug build on a busy machine may take on top of what the faults take, two answers of a provider included. A fault that
-# only the limit of the whole call ended would be later by more: 3 s are not over half a second after the longest other limit.
+# What a debug build on a busy machine may take on top of what the faults take, two answers of a provider included.
+# Were one not ended by a limit of its own, of half a second at most, the limit of the whole call would end it after 3 s.
 SLACK = 1.5
 
 
