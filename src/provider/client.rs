@@ -397,18 +397,19 @@ mod tests {
         check_refused(3, Err("upstream_lost")).await;
     }
 
-    async fn read(pieces: &[&'static str], idle: Duration) -> Result<Bytes, ProviderError> {
+    async fn read(pieces: &[&'static str], delay: Duration, idle: Duration) -> Result<Bytes, ProviderError> {
         let frames = pieces.iter().map(|piece| Bytes::from_static(piece.as_bytes())).collect();
-        let frames = SandboxFrames { frames, delay: Duration::from_millis(20), cut: false };
+        let frames = SandboxFrames { frames, delay, cut: false };
         Body::Sandbox("p".parse().unwrap(), frames).whole(idle).await
     }
 
     #[tokio::test]
     async fn a_whole_answer_may_begin_late_but_not_stop_half_way() {
-        let (short, long) = (Duration::from_millis(2), Duration::from_secs(10));
-        assert_eq!(read(&["late"], short).await.unwrap(), "late");
-        assert_eq!(read(&["one", "two", "three"], long).await.unwrap(), "onetwothree");
-        let stopped = read(&["one", "two"], short).await.unwrap_err();
+        // Far apart: on a busy machine both may have passed before anybody looks.
+        let (short, long) = (Duration::from_millis(2), Duration::from_millis(500));
+        assert_eq!(read(&["late"], long, short).await.unwrap(), "late");
+        assert_eq!(read(&["one", "two", "three"], short, 20 * long).await.unwrap(), "onetwothree");
+        let stopped = read(&["one", "two"], long, short).await.unwrap_err();
         assert!(matches!(stopped, ProviderError::Timeout { limit: TimeLimit::Idle, after, .. } if after == short));
     }
 }

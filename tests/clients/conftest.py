@@ -124,7 +124,8 @@ def configuration(upstream, dead_port, data_dir):
             lines.append(extra)
         parts.append("\n".join(lines) + "\n")
 
-    hasty = 'timeouts = { connect = "800ms", first_token = "500ms", idle = "500ms", total = "5s" }'
+    # Shorter than any test waits, longer than a busy machine takes where time is not what a test is about.
+    hasty = 'timeouts = { connect = "800ms", first_token = "1500ms", idle = "1500ms", total = "5s" }'
     provider("openai", "openai", f"{root}/v1")
     provider("anthropic", "anthropic", root)
     provider("compat", "openai-compatible", f"{root}/compat/v1")
@@ -296,6 +297,35 @@ def gateway(request, folder, upstream):
     request.config.clients_stopped_well = False
     running.stop()
     request.config.clients_stopped_well = True
+
+
+def wait_where_it_ends(period, seconds):
+    """Waits for the next day or hour, in UTC, where this one ends within so many seconds."""
+    left = period - time.time() % period
+    if left < seconds:
+        time.sleep(left + 1)
+
+
+@pytest.fixture(autouse=True)
+def not_at_midnight():
+    """Budgets, reports and proofs are about days: a test that saw one end would see two of them."""
+    wait_where_it_ends(24 * 3600, 120)
+
+
+@pytest.fixture
+def not_at_the_full_hour():
+    """The same for what an hour counts."""
+    wait_where_it_ends(3600, 30)
+
+
+@pytest.fixture
+def own_port():
+    """A port that stays the test's own: it refuses connections until a server of the test listens on it."""
+    with socket.socket() as holder:
+        # Whoever asks for any port gets another one; who names this one may listen: all servers here set this option.
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(("127.0.0.1", 0))
+        yield holder.getsockname()[1]
 
 
 @pytest.fixture

@@ -77,10 +77,10 @@ ASKED_FOR = {
 FEW = ("connect-refused", "500", "garbage", "broken-mid-stream")
 GROUPS = PLAIN | DIALECTS | ASKED_FOR
 
-# A tenth of the calls looks elsewhere, so a cell in a hundred thousand would run out of these.
-COPIES_OF_WHO_EXPLORES = 5
+# A tenth of the calls looks elsewhere, so a cell in ten million would run out of these.
+COPIES_OF_WHO_EXPLORES = 7
 
-EVERYTHING = {"scope": {"kind": "everything", "id": None}, "window": "day", "limitUsd": "100", "action": "block"}
+EVERYTHING = {"scope": {"kind": "everything", "id": None}, "window": "total", "limitUsd": "100", "action": "block"}
 
 
 class OwnUpstream(Upstream):
@@ -188,7 +188,7 @@ class Running:
 
     def key(self, name):
         """A virtual key with a budget that blocks."""
-        asked = {"name": name, "budgets": [{"window": "day", "limitUsd": "1", "action": "block"}]}
+        asked = {"name": name, "budgets": [{"window": "total", "limitUsd": "1", "action": "block"}]}
         return self.server.admin("/api/keys", "POST", asked)["key"]
 
     def call(self, marker, shape, model, text=""):

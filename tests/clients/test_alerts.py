@@ -108,15 +108,7 @@ def settle(receiver):
     return receiver.taken
 
 
-def not_at_midnight():
-    """A day that ends within the test would be two windows."""
-    now = datetime.datetime.now(datetime.timezone.utc)
-    if now.hour == 23 and now.minute >= 58:
-        time.sleep(125)
-
-
 def test_each_threshold_is_told_once_everywhere_also_after_a_restart(start, receivers):
-    not_at_midnight()
     server = start(settings(receivers))
     key, budget = key_of(server), set_budget(server)
     for tokens, expected in [(490, []), (10, [50]), (290, [50]), (10, [50, 80]), (200, THRESHOLDS), (300, THRESHOLDS)]:
@@ -151,7 +143,6 @@ def test_each_threshold_is_told_once_everywhere_also_after_a_restart(start, rece
 
 
 def test_a_budget_that_blocks_is_used_up_when_it_refuses(start, receivers):
-    not_at_midnight()
     server = start(settings(receivers))
     key = key_of(server)
     set_budget(server, action="block")
@@ -164,10 +155,9 @@ def test_a_budget_that_blocks_is_used_up_when_it_refuses(start, receivers):
     assert "Calls are refused" in receivers["webhook"].of_type("budget_threshold")[-1]["text"]
 
 
-def test_a_receiver_that_is_down_gets_it_later_and_delays_nobody(start, receivers):
-    not_at_midnight()
-    gone = receivers.pop("slack")
-    slack_port = gone.port
+def test_a_receiver_that_is_down_gets_it_later_and_delays_nobody(start, receivers, own_port):
+    receivers.pop("slack").stop()
+    gone = Slack(own_port)
     gone.stop()
     server = start(settings({**receivers, "slack": gone}))
     key = key_of(server)
@@ -180,7 +170,7 @@ def test_a_receiver_that_is_down_gets_it_later_and_delays_nobody(start, receiver
     wait_for(lambda: delivery()["attempts"] >= 2, "a second attempt", SECONDS_MAX)
     assert delivery()["state"] == "waiting" and "no answer" in delivery()["error"]
     server.kill()
-    back = Slack(slack_port)
+    back = Slack(own_port)
     try:
         server.start()
         wait_for(lambda: delivery()["state"] == "delivered", "the delivery", SECONDS_MAX)
@@ -239,7 +229,6 @@ def test_a_provider_that_fails_and_comes_back_is_told_once_each(start, receivers
 
 
 def test_traffic_without_a_price_is_told_once_a_day_with_names_that_stay_names(start, receivers):
-    not_at_midnight()
     more = """
 [[providers]]
 name = "own"
@@ -268,7 +257,6 @@ def clock(offset_minutes):
 
 
 def test_a_daily_report_that_is_due_is_sent_once_also_over_restarts(start, receivers):
-    not_at_midnight()
     wanted = f'private_hosts = ["127.0.0.1"]\ndaily_report = "{clock(-1)}"'
     server = start(settings(receivers, wanted))
     webhook = receivers["webhook"]
@@ -293,7 +281,6 @@ def test_a_daily_report_that_is_due_is_sent_once_also_over_restarts(start, recei
 
 
 def test_a_report_that_is_not_due_waits(start, receivers):
-    not_at_midnight()
     # Not due today: the one that was due yesterday at that time is, and it is about the day before it.
     server = start(settings(receivers, f'private_hosts = ["127.0.0.1"]\ndaily_report = "{clock(30)}"'))
     webhook = receivers["webhook"]

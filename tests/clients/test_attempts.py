@@ -38,7 +38,7 @@ def server(tmp_path_factory):
     settings += route("then-full", ["one/gpt-4o-mini", "full/gpt-4o-mini"])
     settings += route("alone", ["one/gpt-4o-mini"])
     settings += route("hedged", [f"{name}/gpt-4o-mini" for name in ("one", "two", "three")])
-    settings += 'hedge = "100ms"\nhedge_percent_max = 100\n'
+    settings += 'hedge = "400ms"\nhedge_percent_max = 100\n'
     settings += "[cache]\nenabled = false\n"
     running = Server(tmp_path_factory.mktemp("gateway"), settings)
     running.upstreams = upstreams
@@ -116,6 +116,7 @@ def test_a_call_that_fails_after_an_attempt_whose_end_nobody_saw_is_unknown(serv
     assert abs(counted(server) - before - cost) <= 1
 
 
+@pytest.mark.usefixtures("not_at_the_full_hour")
 def test_what_costs_more_than_was_held_is_booked_told_once_and_stops_nobody(server, bound, marker):
     key, standing = bound
     for number in range(2):
@@ -138,11 +139,11 @@ def test_what_costs_more_than_was_held_is_booked_told_once_and_stops_nobody(serv
 
 def test_a_call_that_waits_to_be_retried_holds_nothing_for_the_attempt_that_failed(server, bound, marker):
     key, standing = bound
-    text = "error:503;retry-after-ms=2000;times=1"
+    text = "error:503;retry-after-ms=4000;times=1"
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         call = pool.submit(ask, server, key, marker, "alone", text)
         wait_for(lambda: server.upstreams["first"].account(marker), "the first attempt", 20)
-        wait_for(lambda: standing("heldUsd") == 0, "its money being free", 1)
+        wait_for(lambda: standing("heldUsd") == 0, "its money being free", 3)
         assert not call.done()
         assert call.result().status == 200
     assert bases(entry_of(server, marker)) == ["exact", "exact"]
@@ -152,11 +153,11 @@ def test_a_call_that_waits_for_a_place_holds_nothing_for_the_attempt_that_failed
     key, standing = bound
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         other = server.admin("/api/keys", "POST", {"name": f"o-{marker}"})["key"]
-        fills = pool.submit(ask, server, other, f"{marker}a", "full/gpt-4o-mini", "slow:2s")
+        fills = pool.submit(ask, server, other, f"{marker}a", "full/gpt-4o-mini", "slow:5s")
         wait_for(lambda: server.upstreams["second"].account(f"{marker}a"), "the place being taken", 20)
         call = pool.submit(ask, server, key, marker, "then-full", "at:first/error:503")
         wait_for(lambda: server.upstreams["first"].account(marker), "the first attempt", 20)
-        wait_for(lambda: standing("heldUsd") == 0, "its money being free", 1)
+        wait_for(lambda: standing("heldUsd") == 0, "its money being free", 3)
         assert not (fills.done() or call.done())
         assert (fills.result().status, call.result().status) == (200, 200)
     assert bases(entry_of(server, marker)) == ["exact", "exact"]
@@ -164,7 +165,7 @@ def test_a_call_that_waits_for_a_place_holds_nothing_for_the_attempt_that_failed
 
 def test_a_call_that_has_paid_for_an_attempt_in_vain_is_not_hedged(server, bound, marker):
     key, _ = bound
-    answer = ask(server, key, marker, "hedged", f"{LOST_FIRST} at:second/slow:700ms")
+    answer = ask(server, key, marker, "hedged", f"{LOST_FIRST} at:second/slow:1500ms")
     assert answer.status == 200, answer.body
     assert answer.headers["x-tollgate-provider"] == "two"
     entry = entry_of(server, marker)
@@ -173,6 +174,6 @@ def test_a_call_that_has_paid_for_an_attempt_in_vain_is_not_hedged(server, bound
 
 def test_a_call_whose_failed_attempt_owes_nothing_is_hedged(server, bound, marker):
     key, _ = bound
-    answer = ask(server, key, marker, "hedged", "at:first/error:503 at:second/slow:700ms")
+    answer = ask(server, key, marker, "hedged", "at:first/error:503 at:second/slow:1500ms")
     assert answer.status == 200, answer.body
     assert answer.headers["x-tollgate-attempts"] == "3"

@@ -62,7 +62,7 @@ class Shape:
     name: str
     model: str = "openai/gpt-4o-mini"
     path: str = "/v1/chat/completions"
-    words: str = "slow:40ms usage:in=900,out=200"
+    words: str = "slow:100ms usage:in=900,out=200"
     fields: dict = field(default_factory=dict)
     text: str = "hello"
     cap_least: int = CAP_LEAST
@@ -89,19 +89,19 @@ class Shape:
 TOOL = {"type": "function", "function": {"name": "look_up", "parameters": {"type": "object", "properties": {}}}}
 SHAPES = [
     Shape("whole"),
-    Shape("streamed", fields={"stream": True}, words="slow:40ms drip:1ms usage:in=900,out=200"),
+    Shape("streamed", fields={"stream": True}, words="slow:100ms drip:1ms usage:in=900,out=200"),
     Shape("whole with a limit", fields={"max_tokens": 2_000}, cap_least=500),
     Shape("streamed with a limit", fields={"stream": True, "max_completion_tokens": 1_200}, cap_least=300),
-    Shape("tools", fields={"tools": [TOOL]}, words="slow:40ms usage:in=900,out=60 call:look_up={}"),
-    Shape("long context", text="word " * 4_000, words="slow:40ms usage:in=18000,out=100"),
-    Shape("embeddings", model="openai/text-embedding-3-small", path="/v1/embeddings", words="slow:40ms",
+    Shape("tools", fields={"tools": [TOOL]}, words="slow:100ms usage:in=900,out=60 call:look_up={}"),
+    Shape("long context", text="word " * 4_000, words="slow:100ms usage:in=18000,out=100"),
+    Shape("embeddings", model="openai/text-embedding-3-small", path="/v1/embeddings", words="slow:100ms",
           text="word " * 400, cap_least=0, dearest="text-embedding-3-small"),
     Shape("fallback to a dearer model", model="dearer", dearest="gpt-5-mini",
-          words="error:503;times=1 slow:30ms usage:in=900,out=400", also=frozenset({503})),
+          words="error:503;times=1 slow:100ms usage:in=900,out=400", also=frozenset({503})),
     Shape("messages", model="anthropic/claude-haiku-4-5", path="/v1/messages", fields={"max_tokens": 4_000, "stream": True},
-          cap_least=1_000, dearest="claude-haiku-4-5", words="slow:40ms usage:in=900,out=300"),
+          cap_least=1_000, dearest="claude-haiku-4-5", words="slow:100ms usage:in=900,out=300"),
     Shape("clients that hang up", fields={"stream": True}, hangs_up=True,
-          words="slow:20ms drip:4ms usage:in=900,out=200"),
+          words="slow:100ms drip:4ms usage:in=900,out=200"),
 ]
 
 

@@ -278,7 +278,7 @@ def test_who_has_waited_in_vain_is_told_when_to_come_back(server, key_with, mark
 def test_a_client_that_hangs_up_while_it_waits_leaves_nothing_behind(server, key_with, upstream, marker):
     key, budget_id = key_with("0.0012")
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        first = pool.submit(ask, server, key, f"{marker}a", "slow:1500ms usage:in=5,out=5", fields={"max_tokens": 1800})
+        first = pool.submit(ask, server, key, f"{marker}a", "slow:4s usage:in=5,out=5", fields={"max_tokens": 1800})
         held = wait_for(lambda: Decimal(standing(server, budget_id)["heldUsd"]), "the first call holding", 20)
         with Connection(server.port) as connection:
             connection.send(Call(f"{marker}b", fields={"max_tokens": 1800}).request(key))
@@ -436,6 +436,7 @@ def test_a_route_that_is_not_there_is_refused_when_the_budget_is_made(server):
 # Scopes and windows
 
 
+@pytest.mark.usefixtures("not_at_the_full_hour")
 @pytest.mark.parametrize("window", WINDOWS)
 @pytest.mark.parametrize("kind", ["everything", "team", "key", "provider", "model", "operation", "tag"])
 def test_every_scope_counts_and_refuses_in_every_window(server, budget_over, marker, kind, window):

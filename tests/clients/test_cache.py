@@ -272,10 +272,10 @@ def test_only_is_an_error_of_the_other_dialect_too(anthropic_client, upstream, m
 
 
 def test_an_entry_ends_with_its_time(openai_client, upstream, marker):
-    brief = {"x-tollgate-cache-ttl": "1s"}
+    brief = {"x-tollgate-cache-ttl": "3s"}
     assert seen([raw_chat(openai_client, marker, headers=brief)] * 1) == ["miss"]
     assert seen([raw_chat(openai_client, marker)]) == ["hit"]
-    time.sleep(1.2)
+    time.sleep(3.2)
     assert seen([raw_chat(openai_client, marker)]) == ["miss"]
     assert len(upstream.account(marker)) == 2
 
@@ -371,7 +371,7 @@ def test_warming_tells_what_is_not_kept_and_why(openai_client, gateway, marker):
 def test_what_a_call_brings_that_ran_while_the_cache_was_cleared_is_not_kept(openai_client, gateway, upstream, marker):
     results = []
 
-    def call(text="slow:1s echo:old"):
+    def call(text="slow:2s echo:old"):
         results.append(raw_chat(openai_client, marker, text))
 
     running = threading.Thread(target=call)

@@ -7,7 +7,6 @@ import json
 import os
 import pathlib
 import shutil
-import socket
 import subprocess
 import tempfile
 import threading
@@ -216,17 +215,14 @@ def test_the_list_is_short_and_aligned_and_its_mends_stand_below(installation):
     assert lines[-1].startswith("0 problems, 1 warning, ") and done.returncode == 0
 
 
-def test_each_provider_that_can_not_be_used_is_found_by_its_own_words(installation):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+def test_each_provider_that_can_not_be_used_is_found_by_its_own_words(installation, own_port):
     root = installation.root
 
     def provider(name, url, key="env:BAD_KEY"):
         return f'[[providers]]\nname = "{name}"\nkind = "openai"\nbase_url = "{url}"\napi_key = "{key}"\n'
 
     installation.configure(
-        providers=provider("dead", f"http://127.0.0.1:{port}/v1")
+        providers=provider("dead", f"http://127.0.0.1:{own_port}/v1")
         + provider("nowhere", "https://nowhere.invalid/v1")
         + provider("plain", root.replace("http://", "https://") + "/v1")
         + provider("wrong", f"{root}/v1")
@@ -234,7 +230,7 @@ def test_each_provider_that_can_not_be_used_is_found_by_its_own_words(installati
         + provider("other", f"{root}/other/v1", "env:MODELS_KEY")
     )
     report = installation.doctor()
-    found(report, "DNS", "problem", f"no connection to port {port} holds", "base_url", about="dead")
+    found(report, "DNS", "problem", f"no connection to port {own_port} holds", "base_url", about="dead")
     found(report, "DNS", "problem", "can't be looked up", "resolv.conf", about="nowhere")
     found(report, "DNS", "problem", "TLS does not come about", "openssl", about="plain")
     refused = "no key is ready: key 1 (…QRST) is refused (401)"
@@ -343,12 +339,9 @@ def test_budgets_that_no_call_fits_into_or_that_bind_nothing_are_found(installat
         assert any('there is no provider "back"' in json.dumps(warning, ensure_ascii=False).replace("\\", "") for warning in warnings), warnings
 
 
-def test_a_redis_that_is_away_is_found(installation):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+def test_a_redis_that_is_away_is_found(installation, own_port):
     text = (installation.folder / "tollgate.toml").read_text()
-    (installation.folder / "tollgate.toml").write_text(f'redis_url = "redis://:canary-pass@127.0.0.1:{port}"\n' + text)
+    (installation.folder / "tollgate.toml").write_text(f'redis_url = "redis://:canary-pass@127.0.0.1:{own_port}"\n' + text)
     for served in (False, True):
         with installation.serving() if served else contextlib.nullcontext():
             report = installation.doctor()
@@ -433,18 +426,15 @@ def test_the_installation_that_was_looked_at_is_named_and_is_the_one_that_runs(i
         assert installation.doctor("--offline", TOLLGATE_DATA_DIR="data")["byServer"]
 
 
-def test_a_server_that_runs_on_another_folder_than_the_settings_name_is_noticed(installation):
+def test_a_server_that_runs_on_another_folder_than_the_settings_name_is_noticed(installation, own_port):
     file = installation.folder / "tollgate.toml"
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    text = file.read_text().replace("127.0.0.1:0", f"127.0.0.1:{port}")
+    text = file.read_text().replace("127.0.0.1:0", f"127.0.0.1:{own_port}")
     file.write_text(text)
     found(installation.doctor("--offline"), "installation", "ok", "no server runs on the data folder")
     with installation.serving():
         file.write_text(text.replace('"data"', '"data2"'))
         report = installation.doctor("--offline")
-        found(report, "installation", "problem", f"something answers at 127.0.0.1:{port}", "--data-dir DIR")
+        found(report, "installation", "problem", f"something answers at 127.0.0.1:{own_port}", "--data-dir DIR")
 
 
 def test_a_file_of_settings_that_is_not_there_or_closed_is_told_with_its_mend(unprivileged):

@@ -20,10 +20,10 @@ pytestmark = pytest.mark.gateway
 
 # When the hedge of most routes here starts, and how slow "slow" is.
 AFTER = 0.25
-SLOW = 1.5
-SLOW_FIRST = f"at:first/slow:{int(SLOW * 1000)}ms"
+SLOW = 4
+SLOW_FIRST = f"at:first/slow:{SLOW}s"
 # How much later than its time a hedge may answer on a busy machine.
-SLACK = 0.8
+SLACK = 2.5
 HELD_MAX = 16_384
 
 
@@ -43,6 +43,7 @@ def start(tmp_path_factory, streams=""):
     settings += hedged("pair", pair)
     # Deployments of its own: what is measured is measured for all routes.
     settings += hedged("measured", ["one/gpt-4o", "two/gpt-4o"], "true")
+    settings += hedged("patient", pair, '"1s"')
     settings += hedged("share", pair, '"50ms"', 10)
     settings += hedged("cross", ["one/gpt-4o-mini", "claude/claude-haiku-4-5"])
     settings += hedged("claudes", ["claude-one/claude-haiku-4-5", "claude/claude-haiku-4-5"])
@@ -141,7 +142,7 @@ def test_the_second_answers_where_the_first_is_slow_and_both_are_booked(server, 
     first, second = entry["attempts"]
     assert entry["status"] == "settled" and entry["provider"] == "two"
     assert entry["decision"]["hedge"]["deployment"] == "two/gpt-4o-mini" and entry["decision"]["hedge"]["won"] is True
-    assert abs(entry["decision"]["hedge"]["afterMs"] - AFTER * 1000) < SLACK * 1000
+    assert AFTER <= entry["decision"]["hedge"]["afterMs"] / 1000 < AFTER + SLACK
     assert first["startedMs"] + AFTER * 1000 - 1 <= second["startedMs"]
     # Of a stream without a word: its input. Of a whole answer nothing is known.
     if stream:
@@ -155,7 +156,7 @@ def test_the_second_answers_where_the_first_is_slow_and_both_are_booked(server, 
 
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
 def test_the_first_answers_where_both_are_slow_and_it_is_sooner(server, marker, stream):
-    text = "at:first/slow:700ms at:second/slow:2s"
+    text = f"at:first/slow:700ms at:second/slow:{SLOW}s"
     won = metric(server, "won")
     answer = ask(server, call(marker, text=text, stream=stream))
     assert 0.7 <= answer.seconds < 0.7 + SLACK
@@ -168,16 +169,16 @@ def test_the_first_answers_where_both_are_slow_and_it_is_sooner(server, marker, 
 
 
 def test_a_fast_first_is_left_alone(server, marker):
-    answer = ask(server, call(marker, text="hello", stream=True))
-    assert answer.headers["x-tollgate-attempts"] == "1" and answer.seconds < AFTER + SLACK
+    answer = ask(server, call(marker, "patient", "hello", stream=True))
+    assert answer.headers["x-tollgate-attempts"] == "1" and answer.seconds < SLACK
     entry = entry_of(server, marker)
     assert brief(entry) == [("one", None, "exact", False)] and entry["decision"]["hedge"] is None
     assert asked(server, "second", marker) == []
 
 
 def test_a_stream_that_has_said_only_its_prelude_is_still_silent(server, marker):
-    # Records come a second apart, and the first has no content.
-    answer = ask(server, call(marker, text="at:first/drip:1s", stream=True))
+    # Records come seconds apart, and the first has no content.
+    answer = ask(server, call(marker, text=f"at:first/drip:{SLOW}s", stream=True))
     assert answer.headers["x-tollgate-provider"] == "two" and answer.first < AFTER + SLACK
     assert brief(entry_of(server, marker))[0] == ("one", "cancelled", "estimated", False)
 
@@ -283,7 +284,9 @@ def test_the_hedge_starts_after_the_measured_percentile_once_enough_is_known(ser
     # The one slow answer among them is beyond the 95th percentile.
     for number in range(1, 30):
         one = call(f"{marker}-{number}", "measured", "at:first/slow:100ms", stream=True)
-        assert ask(server, one).headers["x-tollgate-attempts"] == "1"
+        answer = ask(server, one)
+        # With twenty, one that is slower than all others but the first is rightly hedged.
+        assert number >= 20 or answer.headers["x-tollgate-attempts"] == "1"
     known = outlook()
     assert 100 <= known["afterMs"] < 100 + SLACK * 1000 and known["deployment"] == "two/gpt-4o"
     late = ask(server, call(f"{marker}-late", "measured", stream=True))
@@ -330,7 +333,7 @@ def test_such_a_call_is_not_hedged(server, marker, model, options):
 
 def test_a_hedge_waits_for_no_place(server, marker):
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        held = pool.submit(send, server.port, server.key, call(f"{marker}-held", "full/gpt-4o-mini", "slow:2s"))
+        held = pool.submit(send, server.port, server.key, call(f"{marker}-held", "full/gpt-4o-mini", "slow:4s"))
         wait_for(lambda: asked(server, "second", f"{marker}-held"), "the only place being taken", 20)
         answer = ask(server, call(marker, "crowded", "at:first/slow:700ms"))
         assert answer.headers["x-tollgate-attempts"] == "1" and answer.seconds >= 0.7
@@ -377,7 +380,13 @@ def test_two_hundred_hedged_calls_at_once_stay_within_a_budget_and_match_the_pro
     statuses = [answer.result().status for answer in answers]
     assert set(statuses) <= {200, 429} and statuses.count(200) >= 20
     assert max(seen) <= limit
-    rows = [row for row in server.settled() if row["client_request_id"].startswith(f"{marker}-")]
+
+    def all_rows():
+        rows = [row for row in server.settled() if row["client_request_id"].startswith(f"{marker}-")]
+        return rows if len(rows) >= 200 else None
+
+    # What was refused is written down after it was told so.
+    rows = wait_for(all_rows, "every call's row", 20)
     assert len(rows) == 200
     entries = [server.admin(f"/api/requests/{row['id']}") for row in rows if row["attempts"] != "0"]
     both = [entry for entry in entries if len(entry["attempts"]) == 2]

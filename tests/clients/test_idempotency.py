@@ -95,7 +95,7 @@ def test_the_same_call_again_gets_the_same_answer(gateway, upstream, marker, key
 
 
 def test_of_fifty_at_once_one_is_made_and_all_who_ask_again_agree(gateway, upstream, marker, key):
-    call = keyed(marker, key, "slow:300ms usage:in=40,out=20 echo:once")
+    call = keyed(marker, key, "slow:1s usage:in=40,out=20 echo:once")
     barrier = threading.Barrier(50)
 
     def one(_):
@@ -119,7 +119,7 @@ def test_of_fifty_at_once_one_is_made_and_all_who_ask_again_agree(gateway, upstr
 
 
 def test_another_body_is_refused_while_the_call_runs_and_after(gateway, upstream, marker, key):
-    slow = keyed(marker, key, "slow:600ms hello")
+    slow = keyed(marker, key, "slow:2s hello")
     other = keyed(marker, key, "something else")
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         running = pool.submit(send, port(gateway), gateway.key, slow)
@@ -131,7 +131,7 @@ def test_another_body_is_refused_while_the_call_runs_and_after(gateway, upstream
         assert running.result().status == 200
     check_refused(send(port(gateway), gateway.key, other), 422, "idempotency_key_reused", False)
     check_refused(
-        send(port(gateway), gateway.key, keyed(marker, key, "slow:600ms hello", fields={"temperature": 0})),
+        send(port(gateway), gateway.key, keyed(marker, key, "slow:2s hello", fields={"temperature": 0})),
         422,
         "idempotency_key_reused",
         False,

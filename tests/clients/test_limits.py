@@ -79,7 +79,7 @@ def test_calls_at_once_are_limited_and_their_places_come_free(gateway, marker):
 
     def one(_):
         try:
-            ask(gateway, made["key"], "openai", f"slow:500ms id:{marker}")
+            ask(gateway, made["key"], "openai", f"slow:2s id:{marker}")
         except openai.RateLimitError as refused:
             return refused.response.json()["error"]["code"]
         return "answered"

@@ -90,7 +90,7 @@ class Pool:
 
 def test_calls_wait_for_a_place_and_never_more_run_than_may(server, upstream, marker):
     with Pool(server) as pool:
-        answers = [pool.send("loud", call(f"{marker}-{n}", "two", "slow:100ms")) for n in range(12)]
+        answers = [pool.send("loud", call(f"{marker}-{n}", "two", "slow:200ms")) for n in range(12)]
         seen = []
         while not all(answer.done() for answer in answers):
             seen.append(crowd(server, "two"))
@@ -102,22 +102,27 @@ def test_calls_wait_for_a_place_and_never_more_run_than_may(server, upstream, ma
 
 def test_the_burst_of_one_key_makes_another_wait_for_a_few_calls_at_most(server, marker):
     with Pool(server) as pool:
-        for n in range(12):
+        # The first holds the place until everybody waits.
+        pool.send("loud", call(f"{marker}-l0", "one", "slow:3s"))
+        wait_for(lambda: crowd(server, "one") == (1, 0), "the place being taken", 20)
+        for n in range(1, 12):
             pool.send("loud", call(f"{marker}-l{n}", "one", "slow:150ms"))
         wait_for(lambda: crowd(server, "one") == (1, 11), "the burst waiting", 20)
         for n in range(2):
             pool.send("quiet", call(f"{marker}-q{n}", "one", "slow:150ms"))
-        wait_for(lambda: crowd(server, "one")[1] >= 12, "the others waiting too", 20)
+        wait_for(lambda: crowd(server, "one") == (1, 13), "the others waiting too", 20)
     places = [place for place, (key, _) in enumerate(pool.order) if key == "quiet"]
     assert {status for _, status in pool.order} == {200}
-    # One that runs, at most a few that had gone meanwhile, and then turn by turn.
+    # One that runs, and then turn by turn.
     assert places[0] <= 4 and places[1] <= 6, pool.order
 
 
 def test_the_queue_is_bounded_and_refuses_at_once(server, marker):
     before = refused(server)["provider"]
     with Pool(server) as pool:
-        answers = [pool.send("loud", call(f"{marker}-{n}", "one", "slow:250ms")) for n in range(25)]
+        answers = [pool.send("loud", call(f"{marker}-0", "one", "slow:3s"))]
+        wait_for(lambda: crowd(server, "one") == (1, 0), "the place being taken", 20)
+        answers += [pool.send("loud", call(f"{marker}-{n}", "one", "slow:100ms")) for n in range(1, 25)]
         # One runs and sixteen wait.
         wait_for(lambda: sum(answer.done() for answer in answers) >= 8, "the refusals", 20)
         turned_away = [answer.result() for answer in answers if answer.done() and answer.result().status != 200]
@@ -152,7 +157,7 @@ def test_who_waits_too_long_is_told_to_come_back(server, marker):
 
 def test_who_hangs_up_while_waiting_leaves_the_queue_at_once_and_is_never_sent(server, upstream, marker):
     with Pool(server) as pool:
-        pool.send("loud", call(f"{marker}-1", "one", "slow:2s"))
+        running = pool.send("loud", call(f"{marker}-1", "one", "slow:5s"))
         wait_for(lambda: crowd(server, "one") == (1, 0), "the place being taken", 20)
         leavers = []
         for n in range(5):
@@ -162,9 +167,8 @@ def test_who_hangs_up_while_waiting_leaves_the_queue_at_once_and_is_never_sent(s
         wait_for(lambda: crowd(server, "one") == (1, 5), "five waiting", 20)
         for leaver in leavers:
             leaver.close()
-        began = time.monotonic()
         wait_for(lambda: crowd(server, "one") == (1, 0), "all of them having left", 20)
-        assert time.monotonic() - began < 1, "the call that runs still does"
+        assert not running.done()
     assert not [entry for n in range(5) for entry in upstream.account(f"{marker}-gone{n}")]
     row = server.booked(f"{marker}-gone0")
     assert (row["status"], row["cost_usd"], row["error"]) == ("failed", "0", "client_left")
@@ -172,7 +176,7 @@ def test_who_hangs_up_while_waiting_leaves_the_queue_at_once_and_is_never_sent(s
 
 def test_who_waits_holds_no_money(server, marker):
     with Pool(server) as pool:
-        pool.send("loud", call(f"{marker}-1", "one", "slow:1500ms"))
+        pool.send("loud", call(f"{marker}-1", "one", "slow:4s"))
         wait_for(lambda: server.admin("/api/costs")["pendingCount"] == 1, "money being held for it", 20)
         held = server.admin("/api/costs")["heldUsd"]
         assert held != "0"
@@ -185,19 +189,20 @@ def test_who_waits_holds_no_money(server, marker):
 
 def test_a_full_provider_is_passed_over_while_another_has_room(server, upstream, marker):
     with Pool(server) as pool:
-        pool.send("loud", call(f"{marker}-1", "one", "slow:1500ms"))
+        running = pool.send("loud", call(f"{marker}-1", "one", "slow:4s"))
         wait_for(lambda: crowd(server, "one") == (1, 0), "the place being taken", 20)
         spilled = [send(server.port, server.keys["quiet"], Call(f"{marker}-s{n}", model="spill")) for n in range(3)]
         for answer in spilled:
-            assert answer.status == 200 and answer.seconds < 1
+            assert answer.status == 200
             assert answer.headers["x-tollgate-provider"] == "roomy" and answer.headers["x-tollgate-attempts"] == "1"
+        assert not running.done(), "nobody has waited for the place"
     back = send(server.port, server.keys["quiet"], Call(f"{marker}-b", model="spill"))
     assert back.headers["x-tollgate-provider"] == "one", "it is well, and first again"
 
 
 def test_where_every_provider_is_full_the_first_is_waited_for(server, marker):
     with Pool(server) as pool:
-        for name, seconds in (("one", "600ms"), ("stuck", "3s")):
+        for name, seconds in (("one", "2s"), ("stuck", "6s")):
             pool.send("loud", call(f"{marker}-{name}", name, f"slow:{seconds}"))
             wait_for(lambda name=name: crowd(server, name)[0] == 1, f"the place at {name} being taken", 20)
         answer = send(server.port, server.keys["quiet"], Call(f"{marker}-w", model="narrow"))
@@ -206,18 +211,18 @@ def test_where_every_provider_is_full_the_first_is_waited_for(server, marker):
 
 def test_a_stream_keeps_its_place_until_its_end(server, marker):
     with Pool(server) as pool:
-        text = "drip:100ms echo:one two three four five six seven eight nine ten"
+        text = "drip:200ms echo:one two three four five six seven eight nine ten"
         pool.send("loud", call(f"{marker}-1", "one", text, stream=True))
         wait_for(lambda: crowd(server, "one") == (1, 0), "the place being taken", 20)
         answer = send(server.port, server.keys["quiet"], call(f"{marker}-2", "one", "hello"))
         assert answer.status == 200 and answer.seconds > 0.3
-        assert len(pool.order) == 1, "the stream had ended"
+        wait_for(lambda: pool.order, "the stream having ended too", 1)
 
 
 def test_an_sdk_gets_through_by_itself(server, marker):
     with Pool(server) as pool:
         for n in range(17):
-            pool.send("loud", call(f"{marker}-{n}", "one", "slow:60ms"))
+            pool.send("loud", call(f"{marker}-{n}", "one", "slow:150ms"))
         wait_for(lambda: crowd(server, "one")[1] > 8, "a queue", 20)
         with openai.OpenAI(base_url=f"{server.url}/v1", api_key=server.keys["loud"], max_retries=4) as client:
             answer = client.chat.completions.create(
@@ -278,9 +283,9 @@ def test_the_limit_of_a_key_leaves_others_alone(server, marker):
     server.keys["one-at-once"] = made
     before = refused(server)["key"]
     with Pool(server) as pool:
-        pool.send("one-at-once", call(f"{marker}-1", "roomy", "slow:1s"))
+        running = pool.send("one-at-once", call(f"{marker}-1", "roomy", "slow:3s"))
         wait_for(lambda: crowd(server, "roomy")[0] == 1, "the call running", 20)
         answer = send(server.port, made, call(f"{marker}-2", "roomy"))
-        assert answer.status == 429 and answer.seconds < 1 and "running at once" in answer.error()[2]
+        assert answer.status == 429 and "running at once" in answer.error()[2] and not running.done()
         assert send(server.port, server.keys["quiet"], call(f"{marker}-3", "roomy", "hello")).status == 200
     assert refused(server)["key"] - before == 1

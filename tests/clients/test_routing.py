@@ -1,6 +1,7 @@
 """Which deployment a call goes to, and that the reason can be read: by share, price, speed, ability and prompt cache."""
 
 import json
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -143,9 +144,10 @@ TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": 
 
 
 def test_weights_are_shares_and_a_conversation_stays_where_it_began(routed, client):
-    seen = Counter(ask(client, "shared", f"question {number}")[0] for number in range(120))
-    assert 70 <= seen["quick/sandbox-small"] <= 108, seen
-    assert sum(seen.values()) == 120
+    seen = Counter(ask(client, "shared", f"question {number}")[0] for number in range(240))
+    # 180 by its weight, and 120 by none: more than five, and more than three standard deviations away.
+    assert 145 <= seen["quick/sandbox-small"] <= 215, seen
+    assert sum(seen.values()) == 240
     for number in range(6):
         messages = [{"role": "user", "content": f"conversation {number}"}]
         first, _ = ask(client, "shared", messages=messages)
@@ -180,12 +182,20 @@ def test_the_expected_length_of_an_answer_is_learned(routed, client):
 
 
 def test_the_faster_one_gets_almost_all_calls_once_both_are_known(routed, client):
-    seen = Counter(ask(client, "fast", f"race {number}")[0] for number in range(240))
-    assert seen["quick/sandbox-small"] >= 130, seen
-    assert seen["slow/sandbox-small"] >= 2, "both were measured"
-    route = next(route for route in routed.admin("/api/routes")["items"] if route["name"] == "fast")
-    slow, quick = route["deployments"]
-    assert slow["firstTokenMs"] > quick["firstTokenMs"] and quick["samples"] > 1
+    def deployments():
+        return next(route for route in routed.admin("/api/routes")["items"] if route["name"] == "fast")["deployments"]
+
+    def both_are_known():
+        ask(client, "fast", f"measured {time.monotonic_ns()}")
+        return all(deployment["samples"] > 1.5 for deployment in deployments())
+
+    # One call in ten looks how fast the other one is.
+    wait_for(both_are_known, "both being measured", 60)
+    seen = Counter(ask(client, "fast", f"race {number}")[0] for number in range(100))
+    # 95 but for chance.
+    assert seen["quick/sandbox-small"] >= 75, seen
+    slow, quick = deployments()
+    assert slow["firstTokenMs"] > quick["firstTokenMs"]
 
 
 def test_a_deployment_that_refuses_every_call_gets_a_share_of_them_and_no_more(client):
@@ -375,21 +385,37 @@ def test_an_explanation_that_makes_no_sense_is_refused(routed, path, body, statu
 FILLER = "These are the rules of the house, and there are many of them. " * 120
 
 
-def turn(client, marker, system, usages, model="talk"):
+def prompt_cache(routed, name):
+    return routed.admin(f"/api/routes/{urllib.parse.quote(name, safe='')}/prompt-cache")
+
+
+def ask_and_learn(routed, client, model, messages):
+    """Asks and waits until the turn is learned from, which happens behind the answer."""
+
+    def learned():
+        return sum(key["calls"] for key in prompt_cache(routed, model)["keys"])
+
+    before = learned()
+    answer = ask(client, model, messages=messages)
+    wait_for(lambda: learned() > before, "the turn being learned from", 10)
+    return answer
+
+
+def turn(routed, client, marker, system, usages, model="talk"):
     """The last turn of a conversation whose turns used this much, one after another."""
     messages = [{"role": "system", "content": f"{FILLER}{system}"}]
     for number, usage in enumerate(usages):
         messages += [{"role": "assistant", "content": "yes"}] if number else []
         messages.append({"role": "user", "content": f"id:{marker} usage:{usage} turn {number}"})
-    return ask(client, model, messages=messages)
+    return ask_and_learn(routed, client, model, messages)
 
 
 def test_reads_of_the_prompt_cache_are_counted_against_what_was_expected(routed, client, marker):
     usages = ["in=2000,out=9", "in=100,read=1990,out=9", "in=90,read=2048,out=9"]
     for turns in range(3):
-        who, headers = turn(client, marker, "", usages[: turns + 1])
+        who, headers = turn(routed, client, marker, "", usages[: turns + 1])
         assert who == "openai/gpt-4o-mini"
-    told = routed.admin("/api/routes/talk/prompt-cache")
+    told = prompt_cache(routed, "talk")
     key = told["keys"][0]
     assert (key["key"], key["calls"], key["cacheReadTokens"], key["lostUsd"]) == ("sdk", 3, 1990 + 2048, "0")
     assert 3900 <= key["expectedCacheReadTokens"] <= 4138
@@ -398,7 +424,7 @@ def test_reads_of_the_prompt_cache_are_counted_against_what_was_expected(routed,
 
 def test_a_conversation_stays_where_its_prompt_cache_is_after_a_fallback(routed, client, marker):
     messages = [{"role": "system", "content": FILLER}, {"role": "user", "content": f"id:{marker} usage:in=2000,out=9 turn 0"}]
-    first, headers = ask(client, "lame", messages=messages)
+    first, headers = ask_and_learn(routed, client, "lame", messages)
     assert (first, headers["x-tollgate-attempts"]) == ("openai/gpt-4o-mini", "2"), "the first of the route is dead"
     messages += [{"role": "assistant", "content": "yes"}, {"role": "user", "content": f"id:{marker} usage:in=2100,out=9 more"}]
     again, headers = ask(client, "lame", messages=messages)
@@ -410,9 +436,9 @@ def test_a_conversation_stays_where_its_prompt_cache_is_after_a_fallback(routed,
 
 
 def test_the_doctor_names_the_byte_that_broke_the_cache_and_what_it_cost(routed, client, marker):
-    turn(client, marker, "It is 10:00.", ["in=2000,out=9"], model="openai/gpt-4o-mini")
-    _, headers = turn(client, marker, "It is 10:01.", ["in=2000,out=9", "in=2100,out=9"], model="openai/gpt-4o-mini")
-    told = routed.admin(f"/api/routes/{urllib.parse.quote('openai/gpt-4o-mini', safe='')}/prompt-cache")
+    turn(routed, client, marker, "It is 10:00.", ["in=2000,out=9"], model="openai/gpt-4o-mini")
+    _, headers = turn(routed, client, marker, "It is 10:01.", ["in=2000,out=9", "in=2100,out=9"], model="openai/gpt-4o-mini")
+    told = prompt_cache(routed, "openai/gpt-4o-mini")
     finding = told["findings"][0]
     assert finding["requestId"] == headers["x-tollgate-request-id"]
     assert (finding["cause"], finding["place"]) == ("changed", "messages[0]")
