@@ -13,7 +13,7 @@ use super::super::answer::{PageError, blocking, page};
 use super::super::form::{Fields, href};
 use super::super::format::{Clock, MoneyColumn, NO_VALUE, count_cell, count_exact, counted, duration, percent};
 use super::super::session::{Submission, Visitor};
-use super::super::summary::attempts::{Tally, failure_of};
+use super::super::summary::attempts::{Tally, failure_of, is_answered};
 use super::super::summary::{Shared, unreadable};
 use super::super::view::{
     Badge, Card, Choice, CircuitLine, Entry, LastError, Layout, Notice, ProviderNow, ProviderRow, ProvidersNow,
@@ -224,7 +224,7 @@ fn rows(state: &State, entries: &[LedgerEntry], range: TimeRange, now: &Provider
         for attempt in &entry.attempts {
             let shown = shown.entry(attempt.deployment.provider.as_str()).or_default();
             shown.attempts.add(attempt);
-            if attempt.error.is_none() {
+            if is_answered(attempt) {
                 shown.first_ms.extend(attempt.time_to_first_token_ms);
                 shown.total_ms.push(attempt.latency_ms);
             }

@@ -77,7 +77,9 @@ fn what_clients_do_and_what_lost_against_another_is_no_failure_of_a_provider() {
     run(async {
         let (fixture, browser) = Fixture::with_admin(TWO);
         let key = fixture.key("web-app");
-        for error in ["client_left", "upstream_rejected", "cancelled", "stopping"] {
+        for error in
+            ["client_left", "upstream_rejected", "cancelled", "stopping", "timeout_call", "crashed", "abandoned"]
+        {
             let call = Call { provider: "sandbox", cost: "0", error: Some(error), ..Call::USUAL };
             fixture.call(&key, call).await;
         }
@@ -105,6 +107,23 @@ fn what_clients_do_and_what_lost_against_another_is_no_failure_of_a_provider() {
 
 #[test]
 fn a_deployment_that_no_attempt_is_left_for_is_marked() {
+#[test]
+fn a_call_for_which_nothing_was_sent_has_no_cost_and_no_time_that_rests_on_anything() {
+    run(async {
+        let (fixture, browser) = Fixture::with_admin(TWO);
+        let unsent = fixture.unsent_call(&fixture.key("web-app")).await;
+        let call = browser.get(&format!("/requests/{unsent}")).await.body;
+        check(
+            &call,
+            &["nothing was sent", "No provider was asked.", "The call was given up before anything was sent."],
+        );
+        assert!(!call.contains("exact") && !call.contains("Until the whole answer"), "{call}");
+        let page = browser.get("/providers").await.body;
+        let rows = &page[page.find("id=\"provider-list\"").unwrap()..page.find("id=\"routes\"").unwrap()];
+        assert!(!rows.contains("0 ms") && !rows.contains("Last failure"), "{rows}");
+    });
+}
+
     run(async {
         let many = format!(
             "{TWO}[[routes]]\nname = \"many\"\ndeployments = [\"sandbox/sandbox-large\", \"local/qwen3\"]\nattempts_max = 1\n"
