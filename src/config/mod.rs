@@ -12,6 +12,7 @@ mod cron;
 pub mod defaults;
 mod environment;
 mod given;
+mod names;
 mod network;
 mod not_yet;
 mod notices;
@@ -40,6 +41,7 @@ use toml::de::DeTable;
 use url::Url;
 
 use crate::domain::Secret;
+use problem::line_of;
 use reader::{Context, Notes, Section};
 
 pub use calls::{
@@ -106,6 +108,13 @@ pub struct Sources<'a> {
     pub problems: Vec<Problem>,
     /// What of it is worth knowing, likewise.
     pub warnings: Vec<Problem>,
+}
+
+impl Sources<'_> {
+    /// The file; a nameless empty one where there is none.
+    fn path_and_text(&self) -> (&Path, &str) {
+        self.file.as_ref().map_or((Path::new(""), ""), |(path, text)| (path, text))
+    }
 }
 
 impl Sources<'static> {
@@ -239,8 +248,7 @@ impl Config {
 
 /// Checks everything and gives the settings, or every problem at once.
 pub fn load(sources: &Sources<'_>) -> Result<Config, Problems> {
-    let (path, text) =
-        sources.file.as_ref().map_or((Path::new(""), ""), |(path, text)| (path.as_path(), text.as_str()));
+    let (path, text) = sources.path_and_text();
     let document = parse(path, text).map_err(|mut problems| {
         problems.splice(0..0, sources.problems.iter().cloned());
         Problems::new(problems)
@@ -253,8 +261,7 @@ pub fn load(sources: &Sources<'_>) -> Result<Config, Problems> {
         context.problem(problem);
     }
     not_yet::warn(&context);
-    let Notes { problems, warnings, secrets } =
-        context.into_notes(|position| format!("{}:{}", path.display(), line_of(text, position)));
+    let Notes { problems, warnings, secrets } = context.into_notes();
     let problems: Vec<Problem> = sources.problems.iter().cloned().chain(problems).collect();
     if problems.is_empty() {
         let warnings = sources.warnings.iter().cloned().chain(warnings).collect();
@@ -275,26 +282,25 @@ pub struct DataDir {
 
 /// The data folder alone, whatever else is wrong: where a server may run that is to be worked on.
 pub fn data_dir(sources: &Sources<'_>) -> Option<DataDir> {
-    let text = sources.file.as_ref().map_or("", |(_, text)| text.as_str());
+    let text = sources.path_and_text().1;
     // What can be made out of a file that is no TOML will do: somebody is in the midst of writing it.
     let (document, _) = DeTable::parse_recoverable(text);
     let context = Context::new(sources);
     let mut root = Section::root(&context, document.get_ref());
     let path = server::read_data_dir(&mut root);
     let is_named = root.is_set("data_dir");
-    context.into_notes(|_| String::new()).problems.is_empty().then_some(DataDir { path, is_named })
+    context.into_notes().problems.is_empty().then_some(DataDir { path, is_named })
 }
 
 /// Reads a file that has prices alone, `[prices."provider/model"]` sections, or tells of every problem at once.
 pub fn read_prices(path: &Path, text: &str) -> Result<Vec<PriceOverride>, Problems> {
     let document = parse(path, text).map_err(Problems::new)?;
-    let sources = Sources::none();
+    let sources = Sources { file: Some((path.to_owned(), text.to_owned())), ..Sources::none() };
     let context = Context::new(&sources);
     let mut root = Section::root(&context, &document);
     let prices = prices::read(&mut root, &[]);
     root.finish();
-    let Notes { problems, .. } =
-        context.into_notes(|position| format!("{}:{}", path.display(), line_of(text, position)));
+    let Notes { problems, .. } = context.into_notes();
     if problems.is_empty() { Ok(prices) } else { Err(Problems::new(problems)) }
 }
 
@@ -320,11 +326,6 @@ fn parse<'t>(path: &Path, text: &'t str) -> Result<DeTable<'t>, Vec<Problem>> {
         Problem { place, ..Problem::new(format!("{shown_path}:{line}:{column}"), message) }
     };
     Err(errors.iter().map(problem).collect())
-}
-
-/// The line of a position in a text, from 1 on.
-fn line_of(text: &str, position: usize) -> usize {
-    text.get(..position).unwrap_or(text).matches('\n').count() + 1
 }
 
 /// Walks the whole file; where problems were noted, what comes out is not used.

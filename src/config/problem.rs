@@ -78,6 +78,11 @@ impl<'a> IntoIterator for &'a Problems {
     }
 }
 
+/// The line of a position in a text, from 1 on.
+pub(super) fn line_of(text: &str, position: usize) -> usize {
+    text.get(..position).unwrap_or(text).matches('\n').count() + 1
+}
+
 /// Longest text that a message repeats: more would hide the rest of the message.
 const QUOTED_CHARS_MAX: usize = 60;
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use url::Url;
 
 use super::defaults;
+use super::names::Names;
 use super::problem::{Problem, quoted};
 use super::quantities::base_url;
 use super::reader::{Context, Section};
@@ -100,7 +101,7 @@ const FROM_ENVIRONMENT: [(&str, ProviderKind, &str, &str, &str); 2] = [
 pub(super) fn read(root: &mut Section<'_>) -> (Vec<ProviderConfig>, Vec<String>) {
     let context = root.context;
     let file_owns_providers = root.has_items("providers");
-    let mut names: Vec<String> = Vec::new();
+    let mut names = Names::new("provider");
     let providers: Vec<ProviderConfig> =
         root.sections("providers", |provider| read_provider(provider, &mut names)).into_iter().flatten().collect();
     if file_owns_providers {
@@ -114,7 +115,7 @@ pub(super) fn read(root: &mut Section<'_>) -> (Vec<ProviderConfig>, Vec<String>)
                 context.warning(key, message);
             }
         }
-        return (providers, names);
+        return (providers, names.into_vec());
     }
     let providers: Vec<ProviderConfig> =
         FROM_ENVIRONMENT.into_iter().filter_map(|known| from_environment(context, known)).collect();
@@ -183,7 +184,7 @@ fn shown(provider: &ProviderConfig) -> toml::Table {
     table
 }
 
-fn read_provider(provider: &mut Section<'_>, names: &mut Vec<String>) -> Option<ProviderConfig> {
+fn read_provider(provider: &mut Section<'_>, names: &mut Names) -> Option<ProviderConfig> {
     let name = provider.parsed("name", |text| {
         let is_plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
         if !is_plain {
@@ -198,15 +199,9 @@ fn read_provider(provider: &mut Section<'_>, names: &mut Vec<String>) -> Option<
         None if !provider.is_set("name") => {
             provider.problem("name is missing; give the provider one, such as name = \"openai\"");
         }
-        Some(name) if names.iter().any(|other| other == name.as_str()) => {
-            provider.problem_at(
-                "name",
-                format!("another provider is called {} already; give each its own name", quoted(name.as_str())),
-            );
-        }
-        _ => {}
+        Some(name) => names.take(provider, name.as_str()),
+        None => {}
     }
-    names.extend(name.as_ref().map(ToString::to_string));
     let kind: Option<ProviderKind> = provider.choice("kind");
     if !provider.is_set("kind") {
         provider.problem("kind is missing; set it to openai, anthropic, openai-compatible or sandbox");

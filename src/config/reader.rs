@@ -13,7 +13,7 @@ use toml::de::{DeTable, DeValue};
 use super::Sources;
 use super::environment::Variables;
 use super::given::Given;
-use super::problem::{Problem, did_you_mean, quoted};
+use super::problem::{Problem, did_you_mean, line_of, quoted};
 use crate::domain::Secret;
 
 /// The position of what doesn't stand in the file: after all that does.
@@ -55,6 +55,12 @@ impl<'c> Context<'c> {
         self.warnings.borrow_mut().push((AFTER_FILE, Problem::new(path, message)));
     }
 
+    /// The file and line of a position, such as `tollgate.toml:12`.
+    fn place(&self, position: usize) -> String {
+        let (path, text) = self.sources.path_and_text();
+        format!("{}:{}", path.display(), line_of(text, position))
+    }
+
     /// Where a path or anything below it was set first.
     pub(super) fn first_set(&self, path: &str) -> Option<usize> {
         let below =
@@ -73,19 +79,19 @@ impl<'c> Context<'c> {
     }
 
     /// The problems, the warnings and the secrets, each in the order of the file.
-    pub(super) fn into_notes(self, place: impl Fn(usize) -> String) -> Notes {
-        let in_order = |notes: RefCell<Vec<(usize, Problem)>>| {
-            let mut notes = notes.into_inner();
+    pub(super) fn into_notes(self) -> Notes {
+        let in_order = |notes: &RefCell<Vec<(usize, Problem)>>| {
+            let mut notes = notes.take();
             notes.sort_by_key(|(position, _)| *position);
             let placed = |(position, problem): (usize, Problem)| Problem {
-                place: (position != AFTER_FILE).then(|| place(position)),
+                place: (position != AFTER_FILE).then(|| self.place(position)),
                 ..problem
             };
             notes.into_iter().map(placed).collect()
         };
         Notes {
-            problems: in_order(self.problems),
-            warnings: in_order(self.warnings),
+            problems: in_order(&self.problems),
+            warnings: in_order(&self.warnings),
             secrets: self.secrets.into_inner(),
         }
     }
@@ -166,6 +172,11 @@ impl<'c> Section<'c> {
     /// Notes a warning about one of its keys.
     pub(super) fn warning_at(&self, key: &str, message: impl Into<String>) {
         self.context.warning_at(self.position_of(key), &self.path_of(key), message);
+    }
+
+    /// The file and line where one of its keys stands.
+    pub(super) fn place_of(&self, key: &str) -> String {
+        self.context.place(self.position_of(key))
     }
 
     fn position_of(&self, key: &str) -> usize {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::choice::{Choice as _, choice_type};
 use super::given::duration_in;
+use super::names::Names;
 use super::problem::{any_of, did_you_mean, quoted};
 use super::reader::Section;
 use super::{defaults, not_yet};
@@ -71,12 +72,12 @@ choice_type!(
 
 /// The routes, and the names of all that the file meant, the faulty ones included.
 pub(super) fn read(root: &mut Section<'_>, providers: &[String]) -> (Vec<RouteConfig>, Vec<String>) {
-    let mut names: Vec<String> = Vec::new();
+    let mut names = Names::new("route");
     let routes = root.sections("routes", |route| read_route(route, providers, &mut names));
-    (routes.into_iter().flatten().collect(), names)
+    (routes.into_iter().flatten().collect(), names.into_vec())
 }
 
-fn read_route(route: &mut Section<'_>, providers: &[String], names: &mut Vec<String>) -> Option<RouteConfig> {
+fn read_route(route: &mut Section<'_>, providers: &[String], names: &mut Names) -> Option<RouteConfig> {
     let name = route.parsed("name", |text| {
         ModelId::new(text).map(|name| name.as_str().to_owned()).map_err(|error| error.to_string())
     });
@@ -84,15 +85,9 @@ fn read_route(route: &mut Section<'_>, providers: &[String], names: &mut Vec<Str
         None if !route.is_set("name") => {
             route.problem("name is missing; give the route the name that clients ask for as model");
         }
-        Some(name) if names.contains(name) => {
-            route.problem_at(
-                "name",
-                format!("another route is called {} already; give each its own name", quoted(name)),
-            );
-        }
-        _ => {}
+        Some(name) => names.take(route, name),
+        None => {}
     }
-    names.extend(name.clone());
     let strategy = route.choice_or("strategy", Strategy::Fallback);
     if not_yet::STRATEGIES.contains(&strategy) {
         route.warning_at(

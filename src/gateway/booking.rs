@@ -124,7 +124,7 @@ impl AttemptEnd {
     pub(super) fn billed(self, bill: Bill, status: u16, error: Option<&ProviderError>) -> Attempt {
         let mut attempt = self.timed();
         attempt.status = status;
-        attempt.error = error.map(|error| Arc::from(error.code()));
+        attempt.error = error.map(|error| Arc::from(error.attempt_code()));
         attempt.usage = bill.usage;
         attempt.cost = bill.cost;
         attempt.basis = bill.basis;
@@ -151,7 +151,7 @@ impl AttemptEnd {
             (Owed::Perhaps | Owed::WhatCame, _) => {
                 let mut attempt = self.timed();
                 attempt.status = status;
-                attempt.error = Some(Arc::from(error.code()));
+                attempt.error = Some(Arc::from(error.attempt_code()));
                 attempt
             }
         }

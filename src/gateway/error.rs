@@ -9,7 +9,7 @@ use crate::budget::RateLimited;
 use crate::dialect::Untranslatable;
 use crate::domain::json::JsonError;
 use crate::domain::wording::per_window;
-use crate::domain::{Deployment, Dialect, Picodollars, Window};
+use crate::domain::{Deployment, Dialect, EndpointFamily, Picodollars, Window};
 use crate::provider::{Cause, ProviderError, Refusal, Unneeded};
 use crate::routing::RouteError;
 
@@ -46,6 +46,16 @@ pub enum GatewayError {
     ModelNotAllowed {
         /// What was asked for.
         model: String,
+        /// What may be.
+        allowed: String,
+    },
+    /// The key was not let in to these endpoints.
+    #[error(
+        "this key may not call {family} endpoints, only {allowed}: ask an admin for another key, or to change allowedEndpoints of this one"
+    )]
+    EndpointNotAllowed {
+        /// What was called.
+        family: EndpointFamily,
         /// What may be.
         allowed: String,
     },
@@ -283,6 +293,7 @@ impl GatewayError {
             ) => (CONFLICT, "idempotency_answer_lost"),
             Self::NotReplayed(NotReplayed::Unavailable(_)) => (UNAVAILABLE, "idempotency_unavailable"),
             Self::ModelNotAllowed { .. } => (FORBIDDEN, "model_not_allowed"),
+            Self::EndpointNotAllowed { .. } => (FORBIDDEN, "endpoint_not_allowed"),
             Self::OverBudget(budget) if budget.only_held() => (RATE_LIMIT, "budget_held"),
             Self::OverBudget(_) => (NO_MONEY, "budget_exceeded"),
             Self::RateLimited(_) => (RATE_LIMIT, "rate_limit_exceeded"),

@@ -65,7 +65,7 @@ pub use in_force::InForce;
 pub use no_answer::NoAnswer;
 pub use opaque::below;
 pub use outlook::HedgeOutlook;
-pub use routed::Sample;
+pub use routed::{Explained, Sample, may_call};
 
 use audience::Audience;
 use call::Call;

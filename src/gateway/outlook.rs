@@ -10,7 +10,6 @@ use crate::routing::{Candidate, Plan, WAITS_MIN};
 use super::Gateway;
 use super::call::Call;
 use super::envelope::{Effect, Envelope};
-use super::error::GatewayError;
 use super::hedge::shows_its_work;
 use super::prepare::Asked;
 use super::routed::Sample;
@@ -68,24 +67,23 @@ impl Call {
 
 impl Gateway {
     /// When a second attempt of a call with this plan would start, and where, or why none would; nothing for a route that
-    /// doesn't hedge. With `stream`, whatever the sample says of it.
-    pub fn hedge_outlook(
+    /// doesn't hedge.
+    pub(super) fn hedge_outlook(
         &self,
         plan: &Plan,
+        envelope: &Envelope<'_>,
         sample: &Sample<'_>,
-        stream: Option<bool>,
-    ) -> Result<Option<HedgeOutlook>, GatewayError> {
-        let (Some(hedge), Some(decision)) = (plan.hedge, plan.decision.as_ref()) else { return Ok(None) };
+    ) -> Option<HedgeOutlook> {
+        let (hedge, decision) = (plan.hedge?, plan.decision.as_ref()?);
         let (router, now) = (self.router(), Instant::now());
-        let envelope = Envelope::sample(sample.body, sample.endpoint)?;
-        let stream = stream.unwrap_or(envelope.stream);
+        let stream = sample.stream.unwrap_or(envelope.stream);
         let first = &plan.candidates[0].deployment;
         let after = router.hedge_after(&hedge, first, stream, now);
         let behind = plan.candidates[1..].iter().find(|candidate| candidate.obstacle(sample.endpoint, now).is_none());
         let shows = |candidate: &Candidate| shows_its_work(stream, envelope.thinking.is_some(), candidate);
         let has_bound = envelope.output_cap.is_some() || !sample.endpoint.writes();
         let is_known = has_bound || (shows(&plan.candidates[0]) && behind.is_none_or(shows));
-        let reason = if !means_the_same_twice(sample.endpoint, &envelope) {
+        let reason = if !means_the_same_twice(sample.endpoint, envelope) {
             Some("such a call may do something at its provider, and is made once".to_owned())
         } else if plan.candidates.len() < 2 || plan.attempts_max < 2 {
             Some("the call has no deployment or attempt left for it".to_owned())
@@ -108,6 +106,6 @@ impl Gateway {
             None
         };
         let deployment = behind.map(|candidate| candidate.deployment.clone());
-        Ok(Some(HedgeOutlook { after, deployment, percent_max: hedge.percent_max, reason }))
+        Some(HedgeOutlook { after, deployment, percent_max: hedge.percent_max, reason })
     }
 }

@@ -5,7 +5,9 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 
-use crate::domain::{Billed, Decision, Deployment, Endpoint, Reason, ServiceTier, Strategy, TokenUsage};
+use crate::domain::{
+    Billed, Decision, Deployment, Endpoint, EndpointFamily, Reason, ServiceTier, Strategy, TokenUsage,
+};
 use crate::keys::VirtualKey;
 use crate::routing::{Asking, Candidate, PROMPT_BYTES_MIN, Plan, Prefix, Router, Timing, Turn, Wait};
 
@@ -13,6 +15,7 @@ use super::Gateway;
 use super::call::Call;
 use super::envelope::Envelope;
 use super::error::GatewayError;
+use super::outlook::HedgeOutlook;
 use super::prepare::Asked;
 
 /// A longer body is not looked into after its call: what providers take is shorter, media apart.
@@ -32,8 +35,20 @@ pub struct Sample<'a> {
     pub caller: Option<&'a VirtualKey>,
     /// Its conversation.
     pub session: Option<&'a str>,
+    /// Whether it would be streamed, whatever its body says.
+    pub stream: Option<bool>,
     /// A number for chance.
     pub dice: u64,
+}
+
+/// What would become of a call.
+pub struct Explained {
+    /// Where it would go.
+    pub plan: Plan,
+    /// Why.
+    pub decision: Decision,
+    /// When a second attempt would start beside the first; absent where the route has none.
+    pub hedge: Option<HedgeOutlook>,
 }
 
 impl Call {
@@ -48,6 +63,7 @@ impl Call {
             strategy: inbound.strategy,
             caller: Some(&inbound.caller),
             session: inbound.session.as_deref(),
+            stream: None,
             dice: dice(inbound.id.number()),
         };
         plan(self.router(), envelope, name, &sample, self.gateway.parts().clock.now())
@@ -111,9 +127,12 @@ impl Call {
 
 impl Gateway {
     /// What would become of a call to a route or model, and why; nobody is called.
-    pub fn explain(&self, name: &str, sample: &Sample<'_>) -> Result<(Plan, Decision), GatewayError> {
+    pub fn explain(&self, name: &str, sample: &Sample<'_>) -> Result<Explained, GatewayError> {
         let router = self.router();
         let envelope = Envelope::sample(sample.body, sample.endpoint)?;
+        if let Some(caller) = sample.caller {
+            may_call(caller, sample.endpoint.family())?;
+        }
         let plan = plan(&router, &envelope, name, sample, self.parts().clock.now())?;
         let decision = plan.decision.as_deref().cloned().unwrap_or_else(|| Decision {
             route: name.into(),
@@ -128,8 +147,19 @@ impl Gateway {
                 .collect(),
             more: 0,
         });
-        Ok((plan, decision))
+        let hedge = self.hedge_outlook(&plan, &envelope, sample);
+        Ok(Explained { plan, decision, hedge })
     }
+}
+
+/// Refuses a key that was not let in to endpoints of a family.
+pub fn may_call(caller: &VirtualKey, family: EndpointFamily) -> Result<(), GatewayError> {
+    if caller.allows_endpoint(family) {
+        return Ok(());
+    }
+    let allowed: Vec<&str> = caller.allowed_endpoints.iter().flatten().map(|family| family.as_str()).collect();
+    let allowed = if allowed.is_empty() { "none".to_owned() } else { allowed.join(", ") };
+    Err(GatewayError::EndpointNotAllowed { family, allowed })
 }
 
 fn plan(

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use crate::cache::Directives;
 use crate::config::STRATEGIES_NOT_YET as NOT_YET;
 use crate::domain::{Dialect, Endpoint, EndpointFamily, Name, RequestId, Strategy, TraceParent};
-use crate::gateway::{Answer, AnswerBody, GatewayError, Inbound, Piece, Refusal, UpstreamClient, below};
+use crate::gateway::{Answer, AnswerBody, GatewayError, Inbound, Piece, Refusal, UpstreamClient, below, may_call};
 use crate::idempotency::{IdempotencyKey, KeyError};
 use crate::keys::VirtualKey;
 use crate::provider::{ForwardedHeaders, Opaque};
@@ -301,16 +301,7 @@ pub(super) fn authenticate(state: &State, headers: &HeaderMap, dialect: Dialect)
 
 /// Refuses a key that was not let in to these endpoints.
 pub(super) fn check_endpoint(caller: &VirtualKey, family: EndpointFamily, dialect: Dialect) -> Result<(), Told> {
-    if caller.allows_endpoint(family) {
-        return Ok(());
-    }
-    let kind = if dialect == Dialect::Anthropic { "permission_error" } else { "invalid_request_error" };
-    let allowed: Vec<&str> = caller.allowed_endpoints.iter().flatten().map(|family| family.as_str()).collect();
-    let message = format!(
-        "this key may not call {family} endpoints, only {}: ask an admin for another key, or to change allowedEndpoints of this one",
-        if allowed.is_empty() { "none".to_owned() } else { allowed.join(", ") }
-    );
-    Err(Told::plain(403, kind, "endpoint_not_allowed", message))
+    may_call(caller, family).map_err(|error| Told::new(&error, dialect))
 }
 
 async fn read_body(

@@ -3,6 +3,7 @@
 pub mod api;
 pub mod dashboard;
 mod dialect;
+mod explain;
 pub mod guard;
 pub mod health;
 mod inference;

@@ -81,6 +81,8 @@ const LEDGER_SIZES: WriterOptions = WriterOptions {
 /// What a crash may lose at most where calls don't wait for the disk, beside what is being written. Longer saves little:
 /// a commit's own cost is a hundredth of the time by then.
 const RELAXED_GATHER_TIME: Duration = Duration::from_millis(20);
+/// How long a read waits at most for what was queued before it: many times what a commit takes on a slow disk.
+const FLUSH_TIME_MAX: Duration = Duration::from_secs(1);
 /// Entries that live pages may lag behind before they miss some.
 const LIVE_ENTRIES_LEN: usize = 1_024;
 /// Memory for cached pages of the file.
@@ -252,6 +254,11 @@ impl Ledger {
         self.writer.submit(Command::Track { scope, window, reply })?;
         let tracked = answer.await;
         tracked.unwrap_or_else(|_| Err(LedgerError::Unwritable { detail: "the writer has stopped".into() })).map(drop)
+    }
+
+    /// Waits until what was recorded before is in the file, a second at most; blocking.
+    pub fn flush(&self) {
+        self.writer.flush(FLUSH_TIME_MAX);
     }
 
     /// Writes everything that is queued and closes the file; blocking. Calls that still run become `unknown` at the next

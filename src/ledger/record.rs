@@ -100,6 +100,12 @@ impl Attempt {
     pub fn is_in_flight(&self) -> bool {
         self.basis == CostBasis::Reserved && self.error.is_none()
     }
+
+    /// Whether its call was given up after money was held for it, and before anything was sent: it has neither failed nor been
+    /// answered.
+    pub fn is_unsent(&self) -> bool {
+        self.basis == CostBasis::Exact && self.error.is_none() && self.status == 0
+    }
 }
 
 /// What decided over the price of an attempt, beside its usage and the time of its call.

@@ -1,7 +1,8 @@
 //! What of the ledger one reader may see: everything, or the calls of one team.
 //!
 //! Whoever reads for somebody reads through a view, which asks for no filter that could be forgotten: of another team it
-//! finds nothing, as if it had never made a call. A call belongs to the team that its key had when it was made.
+//! finds nothing, as if it had never made a call. Whoever was told how a call ended finds it, also where its entry was still to be
+//! written. A call belongs to the team that its key had when it was made.
 
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use jiff::tz::TimeZone;
 
 use super::costs::is_of;
 use super::{Adjusted, Costs, Entry, EntryFilter, GroupBy, Ledger, LedgerError, Page, Rollup, TimeRange};
-use crate::domain::{RequestId, TeamId};
+use crate::domain::{EntryStatus, RequestId, TeamId};
 
 /// The ledger, as far as one reader may see it.
 #[derive(Clone)]
@@ -43,18 +44,24 @@ impl View {
         is_of(entry, self.team_text())
     }
 
-    /// One entry, ended or running; what may not be seen is not there. Blocking.
-    pub fn entry(&self, id: RequestId) -> Result<Option<Entry>, LedgerError> {
-        Ok(self.ledger.entry(id)?.filter(|entry| self.sees(entry)))
-    }
-
-    /// The same with what adjusts it; an adjustment is seen by whoever sees its call. Blocking.
+    /// One call, ended or running, with what adjusts it; what may not be seen is not there, and an adjustment is seen by whoever
+    /// sees its call. Blocking.
     pub fn call(&self, id: RequestId) -> Result<Option<Adjusted>, LedgerError> {
-        Ok(self.ledger.call(id)?.filter(|call| self.sees(&call.entry)))
+        let mut call = self.ledger.call(id)?;
+        // Its client may have been told of its end before the disk was.
+        if call.as_ref().is_none_or(|call| call.entry.status == EntryStatus::Pending) {
+            self.ledger.flush();
+            call = self.ledger.call(id)?;
+        }
+        Ok(call.filter(|call| self.sees(&call.entry)))
     }
 
-    /// Entries that a filter takes, newest first, from a cursor on. Blocking: seconds at most.
+    /// Entries that a filter takes, newest first, from a cursor on; without one with every call whose client was told of its end.
+    /// Blocking: seconds at most.
     pub fn entries(&self, filter: &EntryFilter, cursor: Option<RequestId>, limit: usize) -> Result<Page, LedgerError> {
+        if cursor.is_none() {
+            self.ledger.flush();
+        }
         let Some(own) = self.team_text() else { return self.ledger.entries(filter, cursor, limit) };
         if filter.team.as_deref().is_some_and(|asked| asked != own) {
             return Ok(Page { items: Vec::new(), next: None });

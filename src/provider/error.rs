@@ -433,6 +433,15 @@ impl ProviderError {
         }
     }
 
+    /// The code of the attempt, in its entry. A call that took too long has one word for its client, but an attempt that ran
+    /// into the client's own limit, or for which no time was left, was not failed by its provider.
+    pub fn attempt_code(&self) -> &'static str {
+        match self {
+            Self::Timeout { limit: TimeLimit::Call | TimeLimit::Unsent, .. } => "timeout_call",
+            error => error.code(),
+        }
+    }
+
     /// The upstream's HTTP status, where it gave one.
     pub fn status(&self) -> u16 {
         match self {

@@ -107,8 +107,12 @@ type Thread<C> = (JoinHandle<()>, Place<C>);
 
 enum Message<C> {
     Command(C),
+    /// Somebody waits until what was queued before is written: until this is dropped.
+    Flush(Flushing),
     Stop,
 }
+
+type Flushing = std::sync::mpsc::Sender<std::convert::Infallible>;
 
 /// A place in the queue, for a command that must find room later, even in a `drop`.
 pub struct Place<C>(mpsc::OwnedPermit<Message<C>>);
@@ -185,8 +189,14 @@ impl<J: Journal> Writer<J> {
         });
         // Waiting with a limit needs a runtime's clock.
         let timer = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(io)?;
-        let inbox =
-            Inbox { queue: commands, messages: Vec::new(), batch_max: sizes.batch_max, is_stopping: false, timer };
+        let inbox = Inbox {
+            queue: commands,
+            messages: Vec::new(),
+            batch_max: sizes.batch_max,
+            flushes: Vec::new(),
+            is_stopping: false,
+            timer,
+        };
         let mut run = Run { journal, inbox, shared: Arc::clone(&shared), reopen: Box::new(reopen), sizes };
         let thread = std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || {
             // A gateway whose ledger has stopped must not go on serving: the supervisor starts it anew.
@@ -209,6 +219,16 @@ impl<J: Journal> Writer<J> {
     /// Keeps a place in the queue.
     pub fn keep_place(&self) -> Result<Place<J::Command>, SubmitError> {
         self.queue.clone().try_reserve_owned().map(Place).map_err(|error| submit_error(&error))
+    }
+
+    /// Waits until what was queued before is in the file, so that a read finds it; no longer than told, and not where the file
+    /// can't be written. Blocking; whoever queued it waits for nothing.
+    pub fn flush(&self, time_max: Duration) {
+        let (flushing, flushed) = std::sync::mpsc::channel();
+        if self.shared.trouble.borrow().is_none() && self.queue.try_send(Message::Flush(flushing)).is_ok() {
+            // However it ends, the file is to be read now.
+            let _ = flushed.recv_timeout(time_max);
+        }
     }
 
     /// The file, for short reads; `None` while it is being opened again, and after the stop.
@@ -277,6 +297,8 @@ struct Inbox<C> {
     queue: mpsc::Receiver<Message<C>>,
     messages: Vec<Message<C>>,
     batch_max: usize,
+    /// Of those who wait for what was queued before them.
+    flushes: Vec<Flushing>,
     /// What is queued is still taken, but nothing is waited for any more.
     is_stopping: bool,
     timer: tokio::runtime::Runtime,
@@ -293,7 +315,7 @@ enum Wait {
 impl<C> Inbox<C> {
     /// Takes a batch of what is queued; waits for something only if told to. Returns whether anything came.
     fn take(&mut self, batch: &mut Vec<C>, wait: Wait) -> bool {
-        let Self { queue, messages, batch_max, is_stopping, timer } = self;
+        let Self { queue, messages, batch_max, flushes, is_stopping, timer } = self;
         match wait {
             Wait::Forever if !*is_stopping => drop(queue.blocking_recv_many(messages, *batch_max)),
             Wait::Until(until) if !*is_stopping => {
@@ -310,10 +332,11 @@ impl<C> Inbox<C> {
                 }
             }
         }
-        for message in self.messages.drain(..) {
+        for message in messages.drain(..) {
             match message {
                 Message::Command(command) => batch.push(command),
-                Message::Stop => self.is_stopping = true,
+                Message::Flush(flushing) => flushes.push(flushing),
+                Message::Stop => *is_stopping = true,
             }
         }
         !batch.is_empty()
@@ -348,11 +371,12 @@ impl<J: Journal> Run<J> {
             }
             let taken = batch.len();
             if !self.journal.decide(&mut batch) {
+                self.inbox.flushes.clear();
                 continue;
             }
             let (since, count) = kept.take().unwrap_or_else(|| (Instant::now(), 0));
-            let may_gather =
-                !self.inbox.is_stopping && !self.journal.is_awaited() && count + taken < self.sizes.batch_max;
+            let is_awaited = self.journal.is_awaited() || !self.inbox.flushes.is_empty();
+            let may_gather = !self.inbox.is_stopping && !is_awaited && count + taken < self.sizes.batch_max;
             if may_gather && since.elapsed() < self.sizes.gather_time {
                 kept = Some((since, count + taken));
                 continue;
@@ -361,6 +385,8 @@ impl<J: Journal> Run<J> {
                 Some(database) => write(&mut run.journal, &database),
                 None => Err(redb::Error::DatabaseClosed),
             });
+            // Whatever came of it, a read finds no more for waiting.
+            self.inbox.flushes.clear();
             match written {
                 Ok(()) => self.journal.committed(),
                 Err(error) => {
@@ -420,6 +446,7 @@ impl<J: Journal> Run<J> {
                 self.journal.refuse(&mut batch, error);
                 continue;
             }
+            self.inbox.flushes.clear();
             let rest = until.saturating_duration_since(Instant::now());
             if rest.is_zero() || self.inbox.is_stopping {
                 return;

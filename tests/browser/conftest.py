@@ -65,6 +65,7 @@ class Tollgate:
         settings += '[prices."dead/*"]\ninput = "90"\noutput = "90"\n'
         settings += '[[routes]]\nname = "smart"\nstrategy = "cost-optimized"\n'
         settings += 'deployments = ["sandbox/sandbox-large", "sandbox/sandbox-small", "dead/qwen3"]\n'
+        settings += '[[routes]]\nname = "patient"\nhedge = true\ndeployments = ["sandbox/sandbox-large", "sandbox/sandbox-small"]\n'
         config.write_text(settings, encoding="utf-8")
         binary = pathlib.Path(os.environ.get("TOLLGATE_BIN", "target/debug/tollgate"))
         binary = binary if binary.is_absolute() else ROOT / binary
@@ -101,6 +102,11 @@ class Tollgate:
         with DIRECT.open(request, timeout=30) as answer:
             answer.read()
             return answer.headers["x-tollgate-request-id"]
+
+    def create_key(self, name, *options):
+        """A virtual key beside the first one."""
+        line = [self.binary, "key", "create", name, *options, "--config", str(self.config)]
+        subprocess.run(line, env=self.environment, capture_output=True, timeout=60, check=True)
 
     def reconcile(self, text):
         """Imports a file of a provider's console."""

@@ -333,6 +333,45 @@ def test_a_call_is_explained_without_being_made(logged_in, tollgate):
     keep(page, "providers-explained-1440-light")
 
 
+def choose(page, selector, label):
+    """Chooses an option of a select by what it says."""
+    page.evaluate(
+        f"(() => {{ const select = document.querySelector({selector!r});"
+        f" select.value = [...select.options].find((option) => option.text === {label!r}).value; }})()"
+    )
+
+
+@pytest.fixture(scope="module")
+def only_small(tollgate):
+    """The name of a key that may use one model alone."""
+    tollgate.create_key("only-small", "--allow-model", "sandbox-small")
+    return "only-small"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1440, 390])
+def test_an_explanation_minds_the_key_the_session_and_the_kind_of_answer(logged_in, tollgate, only_small, width, scheme):
+    page = logged_in
+    page.size(width, scheme=scheme)
+    page.open(f"{tollgate.url}/providers")
+    choose(page, "#why-route", "patient")
+    choose(page, "#why-stream", "a stream")
+    page.fill("#why-session", "ticket-4711")
+    page.submit("#why-form .pri")
+    told = page.evaluate("document.querySelector('#explanation').innerText")
+    assert "It would go to sandbox/sandbox-large" in told and "0 streams were measured lately" in told
+    chosen = "[...document.querySelectorAll('#why-form select')].map((select) => select.selectedOptions[0].text)"
+    assert page.evaluate(chosen)[4:] == ["one that may use everything", "a stream"]
+    assert page.evaluate("document.querySelector('#why-session').value") == "ticket-4711"
+    choose(page, "#why-key", only_small)
+    page.submit("#why-form .pri")
+    told = page.evaluate("document.querySelector('#explanation').innerText")
+    assert "It would go to sandbox/sandbox-small" in told and "the key may not use it" in told
+    assert not page.is_too_wide()
+    page.evaluate("document.querySelector('#why').scrollIntoView()")
+    keep(page, f"providers-explained-for-a-key-{width}-{scheme}")
+
+
 @pytest.mark.parametrize("width", [1440, 1366, 1280, 900])
 def test_no_table_beside_other_cards_is_cut_off(logged_in, tollgate, width):
     page = logged_in

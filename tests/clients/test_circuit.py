@@ -96,6 +96,11 @@ def test_clients_without_patience_open_no_circuit(server, marker, model, time_ma
         call = Call(f"{marker}-{number}", model=model, stream=stream, text="slow:1s", headers=hasty(time_max))
         answer = send(server.port, server.key, call)
         assert (answer.status, answer.error()[1]) == (504, "timeout_total"), answer
+        entry = server.admin(f"/api/requests/{answer.headers['x-request-id']}")
+        assert entry["error"] == "timeout_total"
+        # Whose limit it was; nothing where nothing was sent.
+        expected = {None, "timeout_call"} if time_max == "1ms" else {"timeout_call"}
+        assert {attempt["error"] for attempt in entry["attempts"]} <= expected, entry
     check_closed(server, marker, model)
 
 

@@ -355,6 +355,34 @@ def test_a_bad_file_changes_nothing_and_says_why_everywhere(server, what):
     assert server.admin("/api/config")["lastRefused"] is None
 
 
+TWICE = {
+    "auto": (SANDBOX + ROUTE.replace("smart", "auto") * 2, 8, "route", 5),
+    "a route": (SANDBOX + ROUTE * 2, 8, "route", 5),
+    "a provider": (SANDBOX * 2 + ROUTE, 5, "provider", 2),
+}
+
+
+@pytest.mark.parametrize("what", TWICE)
+def test_a_name_that_is_given_twice_is_told_with_both_places_before_and_after_the_start(server, what):
+    text, line, kind, first_line = TWICE[what]
+    server.write(text)
+    for command in (["check-config"], ["serve", "--listen", "127.0.0.1:0"]):
+        done = subprocess.run(
+            [server.binary, *command], cwd=server.folder, env=server.environment, capture_output=True, text=True, timeout=60
+        )
+        assert done.returncode == 2, done
+        told = done.stdout + done.stderr
+        assert f"tollgate.toml:{line}: {kind}s[1].name: another {kind} is called" in told, told
+        assert f"already, at tollgate.toml:{first_line}; give each its own name" in told, told
+    server.write(SANDBOX + ROUTE)
+    server.start()
+    server.write(text)
+    [problem] = server.refused()["problems"]
+    assert problem["place"] == f"tollgate.toml:{line}"
+    assert f"already, at tollgate.toml:{first_line};" in problem["message"]
+    assert server.call()[0] == 200
+
+
 def test_every_problem_is_told_at_once(server):
     server.write(SANDBOX + ROUTE)
     server.start()

@@ -1,5 +1,6 @@
 """Which deployment a call goes to, and that the reason can be read: by share, price, speed, ability and prompt cache."""
 
+import concurrent.futures
 import json
 import time
 import urllib.error
@@ -265,14 +266,39 @@ def test_when_nobody_can_take_the_call_the_refusal_names_what_is_missing(client,
 def test_a_refusal_says_in_its_entry_how_it_came_to_that(routed, client):
     with pytest.raises(openai.BadRequestError) as refused:
         ask(client, "toolless", tools=[TOOL])
-    request = refused.value.response.headers["x-tollgate-request-id"]
-    listed = lambda: any(each["id"] == request for each in routed.admin("/api/requests?status=failed")["items"])
-    wait_for(listed, "the entry", 5)
     refusal = entry(routed, refused.value.response.headers)
     assert (refusal["error"], refusal["attempts"]) == ("no_deployment_fits", [])
     decision = refusal["decision"]
     assert (decision["reason"], decision["chosen"]) == ("none-fits", None)
     assert decision["candidates"][0]["excluded"] == "tools"
+
+
+@pytest.mark.parametrize("durability", ["strict", "relaxed"])
+def test_a_call_can_be_read_by_whoever_was_told_how_it_ended(tmp_path, upstream, durability):
+    running = Gateway(tmp_path, upstream, f'{SETTINGS}[ledger]\ndurability = "{durability}"\n')
+    client = openai.OpenAI(base_url=f"{running.url}/v1", api_key=running.key, max_retries=0)
+
+    def end(number):
+        """A call that is answered, or refused before anybody is asked: its key reads of it at that moment what it was told."""
+        if number % 2:
+            status, (_, headers) = "settled", ask(client, "cheap")
+        else:
+            with pytest.raises(openai.BadRequestError) as refused:
+                ask(client, "toolless", tools=[TOOL])
+            status, headers = "failed", refused.value.response.headers
+        request = headers["x-request-id"]
+        listed = get_json(f"{running.url}/api/requests?q={request}", running.key)["items"]
+        assert [each["status"] for each in listed] == [status]
+        assert get_json(f"{running.url}/api/requests/{request}", running.key)["status"] == status
+
+    try:
+        for number in range(20):
+            end(number)
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            list(pool.map(end, range(80)))
+    finally:
+        client.close()
+        running.stop()
 
 
 def test_who_writes_less_than_the_call_asks_for_is_passed_over(routed, client, marker):

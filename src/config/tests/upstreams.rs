@@ -129,7 +129,7 @@ fn providers_must_be_whole_and_have_names_of_their_own() {
     );
     check(
         "[[providers]]\nname = \"x\"\nkind = \"sandbox\"\n[[providers]]\nname = \"x\"\nkind = \"sandbox\"",
-        &["providers[1].name: another provider is called \"x\" already; give each its own name"],
+        &["providers[1].name: another provider is called \"x\" already, at tollgate.toml:2; give each its own name"],
     );
     check(
         "[[providers]]\nname = \"x\"\nkind = \"anthropic\"",
@@ -221,7 +221,7 @@ fn routes_must_lead_somewhere() {
     );
     check(
         &route("deployments = [\"box/a\"]\n[[routes]]\nname = \"r\"\ndeployments = [\"box/b\"]"),
-        &["routes[1].name: another route is called \"r\" already; give each its own name"],
+        &["routes[1].name: another route is called \"r\" already, at tollgate.toml:5; give each its own name"],
     );
     check(
         "[[routes]]\nname = \"r\"\ndeployments = [\"openai/gpt-5\"]",

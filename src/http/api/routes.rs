@@ -498,7 +498,7 @@ pub const ROUTES: &[RouteSpec] = &[
         parameters: routing::EXPLAIN_PARAMETERS,
         body: Some("SampleRequest"),
         answer: Json("Explanation"),
-        handler: || route().to(routing::explain),
+        handler: || route().to(routing::explain_sample),
         ..READ
     },
     RouteSpec {

@@ -9,9 +9,10 @@ use serde::Serialize;
 use super::Items;
 use super::decision::DecisionJson;
 use super::input::{Lines, Params};
-use crate::config::{HedgeAfter, Operation, RouteConfig, STRATEGIES_NOT_YET};
+use crate::config::{HedgeAfter, Operation, RouteConfig};
 use crate::domain::{Deployment, Endpoint, KeyId, Name, Picodollars, Strategy};
-use crate::gateway::{GatewayError, HedgeOutlook, Sample};
+use crate::gateway::{Explained, GatewayError, HedgeOutlook, Sample};
+use crate::http::explain::{self, ENDPOINTS, live_key, strategies};
 use crate::http::problem::{Code, Problem};
 use crate::http::state::State;
 use crate::keys::VirtualKey;
@@ -19,11 +20,6 @@ use crate::routing::{Candidate, Cause, Finding, Reads, RouteError, Router};
 
 /// The query parameters of an explanation.
 pub(super) const EXPLAIN_PARAMETERS: &[&str] = &["endpoint", "operation", "strategy", "key", "session", "stream"];
-/// The paths whose calls have a choice.
-const ENDPOINTS: [Endpoint; 5] =
-    [Endpoint::ChatCompletions, Endpoint::Messages, Endpoint::Responses, Endpoint::Completions, Endpoint::Embeddings];
-/// Characters of an operation's or a session's name.
-const NAME_CHARS_MAX: usize = 128;
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -171,7 +167,7 @@ pub(super) async fn explain_plain(
 }
 
 /// `POST /api/routes/{name}/explain`: for a call with the body that was sent.
-pub(super) async fn explain(
+pub(super) async fn explain_sample(
     state: web::Data<State>,
     request: HttpRequest,
     name: web::Path<String>,
@@ -184,15 +180,12 @@ pub(super) async fn explain(
 fn explained(state: &State, request: &HttpRequest, name: &str, body: &[u8]) -> Result<HttpResponse, Problem> {
     let params = Params::of(request, EXPLAIN_PARAMETERS)?;
     let endpoint = params.word("endpoint", &ENDPOINTS, Endpoint::as_str)?.unwrap_or(Endpoint::ChatCompletions);
-    let served: Vec<Strategy> =
-        Strategy::ALL.iter().copied().filter(|strategy| !STRATEGIES_NOT_YET.contains(strategy)).collect();
+    let served: Vec<Strategy> = strategies().collect();
     let strategy = params.word("strategy", &served, Strategy::as_str)?;
+    let stream = params.word("stream", &[true, false], |stream| if stream { "true" } else { "false" })?;
     let named = |parameter: &str| {
-        let text = params.text(parameter);
-        let checked = text.map(|text| Name::new(text, NAME_CHARS_MAX));
-        checked
-            .transpose()
-            .map_err(|error| Problem::parameter(parameter, format!("{parameter} can't be used: {error}")))
+        let checked = params.text(parameter).map(explain::name).transpose();
+        checked.map_err(|error| Problem::parameter(parameter, format!("{parameter} can't be used: {error}")))
     };
     let (operation, session) = (named("operation")?, named("session")?);
     let caller = params.text("key").map(|named| key(state, named)).transpose()?;
@@ -203,15 +196,11 @@ fn explained(state: &State, request: &HttpRequest, name: &str, body: &[u8]) -> R
         strategy,
         caller: caller.as_deref(),
         session: session.as_ref().map(Name::as_str),
+        stream,
         dice: getrandom::u64().unwrap_or_default(),
     };
-    let stream = params.word("stream", &[true, false], |stream| if stream { "true" } else { "false" })?;
-    let explained = state.gateway.explain(name, &sample).and_then(|(plan, decision)| {
-        let hedge = state.gateway.hedge_outlook(&plan, &sample, stream)?;
-        Ok((plan, decision, hedge))
-    });
-    let explanation = match explained {
-        Ok((plan, decision, hedge)) => {
+    let explanation = match state.gateway.explain(name, &sample) {
+        Ok(Explained { plan, decision, hedge }) => {
             let names = |candidates: &[Candidate]| {
                 candidates.iter().map(|candidate| candidate.deployment.to_string()).collect()
             };
@@ -256,9 +245,8 @@ fn refused(name: &str, error: &GatewayError, endpoint: Endpoint) -> ExplanationJ
 }
 
 fn key(state: &State, named: &str) -> Result<Arc<VirtualKey>, Problem> {
-    let by_id = KeyId::new(named).ok().and_then(|id| state.keys.get(&id));
-    by_id.or_else(|| state.keys.named(named, state.clock.now())).ok_or_else(|| {
-        Problem::parameter("key", "key has to be the id or name of a virtual key: GET /api/keys lists them")
+    live_key(state, named).ok_or_else(|| {
+        Problem::parameter("key", "key has to be the id or name of a live virtual key: GET /api/keys lists them")
     })
 }
 

@@ -236,6 +236,39 @@ async fn a_call_without_an_attempt_is_recorded_at_nothing() {
 }
 
 #[tokio::test]
+async fn whoever_was_told_how_a_call_ended_finds_it_at_once() {
+    // Nothing is written before somebody waits for it.
+    let ledger = Arc::new(open_gathering(&Disk::default(), Duration::from_hours(1)));
+    let view = View::new(&ledger, None);
+    let status = |number| view.call(facts(number).id).unwrap().map(|call| call.entry.status);
+    ledger.record(facts(1), outcome(EntryStatus::Failed, None)).unwrap();
+    assert_eq!(status(1), Some(EntryStatus::Failed));
+    let running = reserve(&ledger, 2, 50, 1_000).await.unwrap();
+    assert_eq!(status(2), Some(EntryStatus::Pending));
+    running.settle(settled(30)).await.unwrap();
+    assert_eq!(status(2), Some(EntryStatus::Settled));
+    ledger.record(facts(3), outcome(EntryStatus::Failed, None)).unwrap();
+    let newest = view.entries(&EntryFilter::default(), None, 1).unwrap().items;
+    assert_eq!(newest[0].facts.id, facts(3).id);
+    assert_eq!(status(4), None, "nobody was told of it");
+}
+
+#[tokio::test]
+async fn a_read_waits_for_no_disk_that_fails() {
+    let disk = Disk::default();
+    let ledger = Arc::new(open_gathering(&disk, Duration::from_hours(1)));
+    let view = View::new(&ledger, None);
+    disk.fail(1, u64::MAX);
+    ledger.record(facts(1), outcome(EntryStatus::Failed, None)).unwrap();
+    let begun = Instant::now();
+    for _ in 0..3 {
+        // Not there, or out of reach: what the file says is all that there is.
+        assert!(view.call(facts(1).id).ok().flatten().is_none());
+    }
+    assert!(begun.elapsed() < FLUSH_TIME_MAX, "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
 async fn a_label_that_is_repeated_counts_once() {
     let ledger = open(&Disk::default());
     let scope = Scope::of("tag", "env=test");

@@ -123,6 +123,26 @@ hedge_percent_max = 5
 }
 
 #[test]
+fn an_explanation_minds_which_endpoints_its_key_may_call() {
+    run(async {
+        let fixture = fixture();
+        let only_chat = json!({"name": "only-chat", "allowedEndpoints": ["chat"]});
+        let id = fixture.post("/api/keys", &only_chat).await.json()["id"].as_str().unwrap().to_owned();
+        let told = fixture.get("/api/routes/choice/explain?endpoint=messages&key=only-chat").await.json();
+        assert_matches("Explanation", &told);
+        assert_eq!(
+            (&told["refusal"]["status"], &told["refusal"]["code"]),
+            (&json!(403), &json!("endpoint_not_allowed"))
+        );
+        let told = fixture.get(&format!("/api/routes/choice/explain?key={id}")).await.json();
+        assert_eq!(told["refusal"], Value::Null);
+        fixture.call(As::Admin, TestRequest::delete().uri(&format!("/api/keys/{id}"))).await;
+        let gone = fixture.get(&format!("/api/routes/choice/explain?key={id}")).await;
+        assert_eq!(gone.verdict(), "400 invalid_parameter", "no call is made with a key that was revoked");
+    });
+}
+
+#[test]
 fn an_explanation_of_nothing_is_refused() {
     run(async {
         let only_openai =

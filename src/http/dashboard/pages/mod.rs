@@ -6,6 +6,7 @@ pub(super) mod budgets;
 pub(super) mod cache;
 pub(super) mod costs;
 mod decision;
+mod explain;
 pub(super) mod key_change;
 pub(super) mod keys;
 pub(super) mod overview;

@@ -13,13 +13,13 @@ use super::super::answer::{PageError, blocking, page};
 use super::super::form::{Fields, href};
 use super::super::format::{Clock, MoneyColumn, NO_VALUE, count_cell, count_exact, counted, duration, percent};
 use super::super::session::{Submission, Visitor};
-use super::super::summary::attempts::{Tally, failure_of};
+use super::super::summary::attempts::{Tally, failure_of, is_answered};
 use super::super::summary::{Shared, unreadable};
 use super::super::view::{
     Badge, Card, Choice, CircuitLine, Entry, LastError, Layout, Notice, ProviderNow, ProviderRow, ProvidersNow,
-    ProvidersPage, Tone,
+    ProvidersPage, Tone, WhyForm,
 };
-use super::{clock, layout, provider_keys, routing};
+use super::{clock, explain as why, layout, provider_keys, routing};
 use crate::config::ProviderConfig;
 use crate::domain::{Picodollars, ProviderHealth, ProviderKind, RequestId};
 use crate::http::State;
@@ -77,7 +77,7 @@ async fn answer(visitor: &Visitor, shared: &web::Data<Shared>, fields: Fields) -
         Layout { events: Some(EVENTS), ..layout(visitor, shared, "Providers & routing", Entry::Providers).await? };
     let state = visitor.state.clone();
     let built = blocking(move || build(&state, &fields, layout)).await?;
-    let is_wrong = built.why.as_ref().is_some_and(|why| why.body.error.is_some());
+    let is_wrong = built.why.as_ref().is_some_and(WhyForm::is_wrong);
     Ok(page(if is_wrong { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK }, &built))
 }
 
@@ -121,9 +121,9 @@ fn build(state: &State, fields: &Fields, layout: Layout) -> ProvidersPage {
         is_current: *other == word,
     });
     let is_admin = layout.is_admin();
-    let (why, explanation) = routing::explain(state, fields);
+    let (form, explanation) = why::explain(state, fields);
     // As in the API: a plain call by a link for every reader, a request that is sent for admins.
-    let why = is_admin.then_some(why);
+    let why = is_admin.then_some(form);
     ProvidersPage {
         layout,
         ranges: ranges.collect(),
@@ -224,7 +224,7 @@ fn rows(state: &State, entries: &[LedgerEntry], range: TimeRange, now: &Provider
         for attempt in &entry.attempts {
             let shown = shown.entry(attempt.deployment.provider.as_str()).or_default();
             shown.attempts.add(attempt);
-            if attempt.error.is_none() {
+            if is_answered(attempt) {
                 shown.first_ms.extend(attempt.time_to_first_token_ms);
                 shown.total_ms.push(attempt.latency_ms);
             }

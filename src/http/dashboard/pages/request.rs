@@ -206,7 +206,7 @@ fn error(call: &Adjusted) -> Option<Notice> {
     } else {
         format!("{} is owed for what was used.", money(call.cost()))
     };
-    let tried = match entry.attempts.len() {
+    let tried = match entry.attempts.iter().filter(|attempt| !attempt.is_unsent()).count() {
         0 => "No provider was asked.".to_owned(),
         count => format!("{} made.", counted(count as u64, "attempt was", "attempts were")),
     };
@@ -224,11 +224,13 @@ fn kpis(call: &Adjusted) -> Vec<Kpi> {
     let (input, output) = (usage.total_input(), usage.total_output());
     let basis = match entry.basis() {
         _ if entry.status == EntryStatus::Pending => "known when it ends",
-        _ if entry.attempts.is_empty() => nobody_asked(entry),
-        CostBasis::Exact => "exact",
-        CostBasis::Estimated => "estimated",
-        CostBasis::Reserved => "charged at its reservation",
-        CostBasis::Unpriced => "no price is known",
+        basis => unsent_words(entry).unwrap_or(match basis {
+            CostBasis::Exact if entry.status == EntryStatus::Failed => "nothing is owed",
+            CostBasis::Exact => "exact",
+            CostBasis::Estimated => "estimated",
+            CostBasis::Reserved => "charged at its reservation",
+            CostBasis::Unpriced => "no price is known",
+        }),
     };
     let (amount, basis) = if call.adjustments.is_empty() {
         (cost(entry), basis.to_owned())
@@ -265,11 +267,13 @@ fn kpis(call: &Adjusted) -> Vec<Kpi> {
     ]
 }
 
-/// Why a call cost nothing that no provider was asked for.
-fn nobody_asked(entry: &Entry) -> &'static str {
+/// Why a call has no cost that could rest on anything, where nothing was sent for it.
+fn unsent_words(entry: &Entry) -> Option<&'static str> {
     match entry.facts.cache {
-        CacheOutcome::Hit | CacheOutcome::Semantic => "answered from the cache",
-        CacheOutcome::Miss | CacheOutcome::Bypass => "no provider was asked",
+        _ if !entry.attempts.iter().all(Attempt::is_unsent) => None,
+        CacheOutcome::Hit | CacheOutcome::Semantic => Some("answered from the cache"),
+        CacheOutcome::Miss | CacheOutcome::Bypass if entry.attempts.is_empty() => Some("no provider was asked"),
+        CacheOutcome::Miss | CacheOutcome::Bypass => Some("nothing was sent"),
     }
 }
 
@@ -345,9 +349,8 @@ fn timeline(call: &Adjusted) -> Vec<TimelineStep> {
             Some(_) => format!("Fallback, {provider}"),
             None => format!("Attempt {}, {provider}", index + 1),
         };
-        if attempt.error.as_deref() == Some(OVERTAKEN) {
-            let detail = Phrase::new(format!("Cancelled: another deployment answered first. {}", owed_for(attempt)));
-            step("x", Tone::Warn, name, attempt.started_ms, attempt.latency_ms, Phase::Waiting, detail);
+        if let Some(why) = given_up(attempt) {
+            step("x", Tone::Warn, name, attempt.started_ms, attempt.latency_ms, Phase::Waiting, why.into());
             continue;
         }
         if let Some(error) = &attempt.error {
@@ -394,6 +397,15 @@ fn timeline(call: &Adjusted) -> Vec<TimelineStep> {
         step(icon, tone, error_words(entry.status.as_str()), entry.latency_ms, 0, Phase::Inside, detail);
     }
     steps
+}
+
+/// Why an attempt was given up of which nothing is wrong.
+fn given_up(attempt: &Attempt) -> Option<String> {
+    if attempt.is_unsent() {
+        return Some("The call was given up before anything was sent.".to_owned());
+    }
+    let is_overtaken = attempt.error.as_deref() == Some(OVERTAKEN);
+    is_overtaken.then(|| format!("Cancelled: another deployment answered first. {}", owed_for(attempt)))
 }
 
 /// What an attempt without an answer cost, as a sentence.
@@ -560,11 +572,13 @@ fn details(state: &State, entry: &Entry, clock: &Clock) -> Vec<Detail> {
     add("Endpoint", facts.endpoint.path().into(), true);
     let basis = match entry.basis() {
         _ if entry.status == EntryStatus::Pending => "known when it ends",
-        _ if entry.attempts.is_empty() => nobody_asked(entry),
-        CostBasis::Exact => "exact: the provider’s usage at a known price",
-        CostBasis::Estimated => "estimated: tokens or prices had to be estimated",
-        CostBasis::Reserved => "reserved: what the provider billed is not known",
-        CostBasis::Unpriced => "unpriced: no price is known",
+        basis => unsent_words(entry).unwrap_or(match basis {
+            CostBasis::Exact if entry.status == EntryStatus::Failed => "exact: nothing is owed",
+            CostBasis::Exact => "exact: the provider’s usage at a known price",
+            CostBasis::Estimated => "estimated: tokens or prices had to be estimated",
+            CostBasis::Reserved => "reserved: what the provider billed is not known",
+            CostBasis::Unpriced => "unpriced: no price is known",
+        }),
     };
     add("Cost basis", basis.into(), false);
     if let Some(id) = facts.client_request_id.as_deref() {

@@ -1,29 +1,21 @@
-//! The routing half of `/providers`: where each route's calls go today, what would become of a call, what prompt caches
-//! served.
+//! The routing half of `/providers`: where each route's calls go today, and what prompt caches served.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use super::super::form::Fields;
 use super::super::format::{MoneyColumn, NO_VALUE, count_cell, count_exact, counted, duration, money, percent, share};
-use super::super::view::{
-    Card, DecisionCard, Explanation, FindingLine, Link, Notice, Phrase, PromptCaches, ReadLine, RouteCard, RouteLine,
-    Select, SelectOption, WhyForm,
-};
-use super::{clock, decision};
-use crate::config::{Choice as _, Operation, RouteConfig, STRATEGIES_NOT_YET};
-use crate::domain::{Considered, Decision, Deployment, Endpoint, KeyId, Reason, Strategy};
-use crate::gateway::{GatewayError, Sample};
+use super::super::view::{Card, FindingLine, Link, Notice, Phrase, PromptCaches, ReadLine, RouteCard, RouteLine};
+use super::clock;
+use crate::config::{Operation, RouteConfig};
+use crate::domain::{Considered, Decision, Deployment, Endpoint, KeyId, Strategy};
+use crate::gateway::{Explained, GatewayError, Sample};
 use crate::http::State;
 use crate::ledger::Entry;
-use crate::routing::{AUTO, Plan, RouteError, Router};
+use crate::routing::{AUTO, Plan, Router};
 
-/// The paths whose calls have a choice.
-const ENDPOINTS: [Endpoint; 5] =
-    [Endpoint::ChatCompletions, Endpoint::Messages, Endpoint::Responses, Endpoint::Completions, Endpoint::Embeddings];
 /// About a thousand tokens: what the costs of deployments are compared by.
 const TYPICAL_CHARS: usize = 4_000;
-const OPERATION_PLAIN: &str = "chat";
+pub(super) const OPERATION_PLAIN: &str = "chat";
 /// Keys and findings that the page shows; the API has all.
 const READS_MAX: usize = 10;
 const FINDINGS_MAX: usize = 5;
@@ -72,8 +64,7 @@ fn route_card(
     let today = ask(state, name, operation, None);
     let costs = ask(state, name, operation, Some(Strategy::CostOptimized));
     let cost = |deployment: &Deployment| {
-        let (_, decision) = costs.as_ref().ok()?;
-        decision.considered.iter().find(|seen| seen.deployment == *deployment)?.cost.map(money)
+        costs.as_ref().ok()?.decision.considered.iter().find(|seen| seen.deployment == *deployment)?.cost.map(money)
     };
     let calls: u64 = shares.iter().filter(|((of, _), _)| *of == route.name).map(|(_, calls)| calls).sum();
     let line = |seen: &Considered| {
@@ -86,7 +77,7 @@ fn route_card(
         let calls_here = shares.get(&(route.name.as_str(), deployment)).copied().unwrap_or(0);
         RouteLine {
             deployment: deployment.to_string(),
-            note: note(route, seen, today.as_ref().ok().map(|(plan, _)| plan)),
+            note: note(route, seen, today.as_ref().ok().map(|today| &today.plan)),
             cost: cost(deployment).unwrap_or_else(|| {
                 // Where there is no choice nothing is compared.
                 let is_priced = router.named(&deployment.to_string()).is_some_and(|named| named.facts.is_some());
@@ -100,7 +91,7 @@ fn route_card(
         }
     };
     let (reason, considered) = match &today {
-        Ok((_, decision)) => (reason(decision), decision.considered.clone()),
+        Ok(Explained { decision, .. }) => (reason(decision), decision.considered.clone()),
         Err(error) => {
             let all = route.deployments.iter().cloned().map(Considered::new).collect();
             (Phrase::new(format!("A plain call would be refused: {error}.")), all)
@@ -145,12 +136,7 @@ fn reason(decision: &Decision) -> Phrase {
 }
 
 /// What the router makes of a plain call with about a thousand tokens.
-fn ask(
-    state: &State,
-    name: &str,
-    operation: &str,
-    strategy: Option<Strategy>,
-) -> Result<(Plan, Decision), GatewayError> {
+fn ask(state: &State, name: &str, operation: &str, strategy: Option<Strategy>) -> Result<Explained, GatewayError> {
     let text = "word ".repeat(TYPICAL_CHARS / 5);
     let body = serde_json::json!({ "messages": [{ "role": "user", "content": text }] }).to_string();
     let sample = Sample {
@@ -160,104 +146,10 @@ fn ask(
         strategy,
         caller: None,
         session: None,
+        stream: None,
         dice: 0,
     };
     state.gateway.explain(name, &sample)
-}
-
-/// The form as it was sent, and what would become of the call, where a route was named.
-pub(super) fn explain(state: &State, fields: &Fields) -> (WhyForm, Option<Explanation>) {
-    let mut form = form(state, fields);
-    let Some(name) = fields.given("route") else { return (form, None) };
-    let strategy =
-        Strategy::from_word(fields.text("strategy")).filter(|strategy| !STRATEGIES_NOT_YET.contains(strategy));
-    let endpoint = ENDPOINTS.into_iter().find(|endpoint| endpoint.as_str() == fields.text("endpoint"));
-    let endpoint = endpoint.unwrap_or(Endpoint::ChatCompletions);
-    let sample = Sample {
-        endpoint,
-        body: fields.given("body").unwrap_or("{}").as_bytes(),
-        operation: fields.given("operation").unwrap_or(OPERATION_PLAIN),
-        strategy,
-        caller: None,
-        session: None,
-        dice: getrandom::u64().unwrap_or_default(),
-    };
-    match state.gateway.explain(name, &sample) {
-        Ok((plan, decision)) => (form, Some(explanation(&decision, &plan))),
-        Err(error @ (GatewayError::Body(_) | GatewayError::Field { .. })) => {
-            form.body.error = Some(format!("This is no request: {error}."));
-            (form, None)
-        }
-        Err(error) => (form, Some(refusal(name, &error, endpoint))),
-    }
-}
-
-fn form(state: &State, fields: &Fields) -> WhyForm {
-    let router = state.gateway.router();
-    let select = |name: &'static str, label: &'static str, options: Vec<(&str, &str)>| {
-        let current = fields.text(name);
-        let mut options: Vec<SelectOption> =
-            options.into_iter().map(|(value, label)| SelectOption::new(value, label, current)).collect();
-        // What came by a link, such as a model: it stays chosen.
-        if !current.is_empty() && !options.iter().any(|option| option.is_selected) && name == "route" {
-            options.push(SelectOption::new(current, current, current));
-        }
-        Select { name, label, options }
-    };
-    let mut names: Vec<(&str, &str)> = router.routes().iter().map(|route| (&*route.name, &*route.name)).collect();
-    names.push((AUTO, AUTO));
-    let served = Strategy::ALL.iter().filter(|strategy| !STRATEGIES_NOT_YET.contains(strategy));
-    let strategies = served.map(|strategy| (strategy.as_str(), strategy.as_str()));
-    let operations = Operation::all().iter().map(|operation| (operation.as_str(), operation.as_str()));
-    WhyForm {
-        selects: vec![
-            select("route", "Route", names),
-            select("strategy", "Strategy", std::iter::once(("", "the route’s own")).chain(strategies).collect()),
-            select("operation", "Operation", operations.collect()),
-            select("endpoint", "Path", ENDPOINTS.iter().map(|endpoint| (endpoint.as_str(), endpoint.path())).collect()),
-        ],
-        body: fields.field("body"),
-    }
-}
-
-fn explanation(decision: &Decision, plan: &Plan) -> Explanation {
-    let (asked, unasked) = plan.within_attempts();
-    let is_unasked = |deployment: &Deployment| unasked.iter().any(|candidate| candidate.deployment == *deployment);
-    let card = decision::card(decision, is_unasked);
-    let sentence = Phrase::new("It would go to ").strong(card.chosen.clone()).text(format!(": {}.", card.reason));
-    let sentence = if decision.reason == Reason::Named {
-        sentence
-    } else {
-        sentence.text(" The route ").code(card.route.clone()).text(format!(" chooses by {}.", card.strategy))
-    };
-    let order: Vec<String> = asked.iter().map(|candidate| candidate.deployment.to_string()).collect();
-    let attempts_max = plan.attempts_max;
-    let order = match order.as_slice() {
-        [] | [_] => format!("After a failure nobody else is asked; at most {attempts_max} attempts."),
-        [_, rest @ ..] => format!("After a failure: {}; at most {attempts_max} attempts in all.", rest.join(", then ")),
-    };
-    Explanation { sentence, order, decision: card, is_refusal: false }
-}
-
-fn refusal(name: &str, error: &GatewayError, endpoint: Endpoint) -> Explanation {
-    let decision = match error {
-        GatewayError::Route(RouteError::NoneFits(decision)) => decision::card(decision, |_| false),
-        _ => DecisionCard {
-            route: name.to_owned(),
-            strategy: "",
-            chosen: String::new(),
-            reason: "",
-            lines: Vec::new(),
-            note: None,
-        },
-    };
-    let status = error.fault(endpoint.dialect()).status;
-    Explanation {
-        sentence: Phrase::new(format!("With status {status}: {error}.")),
-        order: String::new(),
-        decision,
-        is_refusal: true,
-    }
 }
 
 /// What prompt caches served of what they could have.
@@ -295,7 +187,7 @@ pub(super) fn prompt_caches(state: &State) -> Card<PromptCaches> {
     })
 }
 
-fn capitalized(text: &str) -> String {
+pub(super) fn capitalized(text: &str) -> String {
     let mut characters = text.chars();
     characters.next().map(|first| first.to_uppercase().chain(characters).collect()).unwrap_or_default()
 }

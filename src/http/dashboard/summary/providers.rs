@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::super::charts::{Health, Strip};
 use super::super::format::{NO_VALUE, count_exact, counted, duration, percent};
 use super::super::view::{Badge, Link, Notice, ProviderLine, ProvidersCard, Tone};
-use super::attempts::Tally;
+use super::attempts::{Tally, is_answered};
 use super::{Facts, unreadable};
 use crate::domain::{ProviderHealth, ProviderName, RequestId};
 use crate::ledger::{Entry, EntryFilter, GroupBy, LedgerError, TimeRange};
@@ -101,7 +101,7 @@ fn add(histories: &mut HashMap<String, History>, entry: &Entry, index: impl Fn(i
         let history = History::of(histories, attempt.deployment.provider.as_str());
         history.steps[index].add(attempt);
         history.attempts.add(attempt);
-        if attempt.error.is_none() {
+        if is_answered(attempt) {
             history.latency_ms.push(attempt.latency_ms);
         }
     }

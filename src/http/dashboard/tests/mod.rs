@@ -257,6 +257,32 @@ impl Fixture {
         id
     }
 
+    /// Books a call that was given up after money was held for it, and before anything was sent.
+    async fn unsent_call(&self, key: &VirtualKey) -> RequestId {
+        let id = self.ids.next((self.state.clock.now() - SignedDuration::from_mins(5)).as_millisecond());
+        let facts = CallFacts::plain(id, key.id.clone(), key.name.as_str().into(), "sandbox-small".parse().unwrap());
+        let planned = Planned {
+            deployment: "sandbox/sandbox-small".parse().unwrap(),
+            worst_case: WorstCase::fixed("0.25".parse().unwrap()),
+            turning: Vec::new(),
+            charges: Vec::new(),
+            watched: Vec::new(),
+            started_ms: 2,
+        };
+        let reservation = self.state.ledger.reserve(facts, planned).await.unwrap();
+        let outcome = Outcome {
+            status: EntryStatus::Failed,
+            http_status: 504,
+            error: Some("timeout_total".into()),
+            last: Some(reservation.nothing_sent()),
+            latency_ms: 905,
+            time_to_first_token_ms: None,
+            saved: Picodollars::ZERO,
+        };
+        reservation.settle(outcome).await.unwrap();
+        id
+    }
+
     /// Books a call whose second attempt, 800 ms after the first, answered: each cost a cent.
     async fn hedged_call(&self, key: &VirtualKey, basis: CostBasis) -> RequestId {
         let id = self.ids.next((self.state.clock.now() - SignedDuration::from_mins(5)).as_millisecond());

@@ -1,7 +1,9 @@
 //! The page of providers and routing: figures, routes, explanations, and what happens without any of them.
 
 use super::*;
+use crate::domain::{EndpointFamily, KeyId};
 use crate::provider::{Errand, Refusal, Shown};
+use crate::routing::{Prefix, Turn};
 
 const TWO: &str = "[[providers]]\nname = \"sandbox\"\nkind = \"sandbox\"\n\
      [[providers]]\nname = \"local\"\nkind = \"openai-compatible\"\nbase_url = \"http://user.example:1/v1/secret-path\"\n\
@@ -77,7 +79,9 @@ fn what_clients_do_and_what_lost_against_another_is_no_failure_of_a_provider() {
     run(async {
         let (fixture, browser) = Fixture::with_admin(TWO);
         let key = fixture.key("web-app");
-        for error in ["client_left", "upstream_rejected", "cancelled", "stopping"] {
+        for error in
+            ["client_left", "upstream_rejected", "cancelled", "stopping", "timeout_call", "crashed", "abandoned"]
+        {
             let call = Call { provider: "sandbox", cost: "0", error: Some(error), ..Call::USUAL };
             fixture.call(&key, call).await;
         }
@@ -104,6 +108,23 @@ fn what_clients_do_and_what_lost_against_another_is_no_failure_of_a_provider() {
 }
 
 #[test]
+fn a_call_for_which_nothing_was_sent_has_no_cost_and_no_time_that_rests_on_anything() {
+    run(async {
+        let (fixture, browser) = Fixture::with_admin(TWO);
+        let unsent = fixture.unsent_call(&fixture.key("web-app")).await;
+        let call = browser.get(&format!("/requests/{unsent}")).await.body;
+        check(
+            &call,
+            &["nothing was sent", "No provider was asked.", "The call was given up before anything was sent."],
+        );
+        assert!(!call.contains("exact") && !call.contains("Until the whole answer"), "{call}");
+        let page = browser.get("/providers").await.body;
+        let rows = &page[page.find("id=\"provider-list\"").unwrap()..page.find("id=\"routes\"").unwrap()];
+        assert!(!rows.contains("0 ms") && !rows.contains("Last failure"), "{rows}");
+    });
+}
+
+#[test]
 fn a_deployment_that_no_attempt_is_left_for_is_marked() {
     run(async {
         let many = format!(
@@ -111,7 +132,7 @@ fn a_deployment_that_no_attempt_is_left_for_is_marked() {
         );
         let (_fixture, browser) = Fixture::with_admin(&many);
         let page = browser.get("/providers?route=many").await.body;
-        check(&page, &["not asked: one attempt at most", "After a failure nobody else is asked"]);
+        check(&page, &["not asked: one attempt at most", "After a failure nobody else is asked; at most 1 attempt."]);
         let explained = &page[page.find("id=\"explanation\"").unwrap()..];
         let explained = explained.split("</section>").next().unwrap();
         assert!(explained.contains("local/qwen3</span> <span class=\"badge\">not asked"), "{explained}");
@@ -191,6 +212,78 @@ fn a_call_is_explained_without_being_made() {
             fixture.state.ledger.entries(&crate::ledger::EntryFilter::default(), None, 1).unwrap().items.is_empty()
         );
     });
+}
+
+/// Two deployments that a draw decides between, and a hedge whose time the kind of answer decides over.
+const DRAWN: &str = "[[providers]]\nname = \"sandbox\"\nkind = \"sandbox\"\n[[routes]]\nname = \"drawn\"\nstrategy = \"weighted\"\n\
+     deployments = [\"sandbox/sandbox-large\", \"sandbox/sandbox-small\"]\nhedge = true\nhedge_percent_max = 100\n";
+
+#[test]
+fn an_explanation_is_of_the_key_the_session_and_the_kind_of_answer_that_are_chosen() {
+    run(async {
+        let (fixture, browser) = Fixture::with_admin(DRAWN);
+        let key = |new: NewKey| fixture.state.keys.create(new, fixture.state.clock.now()).unwrap().0;
+        let small =
+            key(NewKey { allowed_models: Some(vec!["sandbox-small".to_owned()]), ..NewKey::named("only-small") });
+        let chat = key(NewKey { allowed_endpoints: Some(vec![EndpointFamily::Chat]), ..NewKey::named("only-chat") });
+        let gone = fixture.key("gone");
+        fixture.state.keys.revoke(&gone.id, fixture.state.clock.now()).unwrap();
+        let page = browser.get("/providers").await.body;
+        check(&page, &[&format!("<option value=\"{}\">only-small</option>", small.id), "name=\"session\"", "a stream"]);
+        assert!(!page.contains(">gone</option>"), "no call is made with it: {page}");
+
+        let explained = async |fields: &[(&str, &str)]| {
+            let sent: Vec<_> = [("route", "drawn")].into_iter().chain(fields.iter().copied()).collect();
+            let answer = browser.post("/providers", &sent).await;
+            assert_eq!(answer.status, 200, "{fields:?}");
+            answer.body[answer.body.find("id=\"explanation\"").unwrap()..].to_owned()
+        };
+        let of_small = explained(&[("key", small.id.as_str())]).await;
+        check(&of_small, &["It would go to <b>sandbox/sandbox-small</b>", "the key may not use it"]);
+        let of_chat = explained(&[("key", chat.id.as_str()), ("endpoint", "messages")]).await;
+        check(
+            &of_chat,
+            &["It would be refused", "With status 403: this key may not call messages endpoints, only chat"],
+        );
+        check(&explained(&[("key", gone.id.as_str())]).await, &["It would be refused", "With status 401"]);
+
+        check(&explained(&[("stream", "true")]).await, &["No second attempt", "0 streams were measured lately"]);
+        check(&explained(&[("stream", "false")]).await, &["sets no limit on its output"]);
+
+        converse(&fixture, &chat.id, "ticket-7");
+        // Drawn each time, but for the conversation that has its place.
+        let mut strays = false;
+        for _ in 0..30 {
+            let of = |session| [("key", chat.id.as_str()), ("session", session), ("body", LATER_TURN)];
+            check(&explained(&of("ticket-7")).await, &["It would go to <b>sandbox/sandbox-small</b>"]);
+            strays |= explained(&of("ticket-8")).await.contains("It would go to <b>sandbox/sandbox-large</b>");
+        }
+        assert!(strays);
+        let wrong = browser.post("/providers", &[("route", "drawn"), ("session", &"x".repeat(129))]).await;
+        assert_eq!(wrong.status, 422);
+        check(&wrong.body, &["This can be no session", "aria-invalid=\"true\""]);
+    });
+}
+
+const LATER_TURN: &str = r#"{"messages":[{"role":"user","content":"hi"},{"role":"assistant","content":"yes?"},{"role":"user","content":"well"}]}"#;
+
+/// Has a session of a key be served by the small one.
+fn converse(fixture: &Fixture, key: &KeyId, session: &str) {
+    let router = fixture.state.gateway.router();
+    let candidate = router.named("sandbox/sandbox-small").unwrap();
+    let prefix = Prefix::of(Endpoint::ChatCompletions, LATER_TURN.as_bytes(), key.as_str(), Some(session)).unwrap();
+    let turn = Turn {
+        prefix: &prefix,
+        request: fixture.ids.next(fixture.state.clock.now().as_millisecond()),
+        key,
+        route: &"drawn".into(),
+        candidate: &candidate,
+        is_strayed: false,
+        usage: &crate::domain::TokenUsage::default(),
+        at: fixture.state.clock.now(),
+        may_quote: false,
+    };
+    router.experience().learn(&turn, Instant::now());
 }
 
 #[test]

@@ -165,10 +165,19 @@ pub struct RouteLine {
 /// The form that asks what would become of a call.
 #[derive(Clone, Debug)]
 pub struct WhyForm {
-    /// Route, strategy, operation, path.
+    /// Route, strategy, operation, path, key, kind of answer.
     pub selects: Vec<Select>,
+    /// Its conversation.
+    pub session: Field,
     /// A body to be sent.
     pub body: Field,
+}
+
+impl WhyForm {
+    /// Whether something is wrong with what was sent.
+    pub fn is_wrong(&self) -> bool {
+        self.session.error.is_some() || self.body.error.is_some()
+    }
 }
 
 /// What would become of a call.
@@ -178,6 +187,8 @@ pub struct Explanation {
     pub sentence: Phrase,
     /// Where it would go after failures.
     pub order: String,
+    /// When a second attempt would start beside a slow first one, or why none would; empty where the route has none.
+    pub hedge: String,
     /// The candidates.
     pub decision: DecisionCard,
     /// True where it would be refused.
