@@ -43,7 +43,7 @@ impl Attachments {
 }
 
 /// The files that settings name, each with the key that does.
-fn named(config: &Config) -> impl Iterator<Item = (String, &Path)> {
+pub(crate) fn named(config: &Config) -> impl Iterator<Item = (String, &Path)> {
     let list = config.catalog_file.as_deref().map(|path| ("catalog.file".to_owned(), path));
     let scripts = config.providers.iter().filter_map(|provider| {
         let script = provider.sandbox.script.as_deref()?;

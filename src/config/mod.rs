@@ -30,7 +30,7 @@ mod tests;
 mod typed;
 mod work;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io;
 use std::net::SocketAddr;
@@ -211,6 +211,8 @@ pub struct Config {
     pub files: Vec<FileRead>,
     /// Every secret that the settings hold, with the path of its key.
     pub secrets: Vec<(String, Secret<String>)>,
+    /// The files that some of them were read from.
+    pub secret_files: BTreeSet<PathBuf>,
     /// The effective settings as TOML, secrets masked.
     masked: String,
 }
@@ -261,11 +263,18 @@ pub fn load(sources: &Sources<'_>) -> Result<Config, Problems> {
         context.problem(problem);
     }
     not_yet::warn(&context);
-    let Notes { problems, warnings, secrets } = context.into_notes();
+    let Notes { problems, warnings, secrets, secret_files } = context.into_notes();
     let problems: Vec<Problem> = sources.problems.iter().cloned().chain(problems).collect();
     if problems.is_empty() {
         let warnings = sources.warnings.iter().cloned().chain(warnings).collect();
-        Ok(Config { warnings, files: sources.files.clone(), secrets, masked: shown.to_string(), ..config })
+        Ok(Config {
+            warnings,
+            files: sources.files.clone(),
+            secrets,
+            secret_files,
+            masked: shown.to_string(),
+            ..config
+        })
     } else {
         Err(Problems::new(problems))
     }
@@ -362,6 +371,7 @@ fn read(root: &mut Section<'_>) -> Config {
         warnings: Vec::new(),
         files: Vec::new(),
         secrets: Vec::new(),
+        secret_files: BTreeSet::new(),
         masked: String::new(),
     }
 }

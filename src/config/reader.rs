@@ -6,6 +6,8 @@
 //! default that was taken, is also written down for [`super::Config::masked`].
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 use toml::Value;
 use toml::de::{DeTable, DeValue};
@@ -31,6 +33,8 @@ pub(super) struct Context<'c> {
     set: RefCell<Vec<(String, usize)>>,
     /// The secrets that were read, each with the path of its key.
     secrets: RefCell<Vec<(String, Secret<String>)>>,
+    /// The files that secrets refer to.
+    secret_files: RefCell<BTreeSet<PathBuf>>,
 }
 
 impl<'c> Context<'c> {
@@ -42,6 +46,7 @@ impl<'c> Context<'c> {
             warnings: RefCell::default(),
             set: RefCell::default(),
             secrets: RefCell::default(),
+            secret_files: RefCell::default(),
         }
     }
 
@@ -78,6 +83,11 @@ impl<'c> Context<'c> {
         self.secrets.borrow_mut().push((path, Secret::new(secret.to_owned())));
     }
 
+    /// Notes a file that a secret refers to.
+    pub(super) fn secret_file(&self, path: &Path) {
+        self.secret_files.borrow_mut().insert(path.to_owned());
+    }
+
     /// The problems, the warnings and the secrets, each in the order of the file.
     pub(super) fn into_notes(self) -> Notes {
         let in_order = |notes: &RefCell<Vec<(usize, Problem)>>| {
@@ -93,6 +103,7 @@ impl<'c> Context<'c> {
             problems: in_order(&self.problems),
             warnings: in_order(&self.warnings),
             secrets: self.secrets.into_inner(),
+            secret_files: self.secret_files.into_inner(),
         }
     }
 }
@@ -102,6 +113,7 @@ pub(super) struct Notes {
     pub(super) problems: Vec<Problem>,
     pub(super) warnings: Vec<Problem>,
     pub(super) secrets: Vec<(String, Secret<String>)>,
+    pub(super) secret_files: BTreeSet<PathBuf>,
 }
 
 /// A key that somebody set.

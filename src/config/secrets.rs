@@ -118,6 +118,7 @@ fn resolve(context: &Context<'_>, text: &str, form: Form) -> Result<Option<Strin
             return Err("what follows file: is no path; write \"file:/path\"".to_owned());
         }
         Some(Reference::File(path)) => {
+            context.secret_file(path);
             let shown = quoted(&path.to_string_lossy());
             match (context.sources.read_secret_file)(path) {
                 Ok(value) => (value.trim().to_owned(), format!("the file {shown}")),

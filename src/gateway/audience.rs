@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFutureOwned};
 
-use crate::provider::Unneeded;
+use crate::provider::{Admission, Unneeded};
 
 use super::answer::{Outcome, Refusal};
 use super::error::GatewayError;
@@ -98,13 +98,16 @@ impl Audience {
         if self.ending.is_cancelled() { Unneeded::Stopping } else { Unneeded::ClientLeft }
     }
 
-    /// The same for an attempt that runs: what is paid for may go on without its client.
-    pub(super) async fn unneeded(&self) -> Unneeded {
+    /// The same for attempts that run: what is paid for may go on without its client, which these are told of.
+    pub(super) async fn unneeded(&self, running: &[&Admission]) -> Unneeded {
         let why = self.gone().await;
         if why == Unneeded::Stopping {
             return why;
         }
         let Some(drain) = self.drain() else { return why };
+        for admission in running {
+            admission.give_way(Instant::now());
+        }
         tokio::select! {
             () = self.ending() => Unneeded::Stopping,
             () = tokio::time::sleep(drain.time_left()) => why,
@@ -165,15 +168,15 @@ mod tests {
         let (ending, drains) = (CancellationToken::new(), Arc::new(Semaphore::new(1)));
         let leaves = || Audience::new(&ending, Some(Arc::clone(&drains))).0;
         let first = leaves();
-        assert!(first.unneeded().now_or_never().is_none());
-        assert_eq!(leaves().unneeded().await, Unneeded::ClientLeft, "the place is taken");
+        assert!(first.unneeded(&[]).now_or_never().is_none());
+        assert_eq!(leaves().unneeded(&[]).await, Unneeded::ClientLeft, "the place is taken");
         drop(first);
         let next = leaves();
-        assert!(next.unneeded().now_or_never().is_none());
+        assert!(next.unneeded(&[]).now_or_never().is_none());
         assert!(next.drain().is_some(), "it keeps its place when its answer begins");
         ending.cancel();
-        assert_eq!(next.unneeded().await, Unneeded::Stopping);
+        assert_eq!(next.unneeded(&[]).await, Unneeded::Stopping);
         let (cancelled, _) = Audience::new(&CancellationToken::new(), None);
-        assert_eq!(cancelled.unneeded().await, Unneeded::ClientLeft, "nobody wants it to go on");
+        assert_eq!(cancelled.unneeded(&[]).await, Unneeded::ClientLeft, "nobody wants it to go on");
     }
 }

@@ -107,8 +107,11 @@ impl Call {
         let client = Arc::clone(&self.client);
         let stop = Stop::default();
         let attempt = self.try_at(&client, asked, &flight.candidate, reservation.hold(), request, &stop);
-        let over = pin!(self.audience.unneeded());
-        let came = awaited(pin!(attempt.run()), over, &stop).await;
+        let came = {
+            let running = [&flight.admission];
+            let over = pin!(self.audience.unneeded(&running));
+            awaited(pin!(attempt.run()), over, &stop).await
+        };
         Landed { index, reservation, flight, place: Some(place), came, hedged: false }
     }
 
@@ -126,7 +129,8 @@ impl Call {
         let mut place = Some(place);
         let mut started = None;
         let raced = {
-            let mut over = pin!(self.audience.unneeded());
+            let running = [&flight.admission];
+            let mut over = pin!(self.audience.unneeded(&running));
             let attempt = self.try_at(&client, asked, &flight.candidate, reservation.hold(), request, &stop_first);
             let mut first = pin!(attempt.run());
             let alone = tokio::select! {
@@ -145,6 +149,8 @@ impl Call {
                     let Second { flight: its, hold, place: its_place, .. } = second;
                     let request = request.clone();
                     let attempt = self.try_at(&client, asked, &its.candidate, hold, request, &stop_second);
+                    let running = [&flight.admission, &its.admission];
+                    let over = pin!(self.audience.unneeded(&running));
                     let (running, stop) = (pin!(attempt.run()), &stop_second);
                     let second = Lane { flight: its, hold, place: its_place, running, stop };
                     let (hold, running, stop) = (reservation.hold(), first, &stop_first);

@@ -152,6 +152,10 @@ impl Circuit {
             (Self::HalfOpen { next, .. }, Health::Ill) => {
                 Self::Open { since: now, until: now + next, next: (next * 2).min(policy.open_for_max) }
             }
+            // A probe that gave way: it has found out before another.
+            (Self::Open { until, next, .. }, Health::Ill) if until <= now => {
+                Self::Open { since: now, until: now + next, next: (next * 2).min(policy.open_for_max) }
+            }
             (Self::Open { .. }, Health::Ill) => self,
         }
     }
@@ -291,16 +295,34 @@ mod tests {
         fixture.check("closed");
     }
 
+    #[test]
+    fn a_probe_that_gave_way_says_how_the_deployment_does_unless_another_is_to_say_it() {
+        let mut fixture = Fixture::opened();
+        fixture.goes(7);
+        fixture.comes(Health::Unclear, 7, 8);
+        fixture.comes(Health::Ill, 7, 9);
+        assert_eq!(fixture.circuit.admit(fixture.at(9)), Err(Duration::from_secs(10)), "it failed before another went");
+        fixture.goes(19);
+        fixture.comes(Health::Unclear, 19, 20);
+        fixture.goes(20);
+        fixture.comes(Health::Ill, 19, 21);
+        fixture.check("half-open");
+        fixture.comes(Health::Well, 20, 22);
+        fixture.check("closed");
+    }
+
     proptest! {
         #[test]
-        fn a_circuit_is_never_shut_for_ever(steps in proptest::collection::vec((0_u64..100, 0_u8..4), 0..100)) {
+        fn a_circuit_is_never_shut_for_ever(steps in proptest::collection::vec((0_u64..100, any::<bool>(), 0_u8..4), 0..100)) {
             let (policy, mut now) = (CircuitPolicy::default(), Instant::now());
-            let mut circuit = Circuit::default();
-            for (seconds, health) in steps {
+            let (mut circuit, mut before) = (Circuit::default(), now);
+            for (seconds, is_late, health) in steps {
                 now += Duration::from_secs(seconds);
+                let health = [Health::Well, Health::Begun, Health::Ill, Health::Unclear][usize::from(health)];
                 if let Ok(admitted) = circuit.admit(now) {
-                    let health = [Health::Well, Health::Begun, Health::Ill, Health::Unclear][usize::from(health)];
-                    circuit = admitted.after(health, now, now, &policy);
+                    // Of two calls on their way either may come back first, or again.
+                    circuit = admitted.after(health, if is_late { before } else { now }, now, &policy);
+                    before = now;
                 }
                 let wait = circuit.admit(now).err().unwrap_or_default();
                 prop_assert!(wait <= policy.open_for_max);

@@ -69,6 +69,11 @@ impl Admission {
         self.is_told.store(true, Ordering::Relaxed);
         self.of.note(&self.errand, health, self.at, now);
     }
+
+    /// Lets another call find out where this one was to, since nobody waits for it any more. What comes of it counts all the same.
+    pub fn give_way(&self, now: Instant) {
+        self.of.note(&self.errand, Health::Unclear, self.at, now);
+    }
 }
 
 impl Drop for Admission {
@@ -312,6 +317,35 @@ mod tests {
         assert!(admit().is_err(), "one at a time");
         drop(probe);
         assert!(admit().is_ok());
+    }
+
+    #[test]
+    fn a_probe_that_gives_way_counts_by_what_comes_of_it() {
+        let health_after = |came| {
+            let fixture = Fixture::new();
+            fixture.fails("a", 0);
+            let admit = |seconds| fixture.book.admit(errand("a", true), fixture.at(seconds));
+            let probe = admit(5).unwrap();
+            probe.give_way(fixture.at(6));
+            probe.tell(came, fixture.at(8));
+            let next = admit(9).map(drop);
+            // What came later than another probe went is that one's to say.
+            fixture.note("a", Health::Unclear, 9);
+            next
+        };
+        assert_eq!(health_after(Health::Well), Ok(()));
+        assert_eq!(health_after(Health::Ill), Err(Duration::from_secs(9)));
+        let fixture = Fixture::new();
+        fixture.fails("a", 0);
+        let admit = |seconds| fixture.book.admit(errand("a", true), fixture.at(seconds));
+        let (first, second) = (admit(5).unwrap(), admit(5));
+        assert!(second.is_err(), "one at a time");
+        first.give_way(fixture.at(6));
+        let second = admit(6).unwrap();
+        drop(first);
+        assert!(admit(7).is_err(), "the first has no way left to give");
+        second.tell(Health::Well, fixture.at(7));
+        assert!(admit(7).is_ok());
     }
 
     #[test]

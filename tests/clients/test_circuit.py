@@ -79,6 +79,13 @@ def check_closed(server, marker, model):
     assert is_whole(call, answer), answer
 
 
+def is_answered(server, marker, model):
+    """Whether a call is let through: not while another one finds out."""
+    answer = send(server.port, server.key, Call(f"{marker}-next", model=model, fields={"max_tokens": 9}))
+    assert answer.status == 200 or answer.error()[1] == "circuit_open", answer
+    return answer.status == 200
+
+
 def open_circuit(server, marker, model):
     """Fails until the deployment is not asked any more; each call makes several attempts."""
     for number in range(TIMES):
@@ -135,6 +142,20 @@ def test_a_probe_that_its_client_cuts_short_is_given_back_to_the_next_call(serve
     cut_short = Call(f"{marker}-probe", model=model, text="slow:1s", headers=hasty("150ms"))
     assert send(server.port, server.key, cut_short).error()[1] == "timeout_total"
     check_closed(server, marker, model)
+
+
+@pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
+def test_a_probe_whose_client_leaves_keeps_nobody_waiting(server, upstream, marker, model, stream):
+    open_circuit(server, marker, model)
+    time.sleep(OPEN_SECONDS + 0.1)
+    probe = Call(f"{marker}-probe", model=model, stream=stream, text="slow:3s")
+    with Connection(server.port) as connection:
+        connection.send(probe.request(server.key))
+        wait_for(lambda: upstream.account(probe.marker), "the provider being asked", 20)
+    began = time.monotonic()
+    wait_for(lambda: is_answered(server, marker, model), "a call being let through", 20)
+    assert time.monotonic() - began < 2, "it need not wait for what is read on for the bill"
+    server.booked(probe.marker)
 
 
 def test_a_call_that_waits_for_money_keeps_no_probe_from_others(server, upstream, marker, model):

@@ -37,11 +37,12 @@ class Server:
         binary = pathlib.Path(os.environ.get("TOLLGATE_BIN", "target/debug/tollgate"))
         self.binary = str(binary if binary.is_absolute() else ROOT / binary)
         self.environment = {"PATH": os.environ.get("PATH", ""), "TOLLGATE_ADMIN_TOKEN": ADMIN_TOKEN, "HOME": str(folder)}
+        self.flags = []
         self.process = None
 
     def start(self):
         with self.log.open("ab") as log:
-            command = [self.binary, "serve", "--listen", "127.0.0.1:0", "--data-dir", str(self.data_dir)]
+            command = [self.binary, "serve", "--listen", "127.0.0.1:0", "--data-dir", str(self.data_dir), *self.flags]
             self.process = subprocess.Popen(command, cwd=self.folder, env=self.environment, stdout=log, stderr=log)
         lock = self.data_dir / "tollgate.lock"
 
@@ -103,6 +104,11 @@ class Server:
     def wait_for_revision(self, number):
         wait_for(lambda: self.revision() == number, f"revision {number}", 20, self.process)
 
+    def wait_for_watch(self, number):
+        """The files are read once more each time that other places are watched: so many times until now."""
+        read_again = "a change of a file had the settings read: nothing has changed"
+        wait_for(lambda: self.logged().count(read_again) >= number, "the files being watched", 20, self.process)
+
     def call(self, model="smart", text="hello", **headers):
         """A call; its status, headers and body."""
         body = json.dumps({"model": model, "messages": [{"role": "user", "content": text}]}).encode()
@@ -152,7 +158,116 @@ def test_each_trigger_takes_over_what_has_changed_and_is_remembered_with_it(serv
     assert (unchanged["revision"], unchanged["changed"]) == (4, [])
 
 
-def test_sighup_and_a_request_read_what_is_not_watched(server):
+def turn(link, target):
+    """Leads a link elsewhere in one step, as programs that deploy do."""
+    unfinished = link.with_name("..unfinished")
+    unfinished.symlink_to(target)
+    unfinished.replace(link)
+
+
+def release(folder, name, files):
+    """A folder of files, complete before anything leads to it."""
+    (folder / name).mkdir(parents=True)
+    for file, text in files.items():
+        (folder / name / file).write_text(text, encoding="utf-8")
+
+
+def settings_with(ttl):
+    return f'{SANDBOX}{ROUTE}[cache]\nttl = "{ttl}"\n'
+
+
+def mounted(server):
+    """As Kubernetes mounts what it keeps, and the file is used where it is mounted."""
+    turn(server.folder / "..data", "..first")
+    server.file.symlink_to("..data/tollgate.toml")
+    return server.folder, server.folder / "..data"
+
+
+def mounted_elsewhere(server):
+    """As Kubernetes mounts it, and a link leads there."""
+    folder = server.folder / "mounted"
+    folder.mkdir()
+    turn(folder / "..data", "..first")
+    (folder / "tollgate.toml").symlink_to("..data/tollgate.toml")
+    server.file.symlink_to(folder / "tollgate.toml")
+    return folder, folder / "..data"
+
+
+def below_current(server):
+    """As programs deploy that keep the last releases: the file is no link, a folder above it is."""
+    server.flags = ["--config", "current/tollgate.toml"]
+    turn(server.folder / "current", "releases/..first")
+    return server.folder / "releases", server.folder / "current"
+
+
+@pytest.mark.parametrize("lay_out", [mounted, mounted_elsewhere, below_current])
+def test_a_link_above_a_file_that_is_turned_elsewhere_is_noticed_each_time(server, lay_out):
+    folder, link = lay_out(server)
+    release(folder, "..first", {"tollgate.toml": settings_with("1m")})
+    server.environment["TOLLGATE_LOG"] = "debug"
+    server.start()
+    for number, ttl in [(2, "2m"), (3, "3m")]:
+        server.wait_for_watch(number - 1)
+        release(folder, f"..{number}", {"tollgate.toml": settings_with(ttl)})
+        turn(link, os.path.relpath(folder / f"..{number}", link.parent))
+        server.wait_for_revision(number)
+        assert (server.admin("/api/config")["trigger"], changes_of(server, number)[1][1]) == ("file", f'ttl = "{ttl}"')
+
+
+def test_a_folder_that_is_replaced_or_comes_back_is_noticed(server):
+    server.flags = ["--config", "conf/tollgate.toml"]
+    conf = server.folder / "conf"
+    release(server.folder, "conf", {"tollgate.toml": settings_with("1m")})
+    release(server.folder, "next", {"tollgate.toml": settings_with("2m")})
+    server.environment["TOLLGATE_LOG"] = "debug"
+    server.start()
+    server.wait_for_watch(1)
+    conf.rename(server.folder / "before")
+    (server.folder / "next").rename(conf)
+    server.wait_for_revision(2)
+    server.wait_for_watch(2)
+    conf.rename(server.folder / "away")
+    wait_for(lambda: server.admin("/api/status")["config"]["isRefused"], "the refusal", 20)
+    release(server.folder, "conf", {"tollgate.toml": settings_with("3m")})
+    server.wait_for_revision(3)
+
+
+def test_a_rotated_key_takes_effect_by_itself(server):
+    folder = server.folder / "run" / "secrets"
+    release(folder, "..first", {"key": SECRETS[0]})
+    turn(folder / "..data", "..first")
+    (folder / "key").symlink_to("..data/key")
+    plain = server.folder / "run" / "token"
+    plain.write_text(SECRETS[2])
+    far = f'[[providers]]\nname = "far"\nkind = "openai-compatible"\nbase_url = "http://127.0.0.1:9"\napi_key = "file:{folder / "key"}"\n'
+    server.write(f'{far}[telemetry]\nmetrics_token = "file:{plain}"\n')
+    server.environment["TOLLGATE_LOG"] = "debug"
+    server.start()
+    server.wait_for_watch(1)
+    release(folder, "..second", {"key": SECRETS[1]})
+    turn(folder / "..data", "..second")
+    server.wait_for_revision(2)
+    assert changes_of(server, 2)[-1] == ("added", "# the value of revision 2: providers.far.api_key")
+    plain.write_text(SECRETS[3])
+    server.wait_for_revision(3)
+    request = urllib.request.Request(f"{server.url}/metrics", headers={"authorization": f"Bearer {SECRETS[3]}"})
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        assert answer.status == 200
+
+
+def test_a_script_that_changes_is_noticed(server):
+    script = server.folder / "script.jsonl"
+    script.write_text('{"match": "hello", "answer": "one"}\n')
+    server.write(f'{SANDBOX}script = "{script}"\n{ROUTE}')
+    server.environment["TOLLGATE_LOG"] = "debug"
+    server.start()
+    server.wait_for_watch(1)
+    script.write_text('{"match": "hello", "answer": "two"}\n')
+    server.wait_for_revision(2)
+    assert server.call()[2]["choices"][0]["message"]["content"] == "two"
+
+
+def test_sighup_and_a_request_do_not_wait_for_the_watch(server):
     secret = server.folder / "elsewhere" / "key"
     secret.parent.mkdir()
     secret.write_text(SECRETS[0])

@@ -1,13 +1,15 @@
 //! Reading the settings again: on a change of a file, SIGHUP or a request, one after the other.
 //!
 //! Everything is read, checked and built first (`next`); only then is one thing put in the place of the other, and what is bound
-//! to the start of the process is told. What can't be taken over as a whole changes nothing. `watch` notes changes of files.
+//! to the start of the process is told. What can't be taken over as a whole changes nothing. `watch` notes changes of files,
+//! wherever on the `way` to one.
 //! Each reload runs on a thread that may block, and calls never wait for one.
 
 mod next;
 #[cfg(test)]
 mod tests;
 mod watch;
+mod way;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -17,6 +19,7 @@ use tokio::signal::unix::Signal;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::attachments::named;
 use super::parts::Parts;
 use super::settings::{Settings, Since};
 use crate::alerts::Alerts;
@@ -61,7 +64,10 @@ impl Source {
     /// The files whose changes count, with these settings.
     fn files(&self, config: &Config) -> Vec<PathBuf> {
         match self {
-            Self::Files(settings) => settings.files().into_iter().chain(config.catalog_file.clone()).collect(),
+            Self::Files(settings) => {
+                let attached = named(config).map(|(_, path)| path.to_owned());
+                settings.files().into_iter().chain(attached).chain(config.secret_files.iter().cloned()).collect()
+            }
             Self::Fixed => Vec::new(),
         }
     }

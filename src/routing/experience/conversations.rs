@@ -26,8 +26,8 @@ pub(super) struct LastTurn {
     pub(super) seen: Instant,
     /// Until when its provider keeps it; absent where it doesn't.
     pub(super) cached_until: Option<Instant>,
-    /// Tokens that it had.
-    pub(super) tokens: u64,
+    /// Tokens that its provider can read again.
+    pub(super) kept_tokens: u64,
     pieces: Vec<(Place, Box<str>)>,
     bytes: usize,
 }
@@ -54,7 +54,7 @@ impl LastTurn {
     pub(super) fn new(
         prefix: &Prefix<'_>,
         deployment: Deployment,
-        tokens: u64,
+        kept_tokens: u64,
         seen: Instant,
         cached_until: Option<Instant>,
     ) -> Self {
@@ -65,7 +65,7 @@ impl LastTurn {
             deployment,
             seen,
             cached_until,
-            tokens,
+            kept_tokens,
             pieces: pieces.collect(),
             bytes: if remembers { bytes } else { 0 },
         }

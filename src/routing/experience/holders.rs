@@ -71,15 +71,22 @@ impl Holders {
         tokens
     }
 
-    /// Notes that a deployment has read a request of so many tokens and keeps it.
-    pub(super) fn hold(&self, prefix: &Prefix<'_>, deployment: &Deployment, tokens: u64, until: Instant, now: Instant) {
+    /// Notes that a deployment has read a request of so many tokens and keeps the first ones of them.
+    pub(super) fn hold(
+        &self,
+        prefix: &Prefix<'_>,
+        deployment: &Deployment,
+        (tokens, kept): (u64, u64),
+        until: Instant,
+        now: Instant,
+    ) {
         let (bytes, count, fixed) = (prefix.bytes().max(1), prefix.pieces.len(), prefix.fixed_len());
         let mut halves = self.0.lock().expect("no holder of this lock panics");
         for (number, beginning) in (1..).zip(prefix.beginnings()) {
             if number == fixed || number + LAST_PIECES > count {
                 // Tokens of a part are taken to be spread evenly: exact enough to compare prices by.
                 let share = u128::from(tokens) * beginning.bytes as u128 / bytes as u128;
-                let tokens = u32::try_from(share).unwrap_or(u32::MAX);
+                let tokens = u32::try_from(share.min(kept.into())).unwrap_or(u32::MAX);
                 halves.hold(beginning.hash, Holder { deployment: deployment.clone(), tokens, until }, now);
             }
         }
@@ -112,7 +119,7 @@ mod tests {
         let body = turn(&["one", "two"]);
         let prefix = Prefix::of(Endpoint::Messages, body.as_bytes(), "k", None).unwrap();
         let deployment: Deployment = "a/m".parse().unwrap();
-        holders.hold(&prefix, &deployment, 1_000, until, now);
+        holders.hold(&prefix, &deployment, (1_000, 1_000), until, now);
         check(&holders, &body, "a/m", now, 1_000..1_001);
         check(&holders, &turn(&["one", "two", "three"]), "a/m", now, 1_000..1_001);
         check(&holders, &turn(&["one", "else"]), "a/m", now, 400..900);

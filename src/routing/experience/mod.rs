@@ -7,6 +7,7 @@
 mod conversations;
 mod decayed;
 mod holders;
+mod kept;
 mod lengths;
 mod prefix;
 mod reads;
@@ -27,6 +28,7 @@ use crate::domain::{Billed, Deployment, KeyId, Picodollars, ProviderKind, Reques
 use super::Candidate;
 use conversations::{Conversations, LastTurn, STICKY_FOR};
 use holders::Holders;
+use kept::{cached_tokens_min, kept, readable};
 use lengths::Lengths;
 use reads::ReadBook;
 use speed::Speeds;
@@ -37,9 +39,6 @@ pub use reads::{Cause, Finding, Reads};
 pub use shares::Shares;
 pub use speed::{Pace, Timing, Wait};
 pub use waits::WAITS_MIN;
-
-/// The shortest prompt that a cache takes, where the list does not say.
-const CACHED_TOKENS_MIN: u64 = 1_024;
 
 /// All that calls have shown.
 #[derive(Debug, Default)]
@@ -160,27 +159,25 @@ impl Experience {
     /// Tokens of a request that each candidate's provider is expected to read from its cache.
     pub(super) fn expected_reads(&self, prefix: &Prefix<'_>, candidates: &[&Candidate], now: Instant) -> Vec<u32> {
         let deployments: Vec<&Deployment> = candidates.iter().map(|candidate| &candidate.deployment).collect();
-        let mut tokens = self.holders.tokens(prefix, &deployments, now);
-        for (tokens, candidate) in tokens.iter_mut().zip(candidates) {
-            if u64::from(*tokens) < cached_tokens_min(candidate) {
-                *tokens = 0;
-            } else {
-                *tokens = share_of(*tokens, self.reads.worth(&candidate.deployment, now));
-            }
-        }
-        tokens
+        let held = self.holders.tokens(prefix, &deployments, now);
+        let expected = held.into_iter().zip(candidates).map(|(held, candidate)| {
+            let readable = kept_for(prefix, candidate).map_or(0, |_| readable(candidate, held.into()));
+            share_of(u32::try_from(readable).unwrap_or(u32::MAX), self.reads.worth(&candidate.deployment, now))
+        });
+        expected.collect()
     }
 
     /// Learns from a turn: what was read as expected, what was not and why, and what its provider keeps now.
     pub fn learn(&self, turn: &Turn<'_>, now: Instant) {
         let Turn { prefix, candidate, usage, .. } = *turn;
         let (deployment, input) = (&candidate.deployment, usage.total_input());
-        let kept_for = prefix.kept_for(candidate.upstream.kind(), candidate.facts.as_deref());
-        let kept_for = kept_for.filter(|_| input >= cached_tokens_min(candidate));
+        let asked_to_keep = kept_for(prefix, candidate);
+        let kept = kept(candidate, usage);
+        let kept_for = asked_to_keep.filter(|_| kept >= cached_tokens_min(candidate));
         if prefix.bytes() >= PROMPT_BYTES_MIN {
             let held = self.holders.tokens(prefix, &[deployment], now)[0];
-            let expected = if u64::from(held) < cached_tokens_min(candidate) { 0 } else { u64::from(held).min(input) };
-            let lost = self.examine(turn, now);
+            let expected = asked_to_keep.map_or(0, |_| readable(candidate, u64::from(held).min(input)));
+            let lost = asked_to_keep.and_then(|_| self.examine(turn, now));
             let reads = Reads {
                 calls: 1,
                 input_tokens: input,
@@ -190,11 +187,11 @@ impl Experience {
             };
             self.reads.count(turn.key, turn.route, deployment, reads, now);
             if let Some(kept_for) = kept_for {
-                self.holders.hold(prefix, deployment, input, now + kept_for, now);
+                self.holders.hold(prefix, deployment, (input, kept), now + kept_for, now);
             }
         }
         let cached_until = kept_for.map(|kept_for| now + kept_for);
-        self.conversations.remember(prefix, LastTurn::new(prefix, deployment.clone(), input, now, cached_until));
+        self.conversations.remember(prefix, LastTurn::new(prefix, deployment.clone(), kept, now, cached_until));
         if turn.is_strayed {
             self.strayed.note(cached_until.unwrap_or(now).max(now + STICKY_FOR));
         }
@@ -205,13 +202,14 @@ impl Experience {
         let Turn { prefix, candidate, usage, .. } = *turn;
         let last = self.conversations.last(prefix)?;
         let was_cached_until = last.cached_until?;
-        let lost_tokens = last.tokens.min(usage.total_input()).saturating_sub(usage.cache_read);
+        let readable = readable(candidate, last.kept_tokens.min(usage.total_input()));
+        let lost_tokens = readable.saturating_sub(usage.cache_read);
         let deployment = &candidate.deployment;
         // Some servers have a cache and don't tell of it.
         let tells = matches!(candidate.upstream.kind(), ProviderKind::OpenAi | ProviderKind::Anthropic)
             || usage.cache_read > 0
             || self.reads.was_read(deployment);
-        if !tells || !Finding::is_worth_telling(lost_tokens, last.tokens) {
+        if !tells || !Finding::is_worth_telling(lost_tokens, readable) {
             return None;
         }
         let cause = match last.change(prefix, turn.may_quote) {
@@ -245,8 +243,9 @@ impl Experience {
     }
 }
 
-fn cached_tokens_min(candidate: &Candidate) -> u64 {
-    candidate.facts.as_ref().and_then(|facts| facts.prompt_cache_min_tokens).unwrap_or(CACHED_TOKENS_MIN)
+/// How long a candidate's provider keeps a request; nothing where it is not asked to, and then it reads nothing that it kept either.
+fn kept_for(prefix: &Prefix<'_>, candidate: &Candidate) -> Option<Duration> {
+    prefix.kept_for(candidate.upstream.kind(), candidate.facts.as_deref())
 }
 
 #[expect(

@@ -27,6 +27,10 @@ impl Conversation {
     }
 
     fn turn(&mut self, body: &str, input: u64, cache_read: u64) {
+        self.turn_of(body, TokenUsage { uncached_input: input - cache_read, cache_read, ..TokenUsage::default() });
+    }
+
+    fn turn_of(&mut self, body: &str, usage: TokenUsage) {
         let prefix = Prefix::of(Endpoint::ChatCompletions, body.as_bytes(), "key_1", None).unwrap();
         let turn = Turn {
             prefix: &prefix,
@@ -35,7 +39,7 @@ impl Conversation {
             route: &"smart".into(),
             candidate: &self.candidate,
             is_strayed: false,
-            usage: &TokenUsage { uncached_input: input - cache_read, cache_read, output: 50, ..TokenUsage::default() },
+            usage: &TokenUsage { output: 50, ..usage },
             at: "2026-11-22T12:00:00Z".parse().unwrap(),
             may_quote: true,
         };
@@ -64,8 +68,27 @@ fn a_conversation_that_only_grows_has_no_findings() {
     let reads = conversation.experience.reads(Some("smart"));
     let (_, _, sum) = &reads[0];
     assert_eq!((sum.calls, sum.input_tokens, sum.actual_tokens), (3, 12_000, 5_888));
-    assert!((5_900..6_100).contains(&sum.expected_tokens), "{sum:?}");
+    assert_eq!(sum.expected_tokens, sum.actual_tokens, "OpenAI counts in steps of 128");
     assert!(sum.lost.is_zero());
+}
+
+#[test]
+fn what_anthropic_was_not_asked_to_keep_or_to_read_is_not_lost() {
+    let marked = |turns| {
+        body("be kind", turns).replacen("\"content\"", "\"cache_control\":{\"type\":\"ephemeral\"},\"content\"", 1)
+    };
+    let mut conversation = Conversation { candidate: candidate("anthropic", "claude-sonnet-5"), ..Conversation::new() };
+    let beginning = TokenUsage { uncached_input: 500, cache_write_5m: 1_501, ..TokenUsage::default() };
+    conversation.turn_of(&marked(1), beginning);
+    conversation.turn(&marked(2), 4_000, 1_501);
+    conversation.turn(&body("be kind", 3), 6_000, 0);
+    assert_eq!(conversation.causes(), [], "what lies behind the mark, and a turn without one");
+    let (_, _, sum) = &conversation.experience.reads(None)[0];
+    assert_eq!((sum.expected_tokens, sum.actual_tokens), (1_501, 1_501));
+    conversation.turn_of(&marked(4), beginning);
+    conversation.turn(&marked(5), 9_000, 0);
+    assert_eq!(conversation.causes(), [Cause::Provider]);
+    assert_eq!(conversation.experience.findings(None)[0].lost_tokens, 1_501);
 }
 
 #[test]
@@ -81,8 +104,8 @@ fn a_time_in_the_system_prompt_is_found_to_the_byte_and_priced() {
     assert_eq!(change.body_offset, second.find("10:01").unwrap() as u64 + 4);
     let (before, after) = change.excerpts.as_ref().unwrap();
     assert!(before.contains("it is 10:00") && after.contains("it is 10:01"));
-    // 2,000 tokens at $1.25 a million instead of $0.125.
-    assert_eq!((finding.lost_tokens, finding.lost.unwrap().to_string()), (2_000, "0.00225".to_owned()));
+    // 15 steps of 128 tokens at $1.25 a million instead of $0.125.
+    assert_eq!((finding.lost_tokens, finding.lost.unwrap().to_string()), (1_920, "0.00216".to_owned()));
     assert_eq!(conversation.experience.reads(None)[0].2.lost, finding.lost.unwrap());
 }
 
@@ -123,7 +146,7 @@ fn expected_reads_shrink_where_they_do_not_come_true() {
     };
     assert_eq!(expected(&conversation), 0);
     conversation.turn(&body, 4_000, 0);
-    assert_eq!(expected(&conversation), 4_000);
+    assert_eq!(expected(&conversation), 3_968);
     for _ in 0..20 {
         conversation.turn(&body, 4_000, 0);
     }
