@@ -122,7 +122,8 @@ def test_of_two_attempts_at_once_each_has_its_span_the_cancelled_one_too(start, 
     assert own["gateway.attempts"] == 2 and not own["failed"]
     assert first["failed"] and first["error.type"] == "cancelled" and first["gateway.deployment.id"] == "sluggish/sandbox-large"
     assert second["gateway.hedge"] is True and "gateway.hedge" not in first and not second["failed"]
-    assert first["start"] < second["start"] < first["end"]
+    # In milliseconds: the second may answer within the one in which it begins.
+    assert first["start"] < second["start"] <= first["end"]
     assert own["gateway.cost.picodollars"] == sum(span["gateway.cost.picodollars"] for span in (first, second))
 
 
