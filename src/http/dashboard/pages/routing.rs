@@ -12,7 +12,7 @@ use super::super::view::{
 };
 use super::{clock, decision};
 use crate::config::{Choice as _, Operation, RouteConfig, STRATEGIES_NOT_YET};
-use crate::domain::{Considered, Decision, Deployment, Endpoint, KeyId, Reason, Strategy};
+use crate::domain::{Considered, Decision, Deployment, Endpoint, KeyId, Picodollars, Reason, Strategy};
 use crate::gateway::{GatewayError, Sample};
 use crate::http::State;
 use crate::ledger::Entry;
@@ -284,10 +284,7 @@ pub(super) fn prompt_caches(state: &State) -> Card<PromptCaches> {
         href: format!("/requests/{}", finding.request),
         title: format!("{} at {}", key_name(&finding.key), finding.deployment),
         text: capitalized(&finding.cause.words()),
-        lost: match finding.lost {
-            Some(lost) => format!("{} tokens read anew, {} more", count_exact(finding.lost_tokens), money(lost)),
-            None => format!("{} tokens read anew", count_exact(finding.lost_tokens)),
-        },
+        lost: loss(finding.lost_tokens, finding.lost),
     };
     Ok(PromptCaches {
         keys: reads.iter().take(READS_MAX).map(read).collect(),
@@ -295,7 +292,24 @@ pub(super) fn prompt_caches(state: &State) -> Card<PromptCaches> {
     })
 }
 
+/// What a turn lost that its prompt cache did not serve.
+fn loss(tokens: u64, cost: Option<Picodollars>) -> String {
+    let cost = cost.map_or_else(|| "at no known price".to_owned(), |cost| format!("{} more", money(cost)));
+    format!("{} read anew, {cost}", counted(tokens, "token", "tokens"))
+}
+
 fn capitalized(text: &str) -> String {
     let mut characters = text.chars();
     characters.next().map(|first| first.to_uppercase().chain(characters).collect()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_loss_without_a_price_says_that_it_has_none() {
+        assert_eq!(loss(1_920, "0.0061".parse().ok()), "1,920 tokens read anew, $0.0061 more");
+        assert_eq!(loss(1_920, None), "1,920 tokens read anew, at no known price");
+    }
 }
