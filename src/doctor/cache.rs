@@ -19,7 +19,7 @@ pub(super) fn memory(config: &CacheConfig, stats: Option<&Stats>) -> Check {
     }
     let Some(stats) = stats else { return Check::skipped(NAME, "only a running server has a cache in memory") };
     let asked = stats.hits + stats.misses;
-    let rate = format!("{} of {} calls were answered", percent(stats.hit_rate() * 100.0), count_exact(asked));
+    let rate = format!("{} of {} calls were answered from it", percent(stats.hit_rate() * 100.0), count_exact(asked));
     let room = format!("{} of {} used", size(stats.bytes), size(config.bytes_max));
     let is_full = stats.bytes.saturating_mul(100) >= config.bytes_max.saturating_mul(FULL_PERCENT);
     let check = if is_full && stats.evictions > stats.hits && asked >= CALLS_MIN {
@@ -79,7 +79,7 @@ mod tests {
         let small = config("[cache]\nbytes_max = \"1MiB\"");
         let stats = Stats { bytes: 1 << 20, hits: 40, misses: 60, evictions: 50, ..Stats::default() };
         let found = memory(&small, Some(&stats));
-        check(&found, Verdict::Warning, "40.0% of 100 calls were answered, and 50 answers had to go");
+        check(&found, Verdict::Warning, "40.0% of 100 calls were answered from it, and 50 answers had to go");
         let mend = found.mend.unwrap();
         assert_eq!(mend, "[cache]\nbytes_max = \"2MiB\"");
         assert_eq!(config(&mend).bytes_max, 2 << 20, "the line can be pasted as it is");

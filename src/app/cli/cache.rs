@@ -111,16 +111,22 @@ fn stats_in_words(stats: &Value) -> String {
     if stats["enabled"] == false {
         return "the cache is off: set enabled = true in [cache] of tollgate.toml".to_owned();
     }
+    let rate = match (&metrics["hits"], &metrics["misses"]) {
+        (hits, misses) if hits == 0 && misses == 0 => "nothing was asked of it since the start".to_owned(),
+        (hits, misses) => format!(
+            "{} hits and {} misses since the start: {:.1}% hits, {} USD saved",
+            number(hits),
+            number(misses),
+            metrics["hitRate"].as_f64().unwrap_or(0.0) * 100.0,
+            metrics["savedUsd"].as_str().unwrap_or("0"),
+        ),
+    };
     format!(
-        "{} entries, {:.1} of {:.0} MiB, {} gone for want of room\n{} hits and {} misses since the start: {:.1}% hits, {} USD saved\nanswers are good for {} s and shared by scope {}",
+        "{} entries, {:.1} of {:.0} MiB, {} gone for want of room\n{rate}\nanswers are good for {} s and shared by scope {}",
         number(&stats["size"]),
         mebibytes(&stats["bytes"]),
         mebibytes(&stats["bytesMax"]),
         number(&stats["evictions"]),
-        number(&metrics["hits"]),
-        number(&metrics["misses"]),
-        metrics["hitRate"].as_f64().unwrap_or(0.0) * 100.0,
-        metrics["savedUsd"].as_str().unwrap_or("0"),
         stats["ttlSeconds"].as_f64().unwrap_or(0.0),
         stats["scope"].as_str().unwrap_or_default(),
     )
@@ -302,6 +308,8 @@ mod tests {
         5 hits and 15 misses since the start: 25.0% hits, 1.25 USD saved
         answers are good for 3600 s and shared by scope key
         ");
+        let unasked = json!({ "enabled": true, "metrics": { "hits": 0, "misses": 0, "hitRate": 0.0 } });
+        assert!(stats_in_words(&unasked).contains("\nnothing was asked of it since the start\n"));
         assert!(stats_in_words(&json!({ "enabled": false })).starts_with("the cache is off"));
     }
 }

@@ -7,7 +7,7 @@ use super::super::format::{MoneyColumn, NO_VALUE, count_cell, count_exact, count
 use super::super::view::{Card, FindingLine, Link, Notice, Phrase, PromptCaches, ReadLine, RouteCard, RouteLine};
 use super::clock;
 use crate::config::{Operation, RouteConfig};
-use crate::domain::{Considered, Decision, Deployment, Endpoint, KeyId, Strategy};
+use crate::domain::{Considered, Decision, Deployment, Endpoint, KeyId, Picodollars, Strategy};
 use crate::gateway::{Explained, GatewayError, Sample};
 use crate::http::State;
 use crate::ledger::Entry;
@@ -176,10 +176,7 @@ pub(super) fn prompt_caches(state: &State) -> Card<PromptCaches> {
         href: format!("/requests/{}", finding.request),
         title: format!("{} at {}", key_name(&finding.key), finding.deployment),
         text: capitalized(&finding.cause.words()),
-        lost: match finding.lost {
-            Some(lost) => format!("{} tokens read anew, {} more", count_exact(finding.lost_tokens), money(lost)),
-            None => format!("{} tokens read anew", count_exact(finding.lost_tokens)),
-        },
+        lost: loss(finding.lost_tokens, finding.lost),
     };
     Ok(PromptCaches {
         keys: reads.iter().take(READS_MAX).map(read).collect(),
@@ -187,7 +184,24 @@ pub(super) fn prompt_caches(state: &State) -> Card<PromptCaches> {
     })
 }
 
+/// What a turn lost that its prompt cache did not serve.
+fn loss(tokens: u64, cost: Option<Picodollars>) -> String {
+    let cost = cost.map_or_else(|| "at no known price".to_owned(), |cost| format!("{} more", money(cost)));
+    format!("{} read anew, {cost}", counted(tokens, "token", "tokens"))
+}
+
 pub(super) fn capitalized(text: &str) -> String {
     let mut characters = text.chars();
     characters.next().map(|first| first.to_uppercase().chain(characters).collect()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_loss_without_a_price_says_that_it_has_none() {
+        assert_eq!(loss(1_920, "0.0061".parse().ok()), "1,920 tokens read anew, $0.0061 more");
+        assert_eq!(loss(1_920, None), "1,920 tokens read anew, at no known price");
+    }
 }
