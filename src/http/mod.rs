@@ -20,7 +20,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::dev::Server;
-use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, guard as method, web};
 
 use crate::gateway::UpstreamClient;
@@ -54,7 +53,7 @@ pub fn serve(listener: TcpListener, state: Arc<State>, clients: ClientSettings) 
     let server = HttpServer::new(move || {
         // Each worker is one thread with its own runtime and its own connections: nothing on a call's way changes threads.
         let client = web::Data::new(UpstreamClient::new(clients.clone()));
-        App::new().app_data(state.clone()).app_data(client).wrap(from_fn(upgrade::ignore)).configure(routes)
+        App::new().app_data(state.clone()).app_data(client).wrap_fn(upgrade::ignore).configure(routes)
     });
     let server = server
         // A client that has gone is noticed when it goes, and not when there is something to write to it: a call that still

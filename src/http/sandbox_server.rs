@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderName, HeaderValue};
-use actix_web::middleware::from_fn;
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use bytes::Bytes;
 use futures_util::stream;
@@ -27,9 +26,9 @@ pub fn serve(listener: TcpListener, settings: SandboxSettings) -> std::io::Resul
     let settings = Arc::new(settings);
     let server = HttpServer::new(move || {
         let settings = Arc::clone(&settings);
-        App::new().app_data(web::PayloadConfig::new(BODY_BYTES_MAX)).wrap(from_fn(upgrade::ignore)).default_service(
-            web::to(move |request: HttpRequest, body: web::Bytes| respond(Arc::clone(&settings), request, body)),
-        )
+        App::new().app_data(web::PayloadConfig::new(BODY_BYTES_MAX)).wrap_fn(upgrade::ignore).default_service(web::to(
+            move |request: HttpRequest, body: web::Bytes| respond(Arc::clone(&settings), request, body),
+        ))
     });
     Ok(server.disable_signals().shutdown_timeout(STOP_SECONDS_MAX).listen(listener)?.run())
 }

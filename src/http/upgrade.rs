@@ -5,36 +5,41 @@
 //! keeps no connection on which another protocol was asked for. So such a body ends here at its length, and the answer says that the
 //! connection ends with it.
 
-use actix_web::body::MessageBody;
-use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
+use actix_web::dev::{Payload, Service, ServiceRequest, ServiceResponse};
 use actix_web::error::PayloadError;
 use actix_web::http::{ConnectionType, header};
-use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage as _};
 use bytes::Bytes;
+use futures_util::future::Either;
 use futures_util::{Stream, StreamExt as _, stream};
 
 /// Serves a request as if it wished for no other protocol.
-pub(super) async fn ignore(
+pub(super) fn ignore<S, B>(
     mut request: ServiceRequest,
-    next: Next<impl MessageBody>,
-) -> Result<ServiceResponse<impl MessageBody>, Error> {
+    service: &S,
+) -> impl Future<Output = Result<ServiceResponse<B>, Error>> + use<S, B>
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error>,
+{
     let is_endless = is_endless(&request);
+    if !is_endless && !request.head().upgrade() {
+        return Either::Left(service.call(request));
+    }
     if is_endless {
         let length = request.headers().get(header::CONTENT_LENGTH);
         let length = length.and_then(|length| length.to_str().ok()?.trim().parse().ok()).unwrap_or(0);
         let body = first(length, request.take_payload());
         request.set_payload(Payload::Stream { payload: Box::pin(body) });
     }
-    let ends = is_endless || request.head().upgrade();
-    let mut response = next.call(request).await?;
-    if ends {
+    let answering = service.call(request);
+    Either::Right(async move {
+        let mut response = answering.await?;
         let head = response.response_mut().head_mut();
         head.set_connection_type(ConnectionType::Close);
         // It would be announced in chunks and then sent without.
         head.no_chunking(is_endless);
-    }
-    Ok(response)
+        Ok(response)
+    })
 }
 
 /// Whether the server below sees no end of a request's body.
