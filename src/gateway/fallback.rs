@@ -75,8 +75,8 @@ impl Call {
             let another = index + 1 < plan.candidates.len();
             let prepared = match self.prepare(asked, candidate) {
                 Ok(prepared) => prepared,
-                // Another candidate may speak the client's own dialect.
-                Err(GatewayError::Untranslatable { .. }) if another => {
+                // Another candidate may speak the client's own dialect, or have a price.
+                Err(GatewayError::Untranslatable { .. } | GatewayError::Unpriced { .. }) if another => {
                     index += 1;
                     continue;
                 }

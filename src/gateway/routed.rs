@@ -6,7 +6,7 @@ use std::time::Instant;
 use jiff::Timestamp;
 
 use crate::domain::{
-    Billed, Decision, Deployment, Endpoint, EndpointFamily, Reason, ServiceTier, Strategy, TokenUsage,
+    Billed, Considered, Decision, Deployment, Endpoint, EndpointFamily, Reason, ServiceTier, Strategy, TokenUsage,
 };
 use crate::keys::VirtualKey;
 use crate::routing::{Asking, Candidate, PROMPT_BYTES_MIN, Plan, Prefix, Router, Timing, Turn, Wait};
@@ -134,17 +134,17 @@ impl Gateway {
             may_call(caller, sample.endpoint.family())?;
         }
         let plan = plan(&router, &envelope, name, sample, self.parts().clock.now())?;
+        let seen = |candidate: &Candidate| Considered {
+            obstacle: candidate.obstacle(sample.endpoint, Instant::now()),
+            ..Considered::new(candidate.deployment.clone())
+        };
         let decision = plan.decision.as_deref().cloned().unwrap_or_else(|| Decision {
             route: name.into(),
             strategy: Strategy::Primary,
             reason: Reason::Named,
             input_tokens: None,
             output_tokens: None,
-            considered: plan
-                .candidates
-                .iter()
-                .map(|candidate| crate::domain::Considered::new(candidate.deployment.clone()))
-                .collect(),
+            considered: plan.candidates.iter().map(seen).collect(),
             more: 0,
         });
         let hedge = self.hedge_outlook(&plan, &envelope, sample);

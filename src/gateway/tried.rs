@@ -7,7 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::domain::{Picodollars, ProviderName, RequestId};
+use crate::domain::{Obstacle, Picodollars, ProviderName, RequestId};
 use crate::routing::{Candidate, Plan, Repeat, Situation, UsedUp};
 
 use super::call::Call;
@@ -94,10 +94,14 @@ impl Call {
         let Candidate { deployment, upstream, .. } = candidate;
         let router = self.router();
         let pace = router.experience().pace(deployment, now);
+        // Who is passed over anyway is no reason not to try the same again. One that is full can be waited for.
+        let can_be_asked = |next: &Candidate| {
+            !matches!(next.obstacle(self.inbound.endpoint, now), Some(Obstacle::Circuit | Obstacle::Keys))
+        };
         Situation {
             attempts: self.attempts,
             attempts_max: plan.attempts_max,
-            another: index + 1 < plan.candidates.len(),
+            another: plan.candidates[index + 1..].iter().any(can_be_asked),
             key_ready: upstream.credentials().has_another(&candidate.errand(self.inbound.endpoint), now),
             may_repeat: router.retries().allows(upstream.name(), upstream.retry_percent_max(), now),
             left: self.deadline(candidate).saturating_duration_since(now),

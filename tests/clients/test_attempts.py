@@ -37,6 +37,8 @@ def server(tmp_path_factory):
     settings += route("then-dead", ["one/gpt-4o-mini", "dead/gpt-4o-mini"])
     settings += route("then-full", ["one/gpt-4o-mini", "full/gpt-4o-mini"])
     settings += route("alone", ["one/gpt-4o-mini"])
+    settings += route("dead-first", ["dead/gpt-4.1-mini", "one/gpt-4o-mini"])
+    settings += route("unpriced-first", ["one/nobody-knows-its-price", "two/gpt-4o-mini"])
     settings += route("hedged", [f"{name}/gpt-4o-mini" for name in ("one", "two", "three")])
     settings += 'hedge = "400ms"\nhedge_percent_max = 100\n'
     settings += "[cache]\nenabled = false\n"
@@ -177,3 +179,22 @@ def test_a_call_whose_failed_attempt_owes_nothing_is_hedged(server, bound, marke
     answer = ask(server, key, marker, "hedged", "at:first/error:503 at:second/slow:1500ms")
     assert answer.status == 200, answer.body
     assert answer.headers["x-tollgate-attempts"] == "3"
+
+
+def test_who_is_left_is_tried_again_while_the_other_one_is_passed_over(server, bound, marker):
+    key, _ = bound
+    for number in range(5):
+        assert ask(server, key, f"{marker}{number}", "dead-first", "hello").status == 200
+    explained = server.admin("/api/routes/dead%2Fgpt-4.1-mini/explain")
+    assert explained["candidates"][0]["obstacle"] == "circuit-open", "a model that is named has one too"
+    answer = ask(server, key, marker, "dead-first", "error:503;times=1")
+    assert (answer.status, answer.headers["x-tollgate-attempts"]) == (200, "2"), answer.body
+    assert [attempt["provider"] for attempt in entry_of(server, marker)["attempts"]] == ["one", "one"]
+
+
+def test_a_budget_that_needs_a_price_sends_a_call_on_to_who_has_one(server, bound, marker):
+    key, _ = bound
+    answer = ask(server, key, marker, "unpriced-first", "hello")
+    assert (answer.status, answer.headers["x-tollgate-provider"]) == (200, "two"), answer.body
+    alone = ask(server, key, f"{marker}-alone", "one/nobody-knows-its-price", "hello")
+    assert (alone.status, alone.error()[1]) == (400, "unpriced_model"), alone.body
