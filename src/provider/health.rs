@@ -145,6 +145,16 @@ impl HealthBook {
         self.seen().failing.get(model).map(|failing| failing.circuit).unwrap_or_default()
     }
 
+    /// The circuits that are not closed, by model, whatever else of the provider answers.
+    pub fn not_closed(&self, now: Instant) -> Vec<(ModelId, Circuit)> {
+        let seen = self.seen();
+        let circuits = seen.failing.iter().map(|(model, failing)| (model.clone(), failing.circuit.at(now)));
+        let mut not_closed: Vec<_> =
+            circuits.filter(|(_, circuit)| !matches!(circuit, Circuit::Closed { .. })).collect();
+        not_closed.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        not_closed
+    }
+
     /// How the provider does. What nobody has asked for some time is forgotten by the way.
     pub fn of_provider(&self, now: Instant) -> ProviderHealth {
         let mut seen = self.seen();
@@ -270,6 +280,19 @@ mod tests {
         fixture.check(9, &ProviderHealth::Degraded(these(&["p/gone"])));
         fixture.fails("a", 10);
         fixture.check(10, &ProviderHealth::Down(these(&["p/a"])));
+    }
+
+    #[test]
+    fn circuits_that_are_not_closed_are_told_whatever_else_answers() {
+        let fixture = Fixture::new();
+        fixture.fails("one", 0);
+        fixture.fails("two", 8);
+        fixture.note("three", Health::Ill, 8);
+        fixture.note("four", Health::Well, 9);
+        let not_closed = fixture.book.not_closed(fixture.at(10));
+        let shown: Vec<(&str, &str)> =
+            not_closed.iter().map(|(model, circuit)| (model.as_str(), circuit.as_str())).collect();
+        assert_eq!(shown, [("one", "half-open"), ("two", "open")]);
     }
 
     #[test]

@@ -147,11 +147,11 @@ pub(in super::super) fn now(state: &State) -> ProvidersNow {
     let mut providers = Vec::new();
     for (place, provider) in state.config().providers.iter().enumerate() {
         let health = router.health_of(&provider.name, now);
-        for deployment in health.failing() {
-            let circuit = router.circuit(deployment, now);
-            circuits.push(circuit_line(&deployment.to_string(), circuit, now, &clock, state.clock.now()));
-        }
         let upstream = router.upstream(provider.name.as_str());
+        for (model, circuit) in upstream.map(|upstream| upstream.health().not_closed(now)).unwrap_or_default() {
+            let deployment = format!("{}/{model}", provider.name);
+            circuits.push(circuit_line(&deployment, circuit, now, &clock, state.clock.now()));
+        }
         let crowd = upstream.map(|upstream| upstream.places().crowd());
         let running = crowd.map_or_else(
             || NO_VALUE.to_owned(),
