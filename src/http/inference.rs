@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use crate::cache::Directives;
 use crate::config::STRATEGIES_NOT_YET as NOT_YET;
-use crate::domain::{Dialect, Endpoint, EndpointFamily, Name, RequestId, Strategy, TraceParent};
+use crate::domain::{Dialect, Endpoint, EndpointFamily, IdError, Name, RequestId, Strategy, TraceParent};
 use crate::gateway::{Answer, AnswerBody, GatewayError, Inbound, Piece, Refusal, UpstreamClient, below, may_call};
 use crate::idempotency::{IdempotencyKey, KeyError};
 use crate::keys::VirtualKey;
@@ -160,8 +160,7 @@ fn inbound(
     let tags = tags(text("x-tollgate-tags"), &caller)?;
     let operation = match text("x-tollgate-operation") {
         None => "chat".into(),
-        // In one spelling: budgets, routes and sums of an operation hold for every way to write it.
-        Some(name) => Name::new(&name.to_lowercase(), TAG_CHARS_MAX)
+        Some(name) => operation_name(name)
             .map(|name| name.as_str().into())
             .map_err(|error| header_error("x-tollgate-operation", &error.to_string()))?,
     };
@@ -170,7 +169,7 @@ fn inbound(
     let session = match text("x-tollgate-session") {
         None => None,
         Some(name) => Some(
-            Name::new(name, SESSION_CHARS_MAX)
+            session_name(name)
                 .map(|name| name.as_str().into())
                 .map_err(|error| header_error("x-tollgate-session", &error.to_string()))?,
         ),
@@ -219,11 +218,25 @@ fn timeout(given: &str) -> Result<Duration, GatewayError> {
     }
 }
 
+/// An operation, in one spelling: budgets, routes and sums hold for every way to write it.
+pub(super) fn operation_name(given: &str) -> Result<Name, IdError> {
+    Name::new(&given.to_lowercase(), TAG_CHARS_MAX)
+}
+
+/// The name of a conversation.
+pub(super) fn session_name(given: &str) -> Result<Name, IdError> {
+    Name::new(given, SESSION_CHARS_MAX)
+}
+
+/// The strategies that calls can ask for.
+pub(super) fn strategies() -> impl Iterator<Item = Strategy> {
+    Strategy::ALL.iter().copied().filter(|strategy| !NOT_YET.contains(strategy))
+}
+
 /// The strategy that a call asks for.
 pub(super) fn strategy(given: Option<&str>) -> Result<Option<Strategy>, GatewayError> {
     let Some(given) = given else { return Ok(None) };
-    let served = || Strategy::ALL.iter().filter(|strategy| !NOT_YET.contains(strategy));
-    let words: Vec<&str> = served().map(|strategy| strategy.as_str()).collect();
+    let words: Vec<&str> = strategies().map(Strategy::as_str).collect();
     let wrong = |what: String| header_error("x-tollgate-strategy", &format!("{what}; use {}", words.join(", ")));
     match Strategy::from_word(given) {
         Some(strategy) if NOT_YET.contains(&strategy) => {

@@ -10,9 +10,10 @@ use super::Items;
 use super::decision::DecisionJson;
 use super::input::{Lines, Params};
 use crate::config::{HedgeAfter, Operation, RouteConfig};
-use crate::domain::{Deployment, Endpoint, KeyId, Name, Picodollars, Strategy};
+use crate::domain::{Deployment, Endpoint, IdError, KeyId, Name, Picodollars, Strategy};
 use crate::gateway::{Explained, GatewayError, HedgeOutlook, Sample};
-use crate::http::explain::{self, ENDPOINTS, live_key, strategies};
+use crate::http::explain::{ENDPOINTS, live_key};
+use crate::http::inference::{operation_name, session_name, strategies};
 use crate::http::problem::{Code, Problem};
 use crate::http::state::State;
 use crate::keys::VirtualKey;
@@ -183,11 +184,11 @@ fn explained(state: &State, request: &HttpRequest, name: &str, body: &[u8]) -> R
     let served: Vec<Strategy> = strategies().collect();
     let strategy = params.word("strategy", &served, Strategy::as_str)?;
     let stream = params.word("stream", &[true, false], |stream| if stream { "true" } else { "false" })?;
-    let named = |parameter: &str| {
-        let checked = params.text(parameter).map(explain::name).transpose();
+    let named = |parameter: &str, name: fn(&str) -> Result<Name, IdError>| {
+        let checked = params.text(parameter).map(name).transpose();
         checked.map_err(|error| Problem::parameter(parameter, format!("{parameter} can't be used: {error}")))
     };
-    let (operation, session) = (named("operation")?, named("session")?);
+    let (operation, session) = (named("operation", operation_name)?, named("session", session_name)?);
     let caller = params.text("key").map(|named| key(state, named)).transpose()?;
     let sample = Sample {
         endpoint,

@@ -49,6 +49,8 @@ fn an_explanation_has_every_candidate_with_its_numbers() {
         assert_eq!(told["order"], json!(["sandbox/sandbox-small", "sandbox/sandbox-large"]));
         assert_eq!((&told["route"], &told["outputTokens"]), (&json!("choice"), &json!(10)));
         assert_eq!(told["candidates"][2]["excluded"], "tools");
+        let spelled = fixture.post("/api/routes/auto/explain?operation=Review-Code", &body).await.json();
+        assert_eq!(spelled["route"], told["route"], "an operation is the same however a call writes it");
         let refused = fixture.get("/api/routes/choice/explain?endpoint=embeddings&key=ci").await.json();
         assert_matches("Explanation", &refused);
         let named = fixture.get("/api/routes/openai%2Fgpt-5/explain").await.json();

@@ -11,7 +11,8 @@ use crate::config::{Choice as _, Operation};
 use crate::domain::{Decision, Deployment, Endpoint, Name, Reason, Strategy};
 use crate::gateway::{Explained, GatewayError, HedgeOutlook, Sample};
 use crate::http::State;
-use crate::http::explain::{self, ENDPOINTS, live_key, strategies};
+use crate::http::explain::{ENDPOINTS, live_key};
+use crate::http::inference::{session_name, strategies};
 use crate::keys::{KeyStatus, VirtualKey};
 use crate::routing::{AUTO, Candidate, Plan, RouteError};
 
@@ -22,7 +23,7 @@ const STREAM: [(&str, &str); 3] = [("", "as the request says"), ("true", "a stre
 pub(super) fn explain(state: &State, fields: &Fields) -> (WhyForm, Option<Explanation>) {
     let mut form = form(state, fields);
     let Some(name) = fields.given("route") else { return (form, None) };
-    let session = fields.given("session").map(explain::name).transpose();
+    let session = fields.given("session").map(session_name).transpose();
     let session = session.unwrap_or_else(|error| {
         form.session.error = Some(format!("This can be no session: {error}."));
         None
